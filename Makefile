@@ -1,0 +1,36 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lock clean
+
+demo: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh bench/demo.sh demo
+
+test: $(READY) $(VENV)-device/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=..." % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)-device/.ready: tests/device-requirements.txt
+	$(PYTHON) -m venv $(VENV)-device
+	$(VENV)-device/bin/python -m pip install --quiet --require-hashes --requirement tests/device-requirements.txt
+	touch $@
+
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--extra train --extra samples --extra dev --upgrade --output-file requirements.txt pyproject.toml
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--upgrade --output-file tests/device-requirements.txt tests/device-requirements.in
+
+clean:
+	rm -rf $(VENV) $(VENV)-device demo build dist

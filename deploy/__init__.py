@@ -1,0 +1,1 @@
+"""The device side: click, numpy, Pillow and a TFLite runtime, nothing else."""

@@ -1,0 +1,81 @@
+"""What a model expects of an image and means by its outputs: frozen values, to and from JSON."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from deploy.errors import BadData
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How an image becomes a tensor; training, calibration and the device share it.
+
+    `height` and `width` are pixels. `crop` is the fraction of the largest centred box of that
+    shape which is kept; None squashes the whole frame. `mean` and `std` are of 0..255.
+    """
+
+    height: int
+    width: int
+    crop: float | None
+    mean: float
+    std: float
+    filter: str = "bicubic"
+    order: str = "RGB"
+
+    def __post_init__(self) -> None:
+        if not (0 < self.height <= 4096 and 0 < self.width <= 4096):
+            raise BadData(f"input size {self.height}x{self.width} is not within 1..4096 pixels")
+        if self.crop is not None and not 0 < self.crop <= 1:
+            raise BadData(f"crop {self.crop} is not within 0..1")
+        if self.std <= 0 or not 0 <= self.mean <= 255:
+            raise BadData(f"mean {self.mean} and std {self.std} are not of pixels 0..255")
+        if (self.filter, self.order) != ("bicubic", "RGB"):
+            raise BadData(f"this version reads RGB, bicubic; not {self.order}, {self.filter}")
+
+
+@dataclass(frozen=True)
+class Contract:
+    """All that a device must know of a model besides its weights."""
+
+    input: InputSpec
+    labels: tuple[str, ...]
+    backbone: str
+    weights_sha256: str
+    dataset_sha256: str
+    tool_version: str
+    temperature: float = 1.0
+    reject_threshold: float | None = None
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """Return JSON text, keys in order, ending with a newline."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "Contract":
+        """Read what `to_json` wrote; raise BadData for anything else."""
+        try:
+            values: dict[str, Any] = json.loads(text)
+            if values["schema_version"] > SCHEMA_VERSION:
+                raise BadData(
+                    f"the contract has schema version {values['schema_version']}, this program "
+                    f"reads up to {SCHEMA_VERSION}: update retrain-tflite"
+                )
+            values["input"] = InputSpec(**values["input"])
+            values["labels"] = tuple(values["labels"])
+            return cls(**values)
+        except (ValueError, TypeError, KeyError) as error:
+            raise BadData(f"the contract cannot be read ({error!r})") from error
+
+
+def read_labels(text: str) -> tuple[str, ...]:
+    """Return the labels of a labels file: UTF-8 text, one label a line, in output order."""
+    return tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
+
+
+def write_labels(labels: tuple[str, ...]) -> str:
+    """Return the text of a labels file, one label a line."""
+    return "".join(f"{label}\n" for label in labels)

@@ -1,0 +1,29 @@
+"""The errors that reach a user, each with its exit code."""
+
+
+class RetrainError(Exception):
+    """Says what is wrong, where, and the remedy; `exit_code` is what the command returns."""
+
+    exit_code = 1
+
+
+class WrongUse(RetrainError):
+    """The command cannot do this as it was asked."""
+
+    exit_code = 2
+
+
+class MissingPackage(WrongUse):
+    """A package that this command needs is not installed."""
+
+
+class BadData(RetrainError):
+    """A file or folder does not hold what it should."""
+
+    exit_code = 3
+
+
+class GateFailed(RetrainError):
+    """The result was made, and it is not good enough."""
+
+    exit_code = 4

@@ -1,0 +1,131 @@
+"""One road from the bytes of a photo to a tensor, the same on the laptop and on the device."""
+
+import io
+import warnings
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import __version__ as pillow_version
+
+from deploy.contract import InputSpec
+from deploy.errors import BadData
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+MAX_PIXELS = 120_000_000
+"""Larger photos are refused: 360 MB once decoded."""
+DECODER = f"pillow-{pillow_version}/rules-1"
+"""Names everything here that can change a pixel; part of a bottleneck's fingerprint."""
+
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+)
+_BACKGROUND = (255, 255, 255)
+
+# Pillow warns of large sizes (the limit here is ours) and of odd metadata (pixels are right).
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def sniff(head: bytes) -> str | None:
+    """Return the format that the first 16 bytes of a file show, or None.
+
+    Formats outside FORMATS (TIFF, HEIF) are named too, so that a message can say so.
+    """
+    for signature, name in _SIGNATURES:
+        if head.startswith(signature):
+            # A text may begin with "BM": a bitmap's bytes 6 to 10 are reserved, and zero.
+            return None if name == "BMP" and head[6:10] != bytes(4) else name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"msf1"):
+        return "HEIF"
+    return None
+
+
+def why_not_photo(head: bytes) -> str | None:
+    """Return why a file that starts with these bytes is not read as a photo, or None if it is."""
+    if not head:
+        return "the file is empty"
+    name = sniff(head)
+    if name is None:
+        return "not a photo: its content is none of " + ", ".join(FORMATS)
+    if name not in FORMATS:
+        return f"a {name} file: convert it to JPEG or PNG"
+    return None
+
+
+def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Image.Image:
+    """Decode a photo into an upright RGB image of 8 bits.
+
+    EXIF orientation is applied, transparency is laid over white, 16-bit grey is rescaled,
+    animations give their first frame. With `spec`, a JPEG far larger than the tensor is decoded
+    at 1/2, 1/4 or 1/8 scale, never below twice the pixels that `spec` keeps.
+    Raises BadData, with the reason, for anything that cannot be decoded in full.
+    """
+    stream = io.BytesIO(source) if isinstance(source, bytes) else source
+    reason = why_not_photo(stream.read(16))
+    if reason:
+        raise BadData(reason)
+    stream.seek(0)
+    try:
+        image = Image.open(stream, formats=FORMATS)
+        if image.width * image.height > MAX_PIXELS:
+            raise BadData(
+                f"{image.width}x{image.height} pixels: more than {MAX_PIXELS:,} are refused"
+            )
+        if spec:
+            side = round(2 * max(spec.height, spec.width) / (spec.crop or 1))
+            image.draft(None, (side, side))
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        raise BadData("the file is damaged: its header cannot be read") from error
+    except BadData:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        raise BadData(f"the file is damaged: {error}") from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion saturates it
+        grey = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    if "A" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        flat = Image.new("RGB", image.size, _BACKGROUND)
+        flat.paste(image, mask=image.getchannel("A"))
+        return flat
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def to_pixels(image: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
+    """Return uint8 (1, height, width, 3): `image` cropped and resized as `spec` says."""
+    left, top, right, bottom = 0.0, 0.0, float(image.width), float(image.height)
+    if spec.crop is not None:
+        scale = spec.crop * min(image.width / spec.width, image.height / spec.height)
+        width, height = spec.width * scale, spec.height * scale
+        left, top = (image.width - width) / 2, (image.height - height) / 2
+        right, bottom = left + width, top + height
+    resized = image.resize(
+        (spec.width, spec.height), Image.Resampling.BICUBIC, box=(left, top, right, bottom)
+    )
+    return np.asarray(resized)[np.newaxis]
+
+
+def normalise(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
+    """Return float32 (1, height, width, 3): (pixels - mean) / std."""
+    tensor = np.subtract(pixels, np.float32(spec.mean), dtype=np.float32)
+    tensor *= np.float32(1 / spec.std)
+    return tensor
+
+
+def to_tensor(image: Image.Image, spec: InputSpec) -> npt.NDArray[np.float32]:
+    """Return float32 (1, height, width, 3), normalised as `spec` says."""
+    return normalise(to_pixels(image, spec), spec)

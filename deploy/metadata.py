@@ -1,0 +1,75 @@
+"""What is stored inside a .tflite file: labels and contract, appended to the flatbuffer as a zip.
+
+The layout is that of TFLite metadata's associated files
+(https://www.tensorflow.org/lite/models/convert/metadata): runtimes read the flatbuffer at the
+front and never see the zip, `unzip` reads the zip and never sees the flatbuffer.
+"""
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.contract import Contract, read_labels, write_labels
+from deploy.errors import BadData
+
+_MODEL, _CONTRACT, _LABELS, _SUMS = "model", "contract.json", "labels.txt", "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """The parts of a .tflite file, every digest checked."""
+
+    flatbuffer: bytes
+    contract: Contract
+
+
+def pack(flatbuffer: bytes, contract: Contract) -> bytes:
+    """Return the bytes of a .tflite file that carries its labels, contract and digests."""
+    parts = {
+        _CONTRACT: contract.to_json().encode(),
+        _LABELS: write_labels(contract.labels).encode(),
+    }
+    sums = {_MODEL: flatbuffer, **parts}
+    parts[_SUMS] = "".join(f"{_sha256(data)}  {name}\n" for name, data in sums.items()).encode()
+    out = io.BytesIO(flatbuffer)
+    out.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(out, "a", zipfile.ZIP_STORED) as archive:
+        for name, data in parts.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+    return out.getvalue()
+
+
+def read(path: Path) -> ModelFile:
+    """Return the parts of the .tflite file at `path`.
+
+    Raises BadData when the file is missing, damaged anywhere, or was not made by `pack`: a
+    runtime may crash on damaged bytes, so it only gets those whose digest is right.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadData(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            end = min(info.header_offset for info in archive.infolist())
+            parts = {name: archive.read(name) for name in (_CONTRACT, _LABELS, _SUMS)}
+        lines = parts.pop(_SUMS).decode("ascii").splitlines()
+        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        parts[_MODEL] = content[:end]
+        damaged = [name for name, data in parts.items() if sums[name] != _sha256(data)]
+    except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, RuntimeError) as error:
+        raise BadData(
+            f"{path}: damaged, or not made by `retrain convert`: no labels and contract inside"
+        ) from error
+    if damaged:
+        raise BadData(f"{path}: damaged ({', '.join(damaged)}): copy it again")
+    contract = Contract.from_json(parts[_CONTRACT])
+    if contract.labels != read_labels(parts[_LABELS].decode()):
+        raise BadData(f"{path}: labels.txt and contract.json inside it disagree")
+    return ModelFile(parts[_MODEL], contract)
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

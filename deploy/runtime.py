@@ -1,0 +1,71 @@
+"""Find a TFLite runtime and run a model with it: arrays in, float32 arrays out."""
+
+import importlib
+from importlib import metadata
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from deploy.errors import BadData, MissingPackage
+
+
+class Runtime(NamedTuple):
+    """An installed TFLite runtime."""
+
+    name: str
+    version: str
+    interpreter: Any
+
+
+_KNOWN = (
+    ("LiteRT", "ai-edge-litert", "ai_edge_litert.interpreter"),
+    ("tflite-runtime", "tflite-runtime", "tflite_runtime.interpreter"),
+)
+
+
+def find_runtime() -> Runtime:
+    """Return LiteRT if it is installed, else tflite-runtime; raise MissingPackage without."""
+    for name, distribution, module in _KNOWN:
+        try:
+            interpreter = importlib.import_module(module).Interpreter
+        except ImportError as error:
+            if (error.name or "").split(".")[0] != module.split(".")[0]:
+                raise MissingPackage(f"{name} is installed but does not load: {error}") from error
+            continue
+        return Runtime(name, metadata.version(distribution), interpreter)
+    raise MissingPackage("no TFLite runtime: pip install 'retrain-tflite[device]'")
+
+
+class Model:
+    """A loaded model with one input (1, ...) and one output (1, N). Not for two threads at once."""
+
+    def __init__(self, flatbuffer: bytes, threads: int = 1) -> None:
+        """Load `flatbuffer`, whose digest the caller has checked, on `threads` CPU threads."""
+        self.runtime = find_runtime()
+        try:
+            self._interpreter = self.runtime.interpreter(
+                model_content=flatbuffer, num_threads=threads
+            )
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise BadData(
+                f"{self.runtime.name} {self.runtime.version} does not load this model: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]
+        self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._input["shape"])
+        self.input_dtype = np.dtype(self._input["dtype"])
+        self.input_quantization: tuple[float, int] = self._input["quantization"]
+        self.output_width = int(self._output["shape"][-1])
+
+    def __call__(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return float32 (N,), for a tensor of `input_shape` and `input_dtype`."""
+        self._interpreter.set_tensor(self._input["index"], tensor)
+        self._interpreter.invoke()
+        values = self._interpreter.get_tensor(self._output["index"])[0]
+        scale, zero_point = self._output["quantization"]
+        if scale:
+            values = (values.astype(np.float32) - zero_point) * scale
+        return np.asarray(values, np.float32)

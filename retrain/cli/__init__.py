@@ -1,0 +1,57 @@
+"""The `retrain` command: a group that imports a command only when it is called."""
+
+import importlib
+from typing import Any
+
+import click
+
+from deploy.cli import SETTINGS, Commands
+from deploy.errors import MissingPackage
+from retrain import __version__
+
+_COMMANDS = {
+    "sample": ("retrain.cli.sample", "Put a sample data set into a folder."),
+    "bottlenecks": ("retrain.cli.bottlenecks", "Analyse each photo of a folder once."),
+    "train": ("retrain.cli.train", "Train the final layer on a folder of photos."),
+    "convert": ("retrain.cli.convert", "Make a quantized TFLite model of the trained graph."),
+    "bench": ("bench.cli", "Time the TFLite model against the frozen graph."),
+    "label": ("retrain.cli.label", "Print the best labels of photos."),
+    "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),
+}
+_OURS = ("retrain", "deploy", "bench")
+
+
+class _Lazy(Commands):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _ = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            name = (error.name or "").split(".")[0]
+            if name in _OURS:
+                raise
+            raise MissingPackage(
+                f"this command needs {name}: pip install 'retrain-tflite[train]'"
+            ) from error
+
+
+@click.group(cls=_Lazy, context_settings=SETTINGS)
+@click.version_option(__version__, prog_name="retrain")
+def commands() -> None:
+    """Retrain an image classifier's final layer for small devices.
+
+    From a folder of photos, one sub-folder a class, to a measured TFLite model.
+    """
