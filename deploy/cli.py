@@ -24,12 +24,10 @@ Classify = Callable[[Path], "list[Prediction]"]
 class Commands(click.Group):
     """A click group that ends with a message and an exit code, never with a traceback."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        """Run; 0 done, 2 wrong use, 3 bad data, 4 a gate failed, 130 interrupted, 1 a bug."""
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run; exit 0 done, 2 wrong use, 3 bad data, 4 a gate failed, 130 interrupted, 1 a bug."""
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = super().main(*args, **{**extra, "standalone_mode": False})
             sys.exit(code if isinstance(code, int) else 0)
         except click.ClickException as error:
             error.show()
@@ -74,7 +72,11 @@ def label_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a photo."),
         click.option("--top", default=5, show_default=True, type=click.IntRange(min=1)),
         click.option(
-            "--threads", default=1, show_default=True, type=click.IntRange(min=1), help="CPU threads."
+            "--threads",
+            default=1,
+            show_default=True,
+            type=click.IntRange(min=1),
+            help="CPU threads.",
         ),
         click.option(
             "--labels",

@@ -38,13 +38,18 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class Contract:
-    """All that a device must know of a model besides its weights."""
+    """All that a device must know of a model besides its weights, and where it came from.
+
+    The SHA-256 digests are hexadecimal: of the backbone's weights, of the photos with their
+    labels, and of the frozen graph. `temperature` divides logits before softmax.
+    """
 
     input: InputSpec
     labels: tuple[str, ...]
     backbone: str
     weights_sha256: str
     dataset_sha256: str
+    graph_sha256: str
     tool_version: str
     temperature: float = 1.0
     reject_threshold: float | None = None

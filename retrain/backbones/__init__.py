@@ -1,0 +1,119 @@
+"""The networks whose bottlenecks a final layer can be trained on, ready to run."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploy.contract import InputSpec
+from deploy.errors import BadData
+from deploy.image import DECODER
+from retrain import files, graph
+from retrain.backbones import efficientnet_lite
+from retrain.backbones.torch_file import Weights
+
+DEFAULT = efficientnet_lite.NAME
+_PREPARED = 1
+"""Raised when the preparation below changes what it writes."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network cut before its last layer, prepared: a frozen graph and the same as TFLite.
+
+    Both take float32 (N, height, width, 3), normalised as `spec` says, and give float32
+    (N, width): operation `input` to `bottleneck` in `graph_path`, N = 1 in `flatbuffer`.
+    """
+
+    name: str
+    spec: InputSpec
+    width: int
+    weights_sha256: str
+    graph_path: Path
+    flatbuffer: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of everything that decides a bottleneck's value: the cache's key."""
+        cause = {
+            "weights": self.weights_sha256,
+            "cut": graph.BOTTLENECK,
+            "input": asdict(self.spec),
+            "decoder": DECODER,
+            "distortion": None,
+            "dtype": "float16",
+        }
+        return hashlib.sha256(json.dumps(cause, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Family:
+    spec: InputSpec
+    width: int
+    load_weights: Callable[[], Weights]
+    features: Callable[[Any, Weights], Any]
+
+
+_REGISTRY = {
+    efficientnet_lite.NAME: _Family(
+        efficientnet_lite.SPEC,
+        efficientnet_lite.WIDTH,
+        efficientnet_lite.load_weights,
+        efficientnet_lite.features,
+    ),
+}
+NAMES = tuple(_REGISTRY)
+
+
+def digest(weights: Weights) -> str:
+    """Return the SHA-256 of weights: name, dtype, shape and bytes of each, in order."""
+    total = hashlib.sha256()
+    for name, values in weights.items():
+        total.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
+        total.update(np.ascontiguousarray(values).data)
+    return total.hexdigest()
+
+
+def load(name: str, cache_dir: Path) -> Backbone:
+    """Return the backbone `name`, preparing it under `cache_dir` if it is not there whole."""
+    family = _REGISTRY[name]
+    weights = family.load_weights()
+    sha256 = digest(weights)
+    folder = cache_dir / "backbones" / f"{name}-{sha256[:16]}-{_PREPARED}"
+    graph_path, lite_path, sums_path = (
+        folder / part for part in ("graph.pb", "model.tflite", "sha256.json")
+    )
+    try:
+        flatbuffer = lite_path.read_bytes()
+        whole = json.loads(sums_path.read_text()) == _sums(graph_path.read_bytes(), flatbuffer)
+    except (OSError, ValueError):
+        whole = False
+    if not whole:
+        shape = (family.spec.height, family.spec.width, 3)
+        graph_def = graph.trace(
+            lambda images: family.features(images, weights), shape, graph.BOTTLENECK
+        )
+        frozen = graph_def.SerializeToString()
+        flatbuffer = _to_float32(graph_def)
+        files.write(graph_path, frozen)
+        files.write(lite_path, flatbuffer)
+        files.write_json(sums_path, _sums(frozen, flatbuffer))
+    return Backbone(name, family.spec, family.width, sha256, graph_path, flatbuffer)
+
+
+def _sums(*parts: bytes) -> list[str]:
+    return [hashlib.sha256(part).hexdigest() for part in parts]
+
+
+def _to_float32(graph_def: Any) -> bytes:
+    tf = graph.tensorflow()
+    run = graph.function(graph_def, graph.BOTTLENECK)
+    try:
+        converted: bytes = tf.lite.TFLiteConverter.from_concrete_functions([run]).convert()
+    except Exception as error:  # the converter's own, undocumented kinds
+        raise BadData(f"TensorFlow Lite does not convert this backbone: {error}") from error
+    return converted

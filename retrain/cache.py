@@ -1,0 +1,108 @@
+"""The bottleneck cache: Parquet shards in one folder a fingerprint, keyed by a photo's digest."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deploy.errors import BadData
+from retrain import files
+
+
+class Row(NamedTuple):
+    """A photo that was analysed: its bottleneck, float16 (D,), or the error that it gave.
+
+    `view` is 0 for the photo as it is.
+    """
+
+    digest: bytes
+    view: int
+    error: str | None
+    bottleneck: npt.NDArray[np.float16] | None
+
+
+class DamagedShards(Exception):
+    """Shards were damaged, and set aside: what they held must be analysed again."""
+
+
+class Cache:
+    """The shards of one fingerprint. Any number of processes may add shards at once."""
+
+    def __init__(self, folder: Path, width: int) -> None:
+        """Use `folder` for bottlenecks of `width` values; it is made when first written."""
+        self.folder = folder
+        self.width = width
+        self._schema = pa.schema(
+            {
+                "digest": pa.binary(32),
+                "view": pa.int16(),
+                "status": pa.string(),
+                "error": pa.string(),
+                "bottleneck": pa.list_(pa.float16(), width),
+            }
+        )
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Write `rows` as a shard of their own, whole or not at all, page checksums included."""
+        columns = {
+            "digest": [row.digest for row in rows],
+            "view": [row.view for row in rows],
+            "status": ["bad" if row.error else "ok" for row in rows],
+            "error": [row.error for row in rows],
+            "bottleneck": [row.bottleneck for row in rows],
+        }
+        table = pa.table(columns, schema=self._schema)
+        with files.atomic(self.folder / f"shard-{uuid4().hex}.parquet") as stream:
+            pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+
+    def known(self) -> dict[bytes, str | None]:
+        """Return the digest of each photo that was analysed, and its error if it gave one."""
+        found: dict[bytes, str | None] = {}
+        for table in self._tables(["digest", "error"]):
+            found.update(zip(table["digest"].to_pylist(), table["error"].to_pylist(), strict=True))
+        return found
+
+    def load(self, digests: Sequence[bytes]) -> npt.NDArray[np.float16]:
+        """Return the bottlenecks of the photos `digests`, float16 (N, width), in that order.
+
+        Raises DamagedShards when a shard's checksums are wrong: it is set aside, to be made
+        again; BadData when a photo has no bottleneck.
+        """
+        place = {digest: i for i, digest in enumerate(digests)}
+        result = np.empty((len(digests), self.width), np.float16)
+        filled = np.zeros(len(digests), bool)
+        for table in self._tables(["digest", "status", "bottleneck"]):
+            good = table.filter(pa.compute.equal(table["status"], "ok")).combine_chunks()
+            if not len(good):
+                continue
+            values = good["bottleneck"].chunk(0).flatten().to_numpy().reshape(-1, self.width)
+            pairs = [
+                (place[digest], i)
+                for i, digest in enumerate(good["digest"].to_pylist())
+                if digest in place
+            ]
+            if pairs:
+                target, source = np.array(pairs).T
+                result[target] = values[source]
+                filled[target] = True
+        if not filled.all():
+            raise BadData(f"{self.folder}: {np.sum(~filled)} bottlenecks vanished: run again")
+        return result
+
+    def _tables(self, columns: list[str]) -> Iterator[pa.Table]:
+        damaged = []
+        for path in sorted(self.folder.glob("shard-*.parquet")):
+            try:
+                table = pq.read_table(path, columns=columns, page_checksum_verification=True)
+            except (OSError, pa.ArrowException) as error:
+                path.replace(path.with_suffix(".damaged"))
+                damaged.append(f"{path.name} ({str(error).splitlines()[0]})")
+                continue
+            yield table
+        if damaged:
+            raise DamagedShards(f"{self.folder}: damaged, set aside: {', '.join(damaged)}")

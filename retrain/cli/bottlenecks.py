@@ -1,0 +1,37 @@
+"""`retrain bottlenecks`: analyse each photo once."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from retrain.cli.options import json_option, source, source_options
+
+
+@click.command()
+@source_options
+@json_option
+def bottlenecks(as_json: bool, **where: Any) -> None:
+    """Analyse each photo of DIR once, and keep the result in the cache."""
+    from retrain.progress import Progress
+    from retrain.train import analyse
+
+    progress = Progress()
+    backbone, result = analyse(source(**where), progress)
+    if as_json:
+        found = {
+            "schema": 1,
+            "photos": len(result.dataset.photos),
+            "analysed": result.analysed,
+            "bad": [{"path": str(bad.path), "reason": bad.reason} for bad in result.dataset.bad],
+            "input": asdict(backbone.spec),
+            "graph": str(backbone.graph_path),
+            "fingerprint": backbone.fingerprint,
+            "seconds": progress.seconds,
+        }
+        click.echo(json.dumps(found))
+    else:
+        click.echo(
+            f"{len(result.dataset.photos)} photos ready, {result.analysed} of them analysed now"
+        )

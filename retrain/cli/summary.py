@@ -1,0 +1,65 @@
+"""`retrain summary`: what the stages of a run measured."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deploy.errors import BadData
+from retrain.cli.options import json_option, output_dir_option
+
+
+@click.command()
+@output_dir_option
+@json_option
+def summary(output_dir: Path, as_json: bool) -> None:
+    """Print accuracy, size and latency of the graph and of the TFLite model, and the seconds."""
+    from retrain.run_folder import RunFolder
+
+    run = RunFolder(output_dir)
+    digest = run.read_contract().graph_sha256
+    found = {
+        command: _read(path, command, digest)
+        for command, path in (
+            ("train", run.metrics),
+            ("convert", run.conversion),
+            ("bench", run.bench),
+        )
+    }
+    if as_json:
+        click.echo(json.dumps({"schema": 1, **found}))
+        return
+    conversion, bench = found["convert"], found["bench"]
+    both = ("graph", "model")
+    _row("", "output_graph.pb", "model.tflite")
+    _row("test accuracy", *(f"{conversion[name]['accuracy']:.1%}" for name in both))
+    _row(
+        f"  95% interval, N={conversion['graph']['total']}",
+        *("{:.1%} to {:.1%}".format(*conversion[name]["interval95"]) for name in both),
+    )
+    _row("size", *(f"{conversion['bytes'][name] / 1e6:.1f} MB" for name in both))
+    for percentile in ("p50", "p90"):
+        _row(
+            f"latency {percentile}",
+            *(f"{bench['runners'][name]['ms'][percentile]:.2f} ms" for name in both),
+        )
+    click.echo(f"same best label on {conversion['agreement']:.1%} of the test photos")
+    for command, result in found.items():
+        stages = ", ".join(f"{name} {taken:.1f}" for name, taken in result["seconds"].items())
+        click.echo(f"seconds, {command}: {stages}")
+
+
+def _row(*cells: str) -> None:
+    click.echo("{:<28}{:<20}{}".format(*cells).rstrip())
+
+
+def _read(path: Path, command: str, digest: str) -> Any:
+    remedy = f"run `retrain {command}`"
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path}: cannot be read ({error}): {remedy}") from error
+    if found["graph_sha256"] != digest:
+        raise BadData(f"{path}: measured on another graph than the one there: {remedy}")
+    return found

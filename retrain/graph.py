@@ -1,0 +1,96 @@
+"""Frozen TensorFlow graphs, and the one place that loads TensorFlow."""
+
+import logging
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deploy.errors import BadData
+
+INPUT, BOTTLENECK, LOGITS = "input", "bottleneck", "logits"
+
+
+@cache
+def tensorflow() -> Any:
+    """Return the tensorflow module, its start-up chatter silenced; errors still show."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    # absl's C++ logger prints its first lines whatever its level: they go where nobody reads.
+    stderr = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            import tensorflow as tf
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+    tf.get_logger().setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    return tf
+
+
+def read(path: Path) -> Any:
+    """Return the GraphDef in the file at `path`; raise BadData if it holds none."""
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise BadData(f"{path}: cannot be read ({error.strerror})") from error
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from error
+
+
+def parse(serialized: bytes) -> Any:
+    """Return the GraphDef of its bytes; raise BadData if they are none."""
+    graph = tensorflow().compat.v1.GraphDef()
+    try:
+        graph.ParseFromString(serialized)
+    except Exception as error:  # protobuf's DecodeError, of whichever implementation is there
+        raise BadData("not a frozen graph, or damaged") from error
+    if not graph.node:
+        raise BadData("not a frozen graph, or damaged")
+    return graph
+
+
+def function(graph: Any, outputs: str | list[str], inputs: str = INPUT) -> Any:
+    """Return `graph` as a concrete function from the tensor `inputs` to the tensors `outputs`.
+
+    The names are operations'. Raises BadData where the graph has no such operation.
+    """
+    tf = tensorflow()
+    names = [outputs] if isinstance(outputs, str) else outputs
+    missing = {inputs, *names} - {node.name for node in graph.node}
+    if missing:
+        raise BadData(f"the graph has no operation named {', '.join(sorted(missing))}")
+    try:
+        wrapped = tf.compat.v1.wrap_function(
+            lambda: tf.graph_util.import_graph_def(graph, name=""), []
+        )
+    except ValueError as error:
+        raise BadData(f"the graph is damaged: {error}") from error
+    tensors = [wrapped.graph.get_tensor_by_name(f"{name}:0") for name in names]
+    return wrapped.prune(
+        wrapped.graph.get_tensor_by_name(f"{inputs}:0"),
+        tensors[0] if isinstance(outputs, str) else tensors,
+    )
+
+
+def trace(body: Callable[[Any], Any], shape: tuple[int, int, int], output: str) -> Any:
+    """Return the GraphDef of `body`, from INPUT, float32 (N, *shape), to the operation `output`.
+
+    `body` may hold constants only: nothing is left to freeze.
+    """
+    tf = tensorflow()
+    with tf.Graph().as_default() as graph:
+        images = tf.compat.v1.placeholder(tf.float32, [None, *shape], name=INPUT)
+        tf.identity(body(images), name=output)
+    return graph.as_graph_def()
+
+
+def predict(run: Any, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return what the concrete function `run` makes of `tensor`, as a numpy array."""
+    return np.asarray(run(tensorflow().constant(tensor)))

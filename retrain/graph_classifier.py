@@ -1,0 +1,48 @@
+"""The frozen graph as a classifier: what the .tflite file is held against."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from deploy.classifier import Prediction, top_k
+from deploy.contract import Contract
+from deploy.errors import BadData
+from deploy.image import open_image, to_tensor
+from retrain import graph
+from retrain.run_folder import RunFolder
+
+
+class GraphClassifier:
+    """A frozen graph with its contract, run by TensorFlow; threads may share it."""
+
+    def __init__(self, graph_def: Any, contract: Contract, output_layer: str | None = None) -> None:
+        """Take the operation `output_layer`, the graph's last one if None, as probabilities."""
+        self.contract = contract
+        self._run = graph.function(graph_def, output_layer or graph_def.node[-1].name)
+        width = self._run.outputs[0].shape[-1]
+        if width != len(contract.labels):
+            raise BadData(
+                f"the graph has {width} outputs, its contract {len(contract.labels)} labels"
+            )
+
+    @classmethod
+    def open(cls, path: Path, output_layer: str | None = None) -> "GraphClassifier":
+        """Open the graph at `path`; contract.json must be beside it, and about it."""
+        contract = RunFolder(path.parent).read_contract(path)
+        return cls(graph.read(path), contract, output_layer)
+
+    def scores(self, image: Image.Image) -> npt.NDArray[np.float32]:
+        """Return float32 (classes,), the probabilities of an upright RGB image."""
+        scores: npt.NDArray[np.float32] = graph.predict(
+            self._run, to_tensor(image, self.contract.input)
+        )[0]
+        return scores
+
+    def classify(self, photo: Path, top: int) -> list[Prediction]:
+        """Return the `top` best labels of the photo at the path `photo`, best first."""
+        with photo.open("rb") as stream:
+            image = open_image(stream, self.contract.input)
+        return top_k(self.scores(image), self.contract.labels, top)

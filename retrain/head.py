@@ -1,0 +1,119 @@
+"""The final layer: softmax regression on bottlenecks, trained in memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """How to train; the defaults are those of TensorFlow's image_retraining/retrain.py.
+
+    A batch draws a class, then a photo of it, so that no class drowns; -1 as
+    `validation_batch_size` is the whole validation set.
+    """
+
+    how_many_training_steps: int = 4000
+    learning_rate: float = 0.01
+    train_batch_size: int = 100
+    validation_batch_size: int = 100
+    eval_step_interval: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Head:
+    """The final layer: `weights` float32 (D, C), `bias` float32 (C,)."""
+
+    weights: Floats
+    bias: Floats
+
+    def logits(self, bottlenecks: npt.NDArray[Any]) -> Floats:
+        """Return float32 (N, C) of bottlenecks (N, D)."""
+        return np.asarray(bottlenecks, np.float32) @ self.weights + self.bias
+
+
+class Evaluation(NamedTuple):
+    """What a step reports: accuracies of 0..1, cross entropies in nats."""
+
+    step: int
+    train_accuracy: float
+    train_cross_entropy: float
+    validation_accuracy: float
+    validation_cross_entropy: float
+
+
+class Examples(NamedTuple):
+    """Bottlenecks (N, D) and the index of each one's label, int64 (N,)."""
+
+    bottlenecks: npt.NDArray[Any]
+    labels: Labels
+
+
+def fit(
+    training: Examples,
+    validation: Examples,
+    classes: int,
+    config: HeadConfig,
+    report: Callable[[Evaluation], None],
+) -> Head:
+    """Train by stochastic gradient descent on cross entropy; `report` gets each evaluation.
+
+    The same seed, data and settings give the same head. Every label of 0..classes-1 must be in
+    `training`.
+    """
+    random = np.random.default_rng(config.seed)
+    x = np.asarray(training.bottlenecks, np.float32)
+    order = np.argsort(training.labels, kind="stable")
+    counts = np.bincount(training.labels, minlength=classes)
+    first = np.cumsum(counts) - counts
+    head = Head(
+        random.normal(0, 0.001, (x.shape[1], classes)).astype(np.float32),
+        np.zeros(classes, np.float32),
+    )
+    size = config.train_batch_size
+    rows = np.arange(size)
+    for step in range(config.how_many_training_steps):
+        labels = random.integers(classes, size=size)
+        chosen = order[first[labels] + (random.random(size) * counts[labels]).astype(np.int64)]
+        batch = x[chosen]
+        logits = head.logits(batch)
+        gradient = softmax(logits)
+        gradient[rows, labels] -= 1
+        gradient *= config.learning_rate / size
+        last = step == config.how_many_training_steps - 1
+        if step % config.eval_step_interval == 0 or last:
+            sample = _sample(validation, config.validation_batch_size, random)
+            measured = score(head.logits(sample.bottlenecks), sample.labels)
+            report(Evaluation(step, *score(logits, labels), *measured))
+        np.subtract(head.weights, batch.T @ gradient, out=head.weights)
+        np.subtract(head.bias, gradient.sum(axis=0), out=head.bias)
+    return head
+
+
+def _sample(examples: Examples, size: int, random: np.random.Generator) -> Examples:
+    if size == -1:
+        return examples
+    chosen = random.integers(len(examples.labels), size=size)
+    return Examples(examples.bottlenecks[chosen], examples.labels[chosen])
+
+
+def softmax(logits: Floats) -> Floats:
+    """Return probabilities (N, C) of logits (N, C)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: Floats = powers / powers.sum(axis=1, keepdims=True)
+    return result
+
+
+def score(logits: Floats, labels: Labels) -> tuple[float, float]:
+    """Return accuracy of 0..1 and mean cross entropy in nats."""
+    chosen = softmax(logits)[np.arange(len(labels)), labels]
+    tiny = np.finfo(np.float32).tiny
+    accuracy = np.mean(logits.argmax(axis=1) == labels)
+    return float(accuracy), float(-np.mean(np.log(np.maximum(chosen, tiny))))

@@ -1,0 +1,50 @@
+"""Run independent tasks on all cores, each worker with a tool of its own."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+Tool = TypeVar("Tool")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Return how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run(
+    tasks: Iterable[Task], make: Callable[[], Tool], call: Callable[[Tool, Task], Result]
+) -> Iterator[Result]:
+    """Yield `call(tool, task)` of each task, in the order that they end.
+
+    A thread a core, with one `make()` each: Pillow and the TFLite runtime release the GIL. Few
+    tasks are in hand at a time, so `tasks` may be endless. When the caller stops early, the
+    tasks in hand end and no other starts.
+    """
+    own = threading.local()
+
+    def work(task: Task) -> Result:
+        if not hasattr(own, "tool"):
+            own.tool = make()
+        return call(own.tool, task)
+
+    waiting = iter(tasks)
+    running: set[Future[Result]] = set()
+    with ThreadPoolExecutor(cores()) as pool:
+        try:
+            while True:
+                for task in waiting:
+                    running.add(pool.submit(work, task))
+                    if len(running) > cores():
+                        break
+                if not running:
+                    return
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

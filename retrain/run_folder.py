@@ -1,0 +1,101 @@
+"""The folder that a run writes into: which file is which, and who may write."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import filelock
+
+from deploy.contract import Contract
+from deploy.errors import BadData, WrongUse
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names the files of a run; stages find each other's results by these names alone."""
+
+    folder: Path
+
+    @property
+    def graph(self) -> Path:
+        """The frozen graph."""
+        return self.folder / "output_graph.pb"
+
+    @property
+    def graph_labels(self) -> Path:
+        """The labels of the frozen graph, one a line."""
+        return self.folder / "output_labels.txt"
+
+    @property
+    def metrics(self) -> Path:
+        """What training measured."""
+        return self.folder / "metrics.json"
+
+    @property
+    def contract(self) -> Path:
+        """The contract of the frozen graph."""
+        return self.folder / "contract.json"
+
+    @property
+    def manifest(self) -> Path:
+        """Every photo with its label and split."""
+        return self.folder / "manifest.csv"
+
+    @property
+    def summaries(self) -> Path:
+        """The TensorBoard events, a folder a run."""
+        return self.folder / "summaries"
+
+    @property
+    def model(self) -> Path:
+        """The TFLite model."""
+        return self.folder / "model.tflite"
+
+    @property
+    def rejected(self) -> Path:
+        """A TFLite model that its gate refused."""
+        return self.folder / "model.rejected.tflite"
+
+    @property
+    def labels(self) -> Path:
+        """The labels of the TFLite model, one a line; the same as inside it."""
+        return self.folder / "labels.txt"
+
+    @property
+    def conversion(self) -> Path:
+        """What conversion measured."""
+        return self.folder / "conversion.json"
+
+    @property
+    def bench(self) -> Path:
+        """What the benchmark measured."""
+        return self.folder / "bench.json"
+
+    def read_contract(self, graph: Path | None = None) -> Contract:
+        """Return the contract, once the digest of `graph`, else of this run's, is as it says."""
+        graph = graph or self.graph
+        try:
+            contract = Contract.from_json(self.contract.read_bytes())
+            digest = sha256(graph.read_bytes()).hexdigest()
+        except OSError as error:
+            raise BadData(
+                f"{error.filename}: cannot be read ({error.strerror}): run `retrain train` first"
+            ) from error
+        if digest != contract.graph_sha256:
+            raise BadData(f"{graph}: not the graph that {self.contract} tells of: train again")
+        return contract
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keep other runs from writing here; raise WrongUse if one is at it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with filelock.FileLock(self.folder / ".lock", blocking=False):
+                yield
+        except filelock.Timeout as error:
+            raise WrongUse(
+                f"{self.folder}: another retrain is writing there: wait, "
+                "or name another --output-dir"
+            ) from error

@@ -1,0 +1,106 @@
+"""Which photos train, which validate, which test: decided by content, and stable."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deploy.errors import BadData, WrongUse
+from retrain.dataset import Photo
+
+TRAINING, VALIDATION, TESTING = "training", "validation", "testing"
+SPLITS = (TRAINING, VALIDATION, TESTING)
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """Shares in percent, and a salt: another salt gives another, independent split."""
+
+    testing_percentage: float = 10
+    validation_percentage: float = 10
+    salt: str = ""
+
+    def __post_init__(self) -> None:
+        if min(self.testing_percentage, self.validation_percentage) <= 0:
+            raise WrongUse("testing and validation each need a share above 0%")
+        if self.testing_percentage + self.validation_percentage >= 100:
+            raise WrongUse("testing and validation take 100% or more: nothing is left to train on")
+
+
+def assign(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
+    """Return the split of each photo.
+
+    It hangs on the SHA-256 of the photo's bytes, so neither a new name nor other photos change
+    it. Photos that share the part of their name before `_nohash_` (shots of one thing) stay
+    together, their split hanging on that part. A class of three or more has at least one photo
+    in each split: where chance gave none, the group nearest to that split is moved there.
+    Raises BadData when a split has no photo at all.
+    """
+    groups = _groups(photos)
+    place = {key: _place(key, config) for key in groups}
+    split = {key: _by_place(place[key], config) for key in groups}
+    labels = {key: Counter(photos[i].label for i in members) for key, members in groups.items()}
+    _fill_empty(place, split, labels)
+    result = [""] * len(photos)
+    for key, members in groups.items():
+        for i in members:
+            result[i] = split[key]
+    for name in SPLITS:
+        if name not in result:
+            raise BadData(f"no photo is left for {name}: each class needs three photos or more")
+    return result
+
+
+def _groups(photos: Sequence[Photo]) -> dict[bytes, list[int]]:
+    """Return the photos, by index, that must stay together, under the key that places them."""
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for i, photo in enumerate(photos):
+        subject, mark, _ = photo.path.name.partition("_nohash_")
+        groups[subject.encode(errors="surrogateescape") if mark else photo.digest].append(i)
+    return groups
+
+
+def _place(key: bytes, config: SplitConfig) -> float:
+    """Return a number of 0..100 that is uniform over keys."""
+    digest = hashlib.sha256(config.salt.encode() + b"\0" + key).digest()
+    return int.from_bytes(digest[:8]) / 2**64 * 100
+
+
+def _by_place(place: float, config: SplitConfig) -> str:
+    if place < config.validation_percentage:
+        return VALIDATION
+    if place < config.validation_percentage + config.testing_percentage:
+        return TESTING
+    return TRAINING
+
+
+def _fill_empty(
+    place: dict[bytes, float],
+    split: dict[bytes, str],
+    labels: dict[bytes, Counter[str]],
+) -> None:
+    """Move groups until each class has a photo in each split, if it can be."""
+    groups_of: dict[str, list[bytes]] = defaultdict(list)
+    held: Counter[tuple[str, str]] = Counter()
+    for key in sorted(place, key=lambda key: (place[key], key)):
+        for label in labels[key]:
+            groups_of[label].append(key)
+            held[label, split[key]] += 1
+    for label in sorted(groups_of):
+        for need in SPLITS:
+            if held[label, need]:
+                continue
+            # The split with most to give gives the group that chance put closest to a border.
+            for donor in sorted(SPLITS, key=lambda name: -held[label, name]):
+                free = [
+                    key
+                    for key in groups_of[label]
+                    if split[key] == donor and all(held[other, donor] > 1 for other in labels[key])
+                ]
+                if free:
+                    key = free[-1] if need == TRAINING else free[0]
+                    for other in labels[key]:
+                        held[other, donor] -= 1
+                        held[other, need] += 1
+                    split[key] = need
+                    break
