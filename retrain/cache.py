@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deploy import files
 from deploy.errors import BadData
-from retrain import files
 
 
 class Row(NamedTuple):

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deploy import metadata
+from deploy import files, metadata
 from deploy.contract import InputSpec, write_labels
 from deploy.errors import BadData, GateFailed, RetrainError
 from deploy.image import normalise, open_image, to_pixels
-from retrain import dataset, files, split
+from retrain import dataset, split
 from retrain.dataset import Photo
 from retrain.parity import Parity, compare
 from retrain.progress import Progress

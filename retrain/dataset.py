@@ -12,9 +12,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from deploy import files
 from deploy.errors import BadData
 from deploy.image import FORMATS, why_not_photo
-from retrain import files
 
 MAX_BYTES = 256 * 1024**2
 """A larger file is listed as bad instead of being read into memory."""

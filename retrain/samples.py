@@ -15,8 +15,8 @@ from typing import IO, Any, cast
 from uuid import uuid4
 
 from deploy.errors import BadData, MissingPackage, WrongUse
+from deploy.files import write, write_json
 from retrain.download import Remote, fetch
-from retrain.files import write, write_json
 
 _MARKER = ".retrain-sample.json"
 _BLOCK = 1 << 20
@@ -98,7 +98,7 @@ def unpack(archive: Path, folder: Path, members: int = 20_000, size: int = 1 << 
                 # A backslash or colon may lead elsewhere on Windows.
                 if name.startswith("/") or ".." in parts or set(name) & set("\\:\0"):
                     raise tarfile.ExtractError("may lead out of the folder")
-                if parts[:1] != top or (parts == top and member.isreg()):
+                if parts[:1] != top:
                     raise tarfile.ExtractError("not inside the one top folder")
                 target = folder.joinpath(*parts[1:])
                 (target if member.isdir() else target.parent).mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def unpack(archive: Path, folder: Path, members: int = 20_000, size: int = 1 << 
                     left = _copy(cast(IO[bytes], tar.extractfile(member)), target, left)
                 if left < 0:
                     raise tarfile.ExtractError(f"more than {size:,} bytes in all")
-    except (*_DAMAGED, FileExistsError) as error:
+    except (*_DAMAGED, FileExistsError, NotADirectoryError) as error:
         raise BadData(
             f"{archive}: member {name!r}: {error}: delete this archive, then run this again"
         ) from error

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import platformdirs
 
+from deploy import files
 from deploy.contract import Contract, write_labels
-from retrain import __version__, backbones, dataset, files, graph, split
+from retrain import __version__, backbones, dataset, graph, split
 from retrain.bottlenecks import Bottlenecks, obtain
 from retrain.dataset import Dataset
 from retrain.events import events

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from deploy import files
 from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import DECODER
-from retrain import files, graph
+from retrain import graph
 from retrain.backbones import efficientnet_lite
 from retrain.backbones.torch_file import Weights
+from retrain.rounding import round_kernels
 
 DEFAULT = efficientnet_lite.NAME
 _PREPARED = 1
@@ -41,6 +43,7 @@ class Backbone:
         """The SHA-256 of everything that decides a bottleneck's value: the cache's key."""
         cause = {
             "weights": self.weights_sha256,
+            "preparation": _PREPARED,
             "cut": graph.BOTTLENECK,
             "input": asdict(self.spec),
             "decoder": DECODER,
@@ -94,8 +97,8 @@ def load(name: str, cache_dir: Path) -> Backbone:
         whole = False
     if not whole:
         shape = (family.spec.height, family.spec.width, 3)
-        graph_def = graph.trace(
-            lambda images: family.features(images, weights), shape, graph.BOTTLENECK
+        graph_def = round_kernels(
+            graph.trace(lambda images: family.features(images, weights), shape, graph.BOTTLENECK)
         )
         frozen = graph_def.SerializeToString()
         flatbuffer = _to_float32(graph_def)

@@ -32,6 +32,7 @@ def summary(output_dir: Path, as_json: bool) -> None:
         return
     conversion, bench = found["convert"], found["bench"]
     both = ("graph", "model")
+    runners = bench["runners"].values()
     _row("", "output_graph.pb", "model.tflite")
     _row("test accuracy", *(f"{conversion[name]['accuracy']:.1%}" for name in both))
     _row(
@@ -42,7 +43,7 @@ def summary(output_dir: Path, as_json: bool) -> None:
     for percentile in ("p50", "p90"):
         _row(
             f"latency {percentile}",
-            *(f"{bench['runners'][name]['ms'][percentile]:.2f} ms" for name in both),
+            *(f"{runner['ms'][percentile]:.2f} ms" for runner in runners),
         )
     click.echo(f"same best label on {conversion['agreement']:.1%} of the test photos")
     for command, result in found.items():

@@ -1,0 +1,1 @@
+"""Time what ships against what was trained: latency, extraction rate, each with its machine."""

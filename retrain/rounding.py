@@ -1,0 +1,44 @@
+"""Put a backbone's kernels on the int8 grid before anything is trained on it.
+
+Most of what int8 changes in these networks is the rounding of their kernels. It is a fixed
+change, so it is made first: bottlenecks, final layer, frozen graph and .tflite then share the
+very same kernels, and quantizing is left with the rounding of activations. Measured with
+EfficientNet-Lite0 on 2,223 photos of solar cells, over ten splits: agreement of graph and int8
+model 98.6% instead of 96.4%, accuracy of the graph 88.0% instead of 88.3%.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retrain.graph import tensorflow
+
+_OUTPUT_AXES = {"Conv2D": (3,), "DepthwiseConv2dNative": (2, 3)}
+"""The axes of a kernel (height, width, in, out or multiplier) that TFLite gives scales of."""
+
+
+def to_int8_grid(kernel: npt.NDArray[np.float32], axes: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Return `kernel` rounded to -127..127 steps, symmetric, a scale for each index of `axes`.
+
+    The grid is that of https://www.tensorflow.org/lite/performance/quantization_spec, and its
+    largest value stays what it is, so that the converter finds the same grid again.
+    """
+    others = tuple(axis for axis in range(kernel.ndim) if axis not in axes)
+    scale = np.abs(kernel).max(axis=others, keepdims=True) / np.float32(127)
+    scale[scale == 0] = 1
+    return np.asarray(np.rint(kernel / scale) * scale, np.float32)
+
+
+def round_kernels(graph: Any) -> Any:
+    """Return a copy of the GraphDef `graph` with each constant kernel on the int8 grid."""
+    tf = tensorflow()
+    rounded = tf.compat.v1.GraphDef()
+    rounded.CopyFrom(graph)
+    constants = {node.name: node for node in rounded.node if node.op == "Const"}
+    for node in rounded.node:
+        if node.op in _OUTPUT_AXES and node.input[1] in constants:
+            value = constants[node.input[1]].attr["value"].tensor
+            kernel = to_int8_grid(tf.make_ndarray(value), _OUTPUT_AXES[node.op])
+            value.CopyFrom(tf.make_tensor_proto(kernel))
+    return rounded
