@@ -40,7 +40,11 @@ class Classifier:
     @classmethod
     def open(cls, path: str | Path, threads: int = 1) -> "Classifier":
         """Open the .tflite file at `path`, as `retrain convert` writes it."""
-        return cls(metadata.read(Path(path)), threads)
+        file = metadata.read(Path(path))
+        try:
+            return cls(file, threads)
+        except BadData as error:
+            raise BadData(f"{path}: {error}") from error
 
     def scores(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Return float32 (classes,), the probabilities of an upright RGB image."""

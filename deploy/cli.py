@@ -115,7 +115,7 @@ def model_classifier(model: Path, labels: Path | None, threads: int, top: int) -
     from deploy.contract import read_labels
 
     classifier = Classifier.open(model, threads)
-    if labels and read_labels(labels.read_text("utf-8")) != classifier.contract.labels:
+    if labels and read_labels(labels.read_text("utf-8", "replace")) != classifier.contract.labels:
         raise BadData(f"{labels}: not the labels inside {model}, which are the ones to trust")
     return partial(classifier.classify, top=top)
 
@@ -137,7 +137,7 @@ def show_labels(photos: tuple[Path, ...], classify: Classify, as_json: bool) -> 
             found = [prediction._asdict() for prediction in predictions]
             click.echo(json.dumps({"schema": 1, "photo": str(photo), "predictions": found}))
             continue
-        click.echo(f"{photo}")
+        click.echo(click.format_filename(photo))
         for prediction in predictions:
             click.echo(f"  {prediction.score:6.1%}  {prediction.label}")
     if bad:

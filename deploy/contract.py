@@ -1,6 +1,7 @@
 """What a model expects of an image and means by its outputs: frozen values, to and from JSON."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,11 +27,11 @@ class InputSpec:
     order: str = "RGB"
 
     def __post_init__(self) -> None:
-        if not (0 < self.height <= 4096 and 0 < self.width <= 4096):
+        if not all(type(side) is int and 0 < side <= 4096 for side in (self.height, self.width)):
             raise BadData(f"input size {self.height}x{self.width} is not within 1..4096 pixels")
         if self.crop is not None and not 0 < self.crop <= 1:
             raise BadData(f"crop {self.crop} is not within 0..1")
-        if self.std <= 0 or not 0 <= self.mean <= 255:
+        if not (0 < self.std < math.inf and 0 <= self.mean <= 255):
             raise BadData(f"mean {self.mean} and std {self.std} are not of pixels 0..255")
         if (self.filter, self.order) != ("bicubic", "RGB"):
             raise BadData(f"this version reads RGB, bicubic; not {self.order}, {self.filter}")
@@ -55,6 +56,13 @@ class Contract:
     reject_threshold: float | None = None
     schema_version: int = SCHEMA_VERSION
 
+    def __post_init__(self) -> None:
+        if not self.labels:
+            raise BadData("the contract has no labels")
+        for label in self.labels:
+            if not isinstance(label, str) or "\n" in label or "\r" in label:
+                raise BadData(f"label {label!r} is not one line of text")
+
     def to_json(self) -> str:
         """Return JSON text, keys in order, ending with a newline."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
@@ -70,6 +78,8 @@ class Contract:
                     f"reads up to {SCHEMA_VERSION}: update retrain-tflite"
                 )
             values["input"] = InputSpec(**values["input"])
+            if not isinstance(values["labels"], list):
+                raise TypeError("labels are not a list")
             values["labels"] = tuple(values["labels"])
             return cls(**values)
         except (ValueError, TypeError, KeyError) as error:

@@ -1,6 +1,7 @@
 """One road from the bytes of a photo to a tensor, the same on the laptop and on the device."""
 
 import io
+import math
 import warnings
 from typing import IO
 
@@ -81,12 +82,14 @@ def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Imag
                 f"{image.width}x{image.height} pixels: more than {MAX_PIXELS:,} are refused"
             )
         if spec:
-            side = round(2 * max(spec.height, spec.width) / (spec.crop or 1))
+            side = math.ceil(2 * max(spec.height, spec.width) / (spec.crop or 1))
             image.draft(None, (side, side))
         image.load()
         return _to_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
         raise BadData("the file is damaged: its header cannot be read") from error
+    except Image.DecompressionBombError as error:  # Pillow's own limit is the larger one
+        raise BadData(f"more than {MAX_PIXELS:,} pixels are refused") from error
     except BadData:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files

@@ -50,7 +50,9 @@ def read(path: Path) -> ModelFile:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BadData(f"{path}: cannot be read ({error.strerror})") from error
+        raise BadData(
+            f"{path}: cannot be read ({error.strerror}): `retrain convert` makes such a file"
+        ) from error
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             end = min(info.header_offset for info in archive.infolist())
@@ -59,14 +61,17 @@ def read(path: Path) -> ModelFile:
         sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         parts[_MODEL] = content[:end]
         damaged = [name for name, data in parts.items() if sums[name] != _sha256(data)]
-    except (zipfile.BadZipFile, ValueError, KeyError, NotImplementedError, RuntimeError) as error:
+    except Exception as error:  # zipfile and its decompressors raise many kinds on damaged bytes
         raise BadData(
             f"{path}: damaged, or not made by `retrain convert`: no labels and contract inside"
         ) from error
     if damaged:
         raise BadData(f"{path}: damaged ({', '.join(damaged)}): copy it again")
-    contract = Contract.from_json(parts[_CONTRACT])
-    if contract.labels != read_labels(parts[_LABELS].decode()):
+    try:
+        contract = Contract.from_json(parts[_CONTRACT])
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from error
+    if contract.labels != read_labels(parts[_LABELS].decode(errors="replace")):
         raise BadData(f"{path}: labels.txt and contract.json inside it disagree")
     return ModelFile(parts[_MODEL], contract)
 

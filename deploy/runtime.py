@@ -30,7 +30,8 @@ def find_runtime() -> Runtime:
         try:
             interpreter = importlib.import_module(module).Interpreter
         except ImportError as error:
-            if (error.name or "").split(".")[0] != module.split(".")[0]:
+            missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+            if missing.split(".")[0] != module.split(".")[0]:
                 raise MissingPackage(f"{name} is installed but does not load: {error}") from error
             continue
         return Runtime(name, metadata.version(distribution), interpreter)

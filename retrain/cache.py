@@ -1,9 +1,11 @@
 """The bottleneck cache: Parquet shards in one folder a fingerprint, keyed by a photo's digest."""
 
+import hashlib
+import io
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,11 @@ class Row(NamedTuple):
     view: int
     error: str | None
     bottleneck: npt.NDArray[np.float16] | None
+
+
+def _name(content: bytes) -> str:
+    """Return the name of a shard: Parquet's own checksums leave out its headers and footer."""
+    return f"shard-{hashlib.sha256(content).hexdigest()}.parquet"
 
 
 class DamagedShards(Exception):
@@ -48,7 +55,7 @@ class Cache:
         )
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write `rows` as a shard of their own, whole or not at all, page checksums included."""
+        """Write `rows` as a shard of their own, whole or not at all, named by its SHA-256."""
         columns = {
             "digest": [row.digest for row in rows],
             "view": [row.view for row in rows],
@@ -57,8 +64,9 @@ class Cache:
             "bottleneck": [row.bottleneck for row in rows],
         }
         table = pa.table(columns, schema=self._schema)
-        with files.atomic(self.folder / f"shard-{uuid4().hex}.parquet") as stream:
-            pq.write_table(table, stream, compression="zstd", write_page_checksum=True)
+        content = io.BytesIO()
+        pq.write_table(table, content, compression="zstd")
+        files.write(self.folder / _name(content.getvalue()), content.getvalue())
 
     def known(self) -> dict[bytes, str | None]:
         """Return the digest of each photo that was analysed, and its error if it gave one."""
@@ -70,7 +78,7 @@ class Cache:
     def load(self, digests: Sequence[bytes]) -> npt.NDArray[np.float16]:
         """Return the bottlenecks of the photos `digests`, float16 (N, width), in that order.
 
-        Raises DamagedShards when a shard's checksums are wrong: it is set aside, to be made
+        Raises DamagedShards when a shard's SHA-256 is wrong: it is set aside, to be made
         again; BadData when a photo has no bottleneck.
         """
         place = {digest: i for i, digest in enumerate(digests)}
@@ -98,11 +106,15 @@ class Cache:
         damaged = []
         for path in sorted(self.folder.glob("shard-*.parquet")):
             try:
-                table = pq.read_table(path, columns=columns, page_checksum_verification=True)
-            except (OSError, pa.ArrowException) as error:
-                path.replace(path.with_suffix(".damaged"))
-                damaged.append(f"{path.name} ({str(error).splitlines()[0]})")
+                content = path.read_bytes()
+                why = None if path.name == _name(content) else "its SHA-256 is not its name"
+            except OSError as error:
+                why = error.strerror
+            if why:
+                with suppress(FileNotFoundError):  # another process was first
+                    path.replace(path.with_suffix(".damaged"))
+                damaged.append(f"{path.name} ({why})")
                 continue
-            yield table
+            yield pq.read_table(pa.BufferReader(content), columns=columns)
         if damaged:
             raise DamagedShards(f"{self.folder}: damaged, set aside: {', '.join(damaged)}")

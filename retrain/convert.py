@@ -59,19 +59,20 @@ def convert(config: ConvertConfig, progress: Progress) -> dict[str, Any]:
             stream.write(packed)
         with progress.stage("score"):
             parity = compare(run.graph, run.rejected, testing, progress)
+        passed = parity.drop <= config.max_accuracy_drop
         result = {
             "schema": SCHEMA_VERSION,
             "recipe": "int8",
             "graph_sha256": contract.graph_sha256,
             "calibration_images": len(chosen),
             "max_accuracy_drop": config.max_accuracy_drop,
-            "passed": parity.drop <= config.max_accuracy_drop,
+            "passed": passed,
             "bytes": {"graph": run.graph.stat().st_size, "model": len(packed)},
             **parity.to_json(),
             "seconds": progress.seconds,
         }
         files.write_json(run.conversion, result)
-        if parity.drop > config.max_accuracy_drop:
+        if not passed:
             raise GateFailed(_refusal(parity, config, run))
         run.rejected.replace(run.model)
         files.write(run.labels, write_labels(contract.labels))

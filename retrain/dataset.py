@@ -14,7 +14,7 @@ from PIL import Image
 
 from deploy import files
 from deploy.errors import BadData
-from deploy.image import FORMATS, why_not_photo
+from deploy.image import FORMATS, sniff, why_not_photo
 
 MAX_BYTES = 256 * 1024**2
 """A larger file is listed as bad instead of being read into memory."""
@@ -159,8 +159,9 @@ def _read(path: Path, label: str) -> Photo | BadPhoto | None:
     reason = why_not_photo(content[:16])
     if reason is None:
         return Photo(path, label, hashlib.sha256(content).digest())
-    claims = not content or path.suffix.lower() in Image.registered_extensions()
-    return BadPhoto(path, reason) if claims else None
+    # By its content too: Pillow does not register .heic, and a phone's photos must not vanish.
+    claims = sniff(content[:16]) or path.suffix.lower() in Image.registered_extensions()
+    return BadPhoto(path, reason) if claims or not content else None
 
 
 def _check_label(root: Path, label: str) -> None:
@@ -206,7 +207,8 @@ def _by_content(photos: list[Photo]) -> tuple[tuple[Photo, ...], list[BadPhoto],
 def write_manifest(path: Path, photos: Sequence[Photo], splits: Sequence[str]) -> None:
     """Write CSV lines of absolute path, label, digest (hexadecimal) and split, one a photo."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
+    # All are quoted: Python before 3.13 leaves a lone carriage return bare, and cannot read it.
+    table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     table.writerow(("path", "label", "digest", "split"))
     for photo, split in zip(photos, splits, strict=True):
         table.writerow((photo.path.absolute(), photo.label, photo.digest.hex(), split))

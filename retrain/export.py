@@ -20,5 +20,6 @@ def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> byte
             product, tf.constant(head.bias, name="final_biases"), name=graph.LOGITS
         )
         tf.nn.softmax(logits, name=final_tensor_name)
-    serialized: bytes = retrained.as_graph_def().SerializeToString()
+    # Deterministic: else protobuf shuffles attributes, and the same weights give other bytes.
+    serialized: bytes = retrained.as_graph_def().SerializeToString(deterministic=True)
     return serialized

@@ -48,11 +48,21 @@ def _live(text: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    rate = TextColumn("{task.speed:.0f} " + unit + "/s") if total else TextColumn("")
+    start = time.perf_counter()
+    done = 0
+    # The rate is a field of ours: rich's own `speed` is None until it has two samples.
+    rate = TextColumn("{task.fields[rate]}")
     columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(text, total=total, speed=0.0)
-        yield lambda count: bar.advance(task, count)
+        task = bar.add_task(text, total=total, rate="")
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            speed = done / max(time.perf_counter() - start, 1e-9)
+            bar.update(task, completed=done, rate=f"{speed:.0f} {unit}/s")
+
+        yield advance
 
 
 def _lines(text: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:

@@ -21,9 +21,10 @@ class SplitConfig:
     salt: str = ""
 
     def __post_init__(self) -> None:
-        if min(self.testing_percentage, self.validation_percentage) <= 0:
+        # Said so that NaN, which compares false, is refused as well.
+        if not (self.testing_percentage > 0 and self.validation_percentage > 0):
             raise WrongUse("testing and validation each need a share above 0%")
-        if self.testing_percentage + self.validation_percentage >= 100:
+        if not self.testing_percentage + self.validation_percentage < 100:
             raise WrongUse("testing and validation take 100% or more: nothing is left to train on")
 
 

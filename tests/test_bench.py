@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from deploy_fixtures import write_run
 from PIL import Image
 
 from bench import extract
@@ -20,44 +20,14 @@ from bench.latency import Settings, alternate
 from bench.machine import read_machine, save
 from bench.runners import About, Loaded, started
 from deploy import metadata
-from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
 from retrain.cli import commands
-
-SPEC = InputSpec(height=32, width=32, crop=0.875, mean=128.0, std=128.0)
-LABELS = ("cat", "dog", "owl", "yak")
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a tiny frozen graph and its int8 model, as a run leaves them."""
-    import tensorflow as tf
-
-    folder = tmp_path_factory.mktemp("retrained")
-    rng = np.random.default_rng(0)
-    kernel = rng.normal(0, 0.2, (3, 3, 3, 8)).astype(np.float32)
-    weights = rng.normal(0, 1, (8, len(LABELS))).astype(np.float32)
-
-    def network(tensor: Any) -> Any:
-        features = tf.nn.relu6(tf.nn.conv2d(tensor, kernel, 2, "SAME"))
-        pooled = tf.reduce_mean(features, [1, 2], name="bottleneck")
-        return tf.nn.softmax(pooled @ weights, name="final_result")
-
-    signature = [tf.TensorSpec((None, 32, 32, 3), tf.float32, name="input")]
-    function = tf.function(network, input_signature=signature)
-    concrete = function.get_concrete_function()
-    (folder / "output_graph.pb").write_bytes(concrete.graph.as_graph_def().SerializeToString())
-    pixels = rng.integers(0, 256, (8, 1, 32, 32, 3))
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], function)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: (
-        [((image - SPEC.mean) / SPEC.std).astype(np.float32)] for image in pixels
-    )
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.uint8
-    contract = Contract(SPEC, LABELS, "tiny", "0" * 64, "0" * 64, "0" * 64, "0")
-    (folder / "model.tflite").write_bytes(metadata.pack(converter.convert(), contract))
-    return folder
+    return write_run(tmp_path_factory.mktemp("retrained"))
 
 
 def invoke(folder: Path, *options: str) -> Result:

@@ -19,7 +19,7 @@ from retrain.backbones.torch_file import Weights
 from retrain.rounding import round_kernels
 
 DEFAULT = efficientnet_lite.NAME
-_PREPARED = 1
+_PREPARED = 2
 """Raised when the preparation below changes what it writes."""
 
 

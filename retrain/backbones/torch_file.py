@@ -69,7 +69,9 @@ def read_weights(path: Path, sha256: str) -> Weights:
                 )
             stream.seek(0)
             return _read(stream)
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError) as error:
+    except (BadData, OSError):
+        raise
+    except Exception as error:  # a damaged pickle raises any kind
         raise BadData(f"{path}: not a file of tensors ({error})") from error
 
 

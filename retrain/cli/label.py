@@ -45,6 +45,6 @@ def _graph_classifier(
     from retrain.graph_classifier import GraphClassifier
 
     classifier = GraphClassifier.open(path, output_layer)
-    if labels and read_labels(labels.read_text("utf-8")) != classifier.contract.labels:
+    if labels and read_labels(labels.read_text("utf-8", "replace")) != classifier.contract.labels:
         raise BadData(f"{labels}: not the labels of {path}'s contract")
     return partial(classifier.classify, top=top)

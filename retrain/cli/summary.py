@@ -27,6 +27,11 @@ def summary(output_dir: Path, as_json: bool) -> None:
             ("bench", run.bench),
         )
     }
+    if not found["convert"]["passed"]:
+        raise BadData(
+            f"{run.conversion}: the last model lost too much accuracy and was refused: "
+            "run `retrain convert`"
+        )
     if as_json:
         click.echo(json.dumps({"schema": 1, **found}))
         return

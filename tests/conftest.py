@@ -1,0 +1,88 @@
+"""What several tests share: a drawn folder of photos, and the road done once for the session."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image, ImageDraw
+
+from retrain.backbones import Backbone
+from retrain.cli import commands
+
+LABELS = ("circles", "stripes", "żółw ☀")
+EACH = 24
+
+Invoke = Callable[..., Result]
+
+
+def draw(label: str, random: np.random.Generator) -> Image.Image:
+    """Return a 96x96 photo of the class `label`; no pixel is black or white."""
+    back, front = (tuple(int(level) for level in random.integers(40, 200, 3)) for _ in range(2))
+    image = Image.new("RGB", (96, 96), back)
+    pen = ImageDraw.Draw(image)
+    size = int(random.integers(6, 16))
+    if label == LABELS[0]:
+        pen.ellipse((size, size, 95 - size, 95 - size), fill=front)
+    elif label == LABELS[1]:
+        for x in range(0, 96, 2 * size):
+            pen.rectangle((x, 0, x + size, 95), fill=front)
+    else:
+        image = Image.fromarray(random.integers(40, 200, (96, 96, 3), dtype=np.uint8))
+    return image
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of 3 classes with 24 photos each, JPEG and PNG. Not to be changed."""
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for label in LABELS:
+        (root / label).mkdir()
+        for i in range(EACH):
+            draw(label, random).save(root / label / f"{i:02}.{('jpg', 'png')[i % 2]}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the cache of the session: the backbone is prepared in it once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def backbone(cache_dir: Path) -> Backbone:
+    """Return the real EfficientNet-Lite0, prepared."""
+    from retrain import backbones
+
+    return backbones.load("efficientnet_lite0", cache_dir)
+
+
+@pytest.fixture(scope="session")
+def invoke() -> Invoke:
+    """Return what runs `retrain` with the arguments it gets."""
+    return lambda *arguments: CliRunner().invoke(commands, [str(each) for each in arguments])
+
+
+@pytest.fixture(scope="session")
+def trained(
+    photos: Path, cache_dir: Path, invoke: Invoke, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the run folder of `retrain train` on `photos`. Not to be changed."""
+    folder = tmp_path_factory.mktemp("trained")
+    options = ("--cache-dir", cache_dir, "--output-dir", folder, "--how-many-training-steps", 400)
+    result = invoke("train", photos, *options)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="session")
+def converted(trained: Path, invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of `trained` after `retrain convert`. Not to be changed."""
+    folder = tmp_path_factory.mktemp("converted")
+    shutil.copytree(trained, folder, dirs_exist_ok=True)
+    result = invoke("convert", "--output-dir", folder)
+    assert result.exit_code == 0, result.output
+    return folder

@@ -1,0 +1,169 @@
+"""Bottlenecks: each photo is analysed once, whatever happens to folders, photos and shards."""
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deploy.errors import BadData
+from deploy.image import open_image, to_tensor
+from deploy.runtime import Model
+from retrain import bottlenecks, parallel
+from retrain.backbones import Backbone
+from retrain.bottlenecks import Bottlenecks, obtain, plan
+from retrain.dataset import Photo, scan
+from retrain.progress import Progress
+
+
+@pytest.fixture
+def root(photos: Path, tmp_path: Path) -> Path:
+    """Return a folder of two classes with four photos each, which a test may change."""
+    for label in ("circles", "stripes"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for path in sorted((photos / label).iterdir())[:4]:
+            shutil.copy(path, tmp_path / "photos" / label)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "bottlenecks"
+
+
+def run(root: Path, backbone: Backbone, cache: Path) -> Bottlenecks:
+    return obtain(scan(root), backbone, cache, Progress())
+
+
+def another(root: Path, name: str) -> Path:
+    path = root / "circles" / name
+    Image.new("RGB", (40, 30), (len(name), 100, 0)).save(path)
+    return path
+
+
+def truncated(root: Path) -> Path:
+    path = another(root, "truncated.jpg")
+    path.write_bytes(path.read_bytes()[:-100])
+    return path
+
+
+def test_values_are_those_of_the_network_in_the_order_of_the_photos(
+    root: Path, backbone: Backbone, cache: Path
+) -> None:
+    result = run(root, backbone, cache)
+    assert result.analysed == len(result.dataset.photos) == 8
+    model = Model(backbone.flatbuffer)
+    for photo, found in zip(result.dataset.photos, result.values, strict=True):
+        expected = model(to_tensor(open_image(photo.path.read_bytes()), backbone.spec))
+        np.testing.assert_array_equal(found, expected.astype(np.float16))
+
+
+def test_nothing_is_analysed_twice(root: Path, backbone: Backbone, cache: Path) -> None:
+    first = run(root, backbone, cache)
+    second = run(root, backbone, cache)
+    assert second.analysed == 0
+    np.testing.assert_array_equal(second.values, first.values)
+
+
+def test_a_new_photo_costs_one(root: Path, backbone: Backbone, cache: Path) -> None:
+    run(root, backbone, cache)
+    another(root, "new.png")
+    result = run(root, backbone, cache)
+    assert (result.analysed, len(result.values)) == (1, 9)
+
+
+def test_new_names_and_folders_cost_nothing(root: Path, backbone: Backbone, cache: Path) -> None:
+    run(root, backbone, cache)
+    for i, path in enumerate(sorted((root / "circles").iterdir())):
+        path.rename(path.with_name(f"renamed {i}"))
+    (root / "circles").rename(root / "discs")
+    result = run(root.rename(root.with_name("moved")), backbone, cache)
+    assert (result.analysed, len(result.values)) == (0, 8)
+
+
+def test_only_the_photos_of_a_damaged_shard_are_analysed_again(
+    root: Path, backbone: Backbone, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(root, backbone, cache)
+    there = set(cache.glob("*/shard-*"))
+    another(root, "new.png")
+    more = run(root, backbone, cache)
+    (shard,) = set(cache.glob("*/shard-*")) - there
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    capsys.readouterr()
+    again = run(root, backbone, cache)
+    assert (first.analysed, more.analysed, again.analysed) == (8, 1, 1)
+    np.testing.assert_array_equal(again.values, more.values)
+    assert f"Warning: {shard.parent}: damaged, set aside: {shard.name}" in capsys.readouterr().err
+
+
+def test_a_photo_that_cannot_be_decoded_is_listed_and_not_tried_again(
+    root: Path, backbone: Backbone, cache: Path
+) -> None:
+    path = truncated(root)
+    for analysed in (9, 0):
+        result = run(root, backbone, cache)
+        assert result.analysed == analysed
+        assert len(result.values) == len(result.dataset.photos) == 8
+        ((bad, reason),) = [(bad.path, bad.reason) for bad in result.dataset.bad]
+        assert bad == path
+        assert reason.startswith("the file is damaged: ")
+
+
+def test_a_class_without_a_good_photo_is_refused(
+    root: Path, backbone: Backbone, cache: Path
+) -> None:
+    (root / "owls").mkdir()
+    path = truncated(root).rename(root / "owls" / "truncated.jpg")
+    with pytest.raises(BadData, match=rf"no usable photos under {path.parent} \(truncated"):
+        run(root, backbone, cache)
+
+
+def test_a_photo_that_goes_or_changes_during_the_run_is_listed(
+    root: Path, backbone: Backbone, cache: Path
+) -> None:
+    gone, changed = another(root, "gone.png"), another(root, "changed.png")
+    found = scan(root)
+    gone.unlink()
+    shutil.copy(another(root, "something else.png"), changed)
+    result = obtain(found, backbone, cache, Progress())
+    reason = "it changed or vanished during the run"
+    assert {bad.path: bad.reason for bad in result.dataset.bad} == {gone: reason, changed: reason}
+    assert (result.analysed, len(result.values)) == (9, 8)
+
+
+def test_values_that_are_not_finite_are_listed(
+    root: Path, backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = another(root, "odd.png")
+    size = Image.open(path).size
+
+    def odd(image: Image.Image, spec: object) -> object:
+        tensor = to_tensor(image, backbone.spec)
+        assert spec == backbone.spec
+        return tensor * np.float32(np.nan) if image.size == size else tensor
+
+    monkeypatch.setattr(bottlenecks, "to_tensor", odd)
+    result = run(root, backbone, cache)
+    assert {bad.path: bad.reason for bad in result.dataset.bad} == {
+        path: "its bottleneck is not finite"
+    }
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 255, 10_000])
+@pytest.mark.parametrize("cores", [1, 2, 64])
+def test_the_plan_holds_every_photo_once(
+    count: int, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "cores", lambda: cores)
+    photos = [Photo(Path(str(i)), "", b"") for i in range(count)]
+    shards = list(plan(photos))
+    assert Counter(photo.path for shard in shards for photo in shard) == Counter(
+        photo.path for photo in photos
+    )
+    assert all(1 <= len(shard) <= 256 for shard in shards)
+    assert all(len(shard) >= 16 for shard in shards[:-1])

@@ -1,0 +1,83 @@
+"""What may lean on what: the device's half loads little, and `--help` next to nothing."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MODULES = sorted(
+    path.relative_to(REPOSITORY).as_posix()
+    for folder in ("deploy", "retrain", "bench")
+    for path in (REPOSITORY / folder).rglob("*.py")
+)
+DEVICE_PACKAGES = {"deploy", "click", "numpy", "PIL"}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Return the names of the top packages that a new Python holds after `code`."""
+    report = "import sys, json; json.dump(sorted(sys.modules), sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True
+    )
+    return {name.split(".")[0] for name in json.loads(done.stderr)}
+
+
+def imported_by(module: str) -> set[str]:
+    """Return the top packages that a file imports anywhere, inside functions too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((REPOSITORY / module).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} line {node.lineno}: a relative import"
+            found.add(str(node.module).split(".")[0])
+    return found
+
+
+def of(folder: str) -> list[str]:
+    return [module for module in MODULES if module.startswith(f"{folder}/")]
+
+
+def test_each_folder_is_looked_at() -> None:
+    assert {"deploy/cli.py", "bench/cli.py", "retrain/cli/label.py"} <= set(MODULES)
+
+
+@pytest.mark.parametrize("module", ["cli", "classifier", "metadata", "image", "runtime"])
+def test_device_modules_load_neither_tensorflow_nor_the_laptop_half(module: str) -> None:
+    loaded = loaded_by(f"import deploy.{module}")
+    assert "deploy" in loaded
+    assert loaded.isdisjoint({"tensorflow", "pyarrow", "retrain", "bench"})
+
+
+@pytest.mark.parametrize("command", ["['--help']", "['--version']", "['label', '--help']"])
+def test_help_loads_neither_numpy_nor_tensorflow(command: str) -> None:
+    code = f"from retrain.cli import commands\ntry: commands({command})\nexcept SystemExit: pass"
+    loaded = loaded_by(code)
+    assert {"click", "retrain"} <= loaded
+    assert loaded.isdisjoint({"numpy", "tensorflow", "PIL", "pyarrow", "bench", "rich"})
+
+
+def test_device_help_loads_no_numpy() -> None:
+    code = "from deploy.cli import commands\ntry: commands(['--help'])\nexcept SystemExit: pass"
+    loaded = loaded_by(code)
+    assert "click" in loaded
+    assert loaded.isdisjoint({"numpy", "PIL"})
+
+
+@pytest.mark.parametrize("module", of("deploy"))
+def test_device_code_imports_only_what_a_device_has(module: str) -> None:
+    assert imported_by(module) <= DEVICE_PACKAGES | sys.stdlib_module_names
+
+
+@pytest.mark.parametrize("module", of("bench"))
+def test_the_bench_imports_nothing_of_retrain(module: str) -> None:
+    assert "retrain" not in imported_by(module)
+
+
+@pytest.mark.parametrize("module", of("retrain"))
+def test_retrain_imports_nothing_of_the_bench(module: str) -> None:
+    assert "bench" not in imported_by(module)

@@ -1,0 +1,167 @@
+"""The cache: what is read is what was written, or nothing."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.errors import BadData
+from retrain.cache import Cache, DamagedShards, Row
+
+WIDTH = 12
+RANDOM = np.random.default_rng(0)
+
+
+def rows(count: int) -> list[Row]:
+    """Return rows of random bottlenecks; every fifth is of a bad photo."""
+    return [
+        Row(RANDOM.bytes(32), 0, "damaged", None)
+        if i % 5 == 4
+        else Row(RANDOM.bytes(32), 0, None, RANDOM.normal(size=WIDTH).astype(np.float16))
+        for i in range(count)
+    ]
+
+
+def digests(some: list[Row]) -> list[bytes]:
+    return [row.digest for row in some if not row.error]
+
+
+def values(some: list[Row]) -> np.ndarray:
+    return np.stack([row.bottleneck for row in some if row.bottleneck is not None])
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache", WIDTH)
+
+
+def shards(cache: Cache) -> list[Path]:
+    return sorted(cache.folder.glob("shard-*.parquet"))
+
+
+def test_bottlenecks_come_back_bit_for_bit_in_the_order_asked(cache: Cache) -> None:
+    first, second = rows(20), rows(10)
+    first[0].bottleneck[:4] = 65504, -65504, 6e-8, 0  # type: ignore[index]
+    cache.add(first)
+    cache.add(second)
+    assert len(shards(cache)) == 2
+    wanted = (first + second)[::-1]
+    found = cache.load(digests(wanted))
+    assert found.dtype == np.float16
+    assert found.tobytes() == values(wanted).tobytes()
+
+
+def test_bad_photos_are_known_with_their_error_and_have_no_bottleneck(cache: Cache) -> None:
+    some = rows(10)
+    cache.add(some)
+    assert cache.known() == {row.digest: row.error for row in some}
+    with pytest.raises(BadData, match="1 bottlenecks vanished: run again"):
+        cache.load([row.digest for row in some[:5]])
+
+
+def test_a_shard_of_bad_photos_alone_is_no_obstacle(cache: Cache) -> None:
+    bad, good = Row(bytes(32), 0, "damaged", None), rows(1)
+    cache.add([bad])
+    cache.add(good)
+    assert cache.load(digests(good)).tobytes() == values(good).tobytes()
+
+
+def test_an_empty_cache_knows_nothing(cache: Cache) -> None:
+    assert cache.known() == {}
+    assert cache.load([]).shape == (0, WIDTH)
+    with pytest.raises(BadData, match="2 bottlenecks vanished"):
+        cache.load([bytes(32), b"1" * 32])
+
+
+def test_writers_at_once_lose_nothing(cache: Cache) -> None:
+    parts = [rows(3) for _ in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(Cache(cache.folder, WIDTH).add, parts))
+        list(pool.map(cache.add, parts[:5]))
+    everything = [row for part in parts for row in part]
+    assert cache.load(digests(everything)).tobytes() == values(everything).tobytes()
+    assert {path.suffix for path in cache.folder.iterdir()} == {".parquet"}
+
+
+@pytest.mark.parametrize("read", ["known", "load"])
+def test_a_flipped_byte_anywhere_sets_its_shard_aside(cache: Cache, read: str) -> None:
+    good, some = rows(4), rows(10)
+    cache.add(some)
+    (victim,) = shards(cache)
+    cache.add(good)
+    content = victim.read_bytes()
+    places = {
+        0,
+        len(content) - 1,
+        *range(0, len(content), 29),
+        *range(len(content) - 40, len(content)),
+    }
+    for place in sorted(places):
+        damaged = bytearray(content)
+        damaged[place] ^= int(RANDOM.integers(1, 256))
+        victim.write_bytes(damaged)
+        with pytest.raises(DamagedShards, match=f"damaged, set aside: {victim.name}"):
+            cache.known() if read == "known" else cache.load(digests(some + good))
+        assert not victim.exists()
+        assert victim.with_suffix(".damaged").read_bytes() == damaged
+        assert cache.known() == {row.digest: row.error for row in good}
+    cache.add(some)
+    assert cache.load(digests(some + good)).tobytes() == values(some + good).tobytes()
+
+
+@pytest.mark.parametrize("length", [0, 3, 500, -1])
+def test_a_cut_shard_is_set_aside(cache: Cache, length: int) -> None:
+    some = rows(10)
+    cache.add(some)
+    (victim,) = shards(cache)
+    victim.write_bytes(victim.read_bytes()[:length])
+    with pytest.raises(DamagedShards):
+        cache.load(digests(some))
+    assert shards(cache) == []
+    assert cache.known() == {}
+
+
+def test_all_damaged_shards_are_named_at_once(cache: Cache) -> None:
+    for _ in range(3):
+        cache.add(rows(3))
+    damaged = shards(cache)[:2]
+    for path in damaged:
+        path.write_bytes(b"")
+    with pytest.raises(DamagedShards) as error:
+        cache.known()
+    assert all(path.name in str(error.value) for path in damaged)
+    assert len(cache.known()) == 3
+
+
+def test_a_shard_that_another_process_set_aside_is_no_crash(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.add(rows(3))
+
+    def vanish(path: Path) -> bytes:
+        path.unlink()
+        return b"damaged"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", vanish)
+        with pytest.raises(DamagedShards):
+            cache.known()
+    assert cache.known() == {}
+
+
+def test_what_a_killed_run_left_is_ignored(cache: Cache) -> None:
+    some = rows(5)
+    cache.add(some)
+    (shard,) = shards(cache)
+    shard.with_name(f".{shard.name}.0123.part").write_bytes(b"half")
+    shard.with_suffix(".damaged").write_bytes(b"old")
+    assert cache.load(digests(some)).tobytes() == values(some).tobytes()
+
+
+def test_nothing_is_left_of_a_shard_that_cannot_be_written(cache: Cache) -> None:
+    cache.add(rows(2))
+    wrong = Row(bytes(32), 0, None, np.zeros(WIDTH + 1, np.float16))
+    with pytest.raises(ValueError, match=str(WIDTH)):
+        cache.add([wrong])
+    assert len(list(cache.folder.iterdir())) == 1

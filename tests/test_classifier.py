@@ -1,0 +1,213 @@
+"""Classify with real models on a real runtime, against what the network must give by hand."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from deploy_fixtures import (
+    CONTRACT,
+    LABELS,
+    SPEC,
+    draw_photos,
+    logits,
+    networks,
+    probabilities,
+    write_run,
+)
+from PIL import Image
+
+from deploy import metadata
+from deploy.classifier import Classifier, Prediction, top_k
+from deploy.contract import Contract
+from deploy.errors import BadData, MissingPackage
+from deploy.image import open_image
+from deploy.metadata import ModelFile
+from deploy.runtime import Model, find_runtime
+
+COLOURS = [
+    (200, 60, 50),
+    (60, 180, 70),
+    (40, 60, 200),
+    (128, 128, 128),
+    (0, 255, 7),
+    (250, 20, 130),
+]
+
+
+@pytest.fixture(scope="module")
+def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("retrained"))
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return draw_photos(tmp_path_factory.mktemp("photos"))
+
+
+# The best labels
+
+
+def test_labels_are_listed_best_first() -> None:
+    scores = np.array([0.1, 0.2, 0.05, 0.65], np.float32)
+    best = top_k(scores, LABELS, 3)
+    assert [prediction.label for prediction in best] == ["grey", "grün, hell", "red"]
+    assert [prediction.score for prediction in best] == pytest.approx([0.65, 0.2, 0.1])
+    assert all(type(prediction.score) is float for prediction in best)
+
+
+def test_equal_scores_keep_the_order_of_the_labels() -> None:
+    labels = tuple("abcdefghijklmnopqrstuvwxyz")
+    scores = np.array([0.01] * 13 + [0.5] + [0.01] * 12, np.float32)
+    best = "".join(prediction.label for prediction in top_k(scores, labels, 26))
+    assert best == "nabcdefghijklmopqrstuvwxyz"
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, 1), (4, 4), (9, 4)])
+def test_no_more_labels_than_asked_and_than_there_are(asked: int, given: int) -> None:
+    assert len(top_k(np.ones(4, np.float32), LABELS, asked)) == given
+
+
+# From an image to scores
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_scores_are_those_of_the_network(colour: tuple[int, int, int]) -> None:
+    image, expected = Image.new("RGB", (50, 40), colour), probabilities(colour)
+    exact = Classifier(ModelFile(networks().float32, CONTRACT)).scores(image)
+    assert (exact.dtype, exact.shape) == (np.dtype(np.float32), (4,))
+    assert exact == pytest.approx(expected, abs=1e-5)
+    quantized = Classifier(ModelFile(networks().uint8, CONTRACT)).scores(image)
+    assert quantized == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("colour", COLOURS)
+def test_quantized_outputs_become_floats(colour: tuple[int, int, int]) -> None:
+    """Logits have both signs: their zero point is not 0."""
+    classifier = Classifier(ModelFile(networks().uint8_to_uint8_logits, CONTRACT))
+    values = classifier.scores(Image.new("RGB", (50, 40), colour))
+    assert values.dtype == np.float32
+    assert values == pytest.approx(logits(colour), abs=0.1)
+
+
+def test_float_and_int8_agree_on_drawn_photos(retrained: Path, drawn: dict[str, Path]) -> None:
+    exact, quantized = (Classifier.open(retrained / f"{n}.tflite") for n in ("float", "model"))
+    assert (exact.model.input_dtype, quantized.model.input_dtype) == (np.float32, np.uint8)
+    for label, photo in drawn.items():
+        first, second = exact.classify(photo), quantized.classify(photo)
+        assert first[0].label == second[0].label == label
+        assert first[0].score == pytest.approx(second[0].score, abs=0.02)
+
+
+def test_a_photo_is_read_by_the_rules_of_its_contract(retrained: Path, tmp_path: Path) -> None:
+    """Red outside of the crop does not count; 1/8 of the frame is kept on each axis."""
+    image = Image.new("RGB", (160, 160), (255, 0, 0))
+    image.paste((0, 0, 255), (60, 60, 100, 100))
+    image.save(tmp_path / "photo.png")
+    file = metadata.read(retrained / "float.tflite")
+    for crop, colour in ((0.125, (0, 0, 255)), (None, (239, 0, 16))):
+        contract = replace(file.contract, input=replace(SPEC, crop=crop))
+        best = Classifier(replace(file, contract=contract)).classify(tmp_path / "photo.png", top=1)
+        expected = probabilities(colour)
+        assert best[0].label == LABELS[expected.argmax()]
+        assert best[0].score == pytest.approx(expected.max(), abs=0.02)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_photo_by_its_path_gives_predictions(
+    retrained: Path, drawn: dict[str, Path], threads: int
+) -> None:
+    classifier = Classifier.open(str(retrained / "model.tflite"), threads)
+    best = classifier.classify(str(drawn["blue"]), top=2)
+    assert [type(prediction) for prediction in best] == [Prediction] * 2
+    assert best[0].label == "blue"
+    image = open_image(drawn["blue"].read_bytes())
+    assert best == top_k(classifier.scores(image), LABELS, 2)
+
+
+def test_a_missing_photo_is_an_os_error(retrained: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        Classifier.open(retrained / "model.tflite").classify(tmp_path / "none.jpg")
+
+
+# A model and a contract that do not fit
+
+
+def with_input(**values: float) -> Contract:
+    return replace(CONTRACT, input=replace(SPEC, **values))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("contract", "reason"),
+    [
+        (replace(CONTRACT, labels=LABELS[:3]), "has 4 outputs, its contract 3 labels"),
+        (replace(CONTRACT, labels=(*LABELS, "x")), "has 4 outputs, its contract 5 labels"),
+        (with_input(height=40), r"input is \(1, 32, 32, 3\), its contract says \(1, 40, 32, 3\)"),
+        (with_input(width=40), r"input is \(1, 32, 32, 3\), its contract says \(1, 32, 40, 3\)"),
+        (with_input(mean=127.0), r"zero point \(0.0078125, 128\), its .* \(0.0078125, 127.0\)"),
+        (with_input(std=64.0), r"zero point \(0.0078125, 128\), its .* \(0.015625, 128.0\)"),
+    ],
+)
+def test_a_contract_about_another_model_is_refused(
+    tmp_path: Path, contract: Contract, reason: str
+) -> None:
+    path = tmp_path / "other.tflite"
+    path.write_bytes(metadata.pack(networks().uint8, contract))
+    with pytest.raises(BadData, match=rf"other\.tflite: the model.*{reason}"):
+        Classifier.open(path)
+
+
+def test_signed_input_is_refused() -> None:
+    with pytest.raises(BadData, match="input is int8, not uint8 or float32"):
+        Classifier(ModelFile(networks().int8, CONTRACT))
+
+
+@pytest.mark.parametrize("garbage", [bytes(400), b"not a flatbuffer" * 40, b"x"])
+def test_garbage_with_the_right_digest_is_refused(tmp_path: Path, garbage: bytes) -> None:
+    path = tmp_path / "garbage.tflite"
+    path.write_bytes(metadata.pack(garbage, CONTRACT))
+    with pytest.raises(BadData, match=r"garbage\.tflite: LiteRT \S+ does not load this model: ."):
+        Classifier.open(path)
+
+
+# The runtime
+
+
+def test_the_runtime_is_named_with_its_version() -> None:
+    import ai_edge_litert
+
+    runtime = Model(networks().uint8).runtime
+    assert (runtime.name, runtime.version) == ("LiteRT", ai_edge_litert.__version__)
+
+
+def test_without_a_runtime_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("ai_edge_litert", "tflite_runtime"):
+        monkeypatch.setitem(sys.modules, module, None)
+        monkeypatch.setitem(sys.modules, f"{module}.interpreter", None)
+    with pytest.raises(MissingPackage, match=r"pip install 'retrain-tflite\[device\]'"):
+        find_runtime()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "ImportError('libfoo.so: no such file', name='ai_edge_litert._wrapper')",
+        "ModuleNotFoundError('no numpy: libfoo.so', name='numpy')",
+    ],
+)
+def test_a_runtime_that_does_not_load_is_not_called_missing(tmp_path: Path, failure: str) -> None:
+    (tmp_path / "ai_edge_litert").mkdir()
+    (tmp_path / "ai_edge_litert" / "__init__.py").touch()
+    (tmp_path / "ai_edge_litert" / "interpreter.py").write_text(f"raise {failure}")
+    code = "from deploy.runtime import find_runtime; find_runtime()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert "MissingPackage: LiteRT is installed but does not load: " in done.stderr
+    assert "libfoo.so" in done.stderr.splitlines()[-1]

@@ -1,0 +1,272 @@
+"""The conversion: calibrated on training photos only, a pixel its own byte, and a gate."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import numpy.typing as npt
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from conftest import Invoke
+
+from deploy import metadata
+from deploy.contract import InputSpec, read_labels
+from deploy.errors import BadData
+from deploy.image import open_image, to_tensor
+from retrain import convert, graph
+from retrain.dataset import Photo, read_manifest, write_manifest
+
+SPEC = InputSpec(height=8, width=8, crop=None, mean=127, std=128)
+
+
+@pytest.fixture
+def run(trained: Path, photos: Path, tmp_path: Path) -> Path:
+    """Return a run folder, with photos of its own beside it, which a test may change."""
+    shutil.copytree(photos, tmp_path / "photos")
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    manifest = read_manifest(folder / "manifest.csv")
+    moved = [
+        Photo(tmp_path / "photos" / photo.path.relative_to(photos), photo.label, photo.digest)
+        for photo, _ in manifest
+    ]
+    write_manifest(folder / "manifest.csv", moved, [split for _, split in manifest])
+    return folder
+
+
+@pytest.fixture
+def flatbuffer(converted: Path) -> bytes:
+    return metadata.read(converted / "model.tflite").flatbuffer
+
+
+@pytest.fixture
+def calibrations(monkeypatch: pytest.MonkeyPatch, flatbuffer: bytes) -> list[Any]:
+    """Return what conversions will be calibrated on; each gives the model that is there."""
+    seen: list[Any] = []
+
+    def spy(_graph: bytes, calibration: Any, _spec: InputSpec) -> bytes:
+        seen.append(calibration)
+        return flatbuffer
+
+    monkeypatch.setattr(convert, "to_int8", spy)
+    return seen
+
+
+def of_split(run: Path, name: str) -> list[Photo]:
+    return [photo for photo, split in read_manifest(run / "manifest.csv") if split == name]
+
+
+def used(calibration: npt.NDArray[Any], run: Path, converted: Path) -> list[Photo]:
+    """Return the photos that `calibration` holds, whatever its first two pixels' values."""
+    spec = metadata.read(converted / "model.tflite").contract.input
+    by_tensor = {
+        to_tensor(open_image(photo.read(), spec), spec)[0, 1:].tobytes(): photo
+        for photo, _ in read_manifest(run / "manifest.csv")
+    }
+    return [by_tensor[image[1:].tobytes()] for image in calibration]
+
+
+def test_a_pixel_is_its_byte(flatbuffer: bytes) -> None:
+    interpreter = Interpreter(model_content=flatbuffer)
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (taken["dtype"], tuple(taken["shape"])) == (np.uint8, (1, 224, 224, 3))
+    assert taken["quantization"] == (1 / 128, 127)
+    assert (given["dtype"], tuple(given["shape"])) == (np.float32, (1, 3))
+
+
+def test_the_files_tell_of_the_model_that_is_there(converted: Path) -> None:
+    result = json.loads((converted / "conversion.json").read_text("utf-8"))
+    file = metadata.read(converted / "model.tflite")
+    assert file.contract.labels == ("circles", "stripes", "żółw ☀")
+    assert read_labels((converted / "labels.txt").read_text("utf-8")) == file.contract.labels
+    assert file.contract.graph_sha256 == result["graph_sha256"]
+    assert result["bytes"]["model"] == (converted / "model.tflite").stat().st_size
+    assert 3 * result["bytes"]["model"] < result["bytes"]["graph"]
+    assert result["passed"]
+    assert result["agreement"] == result["graph"]["accuracy"] == result["model"]["accuracy"] == 1
+    assert result["graph"]["total"] == len(of_split(converted, "testing"))
+    assert 0 < result["mean_difference"] <= result["max_difference"] < 0.1
+    assert list(result["seconds"]) == ["calibration", "convert", "score"]
+    assert not (converted / "model.rejected.tflite").exists()
+
+
+def test_calibration_photos_are_of_training_and_of_all_classes_alike(
+    run: Path, converted: Path, calibrations: list[Any], invoke: Invoke
+) -> None:
+    for count in (12, 500):
+        result = invoke("convert", "--output-dir", run, "--calibration-images", count)
+        assert result.exit_code == 0, result.output
+    few, all_there = (used(calibration, run, converted) for calibration in calibrations)
+    training = of_split(run, "training")
+    assert set(few) <= set(training) == set(all_there)
+    assert set(Counter(photo.label for photo in few).values()) == {4}
+    assert len(set(few)) == 12
+    assert len(all_there) == len(training)
+    assert json.loads((run / "conversion.json").read_text())["calibration_images"] == len(training)
+
+
+def test_calibration_spans_all_bytes(run: Path, calibrations: list[Any], invoke: Invoke) -> None:
+    invoke("convert", "--output-dir", run)
+    (calibration,) = calibrations
+    assert calibration.dtype == np.float32
+    assert (calibration.min(), calibration.max()) == (-127 / 128, 1)
+    assert calibration[1:].min() > -127 / 128
+    assert calibration[1:].max() < 1
+
+
+def test_calibration_hangs_on_the_seed(
+    run: Path, converted: Path, calibrations: list[Any], invoke: Invoke
+) -> None:
+    for seed in (0, 0, 1):
+        invoke("convert", "--output-dir", run, "--calibration-images", 6, "--seed", seed)
+    first, again, other = (used(each, run, converted) for each in calibrations)
+    assert first == again
+    assert set(first) != set(other)
+
+
+def spoiled(flatbuffer: bytes) -> bytes:
+    """Return the model with the final layer's weights negated: it takes the worst label."""
+    interpreter = Interpreter(model_content=flatbuffer)
+    (weights,) = (
+        interpreter.get_tensor(each["index"])
+        for each in interpreter.get_tensor_details()
+        if tuple(each["shape"]) == (3, 1280)
+    )
+    assert flatbuffer.count(weights.tobytes()) == 1
+    return flatbuffer.replace(weights.tobytes(), (-weights).tobytes())
+
+
+@pytest.mark.parametrize("drop", ["1", "99", "nan"])
+@pytest.mark.parametrize("old", [None, b"an older model"])
+def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
+    run: Path,
+    flatbuffer: bytes,
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+    drop: str,
+    old: bytes | None,
+) -> None:
+    model = run / "model.tflite"
+    if old:
+        model.write_bytes(old)
+    monkeypatch.setattr(convert, "to_int8", lambda *_: spoiled(flatbuffer))
+    result = invoke("convert", "--output-dir", run, "--max-accuracy-drop", drop)
+    assert result.exit_code == 4
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith(f"Error: {run / 'model.rejected.tflite'} loses 100.0 points of test")
+    assert "--calibration-images" in error
+    assert metadata.read(run / "model.rejected.tflite").flatbuffer == spoiled(flatbuffer)
+    assert (model.read_bytes() if model.exists() else None) == old
+    assert not (run / "labels.txt").exists()
+    assert json.loads((run / "conversion.json").read_text("utf-8"))["passed"] is False
+    (run / "bench.json").write_text((run / "conversion.json").read_text())
+    summary = invoke("summary", "--output-dir", run)
+    assert summary.exit_code == 3
+    assert "was refused: run `retrain convert`" in summary.stderr
+
+
+def test_a_drop_that_is_allowed_passes(
+    run: Path, flatbuffer: bytes, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "to_int8", lambda *_: spoiled(flatbuffer))
+    result = invoke("convert", "--output-dir", run, "--max-accuracy-drop", 100, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found == json.loads((run / "conversion.json").read_text("utf-8"))
+    assert found["passed"]
+    assert found["model"]["right"] == 0
+    assert found["agreement"] == 0
+    assert found["max_difference"] > 0.9
+    assert metadata.read(run / "model.tflite").flatbuffer == spoiled(flatbuffer)
+    assert not (run / "model.rejected.tflite").exists()
+
+
+@pytest.mark.parametrize("split", ["training", "testing"])
+@pytest.mark.parametrize("remove", [False, True])
+@pytest.mark.usefixtures("calibrations")
+def test_a_photo_that_changed_since_training_is_named(
+    run: Path, invoke: Invoke, split: str, remove: bool
+) -> None:
+    path = of_split(run, split)[0].path
+    if remove:
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes() + b"\0")
+    result = invoke("convert", "--output-dir", run)
+    assert result.exit_code == 3
+    assert result.stderr.splitlines()[-1].startswith(f"Error: {path}: ")
+    assert result.stderr.endswith(": train again\n")
+    assert not (run / "model.tflite").exists()
+
+
+def other_graph(run: Path) -> str:
+    with (run / "output_graph.pb").open("ab") as stream:
+        stream.write(b"\0")
+    return f"{run / 'output_graph.pb'}: not the graph that {run / 'contract.json'} tells of"
+
+
+def no_graph(run: Path) -> str:
+    (run / "output_graph.pb").unlink()
+    return f"{run / 'output_graph.pb'}: cannot be read (No such file or directory): run `retrain"
+
+
+def no_contract(run: Path) -> str:
+    (run / "contract.json").unlink()
+    return f"{run / 'contract.json'}: cannot be read (No such file or directory): run `retrain"
+
+
+def no_manifest(run: Path) -> str:
+    (run / "manifest.csv").unlink()
+    return f"{run / 'manifest.csv'}: cannot be read as a manifest"
+
+
+def no_training_photos(run: Path) -> str:
+    testing = of_split(run, "testing")
+    write_manifest(run / "manifest.csv", testing, ["testing"] * len(testing))
+    return "no training photos to calibrate on"
+
+
+@pytest.mark.parametrize(
+    "spoil", [other_graph, no_graph, no_contract, no_manifest, no_training_photos]
+)
+def test_a_run_folder_that_is_not_whole_is_refused(
+    run: Path, invoke: Invoke, spoil: Callable[[Path], str]
+) -> None:
+    words = spoil(run)
+    result = invoke("convert", "--output-dir", run)
+    assert result.exit_code == 3
+    assert words in result.stderr
+    assert not (run / "model.rejected.tflite").exists()
+
+
+def test_two_cannot_write_into_one_folder(run: Path, photos: Path, invoke: Invoke) -> None:
+    with filelock.FileLock(run / ".lock"):
+        for command in (("convert",), ("train", photos)):
+            result = invoke(*command, "--output-dir", run)
+            assert result.exit_code == 2
+            assert f"{run}: another retrain is writing there: wait" in result.stderr
+
+
+def trace(body: Callable[[Any], Any]) -> bytes:
+    serialized: bytes = graph.trace(body, (8, 8, 3), "output").SerializeToString()
+    return serialized
+
+
+def test_a_graph_that_cannot_be_converted_is_bad_data() -> None:
+    raw = graph.tensorflow().raw_ops
+    frozen = trace(lambda images: raw.BesselI0(x=images))
+    with pytest.raises(BadData, match=r"TFLite does not convert this graph: .*BesselI0"):
+        convert.to_int8(frozen, np.zeros((1, 8, 8, 3), np.float32), SPEC)
+
+
+def test_an_input_scale_that_is_not_a_byte_a_pixel_is_refused() -> None:
+    tf = graph.tensorflow()
+    frozen = trace(lambda images: tf.nn.relu(tf.reduce_mean(images, [1, 2])))
+    calibration = np.linspace(-0.5, 0.5, 192, dtype=np.float32).reshape(1, 8, 8, 3)
+    with pytest.raises(BadData, match="a pixel would not be its byte"):
+        convert.to_int8(frozen, calibration, SPEC)

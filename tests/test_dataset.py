@@ -1,0 +1,263 @@
+"""A folder of photos, as users really have them."""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from deploy.errors import BadData
+from retrain.dataset import Dataset, Photo, read_manifest, scan, write_manifest
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's file names or /proc")
+
+
+def put(path: Path, colour: int, form: str = "PNG") -> Path:
+    """Write a small photo whose content hangs on `colour`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        Image.new("RGB", (8, 8), (colour, 7, 255 - colour)).save(stream, form)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Return a folder of two classes with one photo each."""
+    put(tmp_path / "photos" / "cat" / "1.png", 1)
+    put(tmp_path / "photos" / "dog" / "2.png", 2)
+    return tmp_path / "photos"
+
+
+def names(dataset: Dataset) -> list[str]:
+    return [str(photo.path.relative_to(dataset.root)) for photo in dataset.photos]
+
+
+def reasons(dataset: Dataset) -> dict[str, str]:
+    return {bad.path.name: bad.reason for bad in dataset.bad}
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("name", ["x.dat", "x", "x.txt", "x.JPG"])
+def test_a_photo_is_known_by_its_content(root: Path, form: str, name: str) -> None:
+    put(root / "cat" / name, 3, form)
+    found = scan(root)
+    assert f"cat/{name}" in names(found)
+    assert found.bad == ()
+
+
+def test_files_that_claim_to_be_photos_are_listed_with_a_reason(root: Path) -> None:
+    (root / "cat" / "text.jpg").write_text("hello")
+    (root / "cat" / "empty").touch()
+    (root / "cat" / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
+    put(root / "cat" / "scan", 3, "TIFF")
+    (root / "cat" / "gone.png").symlink_to(root / "nowhere")
+    found = scan(root)
+    assert names(found) == ["cat/1.png", "dog/2.png"]
+    assert reasons(found) == {
+        "text.jpg": "not a photo: its content is none of JPEG, PNG, WEBP, GIF, BMP",
+        "empty": "the file is empty",
+        "phone.HEIC": "a HEIF file: convert it to JPEG or PNG",
+        "scan": "a TIFF file: convert it to JPEG or PNG",
+        "gone.png": "a link to nothing",
+    }
+
+
+def test_other_files_are_passed_over_in_silence(root: Path) -> None:
+    for name in ("notes.txt", "boxes.xml", "BMW.txt"):
+        (root / "cat" / name).write_text("BMW and other notes")
+    os.mkfifo(root / "cat" / "pipe.jpg")
+    assert scan(root).bad == ()
+
+
+@linux
+def test_a_file_that_cannot_be_read_is_listed(root: Path) -> None:
+    # Reading it fails for root as well.
+    (root / "cat" / "memory.jpg").symlink_to("/proc/self/mem")
+    assert reasons(scan(root)) == {"memory.jpg": "cannot be read (Input/output error)"}
+
+
+def test_a_file_without_permission_is_listed(root: Path) -> None:
+    path = put(root / "cat" / "mine.png", 3)
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("permissions do not hold back root")
+    assert reasons(scan(root)) == {"mine.png": "cannot be read (Permission denied)"}
+
+
+def test_a_huge_file_is_not_read(root: Path) -> None:
+    with (root / "cat" / "disk.jpg").open("wb") as stream:
+        stream.truncate(300 * 1024**2)
+    assert reasons(scan(root)) == {"disk.jpg": "larger than 256 MB"}
+
+
+def test_nested_folders_belong_to_their_class(root: Path) -> None:
+    put(root / "cat" / "more" / "of them" / "3.png", 3)
+    found = scan(root)
+    assert names(found) == ["cat/1.png", "cat/more/of them/3.png", "dog/2.png"]
+    assert [photo.label for photo in found.photos] == ["cat", "cat", "dog"]
+
+
+def test_hidden_files_and_folders_are_skipped(root: Path) -> None:
+    put(root / ".ipynb_checkpoints" / "1.png", 10)
+    put(root / "__MACOSX" / "1.png", 11)
+    put(root / "cat" / ".ipynb_checkpoints" / "1.png", 12)
+    put(root / "cat" / "._1.jpg", 13)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (root / "cat" / name).touch()
+    put(root / "loose.png", 14)
+    found = scan(root)
+    assert found.labels == ("cat", "dog")
+    assert names(found) == ["cat/1.png", "dog/2.png"]
+    assert found.bad == ()
+
+
+def test_labels_are_folder_names_in_order(root: Path) -> None:
+    put(root / "żółw ☀, 2" / "3.png", 3)
+    put(root / "Ape" / "4.png", 4)
+    assert scan(root).labels == ("Ape", "cat", "dog", "żółw ☀, 2")
+
+
+def test_link_loops_end_and_links_are_followed(root: Path) -> None:
+    (root / "cat" / "again").symlink_to(root / "cat")
+    (root / "dog" / "self.png").symlink_to(root / "dog" / "self.png")
+    (root / "dog" / "linked").symlink_to(put(root / ".elsewhere" / "3.png", 3).parent)
+    (root / "owl").symlink_to(put(root / ".owls" / "4.png", 4).parent)
+    found = scan(root)
+    assert names(found) == ["cat/1.png", "dog/2.png", "dog/linked/3.png", "owl/4.png"]
+    assert found.copies == 0
+    assert reasons(found) == {"self.png": "a link to nothing"}
+
+
+def test_exact_copies_count_once(root: Path) -> None:
+    put(root / "cat" / "copy.png", 1)
+    put(root / "cat" / "other" / "copy.png", 1)
+    found = scan(root)
+    assert names(found) == ["cat/1.png", "dog/2.png"]
+    assert found.copies == 2
+    assert "2 exact copies of other photos are passed over" in found.warnings()
+
+
+def test_a_photo_in_two_classes_is_left_out_of_both(root: Path) -> None:
+    put(root / "cat" / "same.png", 3)
+    put(root / "dog" / "again.png", 3)
+    found = scan(root)
+    assert names(found) == ["cat/1.png", "dog/2.png"]
+    reason = "the same photo is in 2 classes: cat, dog"
+    assert reasons(found) == {"same.png": reason, "again.png": reason}
+
+
+def test_few_photos_are_a_warning(root: Path) -> None:
+    for i in range(19):
+        put(root / "cat" / f"more{i}.png", 100 + i)
+    for i in range(18):
+        put(root / "dog" / f"more{i}.png", 200 + i)
+    warnings = scan(root).warnings()
+    assert len(warnings) == 1
+    assert warnings[0].startswith("only 19 photos of dog: with fewer than 20")
+
+
+def empty(root: Path) -> str:
+    (root / "owl").mkdir()
+    return f"no usable photos under {root / 'owl'}: expected one folder per label"
+
+
+def only_bad(root: Path) -> str:
+    (root / "owl").mkdir()
+    (root / "owl" / "x.jpg").write_text("text")
+    return f"no usable photos under {root / 'owl'} (x.jpg: not a photo"
+
+
+def only_ambiguous(root: Path) -> str:
+    put(root / "owl" / "x.png", 3)
+    put(root / "dog" / "x.png", 3)
+    return f"no usable photos under {root / 'owl'} (x.png: the same photo is in 2 classes: dog, owl"
+
+
+def one_class(root: Path) -> str:
+    (root / "dog").rename(root / ".dog")
+    return f"{root}: one class (cat): expected one folder per label"
+
+
+def no_class(root: Path) -> str:
+    for name in ("cat", "dog"):
+        (root / name).rename(root / f".{name}")
+    return f"{root}: no sub-folder: expected one folder per label"
+
+
+def missing(root: Path) -> str:
+    root.rename(root.with_name("moved"))
+    return f"{root}: no such folder: expected one holding a sub-folder for each class"
+
+
+def line_break(root: Path) -> str:
+    (root / "cat").rename(root / "c\nat")
+    return f"'c\\nat' in {root}: a label cannot hold a line break: rename the folder"
+
+
+@pytest.mark.parametrize(
+    "spoil", [empty, only_bad, only_ambiguous, one_class, no_class, missing, line_break]
+)
+def test_what_cannot_be_trained_on_is_named_with_a_remedy(root: Path, spoil: object) -> None:
+    assert callable(spoil)
+    words = spoil(root)
+    with pytest.raises(BadData) as error:
+        scan(root)
+    assert words in str(error.value)
+
+
+@linux
+def test_a_label_that_is_not_utf8_is_refused(root: Path) -> None:
+    (root / "cat").rename(os.fsdecode(os.fsencode(root) + b"/caf\xe9"))
+    with pytest.raises(BadData, match="not UTF-8: rename it"):
+        scan(root)
+
+
+def test_the_digest_hangs_on_contents_and_labels_alone(root: Path) -> None:
+    before = scan(root).sha256
+    (root / "cat" / "1.png").rename(root / "cat" / "z.dat")
+    moved = root.rename(root.with_name("moved"))
+    assert scan(moved).sha256 == before
+    (moved / "cat").rename(moved / "lion")
+    relabelled = scan(moved).sha256
+    put(moved / "lion" / "3.png", 3)
+    assert len({before, relabelled, scan(moved).sha256}) == 3
+
+
+def test_a_photo_notices_that_it_changed(root: Path) -> None:
+    photo = scan(root).photos[0]
+    assert hashlib.sha256(photo.read()).digest() == photo.digest
+    put(photo.path, 9)
+    with pytest.raises(BadData, match=r"1\.png: changed since training: train again"):
+        photo.read()
+    photo.path.unlink()
+    with pytest.raises(BadData, match=r"1\.png: cannot be read \(No such file"):
+        photo.read()
+
+
+def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    files = ["żółw ☀.png", 'a,"b",c.png', "line\nbreak.png", "Icon\r", "caf\udce9.png"]
+    photos = [Photo(tmp_path / name, "ape, 2", os.urandom(32)) for name in files]
+    splits = ["training", "validation", "testing", "training", "testing"]
+    write_manifest(tmp_path / "manifest.csv", photos, splits)
+    assert read_manifest(tmp_path / "manifest.csv") == list(zip(photos, splits, strict=True))
+
+
+def test_manifest_paths_are_absolute(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    photos = scan(Path()).photos
+    write_manifest(tmp_path / "manifest.csv", photos, ["training"] * 2)
+    monkeypatch.chdir("/")
+    assert [photo.label for photo, _ in read_manifest(tmp_path / "manifest.csv") if photo.read()]
+
+
+@pytest.mark.parametrize("text", ["", "path,label\nx,y\n", "path,label,digest,split\nx,y,zz,t\n"])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "manifest.csv"
+    if text:
+        path.write_text(text)
+    with pytest.raises(BadData, match=r"cannot be read as a manifest .*: train again"):
+        read_manifest(path)

@@ -1,0 +1,397 @@
+"""From the bytes of a photo to a tensor: every rule checked by the pixels it gives."""
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from deploy_fixtures import encoded
+from PIL import Image
+
+from deploy import image as rules
+from deploy.contract import InputSpec
+from deploy.errors import BadData
+from deploy.image import FORMATS, normalise, open_image, sniff, to_pixels, to_tensor
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def spec(height: int, width: int, crop: float | None) -> InputSpec:
+    return InputSpec(height, width, crop, mean=128.0, std=128.0)
+
+
+def colour(photo: bytes, x: int = 0, y: int = 0) -> tuple[int, ...]:
+    """Return the colour that an opened photo has at a pixel."""
+    image = open_image(photo)
+    assert image.mode == "RGB"
+    pixel = image.getpixel((x, y))
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+def smooth(width: int, height: int) -> Image.Image:
+    """Return a picture of large waves, which no honest resampling changes much."""
+    y, x = np.mgrid[:height, :width]
+    phases = (3 * x / width, 5 * y / height, 4 * (x / width + y / height))
+    waves = [127.5 + 120 * np.sin(2 * np.pi * phase) for phase in phases]
+    return Image.fromarray(np.stack(waves, axis=2).astype(np.uint8))
+
+
+def png(
+    width: int, height: int, bits: int, colour_type: int, rows: bytes, extra: bytes = b""
+) -> bytes:
+    """Return a PNG file by its specification, without Pillow's help."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+    transparency = chunk(b"tRNS", extra) if extra else b""
+    pixels = chunk(b"IDAT", zlib.compress(rows))
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + transparency + pixels + chunk(b"IEND", b"")
+    )
+
+
+# What a file is
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats_are_known_by_content_and_opened(name: str) -> None:
+    photo = encoded(Image.new("RGB", (24, 16), (208, 32, 64)), name)
+    assert sniff(photo[:16]) == name
+    assert open_image(photo).size == (24, 16)
+    assert colour(photo, 23, 15) == pytest.approx((208, 32, 64), abs=4)
+
+
+def test_the_older_gif_is_a_gif_too() -> None:
+    photo = encoded(Image.new("RGB", (4, 4), RED), "GIF").replace(b"GIF89a", b"GIF87a")
+    assert (sniff(photo[:16]), colour(photo)) == ("GIF", RED)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"II*\x00" + bytes(60), "TIFF"),
+        (b"MM\x00*" + bytes(60), "TIFF"),
+        *((b"\0\0\0\x18ftyp" + brand + bytes(60), "HEIF") for brand in (b"heic", b"mif1", b"avif")),
+    ],
+)
+def test_formats_that_are_not_read_are_named(content: bytes, name: str) -> None:
+    with pytest.raises(BadData, match=f"a {name} file: convert it to JPEG or PNG"):
+        open_image(content)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"notes on cats\n",
+        b"BM: a maker of motorcycles",
+        b"BM",
+        b"\xff\xfe\xfd",
+        b"RIFF\0\0\0\0WAVE",
+    ],
+)
+def test_what_is_no_photo_is_told_what_would_be(text: bytes) -> None:
+    with pytest.raises(BadData, match=r"not a photo: .* none of JPEG, PNG, WEBP, GIF, BMP"):
+        open_image(text)
+
+
+def test_an_empty_file_is_called_empty() -> None:
+    with pytest.raises(BadData, match="the file is empty"):
+        open_image(b"")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_half_a_file_is_damaged(name: str) -> None:
+    photo = encoded(smooth(64, 64), name)
+    with pytest.raises(BadData, match=r"the file is damaged: ."):
+        open_image(photo[: len(photo) // 2])
+
+
+def test_a_truncated_jpeg_says_so() -> None:
+    with pytest.raises(BadData, match=r"the file is damaged: .*truncated"):
+        open_image(encoded(smooth(200, 200), "JPEG")[:-500])
+
+
+@pytest.mark.parametrize("head", [b"\xff\xd8\xff", b"GIF89a"])
+def test_a_signature_without_a_photo_is_damaged(head: bytes) -> None:
+    with pytest.raises(BadData, match="the file is damaged: its header cannot be read"):
+        open_image(head + b"junk" * 20)
+
+
+# What its pixels are
+
+
+def test_16_bit_grey_is_rescaled_over_the_whole_range() -> None:
+    levels = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
+    levels[-1, -1] = 65535
+    opened = np.asarray(open_image(encoded(Image.fromarray(levels), "PNG")))
+    expected = np.rint(levels / 257)
+    assert len(np.unique(expected)) == 256
+    for channel in range(3):
+        assert np.array_equal(opened[..., channel], expected)
+
+
+@pytest.mark.parametrize(
+    ("ink", "seen"),
+    [((0, 255, 255, 0), RED), ((255, 255, 0, 0), BLUE), ((0, 0, 0, 128), (127, 127, 127))],
+)
+def test_cmyk_becomes_the_colours_that_it_prints(ink: Any, seen: tuple[int, int, int]) -> None:
+    photo = encoded(Image.new("CMYK", (16, 16), ink), "JPEG")
+    assert colour(photo) == pytest.approx(seen, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corners"),
+    [
+        (1, (RED, GREEN, BLUE, WHITE)),
+        (2, (GREEN, RED, WHITE, BLUE)),
+        (3, (WHITE, BLUE, GREEN, RED)),
+        (4, (BLUE, WHITE, RED, GREEN)),
+        (5, (RED, BLUE, GREEN, WHITE)),
+        (6, (BLUE, RED, WHITE, GREEN)),
+        (7, (WHITE, GREEN, BLUE, RED)),
+        (8, (GREEN, WHITE, RED, BLUE)),
+    ],
+)
+@pytest.mark.parametrize("reduced", [False, True])
+def test_a_camera_held_any_way_gives_an_upright_photo(
+    orientation: int, corners: tuple[Any, ...], reduced: bool
+) -> None:
+    """`corners` are those of the upright photo: top left, top right, bottom left, bottom right."""
+    stored = Image.new("RGB", (320, 160))
+    for i, shade in enumerate((RED, GREEN, BLUE, WHITE)):
+        stored.paste(shade, (i % 2 * 160, i // 2 * 80, i % 2 * 160 + 160, i // 2 * 80 + 80))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    photo = encoded(stored, "JPEG", exif=exif, quality=95)
+    upright = open_image(photo, spec(32, 32, None) if reduced else None)
+    factor = 2 if reduced else 1
+    size = (320 // factor, 160 // factor)
+    assert upright.size == (size if orientation < 5 else size[::-1])
+    right, bottom = upright.width - 1, upright.height - 1
+    for point, shade in zip(
+        ((0, 0), (right, 0), (0, bottom), (right, bottom)), corners, strict=True
+    ):
+        assert upright.getpixel(point) == pytest.approx(shade, abs=6)
+
+
+def test_transparency_is_laid_over_white() -> None:
+    half = Image.new("RGBA", (4, 4), (200, 0, 100, 128))
+    assert colour(encoded(half, "PNG")) == pytest.approx((227, 127, 177), abs=1)
+    assert colour(encoded(half, "WEBP", lossless=True)) == pytest.approx((227, 127, 177), abs=1)
+
+
+@pytest.mark.parametrize(("level", "seen"), [((0, 0), 255), ((90, 255), 90), ((0, 128), 127)])
+def test_grey_with_alpha_is_laid_over_white(level: tuple[int, int], seen: int) -> None:
+    photo = encoded(Image.new("LA", (4, 4), level), "PNG")
+    assert colour(photo) == pytest.approx((seen, seen, seen), abs=1)
+
+
+def test_a_palette_with_transparent_colours_is_laid_over_white() -> None:
+    image = Image.new("P", (3, 1))
+    image.putpalette([*RED, *GREEN, *BLUE])
+    image.putdata([0, 1, 2])
+    photo = encoded(image, "PNG", transparency=bytes([0, 255, 128]))
+    assert [colour(photo, x) for x in (0, 1)] == [WHITE, GREEN]
+    assert colour(photo, 2) == pytest.approx((127, 127, 255), abs=1)
+    opened = encoded(image, "GIF", transparency=2)
+    assert [colour(opened, x) for x in (0, 1, 2)] == [RED, GREEN, WHITE]
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour_type", "rows", "key", "seen"),
+    [
+        (8, 2, b"\0" + bytes([10, 20, 30, *RED]), b"\0\x0a\0\x14\0\x1e", [WHITE, RED]),
+        (8, 0, b"\0" + bytes([10, 90]), b"\0\x0a", [WHITE, (90, 90, 90)]),
+    ],
+)
+def test_a_transparent_key_colour_is_white(
+    bits: int, colour_type: int, rows: bytes, key: bytes, seen: list[Any]
+) -> None:
+    photo = png(2, 1, bits, colour_type, rows, key)
+    assert [colour(photo, x) for x in (0, 1)] == seen
+
+
+@pytest.mark.parametrize(("mode", "level", "seen"), [("L", 77, 77), ("1", 1, 255), ("1", 0, 0)])
+def test_greyscale_gives_three_equal_channels(mode: str, level: int, seen: int) -> None:
+    assert colour(encoded(Image.new(mode, (4, 4), level), "PNG")) == (seen, seen, seen)
+
+
+@pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG"])
+def test_an_animation_gives_its_first_frame(name: str) -> None:
+    frames = [Image.new("RGB", (8, 8), shade) for shade in (RED, BLUE)]
+    photo = encoded(frames[0], name, save_all=True, append_images=frames[1:])
+    with Image.open(io.BytesIO(photo)) as animation:
+        assert getattr(animation, "n_frames", 1) == 2
+    assert colour(photo) == pytest.approx(RED, abs=4)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("size", [(12_000, 10_001), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
+def test_a_header_that_promises_too_many_pixels_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(BadData, match="120,000,000") as raised:
+        open_image(png(*size, 8, 0, b""))
+    assert "damaged" not in str(raised.value)
+
+
+def test_the_limit_itself_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MAX_PIXELS", 100)
+    assert open_image(encoded(Image.new("RGB", (10, 10)), "PNG")).size == (10, 10)
+    with pytest.raises(BadData, match="101x1 pixels: more than 100 are refused"):
+        open_image(encoded(Image.new("RGB", (101, 1)), "PNG"))
+
+
+def test_a_large_photo_is_no_reason_for_a_warning() -> None:
+    code = (
+        "import sys; from deploy.errors import BadData; from deploy.image import open_image\n"
+        "try: open_image(sys.stdin.buffer.read())\n"
+        "except BadData as error: print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=png(10_000, 10_000, 8, 0, b""), capture_output=True
+    )
+    # No pixels follow; of the size, above Pillow's limit and below ours, nothing is said.
+    assert (done.stdout[:19], done.stderr) == (b"the file is damaged", b"")
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG"])
+def test_bytes_and_stream_give_the_same_tensor(name: str) -> None:
+    photo, wanted = encoded(smooth(300, 200), name), spec(32, 32, 0.875)
+    by_stream = to_tensor(open_image(io.BytesIO(photo), wanted), wanted)
+    assert np.array_equal(to_tensor(open_image(photo, wanted), wanted), by_stream)
+    assert by_stream.std() > 0.3
+
+
+# How much of a JPEG is decoded
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted", "decoded"),
+    [
+        ((1024, 768), spec(32, 32, 0.875), (128, 96)),
+        ((1024, 768), spec(64, 64, 0.875), (256, 192)),
+        ((1024, 768), spec(64, 160, 0.875), (512, 384)),
+        ((1024, 768), spec(224, 224, 0.875), (1024, 768)),
+        ((1024, 768), spec(224, 224, None), (1024, 768)),
+        ((1024, 896), spec(224, 224, None), (512, 448)),
+        ((1024, 895), spec(224, 224, None), (1024, 895)),
+        ((2000, 100), spec(32, 32, None), (2000, 100)),
+        ((142, 142), spec(32, 32, 0.9), (142, 142)),
+        ((144, 144), spec(32, 32, 0.9), (72, 72)),
+    ],
+)
+def test_a_jpeg_is_decoded_as_small_as_the_tensor_allows(
+    size: tuple[int, int], wanted: InputSpec, decoded: tuple[int, int]
+) -> None:
+    image = open_image(encoded(smooth(*size), "JPEG"), wanted)
+    assert image.size == decoded
+    kept = (wanted.crop or 1) * min(image.width / wanted.width, image.height / wanted.height)
+    assert kept >= 2 or image.size == size
+
+
+def test_without_a_spec_and_in_other_formats_all_pixels_are_decoded() -> None:
+    picture = smooth(1024, 768)
+    assert open_image(encoded(picture, "JPEG")).size == (1024, 768)
+    assert open_image(encoded(picture, "PNG"), spec(32, 32, 0.875)).size == (1024, 768)
+
+
+@pytest.mark.parametrize("crop", [0.875, None])
+def test_decoding_at_reduced_scale_changes_no_pixel_much(crop: float | None) -> None:
+    photo, wanted = encoded(smooth(1024, 768), "JPEG", quality=95), spec(64, 64, crop)
+    small = to_pixels(open_image(photo, wanted), wanted).astype(int)
+    full = to_pixels(open_image(photo), wanted).astype(int)
+    assert np.abs(small - full).mean() < 1
+    assert np.abs(small - full).max() <= 6
+
+
+# What is cut out and how it is scaled
+
+
+def ramp(width: int, height: int) -> Image.Image:
+    """Return an image whose red is 3 times x and whose green is 4 times y."""
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([3 * x, 4 * y, 0 * x], axis=2).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "box"),
+    [
+        (spec(30, 30, 0.5), (25, 15, 55, 45)),
+        (spec(20, 40, 0.5), (20, 20, 60, 40)),
+        (spec(60, 30, 1.0), (25, 0, 55, 60)),
+        (spec(60, 80, 1.0), (0, 0, 80, 60)),
+        (spec(60, 80, None), (0, 0, 80, 60)),
+    ],
+)
+def test_the_crop_is_the_centre_pixel_by_pixel(
+    wanted: InputSpec, box: tuple[int, int, int, int]
+) -> None:
+    image = ramp(80, 60)
+    pixels = to_pixels(image, wanted)
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (1, wanted.height, wanted.width, 3)
+    assert np.array_equal(pixels[0], np.asarray(image.crop(box)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "box"),
+    [
+        (spec(20, 20, 0.875), (13.75, 3.75, 66.25, 56.25)),
+        (spec(20, 20, 1.0), (10, 0, 70, 60)),
+        (spec(20, 20, None), (0, 0, 80, 60)),
+        (spec(12, 32, 0.8), (8, 18, 72, 42)),
+        (spec(32, 12, 0.8), (31, 6, 49, 54)),
+        (spec(12, 32, None), (0, 0, 80, 60)),
+        (spec(90, 160, None), (0, 0, 80, 60)),
+    ],
+)
+def test_pixels_come_from_where_the_box_says(wanted: InputSpec, box: tuple[float, ...]) -> None:
+    left, top, right, bottom = box
+    x = left + (np.arange(wanted.width) + 0.5) * (right - left) / wanted.width - 0.5
+    y = top + (np.arange(wanted.height) + 0.5) * (bottom - top) / wanted.height - 0.5
+    pixels = to_pixels(ramp(80, 60), wanted)[0].astype(float)
+    # A ramp stays a ramp, but at the frame's edge, where the filter has nothing to go on.
+    inner = slice(3, -3)
+    red, green = pixels[inner, inner, 0], pixels[inner, inner, 1]
+    assert np.abs(red - 3 * x[np.newaxis, inner]).max() <= 1
+    assert np.abs(green - 4 * y[inner, np.newaxis]).max() <= 1
+
+
+def test_shrinking_weighs_every_pixel() -> None:
+    board = np.indices((64, 64)).sum(axis=0) % 2 * 255
+    image = Image.fromarray(board.astype(np.uint8)).convert("RGB")
+    pixels = to_pixels(image, spec(8, 8, None)).astype(int)
+    assert np.abs(pixels - 127).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "expected"),
+    [
+        (128.0, 128.0, [-1, 0, 127 / 128]),
+        (127.5, 127.5, [-1, 1 / 255, 1]),
+        (0.0, 1.0, [0, 128, 255]),
+    ],
+)
+def test_normalising_subtracts_the_mean_and_divides(
+    mean: float, std: float, expected: list[float]
+) -> None:
+    pixels = np.array([0, 128, 255], np.uint8).reshape(1, 1, 1, 3)
+    tensor = normalise(pixels, InputSpec(1, 1, None, mean, std))
+    assert tensor.dtype == np.float32
+    assert tensor.shape == (1, 1, 1, 3)
+    assert tensor.flatten() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_tensor_is_the_normalised_pixels_in_rgb_order() -> None:
+    tensor = to_tensor(Image.new("RGB", (9, 9), (0, 128, 255)), spec(4, 6, 0.9))
+    assert tensor.dtype == np.float32
+    assert tensor.shape == (1, 4, 6, 3)
+    assert tensor.reshape(-1, 3).tolist() == [[-1, 0, 127 / 128]] * 24

@@ -1,0 +1,101 @@
+"""Kernels on the int8 grid: near what they were, and just what the converter finds."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from deploy.contract import InputSpec
+from retrain import graph
+from retrain.convert import to_int8
+from retrain.rounding import round_kernels, to_int8_grid
+
+RANDOM = np.random.default_rng(0)
+CONV = RANDOM.normal(size=(3, 3, 3, 8)).astype(np.float32) * np.geomspace(1e-3, 10, 8, dtype="f4")
+DEPTHWISE = RANDOM.normal(size=(3, 3, 8, 1)).astype(np.float32)
+SPEC = InputSpec(height=16, width=16, crop=None, mean=127, std=128)
+
+both = pytest.mark.parametrize(("kernel", "axes"), [(CONV, (3,)), (DEPTHWISE, (2, 3))])
+
+
+def step(kernel: npt.NDArray[Any], axes: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return the step of each output's grid: its largest value is 127 of them."""
+    others = tuple(axis for axis in range(kernel.ndim) if axis not in axes)
+    return np.abs(kernel.astype(np.float64)).max(axis=others, keepdims=True) / 127
+
+
+@both
+def test_values_are_whole_steps_of_their_output(kernel: Any, axes: tuple[int, ...]) -> None:
+    found = to_int8_grid(kernel, axes)
+    assert (found.dtype, found.shape) == (np.float32, kernel.shape)
+    counts = found / step(kernel, axes)
+    np.testing.assert_allclose(counts, np.rint(counts), atol=1e-4)
+    assert len(np.unique(np.rint(counts))) > 30
+
+
+@both
+def test_the_largest_value_of_each_output_stays(kernel: Any, axes: tuple[int, ...]) -> None:
+    np.testing.assert_allclose(
+        step(to_int8_grid(kernel, axes), axes), step(kernel, axes), rtol=1e-6
+    )
+
+
+@both
+def test_values_move_to_a_neighbouring_step(kernel: Any, axes: tuple[int, ...]) -> None:
+    moved = np.abs(to_int8_grid(kernel, axes) - kernel) / step(kernel, axes)
+    assert moved.max() < 1
+    assert np.mean(moved <= 0.501) > 0.8
+
+
+@both
+def test_the_sum_of_each_output_is_kept(kernel: Any, axes: tuple[int, ...]) -> None:
+    others = tuple(axis for axis in range(kernel.ndim) if axis not in axes)
+    change = (to_int8_grid(kernel, axes) - kernel).sum(axis=others, keepdims=True)
+    assert np.abs(change / step(kernel, axes)).max() < 0.501
+
+
+def test_a_kernel_of_zeros_stays() -> None:
+    kernel = CONV.copy()
+    kernel[..., 3] = 0
+    found = to_int8_grid(kernel, (3,))
+    np.testing.assert_array_equal(found[..., 3], 0)
+    np.testing.assert_array_equal(found[..., 4], to_int8_grid(CONV, (3,))[..., 4])
+
+
+def network(images: Any) -> Any:
+    tf = graph.tensorflow()
+    features = tf.nn.relu6(tf.nn.conv2d(images, CONV, 2, "SAME"))
+    features = tf.nn.depthwise_conv2d(features, DEPTHWISE, [1, 1, 1, 1], "SAME")
+    return tf.reduce_mean(features + np.float32(0.3), [1, 2])
+
+
+def constants(graph_def: Any) -> dict[str, npt.NDArray[Any]]:
+    found = (node for node in graph_def.node if node.op == "Const")
+    return {node.name: graph.tensorflow().make_ndarray(node.attr["value"].tensor) for node in found}
+
+
+def test_the_kernels_of_a_graph_are_rounded_and_nothing_else() -> None:
+    original = graph.trace(network, (16, 16, 3), "output")
+    before, after = constants(original), constants(round_kernels(original))
+    changed = [name for name in before if not np.array_equal(before[name], after[name])]
+    assert [after[name].shape for name in changed] == [CONV.shape, DEPTHWISE.shape]
+    for name, axes in zip(changed, [(3,), (2, 3)], strict=True):
+        np.testing.assert_array_equal(after[name], to_int8_grid(before[name], axes))
+
+
+def test_the_converter_finds_the_same_grid_again() -> None:
+    rounded = round_kernels(graph.trace(network, (16, 16, 3), "output"))
+    calibration = RANDOM.uniform(-127 / 128, 1, (8, 16, 16, 3)).astype(np.float32)
+    calibration[0, 0, 0, :2] = -127 / 128, 1
+    interpreter = Interpreter(model_content=to_int8(rounded.SerializeToString(), calibration, SPEC))
+    details = [
+        each
+        for each in interpreter.get_tensor_details()
+        if each["dtype"] == np.int8 and len(each["quantization_parameters"]["scales"]) == 8
+    ]
+    stored = {tuple(each["shape"]): interpreter.get_tensor(each["index"]) for each in details}
+    for kernel, axes, order in ((CONV, (3,), (3, 0, 1, 2)), (DEPTHWISE, (2, 3), (3, 0, 1, 2))):
+        expected = np.rint(to_int8_grid(kernel, axes) / step(kernel, axes)).transpose(order)
+        np.testing.assert_array_equal(stored[expected.shape], expected)

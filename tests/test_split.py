@@ -1,0 +1,130 @@
+"""The split: decided by content, stable, and with something of each class in each part."""
+
+import hashlib
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.errors import BadData, WrongUse
+from retrain.dataset import Photo
+from retrain.split import SPLITS, SplitConfig, assign
+
+DEFAULT = SplitConfig()
+
+
+def photo(name: str, label: str = "cat", content: str | None = None) -> Photo:
+    return Photo(
+        Path("photos", label, name), label, hashlib.sha256((content or name).encode()).digest()
+    )
+
+
+MANY = [photo(f"{i}.jpg", ("cat", "dog", "owl")[i % 3]) for i in range(5000)]
+
+
+def by_digest(photos: list[Photo], config: SplitConfig = DEFAULT) -> dict[bytes, str]:
+    return {each.digest: name for each, name in zip(photos, assign(photos, config), strict=True)}
+
+
+@pytest.mark.parametrize(("testing", "validation"), [(10, 10), (25, 5), (1, 40)])
+def test_shares_are_as_asked(testing: float, validation: float) -> None:
+    counts = Counter(assign(MANY, SplitConfig(testing, validation)))
+    assert counts["testing"] / 5000 == pytest.approx(testing / 100, abs=0.015)
+    assert counts["validation"] / 5000 == pytest.approx(validation / 100, abs=0.015)
+    assert counts["training"] == 5000 - counts["testing"] - counts["validation"]
+
+
+def test_new_names_folders_and_order_change_nothing() -> None:
+    moved = [
+        replace(each, path=Path("elsewhere", f"renamed {i}.png")) for i, each in enumerate(MANY)
+    ]
+    assert by_digest(moved[::-1]) == by_digest(MANY)
+
+
+def test_more_photos_move_none_of_the_old() -> None:
+    few = by_digest(MANY[:3000])
+    assert few.items() <= by_digest(MANY).items()
+
+
+def test_another_salt_gives_an_independent_split() -> None:
+    first, second = by_digest(MANY), by_digest(MANY, SplitConfig(salt="1"))
+    tested = [digest for digest, name in first.items() if name == "testing"]
+    again = sum(second[digest] == "testing" for digest in tested)
+    assert again / len(tested) == pytest.approx(0.1, abs=0.05)
+
+
+def test_shots_of_one_thing_stay_together_even_across_classes() -> None:
+    shots = [
+        photo(f"plant{i}_nohash_{shot}.jpg", label)
+        for i in range(300)
+        for label in ("leaf", "root")
+        for shot in range(3)
+    ]
+    splits: dict[str, set[str]] = {}
+    for each, name in zip(shots, assign(shots, DEFAULT), strict=True):
+        splits.setdefault(each.path.name.partition("_nohash_")[0], set()).add(name)
+    assert all(len(names) == 1 for names in splits.values())
+    counts = Counter(next(iter(names)) for names in splits.values())
+    assert all(counts[name] >= 15 for name in SPLITS)
+
+
+def test_the_split_of_shots_hangs_on_their_common_name() -> None:
+    one = [photo(f"a{i}_nohash_1.jpg") for i in range(500)]
+    other = [photo(f"a{i}_nohash_2.jpg", content=f"other {i}") for i in range(500)]
+    assert assign(one, DEFAULT) == assign(other, DEFAULT)
+
+
+@pytest.mark.parametrize("percentages", [(10, 10), (1, 1), (40, 40), (1, 98), (98, 1)])
+def test_each_class_of_three_or_more_is_in_each_split(percentages: tuple[float, float]) -> None:
+    random = np.random.default_rng(0)
+    for trial in range(60):
+        photos = [
+            photo(f"{trial} {label} {i}", f"class{label}")
+            for label in range(int(random.integers(2, 6)))
+            for i in range(int(random.integers(3, 9)))
+        ]
+        splits = assign(photos, SplitConfig(*percentages, salt=str(trial)))
+        found = {(each.label, name) for each, name in zip(photos, splits, strict=True)}
+        assert found == {(each.label, name) for each in photos for name in SPLITS}
+
+
+def test_filling_one_class_does_not_empty_another() -> None:
+    for trial in range(300):
+        ape, cat = (
+            [photo(f"{trial} {label}{i}", label) for i in range(2)] for label in ("ape", "cat")
+        )
+        shared = [photo(f"{trial} both_nohash_{label}", label) for label in ("ape", "cat")]
+        photos = [*ape, *cat, *shared]
+        found = {
+            (each.label, name) for each, name in zip(photos, assign(photos, DEFAULT), strict=True)
+        }
+        assert found == {(label, name) for label in ("ape", "cat") for name in SPLITS}
+
+
+def test_no_group_is_torn_to_fill_a_split() -> None:
+    random = np.random.default_rng(1)
+    for trial in range(60):
+        photos = [
+            photo(f"{trial} thing{random.integers(6)}_nohash_{i}", f"class{i % 3}")
+            for i in range(30)
+        ]
+        subjects: dict[str, set[str]] = {}
+        for each, name in zip(photos, assign(photos, DEFAULT), strict=True):
+            subjects.setdefault(each.path.name.partition("_nohash_")[0], set()).add(name)
+        assert all(len(names) == 1 for names in subjects.values())
+
+
+@pytest.mark.parametrize(
+    ("testing", "validation"),
+    [(50, 50), (100, 10), (0, 10), (10, 0), (-1, 10), (float("nan"), 10), (10, float("nan"))],
+)
+def test_shares_that_leave_nothing_are_refused(testing: float, validation: float) -> None:
+    with pytest.raises(WrongUse, match=r"above 0%|nothing is left to train on"):
+        SplitConfig(testing, validation)
+
+
+def test_two_photos_are_too_few() -> None:
+    with pytest.raises(BadData, match="each class needs three photos or more"):
+        assign([photo("1", "cat"), photo("2", "dog")], DEFAULT)
