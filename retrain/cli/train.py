@@ -16,6 +16,13 @@ from retrain.cli.options import json_option, output_dir_option, source, source_o
 @click.option(
     "--learning-rate", default=0.01, show_default=True, type=click.FloatRange(0, min_open=True)
 )
+@click.option(
+    "--weight-decay",
+    default=0.3,
+    show_default=True,
+    type=click.FloatRange(0, 10),
+    help="Pull on the weights of standardized bottlenecks.",
+)
 @click.option("--train-batch-size", default=100, show_default=True, type=click.IntRange(1))
 @click.option(
     "--validation-batch-size",
