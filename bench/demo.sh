@@ -11,7 +11,8 @@ run() {
 }
 
 run retrain sample solar-cells photos
-run retrain train photos
+# 15% of the photos to test on instead of 10%: the interval around the accuracy is narrower.
+run retrain train photos --testing-percentage 15
 run retrain convert
 run retrain bench
 run retrain label photos/defective/cell0001.png photos/functional/cell0004.png

@@ -85,7 +85,8 @@ def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Imag
             side = math.ceil(2 * max(spec.height, spec.width) / (spec.crop or 1))
             image.draft(None, (side, side))
         image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+        ImageOps.exif_transpose(image, in_place=True)
+        return _to_rgb(image)
     except UnidentifiedImageError as error:
         raise BadData("the file is damaged: its header cannot be read") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit is the larger one

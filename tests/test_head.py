@@ -29,7 +29,7 @@ SHORT = HeadConfig(how_many_training_steps=60)
 
 
 def test_separate_classes_are_learned_in_full() -> None:
-    head, evaluations = train(EASY, HeadConfig(how_many_training_steps=300, learning_rate=0.1))
+    head, evaluations = train(EASY, HeadConfig(300, learning_rate=0.1, weight_decay=0))
     assert (head.weights.shape, head.bias.shape) == ((16, 3), (3,))
     assert score(head.logits(EASY.bottlenecks), EASY.labels)[0] == 1
     assert evaluations[-1].train_accuracy == evaluations[-1].validation_accuracy == 1
@@ -56,11 +56,18 @@ def test_the_same_seed_gives_the_same_head_and_another_seed_another() -> None:
 def test_a_rare_class_does_not_drown() -> None:
     # With photos drawn as they come, the line between the two would lie far on the rare side.
     training = clusters((1900, 100), 2, apart=1.5)
-    head, _ = train(training, HeadConfig(how_many_training_steps=3000, learning_rate=0.1))
+    balanced = HeadConfig(3000, learning_rate=0.1, class_weight="balanced")
+    head, _ = train(training, balanced)
     fresh = clusters((2000, 2000), 2, apart=1.5, seed=1)
     right = head.logits(fresh.bottlenecks).argmax(axis=1) == fresh.labels
     assert right[fresh.labels == 1].mean() > 0.7
     assert right[fresh.labels == 0].mean() > 0.7
+
+
+def test_without_class_weights_scores_follow_the_folders_frequencies() -> None:
+    training = clusters((900, 100), 2, apart=0)  # nothing to tell the classes by
+    head, _ = train(training, HeadConfig(2000, class_weight="none"))
+    assert softmax(head.logits(training.bottlenecks))[:, 1].mean() == pytest.approx(0.1, abs=0.03)
 
 
 def test_evaluations_come_at_each_interval_and_at_the_end() -> None:

@@ -23,6 +23,13 @@ from retrain.cli.options import json_option, output_dir_option, source, source_o
     type=click.FloatRange(0, 10),
     help="Pull on the weights of standardized bottlenecks.",
 )
+@click.option(
+    "--class-weight",
+    default="none",
+    show_default=True,
+    type=click.Choice(["none", "balanced"]),
+    help="balanced: as if all classes were equally frequent.",
+)
 @click.option("--train-batch-size", default=100, show_default=True, type=click.IntRange(1))
 @click.option(
     "--validation-batch-size",
