@@ -125,7 +125,8 @@ def to_pixels(image: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
 
 def normalise(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
     """Return float32 (1, height, width, 3): (pixels - mean) / std."""
-    tensor = np.subtract(pixels, np.float32(spec.mean), dtype=np.float32)
+    tensor = pixels.astype(np.float32)
+    tensor -= np.float32(spec.mean)
     tensor *= np.float32(1 / spec.std)
     return tensor
 

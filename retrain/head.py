@@ -39,6 +39,8 @@ class HeadConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < math.inf:
+            raise WrongUse(f"--learning-rate {self.learning_rate} is not a number above 0")
         if self.validation_batch_size == 0:
             raise WrongUse("--validation-batch-size 0 validates nothing: -1 is the whole set")
 

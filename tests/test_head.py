@@ -83,6 +83,12 @@ def test_the_whole_validation_set_can_be_asked_for() -> None:
     assert found[0].validation_accuracy in (1 / 7, 5 / 7)
 
 
+@pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0])
+def test_a_learning_rate_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(WrongUse, match="--learning-rate"):
+        HeadConfig(learning_rate=rate)
+
+
 def test_validating_on_nothing_is_refused() -> None:
     with pytest.raises(WrongUse, match="--validation-batch-size 0"):
         HeadConfig(validation_batch_size=0)

@@ -1,0 +1,48 @@
+"""The README names every command, and only options that `--help` knows."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from retrain.cli import commands
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+BLOCKS = re.findall(r"```(?:sh|console)\n(.*?)```", README, flags=re.DOTALL)
+CALLS = [
+    line.removeprefix("$ ")
+    for block in BLOCKS
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.removeprefix("$ ").startswith("retrain ")
+]
+CONTEXT = click.Context(commands)
+
+
+def command(name: str) -> click.Command:
+    found = commands.get_command(CONTEXT, name)
+    assert found, f"the README calls `retrain {name}`, which does not exist"
+    return found
+
+
+@pytest.mark.parametrize("name", commands.list_commands(CONTEXT))
+def test_every_command_has_an_example(name: str) -> None:
+    assert any(call.split()[1] == name for call in CALLS)
+    assert command(name).get_short_help_str()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_every_example_is_a_call_that_the_command_takes(call: str) -> None:
+    name, *words = call.split("  #")[0].split()[1:]
+    known = {option for parameter in command(name).params for option in parameter.opts}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
+
+
+@pytest.mark.parametrize("name", commands.list_commands(CONTEXT))
+def test_every_option_is_in_the_readme(name: str) -> None:
+    options = (o for p in command(name).params if isinstance(p, click.Option) for o in p.opts)
+    section = README.split(f"### retrain {name}\n")[1].split("\n### ")[0]
+    missing = [
+        option for option in options if f"`{option}" not in section and option not in section
+    ]
+    assert not missing
