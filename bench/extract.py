@@ -37,23 +37,28 @@ NAMES = {"A": "retrain bottlenecks", "B": "one loop", "C": "decoding on all core
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1))
+@click.option(
+    "--graph",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A frozen graph for B and C, `input` to `bottleneck`, instead of the product's own.",
+)
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Save the figures here.")
-def main(folder: Path, rounds: int, output: Path | None) -> None:
+def main(folder: Path, rounds: int, graph: Path | None, output: Path | None) -> None:
     """Print the photos per second of `retrain bottlenecks` on DIR and of two plain loops."""
-    figures = compare(folder, rounds)
+    figures = compare(folder, rounds, graph)
     if output:
         save(output, figures)
     click.echo(table(figures))
 
 
-def compare(folder: Path, rounds: int) -> dict[str, Any]:
+def compare(folder: Path, rounds: int, graph: Path | None = None) -> dict[str, Any]:
     """Return each round's photos per second of A, B and C, as JSON values; raise RetrainError."""
     photos = find_photos(folder)
     rates: dict[str, list[float]] = {name: [] for name in NAMES}
     with TemporaryDirectory() as temporary:
         place = Path(temporary)
         first = _product(_one_of_each(photos, folder, place / "few"), place, "few-bottlenecks")
-        graph, spec = Path(first["graph"]), InputSpec(**first["input"])
+        graph, spec = graph or Path(first["graph"]), InputSpec(**first["input"])
         for turn in range(rounds):
             made = _product(folder, place, f"bottlenecks-{turn}")
             rates["A"].append(made["analysed"] / made["seconds"]["bottlenecks"])
