@@ -142,8 +142,7 @@ def _sample(examples: Examples, size: int, random: np.random.Generator) -> Examp
 def softmax(logits: Floats) -> Floats:
     """Return probabilities (N, C) of logits (N, C)."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return result
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
 
 
 def score(logits: Floats, labels: Labels) -> tuple[float, float]:
