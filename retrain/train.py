@@ -67,7 +67,8 @@ def analyse(source: Source, progress: Progress) -> tuple[backbones.Backbone, Bot
     with progress.stage("bottlenecks"):
         folder = source.bottleneck_dir or source.cache_dir / "bottlenecks"
         result = obtain(found, backbone, folder, progress)
-    progress.info(f"{result.analysed} photos analysed, the others were in the cache")
+    cached = len(found.photos) - result.analysed
+    progress.info(f"{result.analysed} photos analysed now, {cached} taken from the cache")
     _tell(result.dataset, progress)
     return backbone, result
 
