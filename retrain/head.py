@@ -87,7 +87,8 @@ def fit(
     are. Over eight splits that and the decay are worth 0.8 points of accuracy on 1,000 flowers,
     1.4 on 2,223 solar cells, and an int8 model that agrees more. The same seed, data and settings
     give the same head. Every label of 0..classes-1 must be in `training`. Measured without
-    class weights: with them the solar cells lose 0.4 points, and 1 of agreement.
+    class weights: with them the solar cells lose 0.4 points, and 1 of agreement. The settings
+    were chosen on the photos that these figures are of.
     """
     random = np.random.default_rng(config.seed)
     x = np.array(training.bottlenecks, np.float32)
