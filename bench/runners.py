@@ -114,9 +114,7 @@ def _serve(pipe: Connection, name: str, load: Callable[[], Loaded]) -> None:
     except EOFError:  # the parent is gone
         return
     except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        remedy = f"this command needs {package}: pip install 'retrain-tflite[train]'"
-        pipe.send(MissingPackage(remedy))
+        pipe.send(MissingPackage.of(error))
     except RetrainError as error:
         pipe.send(error)
     except Exception as error:

@@ -1,5 +1,6 @@
 """From a photo to labels with scores, by the model file's own contract."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from deploy import metadata
-from deploy.contract import InputSpec
+from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
 from deploy.image import normalise, open_image, to_pixels
 from deploy.runtime import Model
@@ -28,7 +29,23 @@ def top_k(scores: npt.NDArray[Any], labels: Sequence[str], k: int) -> list[Predi
     return [Prediction(labels[i], float(scores[i])) for i in best]
 
 
-class Classifier:
+class PhotoClassifier(ABC):
+    """What has a contract and gives scores by it."""
+
+    contract: Contract
+
+    @abstractmethod
+    def scores(self, image: Image.Image) -> npt.NDArray[np.float32]:
+        """Return float32 (classes,), the probabilities of an upright RGB image."""
+
+    def classify(self, photo: str | Path, top: int = 5) -> list[Prediction]:
+        """Return the `top` best labels of the photo at the path `photo`, best first."""
+        with Path(photo).open("rb") as stream:
+            image = open_image(stream, self.contract.input)
+        return top_k(self.scores(image), self.contract.labels, top)
+
+
+class Classifier(PhotoClassifier):
     """A model file that is ready to classify. Not for two threads at once: open one for each."""
 
     def __init__(self, file: metadata.ModelFile, threads: int = 1) -> None:
@@ -52,12 +69,6 @@ class Classifier:
         if self.model.input_dtype == np.float32:
             tensor = normalise(tensor, self.contract.input)
         return self.model(tensor)
-
-    def classify(self, photo: str | Path, top: int = 5) -> list[Prediction]:
-        """Return the `top` best labels of the photo at the path `photo`, best first."""
-        with Path(photo).open("rb") as stream:
-            image = open_image(stream, self.contract.input)
-        return top_k(self.scores(image), self.contract.labels, top)
 
 
 def _check(model: Model, spec: InputSpec, classes: int) -> None:

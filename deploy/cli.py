@@ -14,7 +14,7 @@ import click
 from deploy.errors import BadData, RetrainError, WrongUse
 
 if TYPE_CHECKING:
-    from deploy.classifier import Prediction
+    from deploy.classifier import PhotoClassifier, Prediction
 
 INTERRUPTED = 130
 Classify = Callable[[Path], "list[Prediction]"]
@@ -112,11 +112,16 @@ def label(
 def model_classifier(model: Path, labels: Path | None, threads: int, top: int) -> Classify:
     """Return what classifies by a .tflite file, once its labels agree with the file `labels`."""
     from deploy.classifier import Classifier
+
+    return agreed(Classifier.open(model, threads), labels, model, top)
+
+
+def agreed(classifier: "PhotoClassifier", labels: Path | None, source: Path, top: int) -> Classify:
+    """Return what classifies by the file `source`, once the file `labels` says what it says."""
     from deploy.contract import read_labels
 
-    classifier = Classifier.open(model, threads)
     if labels and read_labels(labels.read_text("utf-8", "replace")) != classifier.contract.labels:
-        raise BadData(f"{labels}: not the labels inside {model}, which are the ones to trust")
+        raise BadData(f"{labels}: not the labels of {source}, which are the ones to trust")
     return partial(classifier.classify, top=top)
 
 

@@ -16,6 +16,12 @@ class WrongUse(RetrainError):
 class MissingPackage(WrongUse):
     """A package that this command needs is not installed."""
 
+    @classmethod
+    def of(cls, error: ModuleNotFoundError) -> "MissingPackage":
+        """Return the error that names what could not be imported, and the extra that has it."""
+        package = (error.name or "").split(".")[0]
+        return cls(f"this command needs {package}: pip install 'retrain-tflite[train]'")
+
 
 class BadData(RetrainError):
     """A file or folder does not hold what it should."""

@@ -55,8 +55,7 @@ def convert(config: ConvertConfig, progress: Progress) -> dict[str, Any]:
         with progress.stage("convert"):
             flatbuffer = to_int8(run.graph.read_bytes(), calibration, contract.input)
         packed = metadata.pack(flatbuffer, contract)
-        with files.atomic(run.rejected) as stream:
-            stream.write(packed)
+        files.write(run.rejected, packed)
         with progress.stage("score"):
             parity = compare(run.graph, run.rejected, testing, progress)
         passed = parity.drop <= config.max_accuracy_drop
@@ -149,12 +148,12 @@ def _redirect(log: str) -> None:
 
 
 def _to_int8(graph: bytes, calibration: npt.NDArray[np.float32]) -> tuple[bytes, tuple[float, int]]:
-    from retrain.graph import INPUT, function, parse, tensorflow
+    from retrain.graph import function, parse, tensorflow
 
     tf = tensorflow()
     graph_def = parse(graph)
     final = graph_def.node[-1].name
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function(graph_def, final, INPUT)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function(graph_def, final)])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

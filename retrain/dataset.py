@@ -119,8 +119,6 @@ def scan(root: Path) -> Dataset:
                     photos.append(found)
                 elif found:
                     bad.append(found)
-    counts = Counter(photo.label for photo in photos)
-    _require_classes(root, {label: counts[label] for label in classes}, tuple(bad))
     unique, ambiguous, copies = _by_content(photos)
     return Dataset(root, tuple(classes), unique, tuple(bad), copies).without(ambiguous)
 

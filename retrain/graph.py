@@ -56,14 +56,13 @@ def parse(serialized: bytes) -> Any:
     return graph
 
 
-def function(graph: Any, outputs: str | list[str], inputs: str = INPUT) -> Any:
-    """Return `graph` as a concrete function from the tensor `inputs` to the tensors `outputs`.
+def function(graph: Any, output: str) -> Any:
+    """Return `graph` as a concrete function from the operation INPUT to the operation `output`.
 
-    The names are operations'. Raises BadData where the graph has no such operation.
+    Raises BadData where the graph has no such operation.
     """
     tf = tensorflow()
-    names = [outputs] if isinstance(outputs, str) else outputs
-    missing = {inputs, *names} - {node.name for node in graph.node}
+    missing = {INPUT, output} - {node.name for node in graph.node}
     if missing:
         raise BadData(f"the graph has no operation named {', '.join(sorted(missing))}")
     try:
@@ -72,11 +71,8 @@ def function(graph: Any, outputs: str | list[str], inputs: str = INPUT) -> Any:
         )
     except ValueError as error:
         raise BadData(f"the graph is damaged: {error}") from error
-    tensors = [wrapped.graph.get_tensor_by_name(f"{name}:0") for name in names]
-    return wrapped.prune(
-        wrapped.graph.get_tensor_by_name(f"{inputs}:0"),
-        tensors[0] if isinstance(outputs, str) else tensors,
-    )
+    ends = (wrapped.graph.get_tensor_by_name(f"{name}:0") for name in (INPUT, output))
+    return wrapped.prune(*ends)
 
 
 def trace(body: Callable[[Any], Any], shape: tuple[int, int, int], output: str) -> Any:

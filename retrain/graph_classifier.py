@@ -7,15 +7,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deploy.classifier import Prediction, top_k
+from deploy.classifier import PhotoClassifier
 from deploy.contract import Contract
 from deploy.errors import BadData
-from deploy.image import open_image, to_tensor
+from deploy.image import to_tensor
 from retrain import graph
 from retrain.run_folder import RunFolder
 
 
-class GraphClassifier:
+class GraphClassifier(PhotoClassifier):
     """A frozen graph with its contract, run by TensorFlow; threads may share it."""
 
     def __init__(self, graph_def: Any, contract: Contract, output_layer: str | None = None) -> None:
@@ -40,9 +40,3 @@ class GraphClassifier:
             self._run, to_tensor(image, self.contract.input)
         )[0]
         return scores
-
-    def classify(self, photo: Path, top: int) -> list[Prediction]:
-        """Return the `top` best labels of the photo at the path `photo`, best first."""
-        with photo.open("rb") as stream:
-            image = open_image(stream, self.contract.input)
-        return top_k(self.scores(image), self.contract.labels, top)

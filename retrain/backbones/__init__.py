@@ -100,7 +100,7 @@ def load(name: str, cache_dir: Path) -> Backbone:
         graph_def = round_kernels(
             graph.trace(lambda images: family.features(images, weights), shape, graph.BOTTLENECK)
         )
-        frozen = graph_def.SerializeToString()
+        frozen = graph_def.SerializeToString(deterministic=True)
         flatbuffer = _to_float32(graph_def)
         files.write(graph_path, frozen)
         files.write(lite_path, flatbuffer)

@@ -40,12 +40,9 @@ class _Lazy(Commands):
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            name = (error.name or "").split(".")[0]
-            if name in _OURS:
+            if (error.name or "").split(".")[0] in _OURS:
                 raise
-            raise MissingPackage(
-                f"this command needs {name}: pip install 'retrain-tflite[train]'"
-            ) from error
+            raise MissingPackage.of(error) from error
 
 
 @click.group(cls=_Lazy, context_settings=SETTINGS)

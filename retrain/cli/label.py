@@ -1,12 +1,11 @@
 """`retrain label`: the device's command, and the frozen graph beside it."""
 
-from functools import partial
 from pathlib import Path
 
 import click
 
-from deploy.cli import Classify, label_options, model_classifier, show_labels
-from deploy.errors import BadData, WrongUse
+from deploy.cli import agreed, label_options, model_classifier, show_labels
+from deploy.errors import WrongUse
 from retrain.cli.options import FILE
 
 
@@ -32,19 +31,9 @@ def label(
     if image:
         photos = (*photos, image)
     if graph:
-        classify = _graph_classifier(graph, labels, output_layer, top)
+        from retrain.graph_classifier import GraphClassifier
+
+        classify = agreed(GraphClassifier.open(graph, output_layer), labels, graph, top)
     else:
         classify = model_classifier(model, labels, threads, top)
     show_labels(photos, classify, as_json)
-
-
-def _graph_classifier(
-    path: Path, labels: Path | None, output_layer: str | None, top: int
-) -> Classify:
-    from deploy.contract import read_labels
-    from retrain.graph_classifier import GraphClassifier
-
-    classifier = GraphClassifier.open(path, output_layer)
-    if labels and read_labels(labels.read_text("utf-8", "replace")) != classifier.contract.labels:
-        raise BadData(f"{labels}: not the labels of {path}'s contract")
-    return partial(classifier.classify, top=top)
