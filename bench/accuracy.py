@@ -1,10 +1,12 @@
-"""`python -m bench.accuracy DIR`: test accuracy of graph and .tflite over several splits.
+"""`python -m bench.accuracy DIR`: test accuracy over several splits, for one recipe or several.
 
 Each split is another `--split-salt`: 1, 2, 3... The product's own commands do the work, and
 their JSON gives the figures; nothing of it is imported.
 """
 
 import json
+import math
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,42 +18,87 @@ import numpy as np
 
 from bench.machine import save
 
+Row = dict[str, Any]
+_COLUMNS = ("graph", "int8", "agreement")
+
 
 @click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--salts", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--first-salt", default=1, show_default=True, type=click.IntRange(0))
+@click.option("--recipe", "recipes", multiple=True, metavar="NAME=OPTIONS", help="Repeatable.")
+@click.option("--graph-only", is_flag=True, help="Convert nothing.")
 @click.option("--json", "path", type=click.Path(path_type=Path), help="Save the figures here.")
 @click.argument("train_options", nargs=-1, type=click.UNPROCESSED)
-def main(folder: Path, salts: int, path: Path | None, train_options: tuple[str, ...]) -> None:
-    """Train and convert on DIR with salts 1 to SALTS; other options go to `retrain train`."""
-    rows = [_measure(folder, str(salt), train_options) for salt in range(1, salts + 1)]
-    click.echo(f"{'salt':<6}{'graph':>8}{'int8':>8}{'agree':>8}{'N':>6}")
-    for row in rows:
-        click.echo(
-            f"{row['salt']:<6}{row['graph']:>8.1%}{row['int8']:>8.1%}"
-            f"{row['agreement']:>8.1%}{row['total']:>6}"
-        )
-    mean = {
-        key: float(np.mean([row[key] for row in rows])) for key in ("graph", "int8", "agreement")
-    }
-    click.echo(f"{'mean':<6}{mean['graph']:>8.2%}{mean['int8']:>8.2%}{mean['agreement']:>8.2%}")
+def main(
+    folder: Path,
+    salts: int,
+    first_salt: int,
+    recipes: tuple[str, ...],
+    graph_only: bool,
+    path: Path | None,
+    train_options: tuple[str, ...],
+) -> None:
+    """Train and convert on DIR with each salt; other options go to every `retrain train`.
+
+    A recipe is a name and more options of `retrain train`: --recipe "classic=--optimizer sgd".
+    """
+    named = dict(recipe.partition("=")[::2] for recipe in recipes) or {"default": ""}
+    found: dict[str, list[Row]] = {name: [] for name in named}
+    for salt in range(first_salt, first_salt + salts):
+        for name, options in named.items():
+            every = (*train_options, *shlex.split(options))
+            found[name].append(_measure(folder, str(salt), every, graph_only))
+    for name, rows in found.items():
+        click.echo(f"\n{name}: {named[name] or 'as it is'}\n" + table(rows))
     if path:
-        save(path, {"folder": folder.name, "train": train_options, "salts": rows, "mean": mean})
+        figures = {
+            name: {
+                "train": [*train_options, *shlex.split(named[name])],
+                "salts": rows,
+                **mean(rows),
+            }
+            for name, rows in found.items()
+        }
+        save(path, {"folder": folder.name, "recipes": figures})
 
 
-def _measure(folder: Path, salt: str, options: tuple[str, ...]) -> dict[str, Any]:
+def mean(rows: list[Row]) -> dict[str, Any]:
+    """Return the mean of each column over salts, and the standard error of that mean."""
+    columns = {name: [row[name] for row in rows] for name in _COLUMNS if name in rows[0]}
+    error = math.sqrt(max(len(rows) - 1, 1) * len(rows))
+    return {
+        "mean": {name: float(np.mean(values)) for name, values in columns.items()},
+        "standard_error": {
+            name: float(np.linalg.norm(np.subtract(values, np.mean(values)))) / error
+            for name, values in columns.items()
+        },
+    }
+
+
+def table(rows: list[Row]) -> str:
+    """Return a line a salt, then means and their standard errors."""
+    columns = [name for name in _COLUMNS if name in rows[0]]
+    lines = [f"{'salt':<6}" + "".join(f"{name:>11}" for name in columns) + f"{'N':>6}"]
+    for row in rows:
+        cells = "".join(f"{row[name]:>11.1%}" for name in columns)
+        lines.append(f"{row['salt']:<6}{cells}{row['total']:>6}")
+    for name, values in mean(rows).items():
+        label = {"mean": "mean", "standard_error": "+-"}[name]
+        lines.append(f"{label:<6}" + "".join(f"{values[each]:>11.2%}" for each in columns))
+    return "\n".join(lines)
+
+
+def _measure(folder: Path, salt: str, options: tuple[str, ...], graph_only: bool) -> Row:
     with tempfile.TemporaryDirectory(prefix="retrain-") as out:
         where = ("--output-dir", out, "--json")
-        _retrain("train", str(folder), "--split-salt", salt, *where, *options)
+        trained = _retrain("train", str(folder), "--split-salt", salt, *where, *options)["test"]
+        row = {"salt": salt, "graph": trained["accuracy"], "total": trained["total"]}
+        if graph_only:
+            return row
         # Only the figures are wanted here, those of a refused model too.
         result = _retrain("convert", *where, "--max-accuracy-drop", "100")
-    return {
-        "salt": salt,
-        "graph": result["graph"]["accuracy"],
-        "int8": result["model"]["accuracy"],
-        "agreement": result["agreement"],
-        "total": result["graph"]["total"],
-    }
+    return {**row, "int8": result["model"]["accuracy"], "agreement": result["agreement"]}
 
 
 def _retrain(*arguments: str) -> Any:

@@ -48,10 +48,9 @@ def compare(folder: Path, settings: Settings) -> dict[str, Any]:
             raise BadData(f"{path}: no such file: run `retrain {command}` first")
     start = time.perf_counter()
     contract = metadata.read(model).contract
-    spec = contract.input
     with (
         started(MODEL, partial(tflite, model, settings.threads)) as second,
-        started(GRAPH, partial(frozen_graph, graph, spec, settings.threads)) as first,
+        started(GRAPH, partial(frozen_graph, graph, contract, settings.threads)) as first,
     ):
         samples = alternate((first, second), settings)
     runners = {

@@ -13,14 +13,14 @@ from PIL import Image
 from bench.runners import About, Loaded
 from deploy import metadata
 from deploy.classifier import Classifier
-from deploy.contract import InputSpec
+from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
 from deploy.image import normalise, to_pixels
 from deploy.runtime import find_runtime
 
 
-def frozen_graph(path: Path, spec: InputSpec, threads: int) -> Loaded:
-    """Load the retrained graph at `path`, to be given one image of `spec` at a time.
+def frozen_graph(path: Path, contract: Contract, threads: int) -> Loaded:
+    """Load the retrained graph at `path`, to be given one image of `contract` at a time.
 
     A call goes from a float32 array (1, height, width, 3), normalised, to the array of
     probabilities (1, classes). Raises BadData.
@@ -28,7 +28,9 @@ def frozen_graph(path: Path, spec: InputSpec, threads: int) -> Loaded:
     import tensorflow as tf
 
     start = time.perf_counter()
-    call = partial(load_graph(path, "final_result", threads), normalise(picture(spec), spec))
+    spec = contract.input
+    infer = load_graph(path, contract.output, threads)
+    call = partial(infer, normalise(picture(spec), spec))
     call()
     load_s = time.perf_counter() - start
     return Loaded(call, About("TensorFlow", tf.__version__, None, "float32", load_s))

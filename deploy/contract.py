@@ -42,7 +42,9 @@ class Contract:
     """All that a device must know of a model besides its weights, and where it came from.
 
     The SHA-256 digests are hexadecimal: of the backbone's weights, of the photos with their
-    labels, and of the frozen graph. `temperature` divides logits before softmax.
+    labels, and of the frozen graph. `output` is the graph's operation that gives probabilities.
+    `temperature` is what its logits were divided by, so that a probability is a share of right
+    answers, as far as the validation photos tell: nobody needs to divide again.
     """
 
     input: InputSpec
@@ -52,6 +54,7 @@ class Contract:
     dataset_sha256: str
     graph_sha256: str
     tool_version: str
+    output: str = "final_result"
     temperature: float = 1.0
     reject_threshold: float | None = None
     schema_version: int = SCHEMA_VERSION

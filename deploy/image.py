@@ -109,16 +109,24 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def to_pixels(image: Image.Image, spec: InputSpec) -> npt.NDArray[np.uint8]:
-    """Return uint8 (1, height, width, 3): `image` cropped and resized as `spec` says."""
-    left, top, right, bottom = 0.0, 0.0, float(image.width), float(image.height)
-    if spec.crop is not None:
-        scale = spec.crop * min(image.width / spec.width, image.height / spec.height)
-        width, height = spec.width * scale, spec.height * scale
-        left, top = (image.width - width) / 2, (image.height - height) / 2
-        right, bottom = left + width, top + height
+def kept_box(image: Image.Image, spec: InputSpec) -> tuple[float, float, float, float]:
+    """Return what `spec` keeps of `image`: left, top, right and bottom, in pixels."""
+    if spec.crop is None:
+        return 0.0, 0.0, float(image.width), float(image.height)
+    scale = spec.crop * min(image.width / spec.width, image.height / spec.height)
+    width, height = spec.width * scale, spec.height * scale
+    left = max(0.0, (image.width - width) / 2)
+    top = max(0.0, (image.height - height) / 2)
+    # Rounding must not leave the frame, if by 1e-14 of a pixel: Pillow refuses that.
+    return left, top, min(left + width, image.width), min(top + height, image.height)
+
+
+def to_pixels(
+    image: Image.Image, spec: InputSpec, box: tuple[float, float, float, float] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Return uint8 (1, height, width, 3): `box` of `image`, else what `spec` keeps, resized."""
     resized = image.resize(
-        (spec.width, spec.height), Image.Resampling.BICUBIC, box=(left, top, right, bottom)
+        (spec.width, spec.height), Image.Resampling.BICUBIC, box=box or kept_box(image, spec)
     )
     return np.asarray(resized)[np.newaxis]
 

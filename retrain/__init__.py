@@ -1,3 +1,37 @@
-"""The laptop side: from a folder of photos to a quantized TFLite classifier."""
+"""The laptop side: from a folder of photos to a quantized TFLite classifier.
+
+From Python: `train(TrainConfig(Source(folder)))`, then `convert(ConvertConfig())`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retrain.config import Source as Source
+    from retrain.config import TrainConfig as TrainConfig
+    from retrain.converter import ConvertConfig as ConvertConfig
+    from retrain.converter import convert as convert
+    from retrain.distort import Distortion as Distortion
+    from retrain.head import HeadConfig as HeadConfig
+    from retrain.split import SplitConfig as SplitConfig
+    from retrain.trainer import train as train
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "ConvertConfig": "converter",
+    "Distortion": "distort",
+    "HeadConfig": "head",
+    "Source": "config",
+    "SplitConfig": "split",
+    "TrainConfig": "config",
+    "convert": "converter",
+    "train": "trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is asked for: `retrain --help` needs none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'retrain' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"retrain.{_HOMES[name]}"), name)

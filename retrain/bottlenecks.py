@@ -1,36 +1,55 @@
 """From photos to bottlenecks: plan what is missing, analyse it on all cores, read it back."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from deploy.errors import BadData
-from deploy.image import open_image, to_tensor
+from deploy.image import normalise, open_image, to_tensor
 from deploy.runtime import Model
 from retrain import parallel
 from retrain.backbones import Backbone
-from retrain.cache import Cache, DamagedShards, Row
+from retrain.cache import Cache, DamagedShards, Key, Row
 from retrain.dataset import BadPhoto, Dataset, Photo
+from retrain.distort import RULES, Distortion, distort
+from retrain.matrix import Matrix
 from retrain.progress import Progress
 
 _SHARD = (16, 256)
 """The least and the most photos of a shard: a killed run loses those in hand."""
+
+Tensor = npt.NDArray[np.float32]
+
+
+class Task(NamedTuple):
+    """A photo to decode once, and the views of it to analyse; view 0 is the photo as it is."""
+
+    photo: Photo
+    views: Sequence[int]
+
+
+Look = Callable[[Image.Image, Photo, int], Tensor]
+"""Makes of a decoded photo the tensor of one of its views."""
 
 
 @dataclass(frozen=True)
 class Bottlenecks:
     """A data set whose photos all have a bottleneck.
 
-    `values` is float16 (N, D), a row for each of `dataset.photos`; `analysed` counts the photos
-    that this run had to analyse.
+    `rows` is int64 (N,), the row in `matrix` of each of `dataset.photos`; `analysed` counts the
+    photos that this run had to analyse.
     """
 
     dataset: Dataset
-    values: npt.NDArray[np.float16]
+    matrix: Matrix
+    rows: npt.NDArray[np.int64]
     analysed: int
 
 
@@ -42,68 +61,120 @@ def obtain(dataset: Dataset, backbone: Backbone, folder: Path, progress: Progres
     """
     cache = Cache(folder / backbone.fingerprint, backbone.width)
     analysed = 0
+
+    def look(image: Image.Image, _photo: Photo, _view: int) -> Tensor:
+        return to_tensor(image, backbone.spec)
+
     while True:
         try:
             known = cache.known()
-            missing = [photo for photo in dataset.photos if photo.digest not in known]
+            missing = [Task(each, [0]) for each in dataset.photos if (each.digest, 0) not in known]
             if missing:
-                analysed += _analyse(missing, backbone, cache, progress)
+                analysed += _analyse(missing, look, backbone, cache, progress)
                 known = cache.known()
             good = dataset.without(_bad(dataset, known))
-            values = cache.load([photo.digest for photo in good.photos])
-            return Bottlenecks(good, values, analysed)
+            matrix = Matrix(backbone.width, cache.folder)
+            rows = cache.load([(photo.digest, 0) for photo in good.photos], matrix)
+            return Bottlenecks(good, matrix, rows, analysed)
         except DamagedShards as error:
             progress.warn(f"{error}; their photos are analysed again")
 
 
-def plan(photos: Sequence[Photo]) -> Iterator[Sequence[Photo]]:
-    """Yield the photos of each shard to make, small enough that all cores end together."""
-    size = min(max(len(photos) // (8 * parallel.cores()), _SHARD[0]), _SHARD[1])
-    for start in range(0, len(photos), size):
-        yield photos[start : start + size]
+def obtain_views(
+    photos: Sequence[Photo],
+    count: int,
+    distortion: Distortion,
+    backbone: Backbone,
+    folder: Path,
+    matrix: Matrix,
+    progress: Progress,
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Append views 1 to `count` of `photos`, distorted, to `matrix`.
+
+    Returns the row of each, int64 (N, count), and how many views this run had to analyse. They
+    have a cache of their own below `folder`, which another distortion does not share.
+    """
+    cache = Cache(folder / _fingerprint(backbone, distortion), backbone.width)
+    keys = [(photo.digest, view) for photo in photos for view in range(1, count + 1)]
+    analysed = 0
+
+    def look(image: Image.Image, photo: Photo, view: int) -> Tensor:
+        pixels = distort(image, backbone.spec, distortion, photo.digest, view)
+        return normalise(pixels, backbone.spec)
+
+    while True:
+        try:
+            known = cache.known()
+            missing = [task for task in _tasks(photos, count, known) if task.views]
+            if missing:
+                analysed += _analyse(missing, look, backbone, cache, progress)
+            return cache.load(keys, matrix).reshape(len(photos), count), analysed
+        except DamagedShards as error:
+            progress.warn(f"{error}; their photos are analysed again")
 
 
-def extract_shard(model: Model, photos: Sequence[Photo], backbone: Backbone) -> list[Row]:
-    """Return a row for each photo that can be read: its bottleneck, or why it has none.
+def _tasks(photos: Sequence[Photo], count: int, known: dict[Key, str | None]) -> Iterator[Task]:
+    for photo in photos:
+        views = range(1, count + 1)
+        yield Task(photo, [view for view in views if (photo.digest, view) not in known])
+
+
+def _fingerprint(backbone: Backbone, distortion: Distortion) -> str:
+    parts = {"backbone": backbone.fingerprint, "distortion": asdict(distortion), "rules": RULES}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def plan(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
+    """Yield the tasks of each shard to make, small enough that all cores end together."""
+    size = min(max(len(tasks) // (32 * parallel.cores()), _SHARD[0]), _SHARD[1])
+    for start in range(0, len(tasks), size):
+        yield tasks[start : start + size]
+
+
+def extract_shard(model: Model, tasks: Sequence[Task], look: Look, backbone: Backbone) -> list[Row]:
+    """Return a row for each view of a photo that can be read: its bottleneck, or why it has none.
 
     A row is keyed by the bytes that were read. A photo that changed or vanished since it was
     found thus has no row under its digest.
     """
     rows = []
-    for photo in photos:
+    for photo, views in tasks:
         try:
             content = photo.path.read_bytes()
         except OSError:
             continue
-        error, values = None, None
+        digest = hashlib.sha256(content).digest()
         try:
-            values = model(to_tensor(open_image(content, backbone.spec), backbone.spec))
-            if not np.isfinite(values).all():
-                error, values = "its bottleneck is not finite", None
+            image = open_image(content, backbone.spec)
+            for view in views:
+                values = model(look(image, photo, view))
+                odd = None if np.isfinite(values).all() else "its bottleneck is not finite"
+                rows.append(Row(digest, view, odd, None if odd else values.astype(np.float16)))
         except BadData as reason:
-            error = str(reason)
-        half = None if values is None else values.astype(np.float16)
-        rows.append(Row(hashlib.sha256(content).digest(), 0, error, half))
+            rows += [Row(digest, view, str(reason), None) for view in views]
     return rows
 
 
-def _analyse(photos: Sequence[Photo], backbone: Backbone, cache: Cache, progress: Progress) -> int:
-    def shard(model: Model, task: Sequence[Photo]) -> tuple[int, int]:
-        rows = extract_shard(model, task, backbone)
+def _analyse(
+    tasks: Sequence[Task], look: Look, backbone: Backbone, cache: Cache, progress: Progress
+) -> int:
+    def shard(model: Model, part: Sequence[Task]) -> tuple[int, int]:
+        rows = extract_shard(model, part, look, backbone)
         cache.add(rows)
-        return len(task), len(rows)
+        return sum(len(task.views) for task in part), len(rows)
 
+    total = sum(len(task.views) for task in tasks)
     done = 0
-    with progress.bar("bottlenecks", len(photos), "photos") as advance:
-        for tried, analysed in parallel.run(
-            plan(photos), lambda: Model(backbone.flatbuffer), shard
-        ):
+    with progress.bar(
+        "bottlenecks", total, "photos" if total == len(tasks) else "views"
+    ) as advance:
+        for tried, analysed in parallel.run(plan(tasks), lambda: Model(backbone.flatbuffer), shard):
             advance(tried)
             done += analysed
     return done
 
 
-def _bad(dataset: Dataset, known: dict[bytes, str | None]) -> list[BadPhoto]:
+def _bad(dataset: Dataset, known: dict[Key, str | None]) -> list[BadPhoto]:
     gone = "it changed or vanished during the run"
-    errors = ((photo, known.get(photo.digest, gone)) for photo in dataset.photos)
+    errors = ((photo, known.get((photo.digest, 0), gone)) for photo in dataset.photos)
     return [BadPhoto(photo.path, error) for photo, error in errors if error]

@@ -14,12 +14,16 @@ import pyarrow.parquet as pq
 
 from deploy import files
 from deploy.errors import BadData
+from retrain.matrix import Matrix
+
+Key = tuple[bytes, int]
+"""A photo's digest, and the number of a view of it."""
 
 
 class Row(NamedTuple):
     """A photo that was analysed: its bottleneck, float16 (D,), or the error that it gave.
 
-    `view` is 0 for the photo as it is.
+    `view` is 0 for the photo as it is, and counts from 1 for distorted ones.
     """
 
     digest: bytes
@@ -33,6 +37,10 @@ def _name(content: bytes) -> str:
     return f"shard-{hashlib.sha256(content).hexdigest()}.parquet"
 
 
+def _keys(table: pa.Table) -> Iterator[Key]:
+    return zip(table["digest"].to_pylist(), table["view"].to_pylist(), strict=True)
+
+
 class DamagedShards(Exception):
     """Shards were damaged, and set aside: what they held must be analysed again."""
 
@@ -44,6 +52,7 @@ class Cache:
         """Use `folder` for bottlenecks of `width` values; it is made when first written."""
         self.folder = folder
         self.width = width
+        self._verified: set[str] = set()
         self._schema = pa.schema(
             {
                 "digest": pa.binary(32),
@@ -68,46 +77,39 @@ class Cache:
         pq.write_table(table, content, compression="zstd")
         files.write(self.folder / _name(content.getvalue()), content.getvalue())
 
-    def known(self) -> dict[bytes, str | None]:
-        """Return the digest of each photo that was analysed, and its error if it gave one."""
-        found: dict[bytes, str | None] = {}
-        for table in self._tables(["digest", "error"]):
-            found.update(zip(table["digest"].to_pylist(), table["error"].to_pylist(), strict=True))
+    def known(self) -> dict[Key, str | None]:
+        """Return what was analysed: its error if it gave one, of each digest and view."""
+        found: dict[Key, str | None] = {}
+        for table in self._tables(["digest", "view", "error"]):
+            found.update(zip(_keys(table), table["error"].to_pylist(), strict=True))
         return found
 
-    def load(self, digests: Sequence[bytes]) -> npt.NDArray[np.float16]:
-        """Return the bottlenecks of the photos `digests`, float16 (N, width), in that order.
+    def load(self, keys: Sequence[Key], matrix: Matrix) -> npt.NDArray[np.int64]:
+        """Append the bottlenecks of `keys` to `matrix`; return the row of each, int64 (N,).
 
         Raises DamagedShards when a shard's SHA-256 is wrong: it is set aside, to be made
         again; BadData when a photo has no bottleneck.
         """
-        place = {digest: i for i, digest in enumerate(digests)}
-        result = np.empty((len(digests), self.width), np.float16)
-        filled = np.zeros(len(digests), bool)
-        for table in self._tables(["digest", "status", "bottleneck"]):
+        place = {key: i for i, key in enumerate(keys)}
+        rows = np.full(len(keys), -1)
+        for table in self._tables(["digest", "view", "status", "bottleneck"]):
             good = table.filter(pa.compute.equal(table["status"], "ok")).combine_chunks()
-            if not len(good):
-                continue
-            values = good["bottleneck"].chunk(0).flatten().to_numpy().reshape(-1, self.width)
-            pairs = [
-                (place[digest], i)
-                for i, digest in enumerate(good["digest"].to_pylist())
-                if digest in place
-            ]
-            if pairs:
-                target, source = np.array(pairs).T
-                result[target] = values[source]
-                filled[target] = True
-        if not filled.all():
-            raise BadData(f"{self.folder}: {np.sum(~filled)} bottlenecks vanished: run again")
-        return result
+            found = [(place[key], i) for i, key in enumerate(_keys(good)) if key in place]
+            if found:
+                target, source = np.array(found).T
+                values = good["bottleneck"].chunk(0).flatten().to_numpy()
+                rows[target] = matrix.append(values.reshape(-1, self.width)[source])
+        if (rows < 0).any():
+            raise BadData(f"{self.folder}: {np.sum(rows < 0)} bottlenecks vanished: run again")
+        return rows
 
     def _tables(self, columns: list[str]) -> Iterator[pa.Table]:
         damaged = []
         for path in sorted(self.folder.glob("shard-*.parquet")):
             try:
                 content = path.read_bytes()
-                why = None if path.name == _name(content) else "its SHA-256 is not its name"
+                right = path.name in self._verified or path.name == _name(content)
+                why = None if right else "its SHA-256 is not its name"
             except OSError as error:
                 why = error.strerror
             if why:
@@ -115,6 +117,7 @@ class Cache:
                     path.replace(path.with_suffix(".damaged"))
                 damaged.append(f"{path.name} ({why})")
                 continue
+            self._verified.add(path.name)
             yield pq.read_table(pa.BufferReader(content), columns=columns)
         if damaged:
             raise DamagedShards(f"{self.folder}: damaged, set aside: {', '.join(damaged)}")

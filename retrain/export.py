@@ -1,5 +1,10 @@
-"""The retrained graph: backbone and final layer in one frozen GraphDef."""
+"""The retrained graph: backbone and final layer in one frozen GraphDef, or as a SavedModel."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
+from deploy.errors import WrongUse
 from retrain import graph
 from retrain.backbones import Backbone
 from retrain.head import Head
@@ -23,3 +28,35 @@ def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> byte
     # Deterministic: else protobuf shuffles attributes, and the same weights give other bytes.
     serialized: bytes = retrained.as_graph_def().SerializeToString(deterministic=True)
     return serialized
+
+
+def require_free(folder: Path) -> None:
+    """Raise WrongUse if a SavedModel cannot be put at `folder`, since something is there."""
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise WrongUse(f"--saved-model-dir {folder}: it is not empty: remove it or name another")
+
+
+def saved_model(frozen: bytes, output: str, folder: Path) -> None:
+    """Write the frozen graph as a SavedModel, whole or not at all.
+
+    Its signature `serving_default` takes `image`, float32 (N, height, width, 3) as the contract
+    says, and gives `prediction`, what the operation `output` gives.
+    """
+    tf = graph.tensorflow()
+    require_free(folder)
+    run = graph.function(graph.parse(frozen), output)
+    module = tf.Module()
+    shape = run.inputs[0].shape
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="image")])  # type: ignore[untyped-decorator]
+    def predict(image: object) -> dict[str, object]:
+        return {"prediction": run(image)}
+
+    module.predict = predict
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        made = Path(temporary) / "saved"
+        tf.saved_model.save(module, str(made), signatures=predict)
+        if folder.exists():
+            folder.rmdir()
+        shutil.move(made, folder)

@@ -19,9 +19,9 @@ class GraphClassifier(PhotoClassifier):
     """A frozen graph with its contract, run by TensorFlow; threads may share it."""
 
     def __init__(self, graph_def: Any, contract: Contract, output_layer: str | None = None) -> None:
-        """Take the operation `output_layer`, the graph's last one if None, as probabilities."""
+        """Take the operation `output_layer`, the contract's output if None, as probabilities."""
         self.contract = contract
-        self._run = graph.function(graph_def, output_layer or graph_def.node[-1].name)
+        self._run = graph.function(graph_def, output_layer or contract.output)
         width = self._run.outputs[0].shape[-1]
         if width != len(contract.labels):
             raise BadData(

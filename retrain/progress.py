@@ -1,29 +1,51 @@
-"""What a user sees while a stage works: on stderr, a live bar on a terminal, else plain lines."""
+"""What a user sees while a stage works, on stderr: a live bar, plain lines, or JSON lines."""
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, Literal
 
 import click
 
-_LINE_EVERY = 5.0
-"""Seconds between plain progress lines."""
+LINE_EVERY = 5.0
+"""Seconds between progress lines."""
+
+Form = Literal["auto", "plain", "json"]
+Verbosity = Literal["DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
+
+Advance = Callable[[int], None]
 
 
 class Progress:
-    """Shows stages and keeps the seconds that each took, by name, in `seconds`."""
+    """Shows stages and keeps the seconds that each took, by name, in `seconds`.
 
-    def __init__(self) -> None:
+    `form` "auto" is a live bar on a terminal and plain lines elsewhere; "json" is one JSON object
+    a line, its `event` saying what it is of. `verbosity` WARN shows warnings only, ERROR nothing.
+    """
+
+    def __init__(self, form: Form = "auto", verbosity: Verbosity = "INFO") -> None:
         self.seconds: dict[str, float] = {}
+        self._form = form
+        self._info = verbosity in ("DEBUG", "INFO")
+        self._warn = self._info or verbosity == "WARN"
+        self._print: Callable[[str], None] = lambda text: click.echo(text, err=True)
 
-    def info(self, text: str) -> None:
-        """Print a line."""
-        click.echo(text, err=True)
+    def info(self, text: str, event: str = "info", **values: Any) -> None:
+        """Print a line; as JSON, `values` tell the same to a program."""
+        if self._info:
+            self._say(text, event, values or {"text": text})
 
     def warn(self, text: str) -> None:
         """Print a warning."""
-        click.echo(f"Warning: {text}", err=True)
+        if self._warn:
+            self._say(f"Warning: {text}", "warning", {"text": text})
+
+    def _say(self, text: str, event: str, values: dict[str, Any]) -> None:
+        if self._form == "json":
+            text = json.dumps({"event": event, **values}, ensure_ascii=False)
+        self._print(text)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -32,52 +54,68 @@ class Progress:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            seconds = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+            if self._form == "json":
+                self.info("", "stage", stage=name, seconds=seconds)
+
+    def times(self) -> None:
+        """Print the seconds of each stage so far."""
+        stages = ", ".join(f"{name} {taken:.1f}" for name, taken in self.seconds.items())
+        self.info(f"seconds: {stages}", "seconds", **self.seconds)
 
     @contextmanager
-    def bar(self, text: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    def bar(self, text: str, total: int, unit: str) -> Iterator[Advance]:
         """Give a function that tells how many more of `total` are done; show rate and time left."""
-        if sys.stderr.isatty():
-            yield from _live(text, total, unit)
+        if not self._info:
+            yield lambda _: None
+        elif self._form == "auto" and sys.stderr.isatty():
+            yield from self._live(text, total, unit)
         else:
-            yield from _lines(text, total, unit)
+            yield from self._lines(text, total, unit)
 
+    def _live(self, text: str, total: int, unit: str) -> Iterator[Advance]:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
 
-def _live(text: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
+        start = time.perf_counter()
+        done = 0
+        # The rate is a field of ours: rich's own `speed` is None until it has two samples.
+        rate = TextColumn("{task.fields[rate]}")
+        columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
+        console = Console(stderr=True)
+        usual = self._print
+        with Bar(*columns, console=console) as bar:
+            task = bar.add_task(text, total=total, rate="")
 
-    start = time.perf_counter()
-    done = 0
-    # The rate is a field of ours: rich's own `speed` is None until it has two samples.
-    rate = TextColumn("{task.fields[rate]}")
-    columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(text, total=total, rate="")
+            def advance(count: int) -> None:
+                nonlocal done
+                done += count
+                speed = done / max(time.perf_counter() - start, 1e-9)
+                bar.update(task, completed=done, rate=f"{speed:.0f} {unit}/s")
+
+            # Lines go above the bar, not through it; and as they are: rich has a markup.
+            self._print = lambda line: console.print(line, markup=False, highlight=False)
+            try:
+                yield advance
+            finally:
+                self._print = usual
+
+    def _lines(self, text: str, total: int, unit: str) -> Iterator[Advance]:
+        start = last = time.perf_counter()
+        done = 0
 
         def advance(count: int) -> None:
-            nonlocal done
+            nonlocal done, last
             done += count
-            speed = done / max(time.perf_counter() - start, 1e-9)
-            bar.update(task, completed=done, rate=f"{speed:.0f} {unit}/s")
+            now = time.perf_counter()
+            if done < total and now - last < LINE_EVERY:
+                return
+            last = now
+            rate = done / max(now - start, 1e-9)
+            left = f", {(total - done) / rate:.0f} s left" if done < total else ""
+            line = f"{text} {done}/{total} {unit} ({rate:.0f}/s{left})"
+            self.info(line, "progress", task=text, done=done, total=total, unit=unit, per_s=rate)
 
         yield advance
-
-
-def _lines(text: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    start = last = time.perf_counter()
-    done = 0
-
-    def advance(count: int) -> None:
-        nonlocal done, last
-        done += count
-        now = time.perf_counter()
-        if done < total and now - last < _LINE_EVERY:
-            return
-        last = now
-        rate = done / max(now - start, 1e-9)
-        left = f", {(total - done) / rate:.0f} s left" if done < total else ""
-        click.echo(f"{text} {done}/{total} {unit} ({rate:.0f}/s{left})", err=True)
-
-    yield advance

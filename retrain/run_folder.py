@@ -49,6 +49,11 @@ class RunFolder:
         return self.folder / "summaries"
 
     @property
+    def checkpoint(self) -> Path:
+        """Where a training run was after its last round."""
+        return self.folder / "checkpoint.npz"
+
+    @property
     def model(self) -> Path:
         """The TFLite model."""
         return self.folder / "model.tflite"

@@ -130,7 +130,11 @@ def test_runners_take_turns_and_swap_them() -> None:
         ("output_graph.pb", None, "run `retrain train` first"),
         ("model.tflite", None, "run `retrain convert` first"),
         ("output_graph.pb", lambda content: content[: len(content) // 2], "damaged"),
-        ("output_graph.pb", lambda content: content.replace(b"final", b"other"), "final_result"),
+        (
+            "output_graph.pb",
+            lambda content: content.replace(b"final_r", b"other_r"),
+            "final_result",
+        ),
         ("model.tflite", lambda content: content[:-200], "damaged"),
         ("model.tflite", lambda content: content[:99] + b"\xff" + content[100:], "damaged"),
     ],

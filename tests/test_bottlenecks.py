@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -13,7 +14,7 @@ from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import bottlenecks, parallel
 from retrain.backbones import Backbone
-from retrain.bottlenecks import Bottlenecks, obtain, plan
+from retrain.bottlenecks import Bottlenecks, Task, obtain, plan
 from retrain.dataset import Photo, scan
 from retrain.progress import Progress
 
@@ -37,6 +38,10 @@ def run(root: Path, backbone: Backbone, cache: Path) -> Bottlenecks:
     return obtain(scan(root), backbone, cache, Progress())
 
 
+def values(result: Bottlenecks) -> npt.NDArray[np.float32]:
+    return result.matrix.take(result.rows)
+
+
 def another(root: Path, name: str) -> Path:
     path = root / "circles" / name
     Image.new("RGB", (40, 30), (len(name), 100, 0)).save(path)
@@ -55,7 +60,7 @@ def test_values_are_those_of_the_network_in_the_order_of_the_photos(
     result = run(root, backbone, cache)
     assert result.analysed == len(result.dataset.photos) == 8
     model = Model(backbone.flatbuffer)
-    for photo, found in zip(result.dataset.photos, result.values, strict=True):
+    for photo, found in zip(result.dataset.photos, values(result), strict=True):
         expected = model(to_tensor(open_image(photo.path.read_bytes()), backbone.spec))
         np.testing.assert_array_equal(found, expected.astype(np.float16))
 
@@ -64,14 +69,14 @@ def test_nothing_is_analysed_twice(root: Path, backbone: Backbone, cache: Path) 
     first = run(root, backbone, cache)
     second = run(root, backbone, cache)
     assert second.analysed == 0
-    np.testing.assert_array_equal(second.values, first.values)
+    np.testing.assert_array_equal(values(second), values(first))
 
 
 def test_a_new_photo_costs_one(root: Path, backbone: Backbone, cache: Path) -> None:
     run(root, backbone, cache)
     another(root, "new.png")
     result = run(root, backbone, cache)
-    assert (result.analysed, len(result.values)) == (1, 9)
+    assert (result.analysed, len(result.rows)) == (1, 9)
 
 
 def test_new_names_and_folders_cost_nothing(root: Path, backbone: Backbone, cache: Path) -> None:
@@ -80,7 +85,7 @@ def test_new_names_and_folders_cost_nothing(root: Path, backbone: Backbone, cach
         path.rename(path.with_name(f"renamed {i}"))
     (root / "circles").rename(root / "discs")
     result = run(root.rename(root.with_name("moved")), backbone, cache)
-    assert (result.analysed, len(result.values)) == (0, 8)
+    assert (result.analysed, len(result.rows)) == (0, 8)
 
 
 def test_only_the_photos_of_a_damaged_shard_are_analysed_again(
@@ -97,7 +102,7 @@ def test_only_the_photos_of_a_damaged_shard_are_analysed_again(
     capsys.readouterr()
     again = run(root, backbone, cache)
     assert (first.analysed, more.analysed, again.analysed) == (8, 1, 1)
-    np.testing.assert_array_equal(again.values, more.values)
+    np.testing.assert_array_equal(values(again), values(more))
     assert f"Warning: {shard.parent}: damaged, set aside: {shard.name}" in capsys.readouterr().err
 
 
@@ -108,7 +113,7 @@ def test_a_photo_that_cannot_be_decoded_is_listed_and_not_tried_again(
     for analysed in (9, 0):
         result = run(root, backbone, cache)
         assert result.analysed == analysed
-        assert len(result.values) == len(result.dataset.photos) == 8
+        assert len(result.rows) == len(result.dataset.photos) == 8
         ((bad, reason),) = [(bad.path, bad.reason) for bad in result.dataset.bad]
         assert bad == path
         assert reason.startswith("the file is damaged: ")
@@ -133,7 +138,7 @@ def test_a_photo_that_goes_or_changes_during_the_run_is_listed(
     result = obtain(found, backbone, cache, Progress())
     reason = "it changed or vanished during the run"
     assert {bad.path: bad.reason for bad in result.dataset.bad} == {gone: reason, changed: reason}
-    assert (result.analysed, len(result.values)) == (9, 8)
+    assert (result.analysed, len(result.rows)) == (9, 8)
 
 
 def test_values_that_are_not_finite_are_listed(
@@ -160,10 +165,10 @@ def test_the_plan_holds_every_photo_once(
     count: int, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel, "cores", lambda: cores)
-    photos = [Photo(Path(str(i)), "", b"") for i in range(count)]
-    shards = list(plan(photos))
-    assert Counter(photo.path for shard in shards for photo in shard) == Counter(
-        photo.path for photo in photos
+    tasks = [Task(Photo(Path(str(i)), "", b""), [0]) for i in range(count)]
+    shards = list(plan(tasks))
+    assert Counter(task.photo.path for shard in shards for task in shard) == Counter(
+        task.photo.path for task in tasks
     )
     assert all(1 <= len(shard) <= 256 for shard in shards)
     assert all(len(shard) >= 16 for shard in shards[:-1])

@@ -18,7 +18,7 @@ from deploy import metadata
 from deploy.contract import InputSpec, read_labels
 from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
-from retrain import convert, graph
+from retrain import converter, graph
 from retrain.dataset import Photo, read_manifest, write_manifest
 
 SPEC = InputSpec(height=8, width=8, crop=None, mean=127, std=128)
@@ -49,11 +49,11 @@ def calibrations(monkeypatch: pytest.MonkeyPatch, flatbuffer: bytes) -> list[Any
     """Return what conversions will be calibrated on; each gives the model that is there."""
     seen: list[Any] = []
 
-    def spy(_graph: bytes, calibration: Any, _spec: InputSpec) -> bytes:
+    def spy(_graph: bytes, calibration: Any, _spec: InputSpec, _output: str) -> bytes:
         seen.append(calibration)
         return flatbuffer
 
-    monkeypatch.setattr(convert, "to_int8", spy)
+    monkeypatch.setattr(converter, "to_int8", spy)
     return seen
 
 
@@ -154,7 +154,7 @@ def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
     model = run / "model.tflite"
     if old:
         model.write_bytes(old)
-    monkeypatch.setattr(convert, "to_int8", lambda *_: spoiled(flatbuffer))
+    monkeypatch.setattr(converter, "to_int8", lambda *_: spoiled(flatbuffer))
     result = invoke("convert", "--output-dir", run, "--max-accuracy-drop", drop)
     assert result.exit_code == 4
     error = result.stderr.splitlines()[-1]
@@ -173,7 +173,7 @@ def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
 def test_a_drop_that_is_allowed_passes(
     run: Path, flatbuffer: bytes, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(convert, "to_int8", lambda *_: spoiled(flatbuffer))
+    monkeypatch.setattr(converter, "to_int8", lambda *_: spoiled(flatbuffer))
     result = invoke("convert", "--output-dir", run, "--max-accuracy-drop", 100, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
@@ -261,7 +261,7 @@ def test_a_graph_that_cannot_be_converted_is_bad_data() -> None:
     raw = graph.tensorflow().raw_ops
     frozen = trace(lambda images: raw.BesselI0(x=images))
     with pytest.raises(BadData, match=r"TFLite does not convert this graph: .*BesselI0"):
-        convert.to_int8(frozen, np.zeros((1, 8, 8, 3), np.float32), SPEC)
+        converter.to_int8(frozen, np.zeros((1, 8, 8, 3), np.float32), SPEC, "output")
 
 
 def test_an_input_scale_that_is_not_a_byte_a_pixel_is_refused() -> None:
@@ -269,4 +269,4 @@ def test_an_input_scale_that_is_not_a_byte_a_pixel_is_refused() -> None:
     frozen = trace(lambda images: tf.nn.relu(tf.reduce_mean(images, [1, 2])))
     calibration = np.linspace(-0.5, 0.5, 192, dtype=np.float32).reshape(1, 8, 8, 3)
     with pytest.raises(BadData, match="a pixel would not be its byte"):
-        convert.to_int8(frozen, calibration, SPEC)
+        converter.to_int8(frozen, calibration, SPEC, "output")

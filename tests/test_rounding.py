@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from deploy.contract import InputSpec
 from retrain import graph
-from retrain.convert import to_int8
+from retrain.converter import to_int8
 from retrain.rounding import round_kernels, to_int8_grid
 
 RANDOM = np.random.default_rng(0)
@@ -89,7 +89,8 @@ def test_the_converter_finds_the_same_grid_again() -> None:
     rounded = round_kernels(graph.trace(network, (16, 16, 3), "output"))
     calibration = RANDOM.uniform(-127 / 128, 1, (8, 16, 16, 3)).astype(np.float32)
     calibration[0, 0, 0, :2] = -127 / 128, 1
-    interpreter = Interpreter(model_content=to_int8(rounded.SerializeToString(), calibration, SPEC))
+    flatbuffer = to_int8(rounded.SerializeToString(), calibration, SPEC, "output")
+    interpreter = Interpreter(model_content=flatbuffer)
     details = [
         each
         for each in interpreter.get_tensor_details()

@@ -14,8 +14,8 @@ from retrain.cli.options import json_option, source, source_options
 @json_option
 def bottlenecks(as_json: bool, **where: Any) -> None:
     """Analyse each photo of DIR once, and keep the result in the cache."""
+    from retrain.examples import analyse
     from retrain.progress import Progress
-    from retrain.train import analyse
 
     progress = Progress()
     backbone, result = analyse(source(**where), progress)

@@ -34,8 +34,8 @@ def convert(
     as_json: bool,
 ) -> None:
     """Make model.tflite of the trained graph: int8, uint8 in, scored on the test photos."""
-    from retrain.convert import ConvertConfig
-    from retrain.convert import convert as run
+    from retrain.converter import ConvertConfig
+    from retrain.converter import convert as run
     from retrain.progress import Progress
     from retrain.scores import Accuracy
 

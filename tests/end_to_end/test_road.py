@@ -122,7 +122,7 @@ def test_metrics_tell_how_they_were_made(run: Path) -> None:
     assert metrics["settings"]["head"]["how_many_training_steps"] == 300
     assert metrics["graph_sha256"] == read_json(run / "contract.json")["graph_sha256"]
     assert list(metrics["seconds"]) == [
-        "scan", "backbone", "bottlenecks", "tensorflow", "train", "export",
+        "scan", "backbone", "bottlenecks", "train", "assess", "export",
     ]  # fmt: skip
     assert {"tensorflow", "numpy", "pillow", "retrain"} <= set(metrics["versions"])
 
@@ -174,7 +174,8 @@ def test_a_second_training_analyses_nothing_and_gives_the_same_bytes(
 def test_the_road_leaves_its_files(converted_run: Path) -> None:
     assert {path.name for path in converted_run.iterdir()} - {".lock"} == {
         "output_graph.pb", "output_labels.txt", "metrics.json", "contract.json", "manifest.csv",
-        "summaries", "model.tflite", "labels.txt", "conversion.json", "bench.json",
+        "checkpoint.npz", "summaries", "model.tflite", "labels.txt", "conversion.json",
+        "bench.json",
     }  # fmt: skip
 
 

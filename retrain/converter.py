@@ -36,12 +36,13 @@ class ConvertConfig:
     seed: int = 0
 
 
-def convert(config: ConvertConfig, progress: Progress) -> dict[str, Any]:
+def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Write model.tflite and labels.txt, score that very file, return what conversion.json holds.
 
     Raises GateFailed when its test accuracy is more than `max_accuracy_drop` points below the
     graph's: the file is then kept under a name that says so.
     """
+    progress = progress or Progress()
     run = RunFolder(config.output_dir)
     with run.writing():
         contract = run.read_contract()
@@ -53,7 +54,9 @@ def convert(config: ConvertConfig, progress: Progress) -> dict[str, Any]:
             calibration = _calibration(chosen, contract.input)
         progress.info(f"quantizing, calibrated on {len(chosen)} training photos")
         with progress.stage("convert"):
-            flatbuffer = to_int8(run.graph.read_bytes(), calibration, contract.input)
+            flatbuffer = to_int8(
+                run.graph.read_bytes(), calibration, contract.input, contract.output
+            )
         packed = metadata.pack(flatbuffer, contract)
         files.write(run.rejected, packed)
         with progress.stage("score"):
@@ -111,17 +114,22 @@ def _calibration(photos: Sequence[Photo], spec: InputSpec) -> npt.NDArray[np.flo
     return normalise(pixels, spec)
 
 
-def to_int8(graph: bytes, calibration: npt.NDArray[np.float32], spec: InputSpec) -> bytes:
+def to_int8(
+    graph: bytes, calibration: npt.NDArray[np.float32], spec: InputSpec, output: str
+) -> bytes:
     """Return a TFLite flatbuffer: int8 weights per channel, uint8 in, float32 out.
 
-    `graph` is a frozen GraphDef, `calibration` float32 (N, height, width, 3). Runs in a process
-    of its own: the converter leaks memory, prints, and may crash. Raises BadData when it fails.
+    `graph` is a frozen GraphDef whose operation `output` gives probabilities, `calibration` float32
+    (N, height, width, 3). Runs in a process of its own: the converter leaks memory, prints, and
+    may crash. Raises BadData when it fails.
     """
     with tempfile.TemporaryDirectory(prefix="retrain-") as folder:
         log = Path(folder) / "log"
         pool = ProcessPoolExecutor(1, get_context("spawn"), _redirect, (str(log),))
         try:
-            flatbuffer, (scale, zero_point) = pool.submit(_to_int8, graph, calibration).result()
+            flatbuffer, (scale, zero_point) = pool.submit(
+                _to_int8, graph, calibration, output
+            ).result()
         except BrokenProcessPool as error:
             lines = log.read_text(errors="replace").split("\n") if log.exists() else []
             said = next((line for line in reversed(lines) if line.strip()), "without a word")
@@ -147,13 +155,14 @@ def _redirect(log: str) -> None:
         os.dup2(stream.fileno(), 2)
 
 
-def _to_int8(graph: bytes, calibration: npt.NDArray[np.float32]) -> tuple[bytes, tuple[float, int]]:
+def _to_int8(
+    graph: bytes, calibration: npt.NDArray[np.float32], output: str
+) -> tuple[bytes, tuple[float, int]]:
     from retrain.graph import function, parse, tensorflow
 
     tf = tensorflow()
-    graph_def = parse(graph)
-    final = graph_def.node[-1].name
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function(graph_def, final)])
+    run = function(parse(graph), output)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([run])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

@@ -1,0 +1,64 @@
+"""What a run is asked to do: frozen settings, their defaults in one place."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import platformdirs
+
+from deploy.errors import WrongUse
+from retrain import backbones
+from retrain.distort import Distortion
+from retrain.head import HeadConfig
+from retrain.split import SplitConfig
+
+
+def default_cache_dir() -> Path:
+    """Return the user's cache folder: runs share what they have in common."""
+    return Path(platformdirs.user_cache_dir("retrain"))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The photos and where their bottlenecks are kept; `bottleneck_dir` is in the cache if None."""
+
+    image_dir: Path
+    architecture: str = backbones.DEFAULT
+    cache_dir: Path = field(default_factory=default_cache_dir)
+    bottleneck_dir: Path | None = None
+
+    @property
+    def bottlenecks(self) -> Path:
+        """The folder that holds a cache for each fingerprint."""
+        return self.bottleneck_dir or self.cache_dir / "bottlenecks"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what `train` makes, and where it goes.
+
+    `views` distorted ones of each training photo are made if `distortion` is active. Paths that
+    are None are in `output_dir`, or not written: the SavedModel, and the intermediate graphs,
+    which `head.intermediate_store_frequency` asks for. -1 as `test_batch_size` is the whole test
+    set. With `resume` a run that was killed goes on.
+    """
+
+    source: Source
+    output_dir: Path = Path("retrained")
+    split: SplitConfig = field(default_factory=SplitConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    distortion: Distortion = field(default_factory=Distortion)
+    views: int = 4
+    test_batch_size: int = -1
+    final_tensor_name: str = "final_result"
+    print_misclassified_test_images: bool = False
+    resume: bool = False
+    output_graph: Path | None = None
+    output_labels: Path | None = None
+    summaries_dir: Path | None = None
+    checkpoint_path: Path | None = None
+    saved_model_dir: Path | None = None
+    intermediate_output_graphs_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.test_batch_size == 0:
+            raise WrongUse("--test-batch-size 0 tests nothing: -1 is the whole set")

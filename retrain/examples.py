@@ -1,0 +1,84 @@
+"""From a folder to examples: photos analysed once, split, with distorted views if asked for."""
+
+import numpy as np
+
+from retrain import backbones, dataset, split
+from retrain.backbones import Backbone
+from retrain.bottlenecks import Bottlenecks, obtain, obtain_views
+from retrain.config import Source, TrainConfig
+from retrain.dataset import Dataset, Photo
+from retrain.head import Examples
+from retrain.progress import Progress
+
+
+def analyse(source: Source, progress: Progress) -> tuple[Backbone, Bottlenecks]:
+    """Read the photos of `source`, fill the cache with what it lacks, and return both."""
+    with progress.stage("scan"):
+        found = dataset.scan(source.image_dir)
+    progress.info(f"{source.image_dir}: {len(found.photos)} photos in {len(found.labels)} classes")
+    with progress.stage("backbone"):
+        backbone = backbones.load(source.architecture, source.cache_dir)
+    with progress.stage("bottlenecks"):
+        result = obtain(found, backbone, source.bottlenecks, progress)
+    cached = len(found.photos) - result.analysed
+    progress.info(f"{result.analysed} photos analysed now, {cached} taken from the cache")
+    _tell(result.dataset, progress)
+    return backbone, result
+
+
+def _tell(photos: Dataset, progress: Progress) -> None:
+    for warning in photos.warnings():
+        progress.warn(warning)
+    if photos.bad:
+        progress.warn(f"{len(photos.bad)} files are left out:")
+        for bad in photos.bad:
+            progress.info(f"  {bad.path}: {bad.reason}")
+
+
+def by_split(
+    config: TrainConfig,
+    backbone: Backbone,
+    found: Bottlenecks,
+    splits: list[str],
+    progress: Progress,
+) -> tuple[dict[str, Examples], int]:
+    """Return the examples of each split, and how many photos and views had to be analysed."""
+    index = {label: i for i, label in enumerate(found.dataset.labels)}
+    labels = np.array([index[photo.label] for photo in found.dataset.photos])
+    where = np.array(splits)
+    examples = {
+        name: Examples(found.matrix, found.rows[where == name, np.newaxis], labels[where == name])
+        for name in split.SPLITS
+    }
+    if not config.distortion.active:
+        return examples, found.analysed
+    training = [
+        photo
+        for photo, name in zip(found.dataset.photos, splits, strict=True)
+        if name == split.TRAINING
+    ]
+    folder = config.source.bottlenecks
+    with progress.stage("views"):
+        rows, analysed = obtain_views(
+            training, config.views, config.distortion, backbone, folder, found.matrix, progress
+        )
+    progress.info(
+        f"{config.views} distorted views of each of {len(training)} training photos: "
+        f"{analysed} analysed now, {rows.size - analysed} taken from the cache"
+    )
+    plain = examples[split.TRAINING]
+    examples[split.TRAINING] = plain._replace(rows=np.hstack([plain.rows, rows]))
+    return examples, found.analysed + analysed
+
+
+def sample(
+    photos: list[Photo], examples: Examples, config: TrainConfig
+) -> tuple[list[Photo], Examples]:
+    """Return `test_batch_size` of the test photos, the same ones for the same seed."""
+    count = len(photos)
+    if not 0 < config.test_batch_size < count:
+        return photos, examples
+    random = np.random.default_rng(config.head.seed)
+    chosen = np.sort(random.permutation(count)[: config.test_batch_size])
+    rows, labels = examples.rows[chosen], examples.labels[chosen]
+    return [photos[i] for i in chosen], examples._replace(rows=rows, labels=labels)

@@ -1,0 +1,106 @@
+"""A training run as it is seen from outside: lines, events, checkpoints, intermediate graphs."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from deploy import files
+from deploy.errors import BadData
+from retrain import export, split
+from retrain.backbones import Backbone
+from retrain.config import TrainConfig
+from retrain.dataset import Dataset
+from retrain.events import Events
+from retrain.fit import Evaluation, State, fit
+from retrain.head import Examples, Head
+from retrain.progress import Progress
+from retrain.run_folder import RunFolder
+
+_LINES = 10
+"""About how many evaluations are printed in a run."""
+
+
+def learn(
+    config: TrainConfig,
+    backbone: Backbone,
+    examples: dict[str, Examples],
+    classes: int,
+    key: str,
+    board: Events,
+    progress: Progress,
+) -> Head:
+    """Train on `examples` of `classes` classes and return the best head of the run.
+
+    `key` names the run, so that a checkpoint of another is not gone on from.
+    """
+    path = config.checkpoint_path or RunFolder(config.output_dir).checkpoint
+    state = _checkpoint(path, key, progress) if config.resume else None
+    steps, done = config.head.how_many_training_steps, state.step if state else 0
+    training, validation = examples[split.TRAINING], examples[split.VALIDATION]
+    every = max(1, steps // _LINES)
+    shown = -every
+    with progress.bar("training", steps, "steps") as advance:
+        advance(done)
+        for each in fit(training, validation, classes, config.head, state):
+            board.evaluation(each.step, each.train, each.validation, each.learning_rate)
+            if each.step - shown >= every:
+                _print_step(each, progress)
+                shown = each.step
+            _store(each, config, backbone)
+            if each.state:
+                state = each.state
+                board.layer(each.step, each.head.weights, each.head.bias, each.logits)
+                files.write(path, state.to_bytes(key))
+            advance(each.step + 1 - done)
+            done = each.step + 1
+    if state is None:
+        raise BadData("nothing was trained")
+    if done < steps:
+        progress.info(f"stopped at step {done}: {config.head.early_stop} rounds without a better")
+    return state.best
+
+
+def run_key(config: TrainConfig, backbone: Backbone, photos: Dataset, splits: list[str]) -> str:
+    """Return what names a run for its checkpoint: settings, photos and their splits."""
+    settings = (asdict(config.head), asdict(config.distortion), config.views, backbone.fingerprint)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for photo, name in zip(photos.photos, splits, strict=True):
+        digest.update(photo.digest + f"{name} {photo.label}\n".encode())
+    return digest.hexdigest()
+
+
+def _checkpoint(path: Path, key: str, progress: Progress) -> State | None:
+    remedy = "leave out --resume to train anew"
+    try:
+        of, state = State.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        progress.info(f"{path}: no checkpoint: training from the beginning")
+        return None
+    except (OSError, ValueError) as error:
+        raise BadData(f"{path}: cannot be read ({error}): {remedy}") from error
+    if of != key:
+        raise BadData(f"{path}: a checkpoint of other settings or photos: {remedy}")
+    progress.info(f"going on at step {state.step}, from {path}")
+    return state
+
+
+def _store(each: Evaluation, config: TrainConfig, backbone: Backbone) -> None:
+    frequency = config.head.intermediate_store_frequency
+    if frequency and each.step and each.step % frequency == 0:
+        folder = config.intermediate_output_graphs_dir or config.output_dir / "intermediate"
+        frozen = export.frozen_graph(backbone, each.head, config.final_tensor_name)
+        files.write(folder / f"intermediate_{each.step}.pb", frozen)
+
+
+def _print_step(each: Evaluation, progress: Progress) -> None:
+    progress.info(
+        f"step {each.step}: train accuracy {each.train.accuracy:.1%}, "
+        f"validation accuracy {each.validation.accuracy:.1%}, "
+        f"cross entropy {each.train.cross_entropy:.4f}",
+        "step",
+        step=each.step,
+        train=each.train._asdict(),
+        validation=each.validation._asdict(),
+        learning_rate=each.learning_rate,
+    )

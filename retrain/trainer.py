@@ -1,0 +1,139 @@
+"""The trainer: from a folder of photos to a frozen graph and what it is worth."""
+
+import hashlib
+import json
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from deploy import files
+from deploy.contract import Contract, write_labels
+from deploy.image import open_image
+from retrain import __version__, dataset, export, split
+from retrain.bottlenecks import Bottlenecks
+from retrain.config import TrainConfig
+from retrain.dataset import Photo
+from retrain.events import MAX_POINTS, THUMBNAIL, Events, events
+from retrain.examples import analyse, by_split, sample
+from retrain.head import Examples
+from retrain.learn import learn, run_key
+from retrain.progress import Progress
+from retrain.results import Results, assess
+from retrain.run_folder import RunFolder
+from retrain.scores import Accuracy, fit_temperature
+
+SCHEMA_VERSION = 1
+_VERSIONS_OF = ("tensorflow", "ai-edge-litert", "numpy", "pillow", "pyarrow")
+
+
+def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, Any]:
+    """Train, write the files of `config.output_dir`, and return what metrics.json holds."""
+    progress = progress or Progress()
+    run = RunFolder(config.output_dir)
+    if config.saved_model_dir:
+        export.require_free(config.saved_model_dir)
+    with run.writing():
+        backbone, found = analyse(config.source, progress)
+        photos, labels = found.dataset.photos, found.dataset.labels
+        splits = split.assign(photos, config.split)
+        examples, analysed = by_split(config, backbone, found, splits, progress)
+        testing = [
+            photo for photo, name in zip(photos, splits, strict=True) if name == split.TESTING
+        ]
+        testing, examples[split.TESTING] = sample(testing, examples[split.TESTING], config)
+        with events(config.summaries_dir or run.summaries) as board:
+            with progress.stage("train"):
+                key = run_key(config, backbone, found.dataset, splits)
+                head = learn(config, backbone, examples, len(labels), key, board, progress)
+            with progress.stage("assess"):
+                validation = examples[split.VALIDATION]
+                logits = head.logits_of(validation)
+                temperature = fit_temperature(logits, validation.labels)
+                head = head.cooled(temperature)
+                results = assess(
+                    head, examples[split.TESTING], [photo.path for photo in testing], labels
+                )
+                _show(board, config, results, testing, examples[split.TESTING])
+        with progress.stage("export"):
+            frozen = export.frozen_graph(backbone, head, config.final_tensor_name)
+            contract = Contract(
+                input=backbone.spec,
+                labels=labels,
+                backbone=backbone.name,
+                weights_sha256=backbone.weights_sha256,
+                dataset_sha256=found.dataset.sha256,
+                graph_sha256=hashlib.sha256(frozen).hexdigest(),
+                tool_version=__version__,
+                output=config.final_tensor_name,
+                temperature=temperature,
+            )
+            if config.saved_model_dir:
+                export.saved_model(frozen, config.final_tensor_name, config.saved_model_dir)
+        _tell_results(results, config, progress)
+        progress.times()
+        metrics = {
+            "schema": SCHEMA_VERSION,
+            "graph_sha256": contract.graph_sha256,
+            "accuracy": {
+                name: Accuracy.of(head.logits_of(part), part.labels).to_json()
+                for name, part in examples.items()
+            },
+            "test": results.to_json(),
+            "temperature": temperature,
+            **_about(config, found, splits, analysed),
+            "seconds": progress.seconds,
+        }
+        dataset.write_manifest(run.manifest, photos, splits)
+        for path in filter(None, (run.graph, config.output_graph)):
+            files.write(path, frozen)
+        for path in filter(None, (run.graph_labels, config.output_labels)):
+            files.write(path, write_labels(labels))
+        files.write(run.contract, contract.to_json())
+        files.write_json(run.metrics, metrics)
+    return metrics
+
+
+def _show(
+    board: Events, config: TrainConfig, results: Results, photos: Sequence[Photo], testing: Examples
+) -> None:
+    chosen = np.arange(len(photos))[:: -(-len(photos) // MAX_POINTS)]
+    thumbnails = []
+    for i in chosen:
+        image = open_image(photos[i].read())
+        image.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
+        thumbnails.append(image)
+    values = testing.matrix.take(testing.rows[chosen, 0])
+    board.projector(values, [photos[i].label for i in chosen], thumbnails)
+    board.confusion(config.head.how_many_training_steps, results.confusion, results.labels)
+
+
+def _tell_results(results: Results, config: TrainConfig, progress: Progress) -> None:
+    if config.print_misclassified_test_images:
+        progress.info(f"{len(results.misclassified)} misclassified test photos:")
+        for each in results.misclassified:
+            progress.info(f"  {each}")
+
+
+def _about(
+    config: TrainConfig, found: Bottlenecks, splits: list[str], analysed: int
+) -> dict[str, Any]:
+    photos = found.dataset
+    return {
+        "labels": photos.labels,
+        "photos": Counter(photo.label for photo in photos.photos),
+        "split": Counter(splits),
+        "bad": [{"path": str(bad.path), "reason": bad.reason} for bad in photos.bad],
+        "warnings": photos.warnings(),
+        "analysed": analysed,
+        "settings": json.loads(json.dumps(asdict(config), default=str)),
+        "versions": {
+            "retrain": __version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in _VERSIONS_OF},
+        },
+    }
