@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from deploy.errors import BadData
-from deploy.image import open_image, to_tensor
+from deploy.image import normalise, open_image, to_tensor
 from deploy.runtime import Model
 from retrain import bottlenecks, parallel
 from retrain.backbones import Backbone
-from retrain.bottlenecks import Bottlenecks, Task, obtain, plan
+from retrain.bottlenecks import Bottlenecks, Task, obtain, obtain_views, plan
 from retrain.dataset import Photo, scan
+from retrain.distort import Distortion, distort
+from retrain.matrix import Matrix
 from retrain.progress import Progress
 
 
@@ -172,3 +174,63 @@ def test_the_plan_holds_every_photo_once(
     )
     assert all(1 <= len(shard) <= 256 for shard in shards)
     assert all(len(shard) >= 16 for shard in shards[:-1])
+
+
+STRONG = Distortion(True, 30, 30, 20)
+
+
+def views(
+    root: Path, backbone: Backbone, cache: Path, count: int, distortion: Distortion = STRONG
+) -> tuple[npt.NDArray[np.float32], int]:
+    """Return the bottlenecks of `count` views of the photos below `root`, and how many are new."""
+    matrix = Matrix(backbone.width)
+    found = scan(root).photos
+    rows, analysed = obtain_views(found, count, distortion, backbone, cache, matrix, Progress())
+    assert rows.shape == (len(found), count)
+    return matrix.take(rows.ravel()).reshape(*rows.shape, -1), analysed
+
+
+def test_views_are_analysed_once(root: Path, backbone: Backbone, cache: Path) -> None:
+    first, analysed = views(root, backbone, cache, 2)
+    assert analysed == 16
+    model = Model(backbone.flatbuffer)
+    for photo, found in zip(scan(root).photos, first, strict=True):
+        image = open_image(photo.path.read_bytes())
+        for view in (1, 2):
+            pixels = distort(image, backbone.spec, STRONG, photo.digest, view)
+            expected = model(normalise(pixels, backbone.spec)).astype(np.float16)
+            np.testing.assert_array_equal(found[view - 1], expected)
+    again, analysed = views(root, backbone, cache, 2)
+    assert analysed == 0
+    np.testing.assert_array_equal(again, first)
+
+
+def test_more_views_cost_only_the_new_ones(root: Path, backbone: Backbone, cache: Path) -> None:
+    two, _ = views(root, backbone, cache, 2)
+    three, analysed = views(root, backbone, cache, 3)
+    assert analysed == 8
+    np.testing.assert_array_equal(three[:, :2], two)
+    one, analysed = views(root, backbone, cache, 1)
+    assert analysed == 0
+    np.testing.assert_array_equal(one, two[:, :1])
+
+
+def test_views_of_another_distortion_are_others(
+    root: Path, backbone: Backbone, cache: Path
+) -> None:
+    plain = run(root, backbone, cache)
+    assert views(root, backbone, cache, 1)[1] == 8
+    weak, analysed = views(root, backbone, cache, 1, Distortion(random_brightness=20))
+    assert analysed == 8
+    assert not np.array_equal(weak[:, 0], values(plain))
+    assert run(root, backbone, cache).analysed == 0
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_a_photo_that_goes_before_its_views_are_made_is_an_error(
+    root: Path, backbone: Backbone, cache: Path
+) -> None:
+    found = scan(root).photos
+    found[0].path.unlink()
+    with pytest.raises(BadData, match="1 bottlenecks vanished: run again"):
+        obtain_views(found, 1, STRONG, backbone, cache, Matrix(backbone.width), Progress())

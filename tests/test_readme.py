@@ -1,6 +1,9 @@
-"""The README names every command, and only options that `--help` knows."""
+"""The README names every command, and only options that `--help` knows; its Python runs."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -43,3 +46,20 @@ def test_every_option_is_in_the_readme(name: str) -> None:
     options = (o for p in command(name).params if isinstance(p, click.Option) for o in p.opts)
     section = README.split(f"### retrain {name}\n")[1].split("\n### ")[0].replace("_", "-")
     assert not [option for option in options if option not in section]
+
+
+def test_the_python_example_runs(photos: Path, tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "photos").symlink_to(photos)
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(float(figure) > 0.8 for figure in done.stdout.split())
+    assert len(done.stdout.split()) == 2

@@ -50,7 +50,7 @@ _OPTIONS = (
         type=click.Choice(["none", "balanced"]),
         help="balanced: as if all classes were equally frequent.",
     ),
-    _number("--train-batch-size", 100, click.IntRange(1)),
+    _number("--train-batch-size", 100, click.IntRange(1, 10_000)),
     _number("--validation-batch-size", 100, click.IntRange(-1), "-1: the whole validation set."),
     _number("--test-batch-size", -1, click.IntRange(-1), "-1: the whole test set."),
     _number("--eval-step-interval", 10, click.IntRange(1)),
