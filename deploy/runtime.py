@@ -1,7 +1,12 @@
 """Find a TFLite runtime and run a model with it: arrays in, float32 arrays out."""
 
 import importlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,6 +43,23 @@ def find_runtime() -> Runtime:
     raise MissingPackage("no TFLite runtime: pip install 'retrain-tflite[device]'")
 
 
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Drop what the block writes to stderr from C++: both runtimes greet, and have no switch."""
+    stderr = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+_loading = threading.Lock()
+"""Held while stderr is turned away: two threads would each put back what the other left."""
+
+
 class Model:
     """A loaded model with one input (1, ...) and one output (1, N). Not for two threads at once."""
 
@@ -45,10 +67,11 @@ class Model:
         """Load `flatbuffer`, whose digest the caller has checked, on `threads` CPU threads."""
         self.runtime = find_runtime()
         try:
-            self._interpreter = self.runtime.interpreter(
-                model_content=flatbuffer, num_threads=threads
-            )
-            self._interpreter.allocate_tensors()
+            with _loading, silent_stderr():
+                self._interpreter = self.runtime.interpreter(
+                    model_content=flatbuffer, num_threads=threads
+                )
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise BadData(
                 f"{self.runtime.name} {self.runtime.version} does not load this model: "

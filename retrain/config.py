@@ -1,5 +1,6 @@
 """What a run is asked to do: frozen settings, their defaults in one place."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,8 +9,12 @@ import platformdirs
 from deploy.errors import WrongUse
 from retrain import backbones
 from retrain.distort import Distortion
+from retrain.graph import BOTTLENECK, INPUT, LOGITS
 from retrain.head import HeadConfig
 from retrain.split import SplitConfig
+
+_OPERATION = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+"""What TensorFlow takes as the name of an operation."""
 
 
 def default_cache_dir() -> Path:
@@ -62,3 +67,13 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.test_batch_size == 0:
             raise WrongUse("--test-batch-size 0 tests nothing: -1 is the whole set")
+        name = self.final_tensor_name
+        if not _OPERATION.fullmatch(name) or name in (INPUT, BOTTLENECK, LOGITS):
+            raise WrongUse(
+                f"--final-tensor-name {name!r}: TensorFlow's names have letters, digits, . _ / - "
+                f"only, and {INPUT}, {BOTTLENECK} and {LOGITS} are taken"
+            )
+        if self.saved_model_dir and self.saved_model_dir.resolve() == self.output_dir.resolve():
+            raise WrongUse(
+                f"--saved-model-dir {self.saved_model_dir}: that is --output-dir: name another"
+            )

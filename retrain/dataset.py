@@ -43,6 +43,11 @@ class Photo:
         return content
 
 
+def shown(path: Path) -> str:
+    """Return `path` as text that any file takes: bytes that are not UTF-8 become U+FFFD."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 @dataclass(frozen=True)
 class BadPhoto:
     """A file that should be a photo of the data set and cannot be used, and why."""

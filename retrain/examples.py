@@ -32,7 +32,7 @@ def _tell(photos: Dataset, progress: Progress) -> None:
     if photos.bad:
         progress.warn(f"{len(photos.bad)} files are left out:")
         for bad in photos.bad:
-            progress.info(f"  {bad.path}: {bad.reason}")
+            progress.info(f"  {dataset.shown(bad.path)}: {bad.reason}")
 
 
 def by_split(

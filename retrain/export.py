@@ -14,7 +14,7 @@ def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> byte
     """Return a GraphDef from `input`, float32 (N, height, width, 3) as the contract says.
 
     Its output, the operation `final_tensor_name`, gives probabilities (N, classes); `bottleneck`
-    and `logits` can be read too.
+    and `logits` can be read too. Raises WrongUse if the backbone has an operation of that name.
     """
     tf = graph.tensorflow()
     with tf.Graph().as_default() as retrained:
@@ -24,7 +24,11 @@ def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> byte
         logits = tf.nn.bias_add(
             product, tf.constant(head.bias, name="final_biases"), name=graph.LOGITS
         )
-        tf.nn.softmax(logits, name=final_tensor_name)
+        made = tf.nn.softmax(logits, name=final_tensor_name)
+    if made.op.name != final_tensor_name:
+        raise WrongUse(
+            f"--final-tensor-name {final_tensor_name}: the backbone has an operation of that name"
+        )
     # Deterministic: else protobuf shuffles attributes, and the same weights give other bytes.
     serialized: bytes = retrained.as_graph_def().SerializeToString(deterministic=True)
     return serialized

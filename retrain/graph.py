@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.errors import BadData
+from deploy.runtime import silent_stderr
 
 INPUT, BOTTLENECK, LOGITS = "input", "bottleneck", "logits"
 
@@ -20,15 +21,8 @@ def tensorflow() -> Any:
     """Return the tensorflow module, its start-up chatter silenced; errors still show."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    # absl's C++ logger prints its first lines whatever its level: they go where nobody reads.
-    stderr = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            import tensorflow as tf
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
+    with silent_stderr():  # absl's C++ logger prints its first lines whatever its level
+        import tensorflow as tf
     tf.get_logger().setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
     return tf

@@ -51,6 +51,11 @@ class HeadConfig:
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
             raise WrongUse(f"--learning-rate {self.learning_rate} is not a number above 0")
+        # Said so that NaN, which compares false, is refused as well.
+        if not (self.weight_decay is None or self.weight_decay >= 0):
+            raise WrongUse(f"--weight-decay {self.weight_decay} is not a number of 0 or more")
+        if not 0 <= self.label_smoothing < 1:
+            raise WrongUse(f"--label-smoothing {self.label_smoothing} is not within 0..1")
         if self.validation_batch_size == 0:
             raise WrongUse("--validation-batch-size 0 validates nothing: -1 is the whole set")
 

@@ -57,7 +57,9 @@ def learn(
     if state is None:
         raise BadData("nothing was trained")
     if done < steps:
-        progress.info(f"stopped at step {done}: {config.head.early_stop} rounds without a better")
+        progress.info(
+            f"stopped at step {done}: {config.head.early_stop} rounds without better weights"
+        )
     return state.best
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain import scores
+from retrain.dataset import shown
 from retrain.head import Examples, Head, score, softmax
 from retrain.scores import Accuracy
 
@@ -25,7 +26,7 @@ class Misclassified(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.path}: {self.true}, not {self.predicted} ({self.probability:.1%}), "
+            f"{shown(self.path)}: {self.true}, not {self.predicted} ({self.probability:.1%}), "
             f"then {self.runner_up} ({self.runner_up_probability:.1%})"
         )
 
@@ -51,7 +52,7 @@ class Results:
             "per_class": {label: found.to_json() for label, found in per_class},
             "confusion_matrix": self.confusion.tolist(),
             "misclassified": [
-                {**each._asdict(), "path": str(each.path)} for each in self.misclassified
+                {**each._asdict(), "path": shown(each.path)} for each in self.misclassified
             ],
         }
 

@@ -127,10 +127,10 @@ def _about(
         "labels": photos.labels,
         "photos": Counter(photo.label for photo in photos.photos),
         "split": Counter(splits),
-        "bad": [{"path": str(bad.path), "reason": bad.reason} for bad in photos.bad],
+        "bad": [{"path": dataset.shown(bad.path), "reason": bad.reason} for bad in photos.bad],
         "warnings": photos.warnings(),
         "analysed": analysed,
-        "settings": json.loads(json.dumps(asdict(config), default=str)),
+        "settings": json.loads(json.dumps(asdict(config), default=dataset.shown)),
         "versions": {
             "retrain": __version__,
             "python": platform.python_version(),

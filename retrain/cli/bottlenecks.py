@@ -14,6 +14,7 @@ from retrain.cli.options import json_option, source, source_options
 @json_option
 def bottlenecks(as_json: bool, **where: Any) -> None:
     """Analyse each photo of DIR once, and keep the result in the cache."""
+    from retrain.dataset import shown
     from retrain.examples import analyse
     from retrain.progress import Progress
 
@@ -24,7 +25,7 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
             "schema": 1,
             "photos": len(result.dataset.photos),
             "analysed": result.analysed,
-            "bad": [{"path": str(bad.path), "reason": bad.reason} for bad in result.dataset.bad],
+            "bad": [{"path": shown(bad.path), "reason": bad.reason} for bad in result.dataset.bad],
             "input": asdict(backbone.spec),
             "graph": str(backbone.graph_path),
             "fingerprint": backbone.fingerprint,
