@@ -1,5 +1,6 @@
 """Training of the final layer: stochastic gradient descent that can be stopped and resumed."""
 
+import hashlib
 import io
 import math
 from collections.abc import Iterator
@@ -36,7 +37,7 @@ class State:
     rounds_since: int
 
     def to_bytes(self, key: str) -> bytes:
-        """Return an .npz file; `key` names the run that it is of."""
+        """Return an .npz file and its SHA-256; `key` names the run that it is of."""
         content = io.BytesIO()
         np.savez(
             content,
@@ -49,11 +50,14 @@ class State:
             best_cross_entropy=self.best_cross_entropy,
             rounds_since=self.rounds_since,
         )
-        return content.getvalue()
+        return content.getvalue() + hashlib.sha256(content.getvalue()).digest()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> tuple[str, "State"]:
         """Return the key and the state that `to_bytes` wrote; raise ValueError for others."""
+        content, digest = content[:-32], content[-32:]
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError("not a checkpoint, or damaged")
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as found:
                 return str(found["key"]), cls(
@@ -63,8 +67,8 @@ class State:
                     float(found["best_cross_entropy"]),
                     int(found["rounds_since"]),
                 )
-        except Exception as error:  # zipfile, numpy and struct each have kinds of their own
-            raise ValueError(f"not a checkpoint, or damaged: {error}") from error
+        except KeyError as error:
+            raise ValueError("a checkpoint of another version") from error
 
 
 class Evaluation(NamedTuple):
@@ -124,7 +128,7 @@ def fit(
     targets += config.label_smoothing / classes
     steps = config.how_many_training_steps
     length = max(1, math.ceil(steps / ROUNDS))
-    while state.step < steps:
+    while state.step < steps and not (0 < config.early_stop <= state.rounds_since):
         span = range(state.step, min(state.step + length, steps))
         random = np.random.default_rng((config.seed, span.start))
         labels = random.integers(classes, size=(len(span), size))
@@ -154,8 +158,6 @@ def fit(
                 now,
                 state if step == span[-1] else None,
             )
-        if config.early_stop and state.rounds_since >= config.early_stop:
-            return
 
 
 def _rate(step: int, config: HeadConfig) -> float:
