@@ -15,7 +15,7 @@ from retrain.head import Examples, Floats, Head, HeadConfig, Ints, Score, score,
 ROUNDS = 20
 """A run has so many parts; at the end of each, weights are compared and can be kept."""
 _ENOUGH = 10_000
-"""Photos that are enough to measure means on, and to compare weights on."""
+"""Rows that are enough to measure means on, and photos to compare weights on."""
 _QUIET = np.float32(0.01)
 """Added to a deviation, so that a value that hardly moves is not blown up."""
 _AHEAD = 400
@@ -124,6 +124,7 @@ def fit(
         state = State(0, head, shipped(head), math.inf, 0)
     head = Head(state.head.weights.copy(), state.head.bias.copy())
     compared = _some(validation)
+    bottlenecks = compared.matrix.take(compared.rows[:, 0])
     targets = np.eye(classes, dtype=np.float32) * (1 - config.label_smoothing)
     targets += config.label_smoothing / classes
     steps = config.how_many_training_steps
@@ -145,7 +146,9 @@ def fit(
             np.subtract(head.weights, change, out=head.weights)
             np.subtract(head.bias, total, out=head.bias)
             if step == span[-1]:
-                state = _after(state, step + 1, head, shipped(head), compared)
+                now = shipped(head)
+                found = score(now.logits(bottlenecks), compared.labels).cross_entropy
+                state = _after(state, step + 1, head, now, found)
             elif not _reports(step, config):
                 continue
             logits, now = raw(head).logits(batch), shipped(head)
@@ -177,7 +180,8 @@ def _moments(training: Examples, config: HeadConfig) -> tuple[Floats, Floats]:
     width = training.matrix.width
     if config.optimizer == "sgd":
         return np.zeros(width, np.float32), np.ones(width, np.float32)
-    x = training.matrix.take(_some(training).rows.ravel())
+    rows = training.rows.ravel()
+    x = training.matrix.take(rows[:: max(1, len(rows) // _ENOUGH)])
     return x.mean(axis=0), x.std(axis=0) + _QUIET
 
 
@@ -204,9 +208,8 @@ def _batches(training: Examples, rows: Ints) -> Iterator[Floats]:
             yield from batches
 
 
-def _after(state: State, step: int, head: Head, candidate: Head, compared: Examples) -> State:
+def _after(state: State, step: int, head: Head, candidate: Head, found: float) -> State:
     kept = Head(head.weights.copy(), head.bias.copy())
-    found = score(candidate.logits_of(compared), compared.labels).cross_entropy
     if found < state.best_cross_entropy:
         return State(step, kept, candidate, found, 0)
     return State(step, kept, state.best, state.best_cross_entropy, state.rounds_since + 1)

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 _RESIDENT = 256 * 1024**2
 """About how many bytes of the file are let into this process's memory before they are let go."""
-_PAGE = mmap.PAGESIZE
+_AROUND = 64 * 1024
+"""Linux maps so many bytes around one that is touched (fault_around_bytes in its debugfs)."""
 _FLOATS = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """Each float16 as float32, by its bits: to look it up takes two thirds of numpy's conversion."""
 
@@ -58,7 +59,7 @@ class Matrix:
             self._file.flush()
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         values = np.frombuffer(self._map, np.float16).reshape(self._rows, self.width)[rows]
-        self._touched += len(rows) * (2 * self.width + _PAGE)
+        self._touched += len(rows) * (2 * self.width + _AROUND)
         if self._touched > _RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
             self._touched = 0
