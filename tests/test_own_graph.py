@@ -159,7 +159,7 @@ def test_the_2015_network_needs_no_options(tmp_path: Path, monkeypatch: pytest.M
     assert (spec.height, spec.width, spec.crop, spec.mean, spec.std) == (299, 299, None, 128, 128)
     assert (backbone.width, backbone.name) == (8, archive.name)
     monkeypatch.setattr(own_file, "MAX_BYTES", archive.stat().st_size)
-    with pytest.raises(BadData, match="larger than"):
+    with pytest.raises(BadData, match="more than"):
         load_own(archive, None, None, None, None, None, tmp_path)
 
 

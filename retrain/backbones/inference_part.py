@@ -24,6 +24,8 @@ ALLOWED = frozenset((*_NAMES.split(), *NORMS))
 _PASSES = frozenset(("Identity", "CheckNumerics", "StopGradient", "PreventGradient", "Snapshot"))
 _TRAINING = re.compile("train|learning_phase", re.IGNORECASE)
 """Names of the placeholders that tell a graph whether it is being trained: it is not."""
+_BOOL = 10
+"""DT_BOOL of tensorflow/core/framework/types.proto."""
 
 
 def key(name: str) -> str:
@@ -108,6 +110,7 @@ class _Tensors:
         self._fed = _node(fed)
         self._sources: dict[str, str] = {key(fed): f"{graph.INPUT}:0"}
         self._dead: set[str] = set()
+        """Nodes, and single outputs of a Switch, that inference does not come by."""
         self._flags: dict[str, bool] = {}
 
     def source(self, tensor: str) -> str:
@@ -119,12 +122,11 @@ class _Tensors:
         if node.name == self._fed:
             return
         name, inputs = key(node.name), [self.source(each) for each in _data(node)]
-        control = (key(each[1:]) for each in node.input if each.startswith("^"))
-        dead = [each in self._dead for each in inputs]
+        control = [each[1:] for each in node.input if each.startswith("^")]
         if node.op == "Merge":
-            self._merge(node, [each for each in inputs if each not in self._dead])
-        elif any(dead) or any(self.source(each) in self._dead for each in control):
-            self._dead.update(f"{node.name}:{i}" for i in range(2))
+            self._merge(node, [each for each in inputs if not self._is_dead(each)])
+        elif any(map(self._is_dead, inputs)) or not self._dead.isdisjoint(control):
+            self._dead.add(node.name)
         elif node.op == "Switch":
             self._switch(node, *inputs)
         elif node.op in ("Placeholder", "PlaceholderWithDefault") and _TRAINING.search(node.name):
@@ -133,10 +135,12 @@ class _Tensors:
             self._sources[name] = inputs[0]
         elif node.op == "LogicalNot" and inputs[0] in self._flags:
             self._flags[name] = not self._flags[inputs[0]]
-        elif node.op == "Const":
+        elif node.op == "Const" and node.attr["dtype"].type == _BOOL:
             value = graph.tensorflow().make_ndarray(node.attr["value"].tensor)
-            if value.dtype == bool and value.size == 1:
-                self._flags[name] = bool(value)
+            self._flags[name] = bool(value.all())
+
+    def _is_dead(self, tensor: str) -> bool:
+        return tensor in self._dead or _node(tensor) in self._dead
 
     def _merge(self, node: Any, live: list[str]) -> None:
         if len(live) > 1:
@@ -144,7 +148,7 @@ class _Tensors:
         if live:
             self._sources[key(node.name)] = live[0]
         else:
-            self._dead.add(key(node.name))
+            self._dead.add(node.name)
 
     def _switch(self, node: Any, data: str, condition: str) -> None:
         if condition not in self._flags:

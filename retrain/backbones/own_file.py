@@ -3,6 +3,7 @@
 import json
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,16 +71,19 @@ def files_of(path: Path) -> list[Path]:
 def _read_archive(path: Path) -> Any:
     try:
         with tarfile.open(path) as archive:
-            graphs = [each for each in archive if each.isreg() and each.name.endswith(".pb")]
+            graphs = []
+            for each in archive:
+                if each.offset_data + each.size > MAX_BYTES:
+                    raise BadData(f"{path}: more than {MAX_BYTES} bytes in it")
+                if each.isreg() and each.name.endswith(".pb"):
+                    graphs.append(each)
             if len(graphs) != 1:
                 raise BadData(f"{path}: {len(graphs)} .pb files in it instead of one")
-            if graphs[0].size > MAX_BYTES:
-                raise BadData(f"{path}: {graphs[0].name} is larger than {MAX_BYTES} bytes")
             stream = archive.extractfile(graphs[0])
             return graph.parse(stream.read() if stream else b"")
     except BadData as error:
         raise error if str(path) in str(error) else BadData(f"{path}: {error}") from error
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise BadData(f"{path}: not an archive, or damaged ({error})") from error
 
 

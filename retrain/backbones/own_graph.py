@@ -1,6 +1,7 @@
 """The user's own network as a backbone: the ends are named, what lies between is made plain."""
 
 import hashlib
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from retrain.backbones.own_file import Network
 _INCEPTION_2015 = ("Mul:0", "pool_3/_reshape:0", 299, 128.0, 128.0)
 """Ends, side, mean and std of classify_image_graph_def.pb, the classic script's first network.
 
-Source: create_model_info in tensorflow/hub's examples/image_retraining/retrain.py.
+Source: create_model_info in TensorFlow 1.4's examples/image_retraining/retrain.py.
 """
 
 
@@ -38,8 +39,8 @@ def load_own(
     .keras file. Raises WrongUse that says what to type where it is not, BadData for what is not
     a network that can be taken.
     """
-    if mean is not None and not mean.is_integer():
-        raise WrongUse(f"--input-mean {mean}: int8 needs a whole number, such as {round(mean)}")
+    if mean is not None and mean % 1:
+        raise WrongUse(f"--input-mean {mean}: int8 needs a whole number")
     network = own_file.read(path)
     known: tuple[Any, ...] = (*network[1:], None, None)
     if {"Mul", "pool_3/_reshape"} <= {node.name for node in network.graph_def.node}:
@@ -51,7 +52,7 @@ def load_own(
     if None in settings:
         raise WrongUse(_what_to_type(path, network, settings))
     fed, bottleneck, side, mean, std = settings
-    spec = InputSpec(height=side, width=side, crop=None, mean=mean, std=std)
+    spec = InputSpec(height=side, width=side, crop=None, mean=float(mean), std=float(std))
     sha256 = _digest(path, key(fed), key(bottleneck), side)
 
     def trace() -> Any:
@@ -131,7 +132,7 @@ def _what_to_type(path: Path, network: Network, settings: tuple[Any, ...]) -> st
             *(f"  {each}" for each in inputs),
             "likely bottlenecks:",
             *(f"  {each}" for each in bottlenecks),
-            f"for example: --graph {path} {line}",
+            f"for example: --graph {shlex.quote(str(path))} {line}",
         ]
     )
 

@@ -23,8 +23,12 @@ _BACKBONE = (
     click.option("--input-tensor", help="Its tensor that takes the photos, such as Mul:0."),
     click.option("--bottleneck-tensor", help="Its tensor before the final layer."),
     click.option("--input-size", type=click.IntRange(1, 4096), help="Its photos' side, pixels."),
-    click.option("--input-mean", type=float, help="What it has subtracted from 0..255."),
-    click.option("--input-std", type=float, help="What that is divided by."),
+    click.option(
+        "--input-mean", type=click.FloatRange(0, 255), help="What it has subtracted from 0..255."
+    ),
+    click.option(
+        "--input-std", type=click.FloatRange(0, min_open=True), help="What that is divided by."
+    ),
 )
 
 
