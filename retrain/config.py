@@ -24,12 +24,28 @@ def default_cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """The photos and where their bottlenecks are kept; `bottleneck_dir` is in the cache if None."""
+    """The photos, the backbone, and where bottlenecks are kept; in the cache if that is None.
+
+    `graph` is the file of a network of the user's own, instead of `architecture`; what is None of
+    its tensors' names, side in pixels, mean and std of 0..255 is as `backbones.own_graph` says.
+    """
 
     image_dir: Path
     architecture: str = backbones.DEFAULT
     cache_dir: Path = field(default_factory=default_cache_dir)
     bottleneck_dir: Path | None = None
+    graph: Path | None = None
+    input_tensor: str | None = None
+    bottleneck_tensor: str | None = None
+    input_size: int | None = None
+    input_mean: float | None = None
+    input_std: float | None = None
+
+    def __post_init__(self) -> None:
+        own = ("input_tensor", "bottleneck_tensor", "input_size", "input_mean", "input_std")
+        given = [name for name in own if getattr(self, name) is not None]
+        if given and self.graph is None:
+            raise WrongUse(f"--{given[0].replace('_', '-')} is for a network named with --graph")
 
     @property
     def bottlenecks(self) -> Path:

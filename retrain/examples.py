@@ -3,7 +3,7 @@
 import numpy as np
 
 from retrain import backbones, dataset, split
-from retrain.backbones import Backbone
+from retrain.backbones import Backbone, own_graph
 from retrain.bottlenecks import Bottlenecks, obtain, obtain_views
 from retrain.config import Source, TrainConfig
 from retrain.dataset import Dataset, Photo
@@ -17,13 +17,27 @@ def analyse(source: Source, progress: Progress) -> tuple[Backbone, Bottlenecks]:
         found = dataset.scan(source.image_dir)
     progress.info(f"{source.image_dir}: {len(found.photos)} photos in {len(found.labels)} classes")
     with progress.stage("backbone"):
-        backbone = backbones.load(source.architecture, source.cache_dir)
+        backbone = _backbone(source)
     with progress.stage("bottlenecks"):
         result = obtain(found, backbone, source.bottlenecks, progress)
     cached = len(found.photos) - result.analysed
     progress.info(f"{result.analysed} photos analysed now, {cached} taken from the cache")
     _tell(result.dataset, progress)
     return backbone, result
+
+
+def _backbone(source: Source) -> Backbone:
+    if source.graph is None:
+        return backbones.load(source.architecture, source.cache_dir)
+    return own_graph.load_own(
+        source.graph,
+        source.input_tensor,
+        source.bottleneck_tensor,
+        source.input_size,
+        source.input_mean,
+        source.input_std,
+        source.cache_dir,
+    )
 
 
 def _tell(photos: Dataset, progress: Progress) -> None:

@@ -86,6 +86,24 @@ def load(name: str, cache_dir: Path) -> Backbone:
     family = _REGISTRY[name]
     weights = family.load_weights()
     sha256 = digest(weights)
+    spec = family.spec
+
+    def trace() -> Any:
+        shape = (spec.height, spec.width, 3)
+        return graph.trace(lambda images: family.features(images, weights), shape, graph.BOTTLENECK)
+
+    graph_path, flatbuffer = prepare(name, sha256, trace, cache_dir)
+    return Backbone(name, spec, family.width, sha256, graph_path, flatbuffer)
+
+
+def prepare(
+    name: str, sha256: str, trace: Callable[[], Any], cache_dir: Path
+) -> tuple[Path, bytes]:
+    """Return the path of a backbone's graph, and its flatbuffer, prepared under `cache_dir`.
+
+    What is not there whole is made of the GraphDef that `trace` returns; `name` and `sha256` name
+    its cause.
+    """
     folder = cache_dir / "backbones" / f"{name}-{sha256[:16]}-{_PREPARED}"
     graph_path, lite_path, sums_path = (
         folder / part for part in ("graph.pb", "model.tflite", "sha256.json")
@@ -96,16 +114,13 @@ def load(name: str, cache_dir: Path) -> Backbone:
     except (OSError, ValueError):
         whole = False
     if not whole:
-        shape = (family.spec.height, family.spec.width, 3)
-        graph_def = round_kernels(
-            graph.trace(lambda images: family.features(images, weights), shape, graph.BOTTLENECK)
-        )
+        graph_def = round_kernels(trace())
         frozen = graph_def.SerializeToString(deterministic=True)
         flatbuffer = _to_float32(graph_def)
         files.write(graph_path, frozen)
         files.write(lite_path, flatbuffer)
         files.write_json(sums_path, _sums(frozen, flatbuffer))
-    return Backbone(name, family.spec, family.width, sha256, graph_path, flatbuffer)
+    return graph_path, flatbuffer
 
 
 def _sums(*parts: bytes) -> list[str]:

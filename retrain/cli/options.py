@@ -13,6 +13,24 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
+_BACKBONE = (
+    click.option("--architecture", help="The backbone.  [default: efficientnet_lite0]"),
+    click.option(
+        "--graph",
+        type=click.Path(path_type=Path, exists=True),
+        help="A network of your own instead: frozen graph, SavedModel or .keras.",
+    ),
+    click.option("--input-tensor", help="Its tensor that takes the photos, such as Mul:0."),
+    click.option("--bottleneck-tensor", help="Its tensor before the final layer."),
+    click.option("--input-size", type=click.IntRange(1, 4096), help="Its photos' side, pixels."),
+    click.option(
+        "--input-mean", type=click.FloatRange(0, 255), help="What it has subtracted from 0..255."
+    ),
+    click.option(
+        "--input-std", type=click.FloatRange(0, min_open=True), help="What that is divided by."
+    ),
+)
+
 
 def source_options(command: Command) -> Command:
     """Add the photos, the backbone and the places of the caches."""
@@ -21,12 +39,7 @@ def source_options(command: Command) -> Command:
             "--bottleneck-dir", type=FOLDER, help="Where bottlenecks are kept, if not in the cache."
         ),
         click.option("--cache-dir", type=FOLDER, help="Instead of the user's cache folder."),
-        click.option(
-            "--architecture",
-            default="efficientnet_lite0",
-            show_default=True,
-            help="The backbone.",
-        ),
+        *reversed(_BACKBONE),
         click.option("--image-dir", "image_dir_option", type=FOLDER, help="The same as DIR."),
         click.argument("image_dir", required=False, metavar="DIR", type=FOLDER),
     ):
@@ -37,9 +50,11 @@ def source_options(command: Command) -> Command:
 def source(
     image_dir: Path | None,
     image_dir_option: Path | None,
-    architecture: str,
+    architecture: str | None,
     cache_dir: Path | None,
     bottleneck_dir: Path | None,
+    graph: Path | None,
+    **own: Any,
 ) -> Any:
     """Return the `Source` that `source_options` describe; raise WrongUse without one folder."""
     from retrain import backbones
@@ -48,9 +63,12 @@ def source(
     folder = image_dir or image_dir_option
     if folder is None or (image_dir and image_dir_option):
         raise WrongUse("name one folder of photos: retrain train DIR")
-    if architecture not in backbones.NAMES:
-        raise WrongUse(f"no backbone {architecture}: there is {', '.join(backbones.NAMES)}")
-    return Source(folder, architecture, cache_dir or default_cache_dir(), bottleneck_dir)
+    if graph and architecture:
+        raise WrongUse("--graph is instead of --architecture: name one of them")
+    name = architecture or backbones.DEFAULT
+    if name not in backbones.NAMES:
+        raise WrongUse(f"no backbone {name}: there is {', '.join(backbones.NAMES)}")
+    return Source(folder, name, cache_dir or default_cache_dir(), bottleneck_dir, graph, **own)
 
 
 def output_dir_option(command: Command) -> Command:

@@ -120,9 +120,11 @@ def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> 
     parts = {"head": of(HeadConfig), "distortion": of(Distortion)}
     salt = settings.pop("split_salt")
     shares = (settings.pop("testing_percentage"), settings.pop("validation_percentage"))
-    where = ("image_dir", "image_dir_option", "architecture", "cache_dir", "bottleneck_dir")
-    photos = source(**{name: settings.pop(name) for name in where})
-    config = TrainConfig(source=photos, split=SplitConfig(*shares, salt), **parts, **settings)
+    rest = {
+        name: settings.pop(name) for name in TrainConfig.__dataclass_fields__ if name in settings
+    }
+    photos = source(**settings)
+    config = TrainConfig(source=photos, split=SplitConfig(*shares, salt), **parts, **rest)
     metrics = run(config, Progress(form, logging_verbosity.upper()))
     if as_json:
         click.echo(json.dumps(metrics, ensure_ascii=False))

@@ -1,0 +1,192 @@
+"""A foreign network made plain: any number of photos at once, batch normalization folded.
+
+TensorFlow's own fold_batch_norms (python/tools) is not used: it loops over each weight in Python
+(22 million in Inception v3), takes a convolution apart that something else uses too, and knows no
+normalization that is written as multiplication and addition.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from deploy.errors import BadData
+from retrain import graph
+
+
+class _Norm(NamedTuple):
+    """Which input is which, and the attribute that is added to the variance, 1e-4 if left out."""
+
+    scale: int
+    offset: int
+    mean: int
+    variance: int
+    epsilon: str
+
+
+NORMS = {
+    "BatchNormWithGlobalNormalization": _Norm(4, 3, 1, 2, "variance_epsilon"),
+    "FusedBatchNorm": _Norm(1, 2, 3, 4, "epsilon"),
+    "FusedBatchNormV2": _Norm(1, 2, 3, 4, "epsilon"),
+    "FusedBatchNormV3": _Norm(1, 2, 3, 4, "epsilon"),
+}
+_CONVOLVES = {"Conv2D": 3, "DepthwiseConv2dNative": 2}
+"""The first of a kernel's axes that make up its output."""
+_ADDS = ("Add", "AddV2", "BiasAdd", "BiasAddV1", "Sub")
+
+Array = npt.NDArray[Any]
+
+
+def plain(part: Any, size: int) -> Any:
+    """Return the GraphDef `part`, from `input:0` to `bottleneck`, with its batch free, folded.
+
+    Its nodes are in the order of running and name each input's output (`conv:0`); `size` is the
+    side of the photos in pixels. Raises BadData where TensorFlow does not take it.
+    """
+    network = _Network(*_freed(part, size))
+    for node in list(network.nodes.values()):
+        if node.op in NORMS:
+            network.write_out(node)
+    for node in list(network.nodes.values()):
+        if node.op == "Mul":
+            network.fold(node)
+    return network.graph_def()
+
+
+def _freed(part: Any, size: int) -> tuple[list[Any], dict[str, Array]]:
+    """Return the nodes that hang on a photo, and the values of all else, by the tensor's name.
+
+    A batch of 1 that is written into the graph is in the shape that a Reshape is given: it
+    becomes -1 there.
+    """
+    tf = graph.tensorflow()
+    with tf.Graph().as_default() as fixed:
+        images = tf.compat.v1.placeholder(tf.float32, [1, size, size, 3])
+        try:
+            tf.import_graph_def(part, {f"{graph.INPUT}:0": images}, name="")
+        except ValueError as error:
+            raise BadData(f"TensorFlow does not take this graph: {error}") from error
+    names, moving, values = {graph.INPUT}, [], {}
+    for node in part.node:
+        if names.isdisjoint(map(_node, node.input)):
+            continue
+        names.add(node.name)
+        moving.append(node)
+        if node.op == "Reshape":
+            shape = fixed.get_tensor_by_name(f"{node.name}:0").shape
+            if shape.rank and shape.is_fully_defined() and shape[0] == 1:
+                node.input[1] = f"{node.name}/free_batch:0"
+                node.attr["Tshape"].type = tf.int32.as_datatype_enum
+                values[node.input[1]] = np.array([-1, *shape[1:]], np.int32)
+    known = names.union(map(_node, values))
+    still = {each for node in moving for each in node.input if _node(each) not in known}
+    with tf.compat.v1.Session(graph=fixed) as session:
+        try:
+            values |= session.run({each: each for each in still})
+        except tf.errors.OpError as error:
+            raise BadData(f"TensorFlow does not run this graph: {error.message}") from error
+    return moving, values
+
+
+def _node(tensor: str) -> str:
+    return tensor.rpartition(":")[0]
+
+
+class _Network:
+    """Nodes by name, and the values of the tensors that are constant."""
+
+    def __init__(self, nodes: list[Any], values: dict[str, Array]) -> None:
+        self.nodes = {node.name: node for node in nodes}
+        self._values = values
+
+    def graph_def(self) -> Any:
+        """Return the network as a GraphDef of today's version."""
+        tf = graph.tensorflow()
+        result = tf.compat.v1.GraphDef(node=self.nodes.values())
+        result.versions.producer = tf.version.GRAPH_DEF_VERSION
+        used = {each for node in result.node for each in node.input}
+        names = {tensor: f"constant_{i}" for i, tensor in enumerate(sorted(used & {*self._values}))}
+        for node in result.node:
+            node.input[:] = [names.get(each, each) for each in node.input]
+        for tensor, name in names.items():
+            value = tf.make_tensor_proto(self._values[tensor])
+            node = result.node.add(name=name, op="Const")
+            node.attr["value"].tensor.CopyFrom(value)
+            node.attr["dtype"].type = value.dtype
+        return result
+
+    def write_out(self, norm: Any) -> None:
+        """Write a batch normalization as a multiplication and an addition."""
+        at = NORMS[norm.op]
+        inputs = [self._values.get(each) for each in norm.input]
+        if any(value is None for value in inputs[1:]):
+            raise BadData(f"node {norm.name} ({norm.op}) has no constant statistics: freeze it")
+        mean, variance, offset, scale = (
+            np.asarray(inputs[i], np.float64) for i in (at.mean, at.variance, at.offset, at.scale)
+        )
+        if (
+            "scale_after_normalization" in norm.attr
+            and not norm.attr["scale_after_normalization"].b
+        ):
+            scale = np.ones_like(scale)
+        epsilon = norm.attr[at.epsilon].f if at.epsilon in norm.attr else 1e-4
+        scale = scale / np.sqrt(variance + epsilon)
+        product = f"{norm.name}/scaled"
+        self._put(product, "Mul", norm.input[0], scale)
+        self._put(norm.name, "BiasAdd", f"{product}:0", offset - mean * scale)
+
+    def _put(self, name: str, op: str, tensor: str, value: Array) -> None:
+        tf = graph.tensorflow()
+        node = tf.compat.v1.NodeDef(name=name, op=op, input=[tensor, f"{name}/constant:0"])
+        node.attr["T"].type = tf.float32.as_datatype_enum
+        self.nodes[name] = node
+        self._values[f"{name}/constant:0"] = np.asarray(value, np.float32)
+
+    def fold(self, product: Any) -> None:
+        """Move a multiplication by constants into the kernel before it, where there is one.
+
+        A bias between the two is multiplied too. What something else uses as well is left alone.
+        """
+        scaled, scale = self._operands(product)
+        convolution, bias, offset = self._alone(scaled), None, np.zeros(1)
+        if convolution is not None and convolution.op in _ADDS:
+            bias = convolution
+            tensor, offset = self._operands(bias)
+            convolution = self._alone(tensor)
+        if convolution is None or convolution.op not in _CONVOLVES:
+            return
+        kernel = self._values.get(convolution.input[1])
+        if kernel is None:
+            return
+        outputs = kernel.shape[_CONVOLVES[convolution.op] :]
+        if not all(_per_channel(each, int(np.prod(outputs))) for each in (scale, offset)):
+            return
+        scale = np.broadcast_to(scale.ravel(), int(np.prod(outputs)))
+        self._replace(convolution, 1, kernel * scale.reshape(outputs))
+        if bias is not None:
+            self._replace(bias, 1 - [*bias.input].index(tensor), offset.ravel() * scale)
+        del self.nodes[product.name]
+        for node in self.nodes.values():
+            node.input[:] = [scaled if each == f"{product.name}:0" else each for each in node.input]
+
+    def _operands(self, node: Any) -> tuple[str, Array]:
+        """Return the input of `node` that is not constant, and the other's value; or nothing."""
+        first, second = node.input
+        if second in self._values:
+            return first, self._values[second]
+        if first in self._values and node.op != "Sub":
+            return second, self._values[first]
+        return "", np.zeros(0)
+
+    def _alone(self, tensor: str) -> Any:
+        """Return the node whose output is `tensor`, if that is used once."""
+        uses = sum([*node.input].count(tensor) for node in self.nodes.values())
+        return self.nodes.get(_node(tensor)) if uses == 1 else None
+
+    def _replace(self, node: Any, index: int, value: Array) -> None:
+        node.input[index] = f"{node.name}/folded:0"
+        self._values[node.input[index]] = np.asarray(value, np.float32)
+
+
+def _per_channel(value: Array, channels: int) -> bool:
+    return value.size in (1, channels) and value.size == (value.shape or (1,))[-1]

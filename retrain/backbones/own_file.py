@@ -1,0 +1,146 @@
+"""A user's own network, read from its file as a frozen graph; nothing foreign in it is run."""
+
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from deploy.errors import BadData, WrongUse
+from retrain import graph
+from retrain.backbones.inference_part import ALLOWED
+
+MAX_BYTES = 2 << 30
+"""The most that is read; a GraphDef cannot be larger either."""
+_NAMES = """
+    AssignVariableOp DisableCopyOnRead Identity MergeV2Checkpoints NoOp PartitionedCall Placeholder
+    ReadVariableOp RestoreV2 SaveV2 Select ShardedFilename StatefulPartitionedCall
+    StaticRegexFullMatch StringJoin VarHandleOp VarIsInitializedOp
+"""
+_KEEPS_WEIGHTS = frozenset(_NAMES.split())
+"""What a SavedModel holds besides its network, to save and restore its weights."""
+
+
+class Network(NamedTuple):
+    """A frozen GraphDef, and what its file tells of it: the ends, and the side in pixels."""
+
+    graph_def: Any
+    input_tensor: str | None = None
+    bottleneck_tensor: str | None = None
+    size: int | None = None
+
+
+def read(path: Path) -> Network:
+    """Return the network at `path`: a .pb, a .tgz with one in it, a SavedModel or .keras.
+
+    Raises BadData for a file that is damaged, too large, or that could run code.
+    """
+    files_of(path)
+    if path.is_dir():
+        return _read_saved_model(path)
+    if path.suffix == ".keras":
+        return _read_keras(path)
+    if path.suffix in (".tgz", ".gz"):
+        return Network(_read_archive(path))
+    if path.suffix == ".pb":
+        return Network(graph.read(path))
+    if path.suffix == ".tflite":
+        raise WrongUse(
+            f"{path}: a TFLite model has no graph to retrain: its weights may be rounded already, "
+            "and it cannot be quantized again. Pass what it was made from: a frozen graph (.pb), a "
+            ".keras file or a SavedModel folder"
+        )
+    raise WrongUse(f"{path}: --graph takes a .pb, a .tgz with one, a .keras or a SavedModel folder")
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the file at `path`, or those in the folder; raise BadData if it is more than 2 GiB."""
+    try:
+        found = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        total = sum(each.stat().st_size for each in found)
+    except OSError as error:
+        raise BadData(f"{path}: cannot be read ({error.strerror})") from error
+    if total > MAX_BYTES:
+        raise BadData(f"{path}: {total} bytes; at most {MAX_BYTES} are read")
+    return found
+
+
+def _read_archive(path: Path) -> Any:
+    try:
+        with tarfile.open(path) as archive:
+            graphs = []
+            for each in archive:
+                if each.offset_data + each.size > MAX_BYTES:
+                    raise BadData(f"{path}: more than {MAX_BYTES} bytes in it")
+                if each.isreg() and each.name.endswith(".pb"):
+                    graphs.append(each)
+            if len(graphs) != 1:
+                raise BadData(f"{path}: {len(graphs)} .pb files in it instead of one")
+            stream = archive.extractfile(graphs[0])
+            return graph.parse(stream.read() if stream else b"")
+    except BadData as error:
+        raise error if str(path) in str(error) else BadData(f"{path}: {error}") from error
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise BadData(f"{path}: not an archive, or damaged ({error})") from error
+
+
+def _read_keras(path: Path) -> Network:
+    tf = graph.tensorflow()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(each.file_size for each in archive.infolist()) > MAX_BYTES:
+                raise BadData(f"{path}: more than {MAX_BYTES} bytes in it")
+        model = tf.keras.models.load_model(path, compile=False, safe_mode=True)
+        run = tf.function(lambda images: model(images, training=False))
+        return _frozen(run.get_concrete_function(tf.TensorSpec(model.input_shape, tf.float32)))
+    except BadData:
+        raise
+    except Exception as error:  # Keras raises any kind
+        raise BadData(f"{path}: not a network of one input without code ({error})") from error
+
+
+def _read_saved_model(path: Path) -> Network:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    try:
+        model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    except Exception as error:  # OSError, or protobuf's DecodeError of whichever implementation
+        raise BadData(f"{path}: not a SavedModel, or damaged ({error})") from error
+    for meta in model.meta_graphs:
+        _check_saved(path, meta)
+    try:
+        loaded = graph.tensorflow().saved_model.load(str(path))
+        return _frozen(loaded.signatures["serving_default"])
+    except Exception as error:  # TensorFlow's own, undocumented kinds
+        raise BadData(f"{path}: no serving_default of one input, or damaged ({error})") from error
+
+
+def _check_saved(path: Path, meta: Any) -> None:
+    """Raise BadData for a SavedModel that could do more than restore its weights when loaded."""
+    if not meta.object_graph_def.nodes:
+        raise BadData(f"{path}: saved by TensorFlow 1: pass its frozen graph (.pb) instead")
+    nodes = {each.name: each for each in meta.graph_def.node}
+    for function in meta.graph_def.library.function:
+        nodes |= {f"{function.signature.name}/{each.name}": each for each in function.node_def}
+    for name, node in nodes.items():
+        if node.op not in ALLOWED | _KEEPS_WEIGHTS:
+            raise BadData(f"{path}: node {name} is an operation that is not loaded: {node.op}")
+    for each in meta.object_graph_def.nodes:
+        if each.WhichOneof("kind") in ("resource", "asset") or each.saveable_objects:
+            raise BadData(f"{path}: it holds tables or files besides its weights")
+    for collection in meta.collection_def.values():
+        for name in collection.node_list.value:
+            if name not in nodes or nodes[name].op != "NoOp" or nodes[name].input:
+                raise BadData(f"{path}: node {name} would run when it is loaded")
+
+
+def _frozen(run: Any) -> Network:
+    """Return the concrete function `run`, cut before its last dense layer if it has one."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    frozen = convert_variables_to_constants_v2(run)
+    (images,), (end, *_) = frozen.inputs, frozen.outputs
+    dense = [each for each in frozen.graph.get_operations() if each.type == "MatMul"]
+    bottleneck = dense[-1].inputs[0] if dense else end
+    side = images.shape[1] if images.shape.rank == 4 else None
+    return Network(frozen.graph.as_graph_def(), images.name, bottleneck.name, side)

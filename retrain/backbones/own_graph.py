@@ -1,0 +1,171 @@
+"""The user's own network as a backbone: the ends are named, what lies between is made plain."""
+
+import hashlib
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploy.contract import InputSpec
+from deploy.errors import BadData, WrongUse
+from deploy.runtime import Model
+from retrain import graph
+from retrain.backbones import Backbone, own_file, prepare
+from retrain.backbones.folding import plain
+from retrain.backbones.inference_part import inference_part, key
+from retrain.backbones.own_file import Network
+
+_INCEPTION_2015 = ("Mul:0", "pool_3/_reshape:0", 299, 128.0, 128.0)
+"""Ends, side, mean and std of classify_image_graph_def.pb, the classic script's first network.
+
+Source: create_model_info in TensorFlow 1.4's examples/image_retraining/retrain.py.
+"""
+
+
+def load_own(
+    path: Path,
+    input_tensor: str | None,
+    bottleneck_tensor: str | None,
+    size: int | None,
+    mean: float | None,
+    std: float | None,
+    cache_dir: Path,
+) -> Backbone:
+    """Return the network at `path` from one tensor to another, prepared under `cache_dir`.
+
+    `size` is the side of its photos in pixels, whole frames squashed; `mean` and `std` are of
+    0..255. What is None is known for the Inception of 2015, and partly for a SavedModel and a
+    .keras file. Raises WrongUse that says what to type where it is not, BadData for what is not
+    a network that can be taken.
+    """
+    if mean is not None and mean % 1:
+        raise WrongUse(f"--input-mean {mean}: int8 needs a whole number")
+    network = own_file.read(path)
+    known: tuple[Any, ...] = (*network[1:], None, None)
+    if {"Mul", "pool_3/_reshape"} <= {node.name for node in network.graph_def.node}:
+        known = _INCEPTION_2015
+    asked = (input_tensor, bottleneck_tensor, size, mean, std)
+    settings: tuple[Any, ...] = tuple(
+        default if given is None else given for given, default in zip(asked, known, strict=True)
+    )
+    if None in settings:
+        raise WrongUse(_what_to_type(path, network, settings))
+    fed, bottleneck, side, mean, std = settings
+    spec = InputSpec(height=side, width=side, crop=None, mean=float(mean), std=float(std))
+    sha256 = _digest(path, key(fed), key(bottleneck), side)
+
+    def trace() -> Any:
+        try:
+            return _trace(network.graph_def, key(fed), key(bottleneck), side)
+        except BadData as error:
+            raise BadData(f"{path}: {error}") from error
+
+    graph_path, flatbuffer = prepare("own", sha256, trace, cache_dir)
+    width = Model(flatbuffer).output_width
+    return Backbone(path.name, spec, width, sha256, graph_path, flatbuffer)
+
+
+def _digest(path: Path, *settings: str | int) -> str:
+    """Return the SHA-256 of what decides the prepared graph: files, ends and side."""
+    total = hashlib.sha256(repr(settings).encode())
+    for each in own_file.files_of(path):
+        total.update(str(each.relative_to(path)).encode())
+        with each.open("rb") as stream:
+            total.update(hashlib.file_digest(stream, "sha256").digest())
+    return total.hexdigest()
+
+
+def _trace(graph_def: Any, fed: str, bottleneck: str, side: int) -> Any:
+    """Return the GraphDef from `input`, float32 (N, side, side, 3), to `bottleneck` (N, D)."""
+    tf = graph.tensorflow()
+    network = plain(inference_part(graph_def, fed, bottleneck), side)
+
+    def features(images: Any) -> Any:
+        ends = [f"{graph.BOTTLENECK}:0"]
+        try:
+            (end,) = tf.import_graph_def(network, {f"{graph.INPUT}:0": images}, ends, "network")
+        except ValueError as error:
+            raise BadData(f"TensorFlow does not take this graph: {error}") from error
+        if not _is_row(end.shape) or end.shape[0] is not None:
+            raise BadData(f"{bottleneck} is {end.shape}, not a row of numbers for each photo")
+        return tf.reshape(end, [-1, end.shape[-1]])
+
+    traced = graph.trace(features, (side, side, 3), graph.BOTTLENECK)
+    traced = tf.compat.v1.graph_util.extract_sub_graph(traced, [graph.BOTTLENECK])
+    _require_apart(traced, side)
+    return traced
+
+
+def _require_apart(traced: Any, side: int) -> None:
+    """Raise BadData for a network in which the photos of a batch change each other's bottleneck."""
+    run = graph.function(traced, graph.BOTTLENECK)
+    photos = np.random.default_rng(0).uniform(-1, 1, (2, side, side, 3)).astype(np.float32)
+    try:
+        together, first = graph.predict(run, photos), graph.predict(run, photos[:1])
+    except graph.tensorflow().errors.OpError as error:
+        raise BadData(f"TensorFlow does not run this graph: {error.message}") from error
+    if not np.isfinite(together).all():
+        raise BadData("its bottlenecks are not finite numbers")
+    if len(together) != 2 or np.abs(together[:1] - first).max() > 1e-3 * np.abs(first).max():
+        raise BadData("a photo's bottleneck depends on the others of its batch")
+
+
+def _what_to_type(path: Path, network: Network, settings: tuple[Any, ...]) -> str:
+    """Return words on what is missing: likely ends with their shapes, and a line to type."""
+    inputs, bottlenecks = _candidates(network.graph_def)
+    ends = [each[0].split()[0] if each else "NAME" for each in (inputs, bottlenecks)]
+    examples = (*ends, 224, 128, 128)
+    names = ("input-tensor", "bottleneck-tensor", "input-size", "input-mean", "input-std")
+    options = [f"--{each}" for each in names]
+    missing = [each for each, given in zip(options, settings, strict=True) if given is None]
+    values = [
+        example if given is None else given
+        for given, example in zip(settings, examples, strict=True)
+    ]
+    line = " ".join(f"{option} {value}" for option, value in zip(options, values, strict=True))
+    return "\n".join(
+        [
+            f"{path}: {', '.join(missing)} must be given, as the network was trained "
+            "(mean and std 128 and 128: about -1..1; 0 and 255: 0..1; 0 and 1: pixels as they are)",
+            "likely inputs:",
+            *(f"  {each}" for each in inputs),
+            "likely bottlenecks:",
+            *(f"  {each}" for each in bottlenecks),
+            f"for example: --graph {shlex.quote(str(path))} {line}",
+        ]
+    )
+
+
+def _candidates(graph_def: Any) -> tuple[list[str], list[str]]:
+    """Return likely inputs and likely bottlenecks, best first, each as `name shape`."""
+    tf = graph.tensorflow()
+    with tf.Graph().as_default() as imported:
+        try:
+            tf.import_graph_def(graph_def, name="")
+        except ValueError as error:
+            raise BadData(f"TensorFlow does not take this graph: {error}") from error
+    inputs, dense, pooled, after = [], [], [], set()
+    for operation in imported.get_operations():
+        if operation.type == "Placeholder":
+            inputs += operation.outputs
+        if operation.type == "MatMul":
+            dense.append(operation.inputs[0])
+        if operation.type in ("AvgPool", "Mean", "Reshape", "Squeeze"):
+            pooled += [each for each in operation.outputs if _is_row(each.shape)]
+        if any(each.op in after for each in operation.inputs):
+            after.add(operation)
+        elif operation.type in ("Conv2D", "DepthwiseConv2dNative"):
+            inputs.insert(0, operation.inputs[0])
+            after.add(operation)
+    rows = [each for each in (*reversed(dense), *reversed(pooled)) if each.op in after]
+    first, last = (
+        list(dict.fromkeys(f"{each.name} {each.shape}" for each in some)) for some in (inputs, rows)
+    )
+    return first, last
+
+
+def _is_row(shape: Any) -> bool:
+    """Return whether `shape` is (N, D) or (N, 1, 1, D) with D known, N perhaps not."""
+    sides = shape.as_list() if shape.rank in (2, 4) else [None]
+    return sides[-1] is not None and sides[1:-1] in ([], [1, 1])

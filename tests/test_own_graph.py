@@ -1,0 +1,516 @@
+"""A network of the user's own: cut, made plain, with its own numbers; code is refused."""
+
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import Invoke
+
+from deploy.errors import BadData, WrongUse
+from deploy.image import open_image, to_tensor
+from deploy.runtime import Model
+from retrain import backbones, graph
+from retrain.backbones import Backbone, own_file
+from retrain.backbones.own_graph import load_own
+from retrain.rounding import round_kernels
+
+SIDE = 32
+Array = npt.NDArray[np.float32]
+tf = graph.tensorflow()
+v1 = tf.compat.v1
+
+
+def values(*shape: int, low: float = -0.5) -> Any:
+    random = np.random.default_rng(sum(shape))
+    return tf.constant(random.uniform(low, low + 1, shape).astype(np.float32))
+
+
+def old_norm(x: Any, scaled: bool) -> Any:
+    """Return x after the normalization of 2015, which TensorFlow takes from old graphs only."""
+    n = x.shape[-1]
+    return tf.raw_ops.BatchNormWithGlobalNormalization(
+        t=x,
+        m=values(n),
+        v=values(n, low=0.5),
+        beta=values(n, low=0.1),
+        gamma=values(n, low=0.3),
+        variance_epsilon=1e-3,
+        scale_after_normalization=scaled,
+    )
+
+
+def define(body: Callable[[], object]) -> Any:
+    """Return the GraphDef that `body` builds, of the version of 2015."""
+    with tf.Graph().as_default() as made:
+        tf.import_graph_def(v1.GraphDef(versions={"producer": 8}))
+        body()
+    return made.as_graph_def()
+
+
+def before_network(side: int) -> Any:
+    """Return what feeds a network of 2015: one photo, decoded in the graph."""
+    contents = tf.constant(b"", name="DecodeJpeg/contents")
+    decoded = tf.cast(tf.io.decode_jpeg(contents, 3, name="DecodeJpeg"), tf.float32)
+    resized = v1.image.resize_bilinear(tf.expand_dims(decoded, 0), [side, side])
+    return tf.multiply(tf.subtract(resized, 128.0), 1 / 128, name="Mul")
+
+
+def after_network(x: Any, width: int) -> None:
+    x = tf.reshape(x, [1, width], name="pool_3/_reshape")
+    tf.nn.softmax(tf.matmul(x, values(width, 3)), name="softmax")
+
+
+def classic() -> None:
+    x = before_network(SIDE)
+    x = v1.nn.conv2d(x, tf.identity(values(3, 3, 3, 8)), 2, "SAME", name="conv")
+    x = tf.debugging.check_numerics(tf.nn.relu(old_norm(x, False)), "conv")
+    x = v1.nn.depthwise_conv2d_native(x, values(3, 3, 8, 2), [1, 1, 1, 1], "SAME")
+    x = old_norm(tf.nn.relu(old_norm(x, True)), True)
+    after_network(tf.nn.avg_pool2d(x, SIDE // 2, 1, "VALID", name="pool_3"), 16)
+
+
+def save(graph_def: Any, path: Path) -> Path:
+    path.write_bytes(graph_def.SerializeToString())
+    return path
+
+
+@pytest.fixture
+def classic_pb(tmp_path: Path) -> Path:
+    return save(define(classic), tmp_path / "classic.pb")
+
+
+@pytest.fixture
+def unrounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the kernels as they are, so that bottlenecks can be compared with the original's."""
+    monkeypatch.setattr(backbones, "round_kernels", lambda graph_def: graph_def)
+
+
+def load(path: Path, cache_dir: Path, *ends: str, size: int | None = SIDE) -> Backbone:
+    """Load a network from the tensor ends[0] to ends[1], or from where its file says."""
+    fed, bottleneck = ends or (None, None)
+    return load_own(path, fed, bottleneck, size, 128.0, 128.0, cache_dir)
+
+
+def original(graph_def: Any, fed: str, bottleneck: str, tensor: Array) -> Array:
+    """Return what the file's own graph makes of `tensor`, one photo at a time."""
+    with tf.Graph().as_default() as whole:
+        tf.import_graph_def(graph_def, name="")
+    with v1.Session(graph=whole) as session:
+        rows = [session.run(bottleneck, {fed: photo[np.newaxis]}) for photo in tensor]
+    return np.asarray(rows, np.float32).reshape(len(tensor), -1)
+
+
+def require_same(backbone: Backbone, expected: Array, tensor: Array) -> None:
+    """Assert that graph, batched, and TFLite give `expected` for `tensor`."""
+    run = graph.function(graph.read(backbone.graph_path), graph.BOTTLENECK)
+    model = Model(backbone.flatbuffer)
+    largest = np.abs(expected).max()
+    assert np.ptp(expected, axis=0).max() > 0.03 * largest, "all photos look the same to it"
+    assert expected.shape == (len(tensor), backbone.width)
+    assert np.abs(graph.predict(run, tensor) - expected).max() < 1e-3 * largest
+    assert np.abs([model(photo[np.newaxis]) for photo in tensor] - expected).max() < 1e-3 * largest
+
+
+def tensors(photos: Path, backbone: Backbone) -> Array:
+    paths = sorted(photos.glob("*/*"))[::12]
+    return np.concatenate([to_tensor(open_image(p.read_bytes()), backbone.spec) for p in paths])
+
+
+def operations(backbone: Backbone) -> set[str]:
+    return {node.op for node in graph.read(backbone.graph_path).node}
+
+
+@pytest.mark.usefixtures("unrounded")
+def test_a_graph_of_2015_gives_its_own_bottlenecks(
+    classic_pb: Path, photos: Path, tmp_path: Path
+) -> None:
+    backbone = load(classic_pb, tmp_path)
+    tensor = tensors(photos, backbone)
+    assert len(tensor) == 6
+    expected = original(graph.read(classic_pb), "Mul:0", "pool_3/_reshape:0", tensor)
+    require_same(backbone, expected, tensor)
+    assert {"DecodeJpeg", "CheckNumerics", "BatchNormWithGlobalNormalization"}.isdisjoint(
+        operations(backbone)
+    )
+    assert [n.op for n in graph.read(backbone.graph_path).node].count("Mul") == 1
+
+
+def test_the_2015_network_needs_no_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def inception() -> None:
+        x = v1.nn.conv2d(before_network(299), values(3, 3, 3, 8), 2, "SAME")
+        after_network(tf.reduce_mean(old_norm(x, True), [1, 2], keepdims=True), 8)
+
+    content = define(inception).SerializeToString()
+    archive = tmp_path / "inception-2015-12-05.tgz"
+    with tarfile.open(archive, "w:gz") as packed:
+        link = tarfile.TarInfo("link.pb")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        packed.addfile(link)
+        member = tarfile.TarInfo("classify_image_graph_def.pb")
+        member.size = len(content)
+        packed.addfile(member, io.BytesIO(content))
+    backbone = load_own(archive, None, None, None, None, None, tmp_path)
+    spec = backbone.spec
+    assert (spec.height, spec.width, spec.crop, spec.mean, spec.std) == (299, 299, None, 128, 128)
+    assert (backbone.width, backbone.name) == (8, archive.name)
+    monkeypatch.setattr(own_file, "MAX_BYTES", archive.stat().st_size)
+    with pytest.raises(BadData, match="more than"):
+        load_own(archive, None, None, None, None, None, tmp_path)
+
+
+def test_kernels_are_on_the_int8_grid_after_folding(classic_pb: Path, tmp_path: Path) -> None:
+    found = graph.read(load(classic_pb, tmp_path).graph_path)
+    again = round_kernels(found)
+    for before, after in zip(found.node, again.node, strict=True):
+        if before.op == "Const" and before.attr["value"].tensor.dtype == tf.float32:
+            pair = [tf.make_ndarray(each.attr["value"].tensor) for each in (before, after)]
+            np.testing.assert_allclose(*pair, rtol=1e-5, atol=1e-6)
+    assert {"Conv2D", "DepthwiseConv2dNative"} <= {node.op for node in found.node}
+
+
+def test_another_file_or_end_is_another_backbone(classic_pb: Path, tmp_path: Path) -> None:
+    first = load(classic_pb, tmp_path)
+    assert load(classic_pb, tmp_path) == first
+    wider = load(classic_pb, tmp_path, "Mul:0", "pool_3:0")
+    assert wider.fingerprint != first.fingerprint
+    graph_def = graph.read(classic_pb)
+    graph_def.node.add(name="unused", op="NoOp")
+    assert load(save(graph_def, classic_pb), tmp_path).fingerprint != first.fingerprint
+
+
+def conditional(predicate: Callable[[], Any]) -> Callable[[], None]:
+    """Return a network with a dropout as TensorFlow 1 wrote it, and a convolution used twice."""
+
+    def body() -> None:
+        x = v1.placeholder(tf.float32, [1, SIDE, SIDE, 3], name="photo")
+        kept = tf.nn.conv2d(x, values(3, 3, 3, 8), 2, "SAME")
+        x = tf.nn.relu(kept * values(8)) + kept
+        v1.disable_control_flow_v2()
+        x = v1.cond(
+            predicate(),
+            lambda: x * tf.floor(0.5 + tf.random.uniform(tf.shape(x))) + tf.constant(1.0),
+            lambda: tf.identity(x) * 2,
+        )
+        x *= v1.cond(predicate(), lambda: tf.constant(3.0), lambda: tf.constant(2.0))
+        v1.enable_control_flow_v2()
+        x = (tf.nn.conv2d(x, values(1, 1, 8, 4), 1, "SAME") - values(4)) * values(1, 1, 1, 4)
+        tf.squeeze(tf.reduce_mean(x + values(4), [1, 2], keepdims=True), [1, 2], name="row")
+
+    return body
+
+
+@pytest.mark.usefixtures("unrounded")
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        lambda: v1.placeholder_with_default(False, []),
+        lambda: tf.logical_not(tf.constant(True)),
+        lambda: v1.placeholder(tf.bool, [], name="phase_train"),
+        lambda: v1.placeholder_with_default(True, [], name="is_training"),
+    ],
+)
+def test_dropout_is_taken_on_the_side_of_inference(
+    predicate: Callable[[], Any], tmp_path: Path
+) -> None:
+    path = save(define(conditional(predicate)), tmp_path / "dropout.pb")
+    tensor = np.random.default_rng(0).uniform(-1, 1, (3, SIDE, SIDE, 3)).astype(np.float32)
+    plain = define(conditional(lambda: tf.constant(False)))
+    expected = original(plain, "photo:0", "row:0", tensor)
+    require_same(load(path, tmp_path, "photo", "row"), expected, tensor)
+
+
+def pooled(operation: Callable[[Any], Any]) -> Callable[[], None]:
+    """Return a network that is `operation` on photos, then a pool."""
+
+    def body() -> None:
+        x = operation(v1.placeholder(tf.float32, [None, SIDE, SIDE, 3], name="photo"))
+        tf.reduce_mean(x, [1, 2], name="row")
+
+    return body
+
+
+def py_function(x: Any) -> Any:
+    y = v1.py_func(lambda each: each, [x], tf.float32)
+    y.set_shape(x.shape)
+    return y
+
+
+def in_training(x: Any) -> Any:
+    return v1.nn.fused_batch_norm(x, values(3), values(3), is_training=True)[0]
+
+
+@pytest.mark.parametrize(
+    ("operation", "words"),
+    [
+        (py_function, "PyFunc"),
+        (lambda x: x[: tf.raw_ops.Shape(input=[tf.io.read_file("/etc/passwd")])[0]], "ReadFile"),
+        (
+            lambda x: tf.nn.erosion2d(x, values(1, 1, 3), [1] * 4, "SAME", "NHWC", [1] * 4),
+            "Dilation2D",
+        ),
+        (lambda x: x * tf.random.uniform([]), "RandomUniform"),
+        (in_training, "in training"),
+        (lambda x: x * v1.placeholder(tf.float32, [], "keep_prob"), "waits for keep_prob"),
+        (lambda x: x * 0 / 0, "finite"),
+        (lambda x: x - tf.reduce_mean(x, 0, keepdims=True), "others of its batch"),
+        (lambda x: tf.nn.avg_pool2d(tf.transpose(x, [0, 3, 1, 2]), 2, 2, "SAME", "NCHW"), "NHWC"),
+        (conditional(lambda: v1.placeholder(tf.bool, [], name="night")), "Switch.*night"),
+    ],
+)
+def test_what_is_not_a_plain_network_is_refused(
+    operation: Callable[..., Any], words: str, tmp_path: Path
+) -> None:
+    body = operation if "night" in words else pooled(operation)
+    path = save(define(body), tmp_path / "odd.pb")
+    with pytest.raises(BadData, match=words) as caught:
+        load(path, tmp_path, "photo:0", "row:0")
+    assert str(path) in str(caught.value)
+
+
+def test_a_damaged_graph_is_bad_data(classic_pb: Path, tmp_path: Path) -> None:
+    whole = classic_pb.read_bytes()
+    for content in (whole[:-100], b"", b"not a graph", whole[len(whole) // 2 :]):
+        classic_pb.write_bytes(content)
+        with pytest.raises(BadData):
+            load(classic_pb, tmp_path, "Mul:0", "pool_3/_reshape:0")
+    with pytest.raises(BadData):
+        load(tmp_path / "nowhere.pb", tmp_path)
+    broken = tmp_path / "broken.tgz"
+    broken.write_bytes(b"\x1f\x8b not gzip")
+    with pytest.raises(BadData):
+        load(broken, tmp_path)
+
+
+@pytest.mark.parametrize("ends", [("Mul", "nowhere"), ("nowhere", "pool_3"), ("softmax", "pool_3")])
+def test_ends_that_are_not_there_are_bad_data(
+    ends: tuple[str, str], classic_pb: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BadData, match=r"nowhere|softmax"):
+        load(classic_pb, tmp_path, *ends)
+
+
+def test_without_names_likely_ends_are_listed(invoke: Invoke, photos: Path, tmp_path: Path) -> None:
+    def body() -> None:
+        x = tf.identity(v1.placeholder(tf.float32, [1, SIDE, SIDE, 3], name="photo") / 255, "fed")
+        x = tf.nn.conv2d(
+            tf.nn.relu(tf.nn.conv2d(x, values(3, 3, 3, 8), 2, "SAME")),
+            values(1, 1, 8, 8),
+            1,
+            "SAME",
+        )
+        x = tf.reduce_mean(x, [1, 2], name="row")
+        tf.matmul(x, values(8, 3), name="logits")
+
+    path = save(define(body), tmp_path / "mine.pb")
+    options = ("--graph", path, "--cache-dir", tmp_path, "--input-size", SIDE)
+    result = invoke("bottlenecks", photos, *options)
+    assert result.exit_code == 2
+    assert "likely inputs:\n  fed:0 (1, 32, 32, 3)\n  photo:0 (1, 32, 32, 3)\n" in result.output
+    assert "likely bottlenecks:\n  row:0 (1, 8)\n" in result.output
+    (line,) = [each for each in result.output.splitlines() if each.startswith("for example: ")]
+    typed = line.removeprefix("for example: ").split()
+    assert typed[-2:] == ["--input-std", "128"]
+    assert "--input-size 32 " in line
+    result = invoke("bottlenecks", photos, *typed, "--cache-dir", tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--architecture", "efficientnet_lite0"), "instead of --architecture"),
+        (("--input-mean", "127.5"), "whole number"),
+    ],
+)
+def test_options_that_do_not_go_together_are_wrong_use(
+    options: tuple[str, ...], words: str, classic_pb: Path, photos: Path, invoke: Invoke
+) -> None:
+    result = invoke("bottlenecks", photos, "--graph", classic_pb, *options)
+    assert result.exit_code == 2
+    assert words in result.output
+    result = invoke("train", photos, "--input-size", 32)
+    assert result.exit_code == 2
+    assert "--graph" in result.output
+
+
+def test_a_tflite_model_is_refused_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"TFL3")
+    with pytest.raises(WrongUse, match=r"quantized again.*\.pb.*\.keras.*SavedModel"):
+        load(path, tmp_path)
+    with pytest.raises(WrongUse, match="takes a"):
+        load(path.rename(tmp_path / "model.h5"), tmp_path)
+
+
+def keras_model(*layers: Any) -> Any:
+    """Return a small Keras classifier, `layers` before its last, with statistics that matter."""
+    kinds = tf.keras.layers
+    convolution = kinds.Conv2D(8, 3, 2, use_bias=False)
+    model = tf.keras.Sequential(
+        [
+            tf.keras.Input((SIDE, SIDE, 3)),
+            convolution,
+            kinds.BatchNormalization(),
+            kinds.ReLU(),
+            kinds.DepthwiseConv2D(3),
+            kinds.BatchNormalization(),
+            kinds.GlobalAveragePooling2D(),
+            kinds.Dropout(0.5),
+            *layers,
+            kinds.Dense(3, activation="softmax"),
+        ]
+    )
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(0.1, 1, each.shape) for each in model.get_weights()])
+    return model
+
+
+@pytest.mark.usefixtures("unrounded")
+@pytest.mark.parametrize("kind", ["keras", "export", "saved_model"])
+def test_keras_files_and_saved_models_are_cut_before_the_last_layer(
+    kind: str, tmp_path: Path
+) -> None:
+    model = keras_model()
+    path = tmp_path / f"mine.{kind}"
+    if kind == "keras":
+        model.save(path)
+    elif kind == "export":
+        model.export(path, verbose=False)
+    else:
+        tf.saved_model.save(model, path)
+    tensor = np.random.default_rng(1).uniform(-1, 1, (3, SIDE, SIDE, 3)).astype(np.float32)
+    backbone = load(path, tmp_path, size=None)
+    expected = tf.keras.Model(model.inputs, model.layers[-2].output).predict(tensor, verbose=0)
+    require_same(backbone, expected, tensor)
+    assert backbone.spec.height == SIDE
+    assert "Mul" not in operations(backbone)
+
+
+def test_a_keras_file_with_code_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "code.keras"
+    keras_model(tf.keras.layers.Lambda(lambda x: x * 2)).save(path)
+    with pytest.raises(BadData, match="Lambda"):
+        load(path, tmp_path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(BadData, match="zip"):
+        load(path, tmp_path)
+
+
+def saved(tmp_path: Path, member: Callable[[Any], None]) -> Path:
+    """Return a SavedModel whose module `member` adds to."""
+    module = tf.Module()
+    module.call = tf.function(
+        lambda x: tf.reduce_mean(x, [1, 2]), [tf.TensorSpec([None, SIDE, SIDE, 3])]
+    )
+    member(module)
+    tf.saved_model.save(module, tmp_path / "saved", module.call)
+    return tmp_path / "saved"
+
+
+def add_table(module: Any) -> None:
+    keys = tf.constant(["a"]), tf.constant([1])
+    module.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(*keys), 0)
+
+
+def add_asset(module: Any) -> None:
+    module.asset = tf.saved_model.Asset(__file__)
+
+
+def add_writer(module: Any) -> None:
+    module.write = tf.function(lambda: tf.group(tf.io.write_file("written", "x")) and None, [])
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [(add_table, "Table"), (add_asset, "files"), (add_writer, "WriteFile")],
+)
+def test_a_saved_model_that_does_more_than_compute_is_refused(
+    member: Callable[[Any], None], words: str, tmp_path: Path
+) -> None:
+    path = saved(tmp_path, member)
+    with pytest.raises(BadData, match=words):
+        load(path, tmp_path)
+
+
+def test_a_saved_model_that_runs_something_when_loaded_is_refused(tmp_path: Path) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = saved(tmp_path, lambda _: None)
+    assert load(path, tmp_path).width == 3
+    file = path / "saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    starts = model.meta_graphs[0].collection_def["saved_model_main_op"].node_list.value
+    starts[:] = ["StatefulPartitionedCall"]
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(BadData, match="would run"):
+        load(path, tmp_path)
+    del starts[:]
+    nodes = model.meta_graphs[0].object_graph_def.nodes
+    nodes[0].saveable_objects["restored"].restore_function = 1
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(BadData, match="besides its weights"):
+        load(path, tmp_path)
+    del nodes[:]
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(BadData, match="TensorFlow 1"):
+        load(path, tmp_path)
+    file.write_bytes(b"not a model")
+    with pytest.raises(BadData, match="damaged"):
+        load(path, tmp_path)
+
+
+def test_the_whole_road(classic_pb: Path, photos: Path, tmp_path: Path, invoke: Invoke) -> None:
+    where = ("--cache-dir", tmp_path / "cache", "--output-dir", tmp_path / "run")
+    sizes = ("--input-size", SIDE, "--input-mean", 128, "--input-std", 128)
+    result = invoke("train", photos, "--graph", classic_pb, *sizes, *where)
+    assert result.exit_code == 0, result.output
+    assert "Final test accuracy" in result.output
+    result = invoke("convert", "--output-dir", tmp_path / "run", "--max-accuracy-drop", 100)
+    assert result.exit_code == 0, result.output
+    photo = next((photos / "circles").iterdir())
+    for options in (("--model", "model.tflite"), ("--graph", "output_graph.pb")):
+        result = invoke("label", photo, options[0], tmp_path / "run" / options[1])
+        assert result.exit_code == 0, result.output
+        assert "circles" in result.output
+
+
+def inception_of_2015() -> Any:
+    """Return Inception v3 as of 2015: its own names, one photo at a time, random weights."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    tf.keras.utils.set_random_seed(0)
+    model = tf.keras.applications.InceptionV3(weights=None)
+    for layer in model.layers:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            n = layer.beta.shape[0]
+            layer.set_weights([values(n), values(n, low=-0.4), values(n, low=0.1)])
+    network = tf.keras.Model(model.inputs, model.layers[-2].output)
+    run = tf.function(lambda images: network(images, training=False))
+    frozen = convert_variables_to_constants_v2(
+        run.get_concrete_function(tf.TensorSpec([1, 299, 299, 3]))
+    )
+
+    def body() -> None:
+        ends = {frozen.inputs[0].name: before_network(299)}
+        (x,) = tf.import_graph_def(
+            frozen.graph.as_graph_def(), ends, [frozen.outputs[0].name], name="inception"
+        )
+        after_network(x, 2048)
+
+    return define(body)
+
+
+@pytest.mark.usefixtures("unrounded")
+def test_inception_v3_gives_its_own_bottlenecks(photos: Path, tmp_path: Path) -> None:
+    graph_def = inception_of_2015()
+    path = save(graph_def, tmp_path / "classify_image_graph_def.pb")
+    backbone = load_own(path, None, None, None, None, None, tmp_path)
+    tensor = tensors(photos, backbone)
+    assert (tensor.shape[1:], backbone.width) == ((299, 299, 3), 2048)
+    require_same(backbone, original(graph_def, "Mul:0", "pool_3/_reshape:0", tensor), tensor)
+    assert operations(backbone).isdisjoint({"Mul", "Sub", "Rsqrt", "FusedBatchNormV3"})
