@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import DECODER
 from retrain import graph
-from retrain.backbones import efficientnet_lite
+from retrain.backbones import efficientnet_lite, keras_family
+from retrain.backbones.network import Network
 from retrain.backbones.torch_file import Weights
 from retrain.rounding import round_kernels
 
-DEFAULT = efficientnet_lite.NAME
+DEFAULT = efficientnet_lite.NETWORKS[0].name
 _PREPARED = 2
 """Raised when the preparation below changes what it writes."""
 
@@ -53,23 +53,10 @@ class Backbone:
         return hashlib.sha256(json.dumps(cause, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class _Family:
-    spec: InputSpec
-    width: int
-    load_weights: Callable[[], Weights]
-    features: Callable[[Any, Weights], Any]
-
-
-_REGISTRY = {
-    efficientnet_lite.NAME: _Family(
-        efficientnet_lite.SPEC,
-        efficientnet_lite.WIDTH,
-        efficientnet_lite.load_weights,
-        efficientnet_lite.features,
-    ),
+NETWORKS: dict[str, Network] = {
+    network.name: network for network in (*efficientnet_lite.NETWORKS, *keras_family.NETWORKS)
 }
-NAMES = tuple(_REGISTRY)
+NAMES = tuple(NETWORKS)
 
 
 def digest(weights: Weights) -> str:
@@ -81,11 +68,15 @@ def digest(weights: Weights) -> str:
     return total.hexdigest()
 
 
-def load(name: str, cache_dir: Path) -> Backbone:
-    """Return the backbone `name`, preparing it under `cache_dir` if it is not there whole."""
-    family = _REGISTRY[name]
-    weights = family.load_weights()
-    sha256 = digest(weights)
+def load(name: str, cache_dir: Path, weights: Path | None = None) -> Backbone:
+    """Return the backbone `name`, preparing it under `cache_dir` if it is not there whole.
+
+    Its weights are those of the file `weights`, or ImageNet's, downloaded where they come in no
+    package. Raises BadData for a file that does not hold them.
+    """
+    network = NETWORKS[name]
+    path = weights or network.obtain()
+    sha256 = digest(network.read(path))
     folder = cache_dir / "backbones" / f"{name}-{sha256[:16]}-{_PREPARED}"
     graph_path, lite_path, sums_path = (
         folder / part for part in ("graph.pb", "model.tflite", "sha256.json")
@@ -96,16 +87,13 @@ def load(name: str, cache_dir: Path) -> Backbone:
     except (OSError, ValueError):
         whole = False
     if not whole:
-        shape = (family.spec.height, family.spec.width, 3)
-        graph_def = round_kernels(
-            graph.trace(lambda images: family.features(images, weights), shape, graph.BOTTLENECK)
-        )
+        graph_def = round_kernels(network.graph_def(path))
         frozen = graph_def.SerializeToString(deterministic=True)
         flatbuffer = _to_float32(graph_def)
         files.write(graph_path, frozen)
         files.write(lite_path, flatbuffer)
         files.write_json(sums_path, _sums(frozen, flatbuffer))
-    return Backbone(name, family.spec, family.width, sha256, graph_path, flatbuffer)
+    return Backbone(name, network.spec, network.width, sha256, graph_path, flatbuffer)
 
 
 def _sums(*parts: bytes) -> list[str]:
