@@ -19,12 +19,17 @@ def default_cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """The photos and where their bottlenecks are kept; `bottleneck_dir` is in the cache if None."""
+    """The photos, the backbone, and where bottlenecks are kept.
+
+    `weights` are a file of the backbone's; None are ImageNet's. `bottleneck_dir` is in the cache
+    if None.
+    """
 
     image_dir: Path
     architecture: str = backbones.DEFAULT
     cache_dir: Path = field(default_factory=default_cache_dir)
     bottleneck_dir: Path | None = None
+    weights: Path | None = None
 
     @property
     def bottlenecks(self) -> Path:

@@ -17,7 +17,7 @@ def analyse(source: Source, progress: Progress) -> tuple[Backbone, Bottlenecks]:
         found = dataset.scan(source.image_dir)
     progress.info(f"{source.image_dir}: {len(found.photos)} photos in {len(found.labels)} classes")
     with progress.stage("backbone"):
-        backbone = backbones.load(source.architecture, source.cache_dir)
+        backbone = backbones.load(source.architecture, source.cache_dir, source.weights)
     with progress.stage("bottlenecks"):
         result = obtain(found, backbone, source.bottlenecks, progress)
     cached = len(found.photos) - result.analysed

@@ -25,8 +25,9 @@ def source_options(command: Command) -> Command:
             "--architecture",
             default="efficientnet_lite0",
             show_default=True,
-            help="The backbone.",
+            help="The backbone: see `retrain backbones`.",
         ),
+        click.option("--weights", type=FILE, help="A file of the backbone's weights."),
         click.option("--image-dir", "image_dir_option", type=FOLDER, help="The same as DIR."),
         click.argument("image_dir", required=False, metavar="DIR", type=FOLDER),
     ):
@@ -40,6 +41,7 @@ def source(
     architecture: str,
     cache_dir: Path | None,
     bottleneck_dir: Path | None,
+    weights: Path | None,
 ) -> Any:
     """Return the `Source` that `source_options` describe; raise WrongUse without one folder."""
     from retrain import backbones
@@ -50,7 +52,8 @@ def source(
         raise WrongUse("name one folder of photos: retrain train DIR")
     if architecture not in backbones.NAMES:
         raise WrongUse(f"no backbone {architecture}: there is {', '.join(backbones.NAMES)}")
-    return Source(folder, architecture, cache_dir or default_cache_dir(), bottleneck_dir)
+    cache = cache_dir or default_cache_dir()
+    return Source(folder, architecture, cache, bottleneck_dir, weights)
 
 
 def output_dir_option(command: Command) -> Command:

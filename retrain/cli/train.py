@@ -120,7 +120,14 @@ def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> 
     parts = {"head": of(HeadConfig), "distortion": of(Distortion)}
     salt = settings.pop("split_salt")
     shares = (settings.pop("testing_percentage"), settings.pop("validation_percentage"))
-    where = ("image_dir", "image_dir_option", "architecture", "cache_dir", "bottleneck_dir")
+    where = (
+        "image_dir",
+        "image_dir_option",
+        "architecture",
+        "cache_dir",
+        "bottleneck_dir",
+        "weights",
+    )
     photos = source(**{name: settings.pop(name) for name in where})
     config = TrainConfig(source=photos, split=SplitConfig(*shares, salt), **parts, **settings)
     metrics = run(config, Progress(form, logging_verbosity.upper()))
