@@ -79,7 +79,9 @@ def _check(model: Model, spec: InputSpec, classes: int) -> None:
         raise BadData(f"the model has {model.output_width} outputs, its contract {classes} labels")
     if model.input_dtype not in (np.uint8, np.float32):
         raise BadData(f"the model's input is {model.input_dtype}, not uint8 or float32")
-    if model.input_dtype == np.uint8 and model.input_quantization != (1 / spec.std, spec.mean):
+    scale, zero_point = model.input_quantization
+    told = (np.float32(1 / spec.std), spec.mean)
+    if model.input_dtype == np.uint8 and (np.float32(scale), zero_point) != told:
         raise BadData(
             f"the model's input has scale and zero point {model.input_quantization}, "
             f"its contract says {(1 / spec.std, spec.mean)}"

@@ -26,14 +26,16 @@ def default_cache_dir() -> Path:
 class Source:
     """The photos, the backbone, and where bottlenecks are kept; in the cache if that is None.
 
-    `graph` is the file of a network of the user's own, instead of `architecture`; what is None of
-    its tensors' names, side in pixels, mean and std of 0..255 is as `backbones.own_graph` says.
+    `weights` are a file of the backbone's; None are ImageNet's. `graph` is the file of a network
+    of the user's own, instead of `architecture`; what is None of its tensors' names, side in
+    pixels, mean and std of 0..255 is as `backbones.own_graph` says.
     """
 
     image_dir: Path
     architecture: str = backbones.DEFAULT
     cache_dir: Path = field(default_factory=default_cache_dir)
     bottleneck_dir: Path | None = None
+    weights: Path | None = None
     graph: Path | None = None
     input_tensor: str | None = None
     bottleneck_tensor: str | None = None

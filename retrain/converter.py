@@ -140,7 +140,7 @@ def to_int8(
             raise BadData(f"TFLite does not convert this graph: {error}") from error
         finally:
             pool.shutdown(cancel_futures=True)
-    if (scale, zero_point) != (1 / spec.std, spec.mean):
+    if (np.float32(scale), zero_point) != (np.float32(1 / spec.std), spec.mean):
         raise BadData(
             f"the converter made the input's scale {scale} and zero point {zero_point}, "
             f"not {1 / spec.std} and {spec.mean:g}: a pixel would not be its byte"

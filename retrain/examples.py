@@ -28,7 +28,7 @@ def analyse(source: Source, progress: Progress) -> tuple[Backbone, Bottlenecks]:
 
 def _backbone(source: Source) -> Backbone:
     if source.graph is None:
-        return backbones.load(source.architecture, source.cache_dir)
+        return backbones.load(source.architecture, source.cache_dir, source.weights)
     return own_graph.load_own(
         source.graph,
         source.input_tensor,

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from retrain import graph
-from retrain.backbones import efficientnet_lite
+from retrain.backbones.efficientnet_lite import NETWORKS
 from retrain.backbones.torch_file import Weights
 
+LITE0 = NETWORKS[0]
 # Kernel, stride, expansion, channels out, repeats: the table of the paper's repository.
 STAGES = (
     (3, 1, 1, 16, 1),
@@ -61,5 +62,5 @@ def published(weights: Weights) -> Any:
 
 
 if __name__ == "__main__":
-    definition = published(efficientnet_lite.load_weights())
+    definition = published(LITE0.read(LITE0.obtain()))
     Path(sys.argv[1]).write_bytes(definition.SerializeToString())

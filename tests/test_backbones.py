@@ -13,8 +13,10 @@ from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, graph
 from retrain.backbones import Backbone, efficientnet_lite
+from retrain.backbones.network import Network
 from retrain.backbones.torch_file import Weights
 
+LITE0 = efficientnet_lite.NETWORKS[0]
 FLOWERS = Path(__file__).parents[1].parent / "shared/data/flowers"
 DAISY = 985
 """ImageNet's index of the class."""
@@ -32,7 +34,7 @@ def test_graph_and_flatbuffer_agree(backbone: Backbone, photos: Path) -> None:
 
 @pytest.mark.skipif(not FLOWERS.is_dir(), reason=f"no flower photos in {FLOWERS}")
 def test_the_original_layer_still_knows_daisies(backbone: Backbone) -> None:
-    weights = efficientnet_lite.load_weights()
+    weights = LITE0.read(LITE0.obtain())
     model = Model(backbone.flatbuffer)
     right = 0
     for path in sorted((FLOWERS / "daisy").glob("*.jpg"))[:60]:
@@ -43,30 +45,48 @@ def test_the_original_layer_still_knows_daisies(backbone: Backbone) -> None:
 
 
 def test_folding_batch_normalization_changes_nothing() -> None:
-    weights = efficientnet_lite.load_weights()
+    weights = LITE0.read(LITE0.obtain())
     y, x = np.mgrid[:224, :224]
     waves = np.stack([np.sin(x / 9), np.sin(y / 17), np.cos((x + y) / 31)], axis=-1)[np.newaxis]
     expected = graph.predict(
         graph.function(published(weights), graph.BOTTLENECK), np.float32(waves)
     )
-    found = np.asarray(efficientnet_lite.features(np.float32(waves), weights))
+    found = np.asarray(LITE0.features(np.float32(waves), weights))
     assert np.abs(found - expected).max() < 1e-3 * expected.max()
 
 
-class Tiny:
+class Tiny(Network):
     """A network of one convolution, registered as `tiny`; counts how often it is built."""
 
-    def __init__(self) -> None:
-        random = np.random.default_rng(0)
-        self.weights: Weights = {"kernel": random.normal(size=(3, 3, 3, 8)).astype(np.float32)}
-        self.spec = InputSpec(height=16, width=16, crop=None, mean=127, std=128)
-        self.built = 0
+    weights_source = "nowhere"
 
-    def features(self, images: object, weights: Weights) -> object:
-        """Return (N, 8)."""
+    def __init__(self) -> None:
+        spec = InputSpec(height=16, width=16, crop=None, mean=127, std=128)
+        super().__init__("tiny", spec, 8, 0.0, "")
+        random = np.random.default_rng(0)
+        kernel = random.normal(size=(3, 3, 3, 8)).astype(np.float32)
+        vars(self).update(weights={"kernel": kernel}, built=0)
+
+    def installed(self) -> Path:
+        """Return where its weights would be."""
+        return Path("weights")
+
+    obtain = installed
+
+    def read(self, weights: Path) -> Weights:  # noqa: ARG002 (the interface)
+        """Return the kernel."""
+        return dict(vars(self)["weights"])
+
+    def graph_def(self, weights: Path | None) -> object:  # noqa: ARG002 (the interface)
+        """Return a graph to (N, 8)."""
         tf = graph.tensorflow()
-        self.built += 1
-        return tf.reduce_mean(tf.nn.conv2d(images, weights["kernel"], 2, "SAME"), [1, 2])
+        vars(self)["built"] += 1
+        kernel = vars(self)["weights"]["kernel"]
+        return graph.trace(
+            lambda x: tf.reduce_mean(tf.nn.conv2d(x, kernel, 2, "SAME"), [1, 2]),
+            (16, 16, 3),
+            graph.BOTTLENECK,
+        )
 
     def load(self, cache_dir: Path) -> Backbone:
         """Load it as every backbone is."""
@@ -76,15 +96,14 @@ class Tiny:
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Tiny:
     made = Tiny()
-    family = backbones._Family(made.spec, 8, lambda: made.weights, made.features)
-    monkeypatch.setitem(backbones._REGISTRY, "tiny", family)
+    monkeypatch.setitem(backbones.NETWORKS, "tiny", made)
     return made
 
 
 def test_a_backbone_is_prepared_once(tiny: Tiny, tmp_path: Path) -> None:
     first, second = tiny.load(tmp_path), tiny.load(tmp_path)
     assert first == second
-    assert tiny.built == 1
+    assert vars(tiny)["built"] == 1
     tensor = np.random.default_rng(1).normal(size=(1, 16, 16, 3)).astype(np.float32)
     run = graph.function(graph.read(second.graph_path), graph.BOTTLENECK)
     np.testing.assert_allclose(
@@ -110,18 +129,18 @@ def test_a_damaged_file_is_prepared_again(
     first = tiny.load(tmp_path)
     damage(first.graph_path.with_name(name))
     second = tiny.load(tmp_path)
-    assert tiny.built == 2
+    assert vars(tiny)["built"] == 2
     assert second == first
     assert graph.read(second.graph_path) == graph.read(first.graph_path)
     assert tiny.load(tmp_path) == first
-    assert tiny.built == 2
+    assert vars(tiny)["built"] == 2
 
 
 def test_other_weights_are_another_backbone(tiny: Tiny, tmp_path: Path) -> None:
     first = tiny.load(tmp_path)
-    tiny.weights = {"kernel": tiny.weights["kernel"] * 2}
+    vars(tiny)["weights"] = {"kernel": vars(tiny)["weights"]["kernel"] * 2}
     second = tiny.load(tmp_path)
-    assert tiny.built == 2
+    assert vars(tiny)["built"] == 2
     assert second.graph_path != first.graph_path
     assert second.fingerprint != first.fingerprint
 

@@ -14,11 +14,12 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import DECODER
 from retrain import graph
-from retrain.backbones import efficientnet_lite
+from retrain.backbones import efficientnet_lite, keras_family
+from retrain.backbones.network import Network
 from retrain.backbones.torch_file import Weights
 from retrain.rounding import round_kernels
 
-DEFAULT = efficientnet_lite.NAME
+DEFAULT = efficientnet_lite.NETWORKS[0].name
 _PREPARED = 2
 """Raised when the preparation below changes what it writes."""
 
@@ -53,23 +54,10 @@ class Backbone:
         return hashlib.sha256(json.dumps(cause, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class _Family:
-    spec: InputSpec
-    width: int
-    load_weights: Callable[[], Weights]
-    features: Callable[[Any, Weights], Any]
-
-
-_REGISTRY = {
-    efficientnet_lite.NAME: _Family(
-        efficientnet_lite.SPEC,
-        efficientnet_lite.WIDTH,
-        efficientnet_lite.load_weights,
-        efficientnet_lite.features,
-    ),
+NETWORKS: dict[str, Network] = {
+    network.name: network for network in (*efficientnet_lite.NETWORKS, *keras_family.NETWORKS)
 }
-NAMES = tuple(_REGISTRY)
+NAMES = tuple(NETWORKS)
 
 
 def digest(weights: Weights) -> str:
@@ -81,19 +69,17 @@ def digest(weights: Weights) -> str:
     return total.hexdigest()
 
 
-def load(name: str, cache_dir: Path) -> Backbone:
-    """Return the backbone `name`, preparing it under `cache_dir` if it is not there whole."""
-    family = _REGISTRY[name]
-    weights = family.load_weights()
-    sha256 = digest(weights)
-    spec = family.spec
+def load(name: str, cache_dir: Path, weights: Path | None = None) -> Backbone:
+    """Return the backbone `name`, preparing it under `cache_dir` if it is not there whole.
 
-    def trace() -> Any:
-        shape = (spec.height, spec.width, 3)
-        return graph.trace(lambda images: family.features(images, weights), shape, graph.BOTTLENECK)
-
-    graph_path, flatbuffer = prepare(name, sha256, trace, cache_dir)
-    return Backbone(name, spec, family.width, sha256, graph_path, flatbuffer)
+    Its weights are those of the file `weights`, or ImageNet's, downloaded where they come in no
+    package. Raises BadData for a file that does not hold them.
+    """
+    network = NETWORKS[name]
+    path = weights or network.obtain()
+    sha256 = digest(network.read(path))
+    prepared = prepare(name, sha256, lambda: network.graph_def(path), cache_dir)
+    return Backbone(name, network.spec, network.width, sha256, *prepared)
 
 
 def prepare(

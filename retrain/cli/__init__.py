@@ -11,6 +11,7 @@ from retrain import __version__
 
 _COMMANDS = {
     "sample": ("retrain.cli.sample", "Put a sample data set into a folder."),
+    "backbones": ("retrain.cli.backbones", "List the networks that there are."),
     "bottlenecks": ("retrain.cli.bottlenecks", "Analyse each photo of a folder once."),
     "train": ("retrain.cli.train", "Train the final layer on a folder of photos."),
     "convert": ("retrain.cli.convert", "Make a quantized TFLite model of the trained graph."),

@@ -14,7 +14,11 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 _BACKBONE = (
-    click.option("--architecture", help="The backbone.  [default: efficientnet_lite0]"),
+    click.option(
+        "--architecture",
+        help="The backbone: see `retrain backbones`.  [default: efficientnet_lite0]",
+    ),
+    click.option("--weights", type=FILE, help="A file of the backbone's weights."),
     click.option(
         "--graph",
         type=click.Path(path_type=Path, exists=True),
@@ -54,6 +58,7 @@ def source(
     cache_dir: Path | None,
     bottleneck_dir: Path | None,
     graph: Path | None,
+    weights: Path | None,
     **own: Any,
 ) -> Any:
     """Return the `Source` that `source_options` describe; raise WrongUse without one folder."""
@@ -63,12 +68,13 @@ def source(
     folder = image_dir or image_dir_option
     if folder is None or (image_dir and image_dir_option):
         raise WrongUse("name one folder of photos: retrain train DIR")
-    if graph and architecture:
-        raise WrongUse("--graph is instead of --architecture: name one of them")
+    if graph and (architecture or weights):
+        raise WrongUse("--graph is instead of --architecture and --weights")
     name = architecture or backbones.DEFAULT
     if name not in backbones.NAMES:
         raise WrongUse(f"no backbone {name}: there is {', '.join(backbones.NAMES)}")
-    return Source(folder, name, cache_dir or default_cache_dir(), bottleneck_dir, graph, **own)
+    cache = cache_dir or default_cache_dir()
+    return Source(folder, name, cache, bottleneck_dir, weights, graph, **own)
 
 
 def output_dir_option(command: Command) -> Command:

@@ -1,0 +1,175 @@
+"""Networks of keras.applications, frozen, batch normalization folded."""
+
+import os
+import sys
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.contract import InputSpec
+from deploy.errors import BadData
+from retrain import graph
+from retrain.backbones.keras_file import read_weights
+from retrain.backbones.network import Network
+from retrain.backbones.torch_file import Weights
+from retrain.folding import fold
+
+_ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/"
+_TABLE = "https://keras.io/api/applications/"
+_V3_TABLE = "https://keras.io/api/applications/mobilenet/#mobilenetv3small-function"
+
+
+@dataclass(frozen=True)
+class KerasNetwork(Network):
+    """A function of keras.applications, and its ImageNet weights without the last layer.
+
+    `kind` is the function's name, `address` the weights' under Keras' own, `md5` their digest
+    there, if it has one. `preprocess` is a module of keras.applications: the graph undoes `spec`
+    and does the preprocessing of that module itself.
+    """
+
+    kind: str
+    address: str
+    md5: str | None
+    preprocess: str | None = None
+
+    @property
+    def weights_source(self) -> str:
+        """The address of the file."""
+        return _ADDRESS + self.address
+
+    @property
+    def _file_name(self) -> str:
+        # What keras.applications calls it: a file that it has fetched before is found.
+        name = self.address.rpartition("/")[2]
+        return "nasnet_mobile_no_top.h5" if name == "NASNet-mobile-no-top.h5" else name
+
+    def installed(self) -> Path | None:
+        """Return the path of the weights in the cache of Keras."""
+        home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+        path = home / "models" / self._file_name
+        return path if path.is_file() else None
+
+    def obtain(self) -> Path:
+        """Return the path of the weights, which Keras downloads into its cache and checks."""
+        found = self.installed()
+        if found:
+            return found
+        keras = graph.tensorflow().keras
+        try:
+            with redirect_stdout(sys.stderr):
+                path = keras.utils.get_file(
+                    self._file_name, self.weights_source, cache_subdir="models", file_hash=self.md5
+                )
+        except Exception as error:  # Keras raises Exception itself
+            raise BadData(
+                f"the weights of {self.name} cannot be downloaded ({_line(error)}): fetch "
+                f"{self.weights_source} on another machine, and pass it: "
+                f"--weights {self.address.rpartition('/')[2]}"
+            ) from error
+        return Path(path)
+
+    def read(self, weights: Path) -> Weights:
+        """Return the tensors in the file `weights`; raise BadData if it holds none."""
+        return read_weights(weights)
+
+    def graph_def(self, weights: Path | None) -> Any:
+        """Return the frozen graph, batch normalization folded, of a weights file or random ones."""
+        return fold(self.frozen(weights))
+
+    def frozen(self, weights: Path | None) -> Any:
+        """Return the frozen graph as Keras has it."""
+        tf = graph.tensorflow()
+        from tensorflow.python.framework import convert_to_constants
+
+        model = self._model(top=False)
+        if weights:
+            self._fill(model, weights)
+
+        def body(images: Any) -> Any:
+            if self.preprocess:
+                module = getattr(tf.keras.applications, self.preprocess)
+                images = module.preprocess_input(images * self.spec.std + self.spec.mean)
+            return tf.identity(model(images, training=False), name=graph.BOTTLENECK)
+
+        shape = [None, self.spec.height, self.spec.width, 3]
+        signature = tf.TensorSpec(shape, tf.float32, name=graph.INPUT)
+        concrete = tf.function(body).get_concrete_function(signature)
+        constant = convert_to_constants.convert_variables_to_constants_v2(concrete)
+        return constant.graph.as_graph_def()
+
+    def _model(self, top: bool) -> Any:
+        build = getattr(graph.tensorflow().keras.applications, self.kind)
+        shape = (self.spec.height, self.spec.width, 3)
+        return build(input_shape=shape, include_top=top, weights=None, pooling="avg")
+
+    def _fill(self, model: Any, weights: Path) -> None:
+        """Load a file into `model`, or into the whole network, which begins with the same layers.
+
+        Keras takes tensors from the file here, by their place, and nothing else.
+        """
+        try:
+            model.load_weights(str(weights))
+        except Exception as error:  # Keras, h5py and zipfile each have their own
+            whole = self._model(top=True)
+            try:
+                whole.load_weights(str(weights))
+            except Exception:
+                raise BadData(f"{weights}: not weights of {self.name} ({_line(error)})") from error
+            model.set_weights(whole.get_weights()[: len(model.weights)])
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
+
+
+def _spec(size: int, std: float) -> InputSpec:
+    return InputSpec(height=size, width=size, crop=0.875, mean=128.0, std=std)
+
+
+# What the authors trained with. Inception, MobileNetV2 and NASNet: (x - 127.5) / 127.5; an int8
+# model's zero point is an integer, so 128 it is, half a grey level from theirs. The others get
+# x from (x - 128) / 128 back in the graph, exactly: MobileNetV3 and EfficientNetV2 scale it in
+# their first layer, ResNet50 wants BGR less the mean of each channel.
+NETWORKS = (
+    KerasNetwork(
+        *("inception_v3", _spec(299, 127.5), 2048, 0.779, _TABLE, "InceptionV3"),
+        "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "bcbd6486424b2319ff4ef7d526e38f63",
+    ),
+    KerasNetwork(
+        *("mobilenet_v2", _spec(224, 127.5), 1280, 0.713, _TABLE, "MobileNetV2"),
+        "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        None,
+    ),
+    KerasNetwork(
+        *("mobilenet_v3_small", _spec(224, 128.0), 576, 0.681, _V3_TABLE, "MobileNetV3Small"),
+        "mobilenet_v3/weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5",
+        "d3e8ec802a04aa4fc771ee12a9a9b836",
+        "mobilenet_v3",
+    ),
+    KerasNetwork(
+        *("mobilenet_v3_large", _spec(224, 128.0), 960, 0.756, _V3_TABLE, "MobileNetV3Large"),
+        "mobilenet_v3/weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
+        "07fb09a5933dd0c8eaafa16978110389",
+        "mobilenet_v3",
+    ),
+    KerasNetwork(
+        *("efficientnet_v2_b0", _spec(224, 128.0), 1280, 0.787, _TABLE, "EfficientNetV2B0"),
+        "efficientnet_v2/efficientnetv2-b0_notop.h5",
+        "893217f2bb855e2983157299931e43ff",
+        "efficientnet_v2",
+    ),
+    KerasNetwork(
+        *("resnet50", _spec(224, 128.0), 2048, 0.749, _TABLE, "ResNet50"),
+        "resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "4d473c1dd8becc155b73f8504c6f6626",
+        "resnet",
+    ),
+    KerasNetwork(
+        *("nasnet_mobile", _spec(224, 127.5), 1056, 0.744, _TABLE, "NASNetMobile"),
+        "nasnet/NASNet-mobile-no-top.h5",
+        "1ed92395b5b598bdda52abe5c0dbfd63",
+    ),
+)

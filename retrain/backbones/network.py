@@ -1,0 +1,49 @@
+"""What a network must offer to become a backbone."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.contract import InputSpec
+from retrain.backbones.torch_file import Weights
+
+
+@dataclass(frozen=True)
+class Network(ABC):
+    """A published network, cut before its last layer.
+
+    `width` is that of a bottleneck, `top1` the share of ImageNet's validation photos that the
+    authors' whole network gets right, as the page `top1_source` says.
+    """
+
+    name: str
+    spec: InputSpec
+    width: int
+    top1: float
+    top1_source: str
+
+    @property
+    @abstractmethod
+    def weights_source(self) -> str:
+        """Where the ImageNet weights come from: a package or an address."""
+
+    @abstractmethod
+    def installed(self) -> Path | None:
+        """Return the path of the ImageNet weights on this machine, None if they are not there."""
+
+    @abstractmethod
+    def obtain(self) -> Path:
+        """Return the path of the ImageNet weights, downloaded if need be; raise RetrainError."""
+
+    @abstractmethod
+    def read(self, weights: Path) -> Weights:
+        """Return the tensors in the file `weights`; raise BadData if it holds none."""
+
+    @abstractmethod
+    def graph_def(self, weights: Path | None) -> Any:
+        """Return the frozen graph, INPUT to BOTTLENECK, of a weights file, or random weights.
+
+        Batch normalization is folded into the convolutions. Raises BadData for weights of
+        another network.
+        """
