@@ -8,6 +8,7 @@ import platformdirs
 from deploy.errors import WrongUse
 from retrain import backbones
 from retrain.distort import Distortion
+from retrain.engine import Choice, Wanted
 from retrain.head import HeadConfig
 from retrain.split import SplitConfig
 
@@ -19,17 +20,23 @@ def default_cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """The photos and where their bottlenecks are kept; `bottleneck_dir` is in the cache if None."""
+    """The photos, and what makes their bottlenecks; `bottleneck_dir` is in the cache if None."""
 
     image_dir: Path
     architecture: str = backbones.DEFAULT
     cache_dir: Path = field(default_factory=default_cache_dir)
     bottleneck_dir: Path | None = None
+    extract_engine: Wanted = "auto"
 
     @property
     def bottlenecks(self) -> Path:
         """The folder that holds a cache for each fingerprint."""
         return self.bottleneck_dir or self.cache_dir / "bottlenecks"
+
+    @property
+    def engine(self) -> Choice:
+        """The engine that photos are analysed with; probes are remembered in the cache."""
+        return Choice(self.extract_engine, self.cache_dir / "engines")
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,27 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
+SOURCE = (
+    "image_dir",
+    "image_dir_option",
+    "architecture",
+    "cache_dir",
+    "bottleneck_dir",
+    "extract_engine",
+)
+"""What `source_options` give, and `source` takes."""
+
 
 def source_options(command: Command) -> Command:
     """Add the photos, the backbone and the places of the caches."""
     for option in (
+        click.option(
+            "--extract-engine",
+            default="auto",
+            show_default=True,
+            type=click.Choice(["auto", "tensorflow", "tflite"]),
+            help="What runs the backbone; auto: the faster one here.",
+        ),
         click.option(
             "--bottleneck-dir", type=FOLDER, help="Where bottlenecks are kept, if not in the cache."
         ),
@@ -40,6 +57,7 @@ def source(
     architecture: str,
     cache_dir: Path | None,
     bottleneck_dir: Path | None,
+    extract_engine: Any,
 ) -> Any:
     """Return the `Source` that `source_options` describe; raise WrongUse without one folder."""
     from retrain import backbones
@@ -50,7 +68,8 @@ def source(
         raise WrongUse("name one folder of photos: retrain train DIR")
     if architecture not in backbones.NAMES:
         raise WrongUse(f"no backbone {architecture}: there is {', '.join(backbones.NAMES)}")
-    return Source(folder, architecture, cache_dir or default_cache_dir(), bottleneck_dir)
+    cache_dir = cache_dir or default_cache_dir()
+    return Source(folder, architecture, cache_dir, bottleneck_dir, extract_engine)
 
 
 def output_dir_option(command: Command) -> Command:

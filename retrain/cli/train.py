@@ -9,6 +9,7 @@ import click
 from retrain.cli.options import (
     FILE,
     FOLDER,
+    SOURCE,
     Command,
     json_option,
     output_dir_option,
@@ -120,8 +121,7 @@ def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> 
     parts = {"head": of(HeadConfig), "distortion": of(Distortion)}
     salt = settings.pop("split_salt")
     shares = (settings.pop("testing_percentage"), settings.pop("validation_percentage"))
-    where = ("image_dir", "image_dir_option", "architecture", "cache_dir", "bottleneck_dir")
-    photos = source(**{name: settings.pop(name) for name in where})
+    photos = source(**{name: settings.pop(name) for name in SOURCE})
     config = TrainConfig(source=photos, split=SplitConfig(*shares, salt), **parts, **settings)
     metrics = run(config, Progress(form, logging_verbosity.upper()))
     if as_json:
