@@ -1,9 +1,11 @@
 """Compare extraction rates: `python -m bench.extract DIR`.
 
-By turns, each in a process of its own: (A) `retrain bottlenecks`; (B) one loop that decodes the
-same photos with the same code and gives them to the frozen graph in TensorFlow, 64 at a time,
-on threads of TensorFlow's choice; (C) as B, each batch decoded on all cores. No loading counts:
-neither the product's backbone nor TensorFlow, the graph and a first batch.
+By turns, each in a process of its own: (A) `retrain bottlenecks`, (L) with TFLite forced, (T) with
+TensorFlow; (B) one loop that decodes the same photos with the same code and gives them to the
+frozen graph in TensorFlow, 64 at a time, on threads of TensorFlow's choice; (C) as B, each batch
+decoded on all cores; (D) as B, one photo at a time. Loading counts in A, L and T, as does a probe
+in the first A, but not the backbone's; in B, C and D neither TensorFlow, the graph nor a first
+batch. Other options go to every `retrain bottlenecks`: --architecture NAME.
 """
 
 import json
@@ -12,12 +14,13 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -31,10 +34,25 @@ from deploy.errors import BadData, RetrainError
 from deploy.image import open_image, to_tensor, why_not_photo
 
 BATCH = 64
-NAMES = {"A": "retrain bottlenecks", "B": "one loop", "C": "decoding on all cores"}
+PRODUCT = {"A": "auto", "L": "tflite", "T": "tensorflow"}
+LOOPS = {"B": (BATCH, 1), "C": (BATCH, os.cpu_count() or 1), "D": (1, 1)}
+"""How many photos a batch, and how many threads decode."""
+NAMES = {
+    **{name: f"retrain bottlenecks --extract-engine {engine}" for name, engine in PRODUCT.items()},
+    "B": "one loop",
+    "C": "decoding on all cores",
+    "D": "one loop, one photo at a time",
+}
 
 
-@click.command()
+class Product(NamedTuple):
+    """What `retrain bottlenecks --json` printed, and the most memory it held, in MB."""
+
+    made: dict[str, Any]
+    peak_mb: float
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option(
@@ -43,36 +61,51 @@ NAMES = {"A": "retrain bottlenecks", "B": "one loop", "C": "decoding on all core
     help="A frozen graph for B and C, `input` to `bottleneck`, instead of the product's own.",
 )
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Save the figures here.")
-def main(folder: Path, rounds: int, graph: Path | None, output: Path | None) -> None:
-    """Print the photos per second of `retrain bottlenecks` on DIR and of two plain loops."""
-    figures = compare(folder, rounds, graph)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def main(
+    folder: Path, rounds: int, graph: Path | None, output: Path | None, options: tuple[str, ...]
+) -> None:
+    """Print the photos per second of `retrain bottlenecks` on DIR and of three plain loops."""
+    figures = compare(folder, rounds, graph, options)
     if output:
         save(output, figures)
     click.echo(table(figures))
 
 
-def compare(folder: Path, rounds: int, graph: Path | None = None) -> dict[str, Any]:
-    """Return each round's photos per second of A, B and C, as JSON values; raise RetrainError."""
+def compare(
+    folder: Path, rounds: int, graph: Path | None = None, options: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return each round's photos per second of each of NAMES, as JSON values.
+
+    `options` go to every `retrain bottlenecks`. Raises RetrainError.
+    """
     photos = find_photos(folder)
     rates: dict[str, list[float]] = {name: [] for name in NAMES}
+    peaks: dict[str, list[float]] = {name: [] for name in PRODUCT}
     with TemporaryDirectory() as temporary:
         place = Path(temporary)
-        first = _product(_one_of_each(photos, folder, place / "few"), place, "few-bottlenecks")
+        few = _one_of_each(photos, folder, place / "few")
+        first = _product(few, place, "few-bottlenecks", options).made
         graph, spec = graph or Path(first["graph"]), InputSpec(**first["input"])
         for turn in range(rounds):
-            made = _product(folder, place, f"bottlenecks-{turn}")
-            rates["A"].append(made["analysed"] / made["seconds"]["bottlenecks"])
-            for name, workers in (("B", 1), ("C", os.cpu_count() or 1)):
-                load = partial(baseline, graph, spec, photos, workers)
+            for name, engine in PRODUCT.items():
+                forced = (*options, "--extract-engine", engine)
+                made, peak_mb = _product(folder, place, f"bottlenecks-{turn}-{name}", forced)
+                rates[name].append(made["analysed"] / made["seconds"]["bottlenecks"])
+                peaks[name].append(peak_mb)
+            for name, (batch, workers) in LOOPS.items():
+                load = partial(baseline, graph, spec, photos, batch, workers)
                 with started(NAMES[name], load, patience_s=float("inf")) as runner:
                     rates[name].append(len(photos) / (runner.run(1)[0] / 1e9))
     return {
         "photos": len(photos),
         "analysed": made["analysed"],
+        "options": list(options),
         "batch": BATCH,
         "baseline": runner.about._asdict(),
         "names": NAMES,
         "photos_per_s": rates,
+        "peak_mb": peaks,
     }
 
 
@@ -88,20 +121,20 @@ def find_photos(folder: Path) -> list[Path]:
     return photos
 
 
-def baseline(graph: Path, spec: InputSpec, photos: list[Path], workers: int) -> Loaded:
+def baseline(graph: Path, spec: InputSpec, photos: list[Path], batch: int, workers: int) -> Loaded:
     """Load the backbone's frozen graph; a call takes all `photos` through it, to bottlenecks."""
     import tensorflow as tf
 
     start = time.perf_counter()
     infer = load_graph(graph, "bottleneck")
-    infer(np.zeros((BATCH, spec.height, spec.width, 3), np.float32))
+    infer(np.zeros((batch, spec.height, spec.width, 3), np.float32))
     load_s = time.perf_counter() - start
 
     def extract() -> None:
         with ThreadPoolExecutor(workers) as pool:
             decode = pool.map if workers > 1 else map
-            for first in range(0, len(photos), BATCH):
-                tensors = decode(partial(_tensor, spec), photos[first : first + BATCH])
+            for first in range(0, len(photos), batch):
+                tensors = decode(partial(_tensor, spec), photos[first : first + batch])
                 infer(np.concatenate(list(tensors)))
 
     return Loaded(extract, About("TensorFlow", tf.__version__, None, "float32", load_s))
@@ -124,13 +157,18 @@ def _one_of_each(photos: list[Path], folder: Path, few: Path) -> Path:
     return few
 
 
-def _product(folder: Path, place: Path, bottlenecks: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "retrain", "bottlenecks", str(folder), "--json"]
+def _product(folder: Path, place: Path, bottlenecks: str, options: Sequence[str]) -> Product:
+    command = [sys.executable, "-m", "retrain", "bottlenecks", str(folder), "--json", *options]
     command += ["--cache-dir", str(place / "cache"), "--bottleneck-dir", str(place / bottlenecks)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 (our own)
-    if done.returncode:
-        raise BadData(f"`retrain bottlenecks` ended with exit code {done.returncode}")
-    return dict(json.loads(done.stdout))
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 (our own)
+        assert process.stdout  # noqa: S101 (a pipe was asked for)
+        printed = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise BadData(f"`retrain bottlenecks` ended with exit code {process.returncode}")
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes, of ru_maxrss
+    return Product(json.loads(printed), usage.ru_maxrss * unit / 1e6)
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -141,9 +179,10 @@ def table(figures: dict[str, Any]) -> str:
     lines.append("round" + "".join(f"{name:>10}" for name in rates))
     for turn, row in enumerate(zip(*rates.values(), strict=True), 1):
         lines.append(f"{turn:<5}" + "".join(f"{rate:>10.1f}" for rate in row))
-    for other in ("B", "C"):
+    for other in list(rates)[1:]:
         ratio = median(a / b for a, b in zip(rates["A"], rates[other], strict=True))
         lines.append(f"A/{other} {ratio:.2f} (median)")
+    lines += [f"{name} peak {max(peaks):.0f} MB" for name, peaks in figures["peak_mb"].items()]
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import files
+from deploy.machine import cpu_name
 
 SCHEMA_VERSION = 1
 
@@ -26,24 +27,12 @@ class Machine:
 def read_machine(cpuinfo: Path = Path("/proc/cpuinfo")) -> Machine:
     """Return this machine, its CPU by the name that `cpuinfo` or else the system gives it."""
     return Machine(
-        cpu=_cpu_model(cpuinfo) or platform.processor() or platform.machine(),
+        cpu=cpu_name(cpuinfo),
         architecture=platform.machine(),
         cores=os.cpu_count() or 1,
         os=platform.platform(),
         python=platform.python_version(),
     )
-
-
-def _cpu_model(cpuinfo: Path) -> str:
-    try:
-        lines = cpuinfo.read_text("utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    pairs = (line.partition(":") for line in lines)
-    values = {key.strip(): value.strip() for key, _, value in pairs}
-    # ARM boards: "Model" names the board (x86 has "model", a number), "model name" only "ARMv7".
-    names = (values.get("Model"), values.get("model name") or values.get("Hardware"))
-    return ", ".join(name for name in names if name)
 
 
 def save(path: Path, figures: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,19 +14,17 @@ from PIL import Image
 
 from deploy.errors import BadData
 from deploy.image import normalise, open_image, to_tensor
-from deploy.runtime import Model
 from retrain import parallel
 from retrain.backbones import Backbone
 from retrain.cache import Cache, DamagedShards, Key, Row
 from retrain.dataset import BadPhoto, Dataset, Photo
 from retrain.distort import RULES, Distortion, distort
+from retrain.engine import Choice, Extract, Tensor
 from retrain.matrix import Matrix
 from retrain.progress import Progress
 
 _SHARD = (16, 256)
 """The least and the most photos of a shard: a killed run loses those in hand."""
-
-Tensor = npt.NDArray[np.float32]
 
 
 class Task(NamedTuple):
@@ -53,7 +52,9 @@ class Bottlenecks:
     analysed: int
 
 
-def obtain(dataset: Dataset, backbone: Backbone, folder: Path, progress: Progress) -> Bottlenecks:
+def obtain(
+    dataset: Dataset, backbone: Backbone, choice: Choice, folder: Path, progress: Progress
+) -> Bottlenecks:
     """Return the bottlenecks of `dataset`, analysing what the cache below `folder` lacks.
 
     Photos that cannot be decoded are moved to the data set's bad ones; raises BadData when a
@@ -70,7 +71,7 @@ def obtain(dataset: Dataset, backbone: Backbone, folder: Path, progress: Progres
             known = cache.known()
             missing = [Task(each, [0]) for each in dataset.photos if (each.digest, 0) not in known]
             if missing:
-                analysed += _analyse(missing, look, backbone, cache, progress)
+                analysed += _analyse(missing, look, backbone, choice, cache, progress)
                 known = cache.known()
             good = dataset.without(_bad(dataset, known))
             matrix = Matrix(backbone.width, cache.folder)
@@ -85,6 +86,7 @@ def obtain_views(
     count: int,
     distortion: Distortion,
     backbone: Backbone,
+    choice: Choice,
     folder: Path,
     matrix: Matrix,
     progress: Progress,
@@ -107,7 +109,7 @@ def obtain_views(
             known = cache.known()
             missing = [task for task in _tasks(photos, count, known) if task.views]
             if missing:
-                analysed += _analyse(missing, look, backbone, cache, progress)
+                analysed += _analyse(missing, look, backbone, choice, cache, progress)
             return cache.load(keys, matrix).reshape(len(photos), count), analysed
         except DamagedShards as error:
             progress.warn(f"{error}; their photos are analysed again")
@@ -131,13 +133,37 @@ def plan(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
         yield tasks[start : start + size]
 
 
-def extract_shard(model: Model, tasks: Sequence[Task], look: Look, backbone: Backbone) -> list[Row]:
+class _Look(NamedTuple):
+    """A view to analyse, or why there is none: `tensor` or `error` is None."""
+
+    digest: bytes
+    view: int
+    tensor: Tensor | None
+    error: str | None
+
+
+def extract_shard(
+    extract: Extract, batch: int, tasks: Sequence[Task], look: Look, backbone: Backbone
+) -> list[Row]:
     """Return a row for each view of a photo that can be read: its bottleneck, or why it has none.
 
-    A row is keyed by the bytes that were read. A photo that changed or vanished since it was
-    found thus has no row under its digest.
+    `extract` gets up to `batch` tensors at a time. A row is keyed by the bytes that were read. A
+    photo that changed or vanished since it was found thus has no row under its digest.
     """
-    rows = []
+    looks = _looks(tasks, look, backbone)
+    rows: list[Row] = []
+    while part := list(islice(looks, batch)):
+        tensors = [each.tensor for each in part if each.tensor is not None]
+        values = iter(extract(np.concatenate(tensors)) if tensors else ())
+        for digest, view, tensor, error in part:
+            if tensor is None:
+                rows.append(Row(digest, view, error, None))
+            else:
+                rows.append(_row(digest, view, next(values)))
+    return rows
+
+
+def _looks(tasks: Sequence[Task], look: Look, backbone: Backbone) -> Iterator[_Look]:
     for photo, views in tasks:
         try:
             content = photo.path.read_bytes()
@@ -147,28 +173,38 @@ def extract_shard(model: Model, tasks: Sequence[Task], look: Look, backbone: Bac
         try:
             image = open_image(content, backbone.spec)
             for view in views:
-                values = model(look(image, photo, view))
-                odd = None if np.isfinite(values).all() else "its bottleneck is not finite"
-                rows.append(Row(digest, view, odd, None if odd else values.astype(np.float16)))
+                yield _Look(digest, view, look(image, photo, view), None)
         except BadData as reason:
-            rows += [Row(digest, view, str(reason), None) for view in views]
-    return rows
+            yield from (_Look(digest, view, None, str(reason)) for view in views)
+
+
+def _row(digest: bytes, view: int, values: Tensor) -> Row:
+    if np.isfinite(values).all():
+        return Row(digest, view, None, values.astype(np.float16))
+    return Row(digest, view, "its bottleneck is not finite", None)
 
 
 def _analyse(
-    tasks: Sequence[Task], look: Look, backbone: Backbone, cache: Cache, progress: Progress
+    tasks: Sequence[Task],
+    look: Look,
+    backbone: Backbone,
+    choice: Choice,
+    cache: Cache,
+    progress: Progress,
 ) -> int:
-    def shard(model: Model, part: Sequence[Task]) -> tuple[int, int]:
-        rows = extract_shard(model, part, look, backbone)
+    total = sum(len(task.views) for task in tasks)
+    engine = choice.engine(backbone, total, progress)
+
+    def shard(extract: Extract, part: Sequence[Task]) -> tuple[int, int]:
+        rows = extract_shard(extract, engine.batch, part, look, backbone)
         cache.add(rows)
         return sum(len(task.views) for task in part), len(rows)
 
-    total = sum(len(task.views) for task in tasks)
     done = 0
     with progress.bar(
         "bottlenecks", total, "photos" if total == len(tasks) else "views"
     ) as advance:
-        for tried, analysed in parallel.run(plan(tasks), lambda: Model(backbone.flatbuffer), shard):
+        for tried, analysed in parallel.run(plan(tasks), engine.make, shard):
             advance(tried)
             done += analysed
     return done

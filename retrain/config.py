@@ -9,6 +9,7 @@ import platformdirs
 from deploy.errors import WrongUse
 from retrain import backbones
 from retrain.distort import Distortion
+from retrain.engine import Choice, Wanted
 from retrain.graph import BOTTLENECK, INPUT, LOGITS
 from retrain.head import HeadConfig
 from retrain.split import SplitConfig
@@ -35,6 +36,7 @@ class Source:
     architecture: str = backbones.DEFAULT
     cache_dir: Path = field(default_factory=default_cache_dir)
     bottleneck_dir: Path | None = None
+    extract_engine: Wanted = "auto"
     weights: Path | None = None
     graph: Path | None = None
     input_tensor: str | None = None
@@ -53,6 +55,11 @@ class Source:
     def bottlenecks(self) -> Path:
         """The folder that holds a cache for each fingerprint."""
         return self.bottleneck_dir or self.cache_dir / "bottlenecks"
+
+    @property
+    def engine(self) -> Choice:
+        """The engine that photos are analysed with; probes are remembered in the cache."""
+        return Choice(self.extract_engine, self.cache_dir / "engines")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def analyse(source: Source, progress: Progress) -> tuple[Backbone, Bottlenecks]:
     with progress.stage("backbone"):
         backbone = _backbone(source)
     with progress.stage("bottlenecks"):
-        result = obtain(found, backbone, source.bottlenecks, progress)
+        result = obtain(found, backbone, source.engine, source.bottlenecks, progress)
     cached = len(found.photos) - result.analysed
     progress.info(f"{result.analysed} photos analysed now, {cached} taken from the cache")
     _tell(result.dataset, progress)
@@ -71,10 +71,16 @@ def by_split(
         for photo, name in zip(found.dataset.photos, splits, strict=True)
         if name == split.TRAINING
     ]
-    folder = config.source.bottlenecks
     with progress.stage("views"):
         rows, analysed = obtain_views(
-            training, config.views, config.distortion, backbone, folder, found.matrix, progress
+            training,
+            config.views,
+            config.distortion,
+            backbone,
+            config.source.engine,
+            config.source.bottlenecks,
+            found.matrix,
+            progress,
         )
     progress.info(
         f"{config.views} distorted views of each of {len(training)} training photos: "

@@ -17,6 +17,7 @@ from retrain.backbones import Backbone
 from retrain.bottlenecks import Bottlenecks, Task, obtain, obtain_views, plan
 from retrain.dataset import Photo, scan
 from retrain.distort import Distortion, distort
+from retrain.engine import Choice
 from retrain.matrix import Matrix
 from retrain.progress import Progress
 
@@ -36,8 +37,11 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "bottlenecks"
 
 
+TFLITE = Choice("tflite", Path("no probe"))
+
+
 def run(root: Path, backbone: Backbone, cache: Path) -> Bottlenecks:
-    return obtain(scan(root), backbone, cache, Progress())
+    return obtain(scan(root), backbone, TFLITE, cache, Progress())
 
 
 def values(result: Bottlenecks) -> npt.NDArray[np.float32]:
@@ -137,7 +141,7 @@ def test_a_photo_that_goes_or_changes_during_the_run_is_listed(
     found = scan(root)
     gone.unlink()
     shutil.copy(another(root, "something else.png"), changed)
-    result = obtain(found, backbone, cache, Progress())
+    result = obtain(found, backbone, TFLITE, cache, Progress())
     reason = "it changed or vanished during the run"
     assert {bad.path: bad.reason for bad in result.dataset.bad} == {gone: reason, changed: reason}
     assert (result.analysed, len(result.rows)) == (9, 8)
@@ -185,7 +189,9 @@ def views(
     """Return the bottlenecks of `count` views of the photos below `root`, and how many are new."""
     matrix = Matrix(backbone.width)
     found = scan(root).photos
-    rows, analysed = obtain_views(found, count, distortion, backbone, cache, matrix, Progress())
+    rows, analysed = obtain_views(
+        found, count, distortion, backbone, TFLITE, cache, matrix, Progress()
+    )
     assert rows.shape == (len(found), count)
     return matrix.take(rows.ravel()).reshape(*rows.shape, -1), analysed
 
@@ -233,4 +239,4 @@ def test_a_photo_that_goes_before_its_views_are_made_is_an_error(
     found = scan(root).photos
     found[0].path.unlink()
     with pytest.raises(BadData, match="1 bottlenecks vanished: run again"):
-        obtain_views(found, 1, STRONG, backbone, cache, Matrix(backbone.width), Progress())
+        obtain_views(found, 1, STRONG, backbone, TFLITE, cache, Matrix(backbone.width), Progress())

@@ -40,6 +40,13 @@ def source_options(command: Command) -> Command:
     """Add the photos, the backbone and the places of the caches."""
     for option in (
         click.option(
+            "--extract-engine",
+            default="auto",
+            show_default=True,
+            type=click.Choice(["auto", "tensorflow", "tflite"]),
+            help="What runs the backbone; auto: the faster one here.",
+        ),
+        click.option(
             "--bottleneck-dir", type=FOLDER, help="Where bottlenecks are kept, if not in the cache."
         ),
         click.option("--cache-dir", type=FOLDER, help="Instead of the user's cache folder."),
@@ -57,8 +64,9 @@ def source(
     architecture: str | None,
     cache_dir: Path | None,
     bottleneck_dir: Path | None,
-    graph: Path | None,
+    extract_engine: Any,
     weights: Path | None,
+    graph: Path | None,
     **own: Any,
 ) -> Any:
     """Return the `Source` that `source_options` describe; raise WrongUse without one folder."""
@@ -74,7 +82,7 @@ def source(
     if name not in backbones.NAMES:
         raise WrongUse(f"no backbone {name}: there is {', '.join(backbones.NAMES)}")
     cache = cache_dir or default_cache_dir()
-    return Source(folder, name, cache, bottleneck_dir, weights, graph, **own)
+    return Source(folder, name, cache, bottleneck_dir, extract_engine, weights, graph, **own)
 
 
 def output_dir_option(command: Command) -> Command:
