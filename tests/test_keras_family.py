@@ -1,0 +1,237 @@
+"""Networks of keras.applications: one network in two forms, and weights files of every kind."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Invoke
+
+from deploy.contract import InputSpec
+from deploy.errors import BadData
+from deploy.image import open_image, to_tensor
+from deploy.runtime import Model
+from retrain import backbones, graph
+from retrain.backbones import keras_family, keras_file
+from retrain.backbones.keras_family import KerasNetwork
+
+ROOT = Path(__file__).parents[2]
+REAL = Path(
+    os.environ.get(
+        "RETRAIN_MOBILENET_V2",
+        ROOT / "shared/weights/mobilenet_v2_1.0_224_no_top.weights.h5",
+    )
+)
+NETWORKS = {network.name: network for network in keras_family.NETWORKS}
+V2 = NETWORKS["mobilenet_v2"]
+
+
+def random_model(network: KerasNetwork, top: bool = False) -> Any:
+    """Return the Keras model, every weight random, variances of batch norms included."""
+    model = network._model(top=top)
+    random = np.random.default_rng(0)
+    model.set_weights(
+        [
+            random.uniform(0.5, 2, v.shape)
+            if "variance" in v.path
+            else v.numpy() + random.normal(size=v.shape) * 0.01
+            for v in model.weights
+        ]
+    )
+    return model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with mobilenet_v2's random weights in every form. Not to be changed."""
+    folder = tmp_path_factory.mktemp("weights")
+    model = random_model(V2, top=True)
+    model.save_weights(folder / "full.weights.h5")
+    model.save(folder / "full.keras")
+    model.save(folder / "full.h5")
+    cut = V2._model(top=False)
+    cut.set_weights(model.get_weights()[: len(cut.weights)])
+    cut.save_weights(folder / "cut.weights.h5")
+    cut.save(folder / "cut.keras")
+    cut.save(folder / "cut.h5")
+    return folder
+
+
+def tensors(photos: Path, spec: InputSpec, count: int) -> list[np.ndarray[Any, Any]]:
+    paths = sorted(photos.glob("*/*"))[:: 72 // count][:count]
+    return [to_tensor(open_image(path.read_bytes()), spec) for path in paths]
+
+
+# All at their true size. Sixteen photos for the two that most will use; two where one takes long.
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("mobilenet_v2", 16),
+        ("inception_v3", 16),
+        ("mobilenet_v3_small", 2),
+        ("efficientnet_v2_b0", 2),
+        ("resnet50", 2),
+    ],
+)
+def test_folding_and_tflite_keep_the_features(
+    name: str, count: int, photos: Path, tmp_path: Path
+) -> None:
+    network = NETWORKS[name]
+    path = tmp_path / "random.weights.h5"
+    random_model(network).save_weights(path)
+    as_published = graph.function(network.frozen(path), graph.BOTTLENECK)
+    definition = network.graph_def(path)
+    folded = graph.function(definition, graph.BOTTLENECK)
+    tf = graph.tensorflow()
+    model = Model(tf.lite.TFLiteConverter.from_concrete_functions([folded]).convert())
+    for tensor in tensors(photos, network.spec, count):
+        expected = graph.predict(as_published, tensor)[0]
+        assert expected.shape == (network.width,)
+        largest = np.abs(expected).max()
+        assert largest > 0
+        assert np.abs(graph.predict(folded, tensor)[0] - expected).max() < 1e-4 * largest
+        assert np.abs(model(tensor) - expected).max() < 1e-3 * largest
+    names = {node.name: node.op for node in definition.node}
+    assert not [
+        node.name
+        for node in definition.node
+        if node.op == "Mul"
+        and names[node.input[0]] in ("Conv2D", "DepthwiseConv2dNative", "BiasAdd")
+        and names[node.input[1]] == "Const"
+    ]
+
+
+def test_the_graph_does_the_preprocessing_that_a_mean_cannot() -> None:
+    network = NETWORKS["resnet50"]
+    keras = graph.tensorflow().keras
+    keras.utils.set_random_seed(0)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.float32)
+    keras.utils.set_random_seed(1)
+    run = graph.function(network.frozen(None), graph.BOTTLENECK)
+    keras.utils.set_random_seed(1)
+    wanted = keras.applications.resnet.preprocess_input(pixels.copy())
+    expected = np.asarray(network._model(top=False)(wanted))
+    found = graph.predict(run, (pixels - 128) / 128)
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    "name", [f"{part}{end}" for part in ("cut", "full") for end in (".weights.h5", ".h5", ".keras")]
+)
+def test_every_form_of_weights_gives_the_same_network(folder: Path, name: str) -> None:
+    expected, found = V2._model(top=False), V2._model(top=False)
+    expected.load_weights(folder / "cut.weights.h5")
+    V2._fill(found, folder / name)
+    for one, other in zip(expected.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert V2.read(folder / name)
+
+
+def cut_file(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def text(path: Path) -> None:
+    path.write_text("not weights")
+
+
+def nothing(path: Path) -> None:
+    path.unlink()
+
+
+def empty_archive(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+
+
+@pytest.mark.parametrize("end", [".weights.h5", ".h5", ".keras"])
+@pytest.mark.parametrize("damage", [cut_file, text, nothing, empty_archive])
+def test_a_damaged_weights_file_is_named(
+    folder: Path, tmp_path: Path, end: str, damage: Callable[[Path], None]
+) -> None:
+    path = tmp_path / f"mine{end}"
+    path.write_bytes((folder / f"cut{end}").read_bytes())
+    damage(path)
+    with pytest.raises(BadData, match="mine"):
+        backbones.load(V2.name, tmp_path, path)
+
+
+def test_another_networks_weights_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"full\.h5: not weights of mobilenet_v3_small"):
+        backbones.load("mobilenet_v3_small", tmp_path, folder / "full.h5")
+
+
+def test_weights_have_a_limit(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keras_file, "_LIMIT", 1_000_000)
+    for name in ("cut.h5", "cut.keras"):
+        with pytest.raises(BadData, match=f"{name}.*1,000,000"):
+            backbones.load(V2.name, tmp_path, folder / name)
+
+
+def test_tensors_may_not_be_in_other_files(tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "mine.h5"
+    (tmp_path / "other").write_bytes(bytes(40))
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", (10,), "f4", external=[(str(tmp_path / "other"), 0, 40)])
+    with pytest.raises(BadData, match=r"mine\.h5.*other files"):
+        keras_file.read_weights(path)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"mine\.pkl.*\.weights\.h5"):
+        backbones.load(V2.name, tmp_path, tmp_path / "mine.pkl")
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "nasnet_mobile"])
+def test_without_a_network_the_error_says_what_to_fetch(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(keras_family, "_ADDRESS", "http://127.0.0.1:9/keras/")
+    with pytest.raises(BadData) as found:
+        backbones.load(name, tmp_path)
+    file = NETWORKS[name].address
+    assert f"http://127.0.0.1:9/keras/{file}" in str(found.value)
+    assert f"--weights {file.split('/')[1]}" in str(found.value)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_keras_would_fetch_the_same_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = NETWORKS[name]
+    keras = graph.tensorflow().keras
+    asked = []
+
+    def fetch(file: str, address: str, file_hash: str | None = None, **_: str) -> None:
+        asked.append((file, address, file_hash))
+        raise LookupError
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", fetch)
+    shape = (network.spec.height, network.spec.width, 3)
+    build = getattr(keras.applications, network.kind)
+    with pytest.raises(LookupError):
+        build(input_shape=shape, include_top=False, weights="imagenet", pooling="avg")
+    assert asked == [(network._file_name, network.weights_source, network.md5)]
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason=f"no weights of MobileNetV2 in {REAL}")
+def test_the_real_weights_see_the_classes(
+    photos: Path, cache_dir: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    backbone = backbones.load(V2.name, cache_dir, REAL)
+    model = Model(backbone.flatbuffer)
+    features = np.stack([model(tensor) for tensor in tensors(photos, V2.spec, 72)])
+    assert features.min() >= 0
+    assert features.max() <= 6
+    assert 0.2 < features.mean() < 1
+    options = ("--architecture", V2.name, "--weights", REAL, "--cache-dir", cache_dir)
+    result = invoke("train", photos, *options, "--output-dir", tmp_path)
+    assert result.exit_code == 0, result.output
+    result = invoke("convert", "--output-dir", tmp_path)
+    assert result.exit_code == 0, result.output
