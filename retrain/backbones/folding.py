@@ -1,4 +1,4 @@
-"""A foreign network made plain: any number of photos at once, batch normalization folded.
+"""A network made plain: any number of photos at once, batch normalization folded.
 
 TensorFlow's own fold_batch_norms (python/tools) is not used: it loops over each weight in Python
 (22 million in Inception v3), takes a convolution apart that something else uses too, and knows no
@@ -50,6 +50,9 @@ def plain(part: Any, size: int) -> Any:
     for node in list(network.nodes.values()):
         if node.op == "Mul":
             network.fold(node)
+    for node in network.nodes.values():
+        if node.op in ("Add", "AddV2"):
+            network.as_bias(node)
     return network.graph_def()
 
 
@@ -148,6 +151,9 @@ class _Network:
         A bias between the two is multiplied too. What something else uses as well is left alone.
         """
         scaled, scale = self._operands(product)
+        if scale.size and (scale == 1).all() and scale.ndim <= 1:
+            self._drop(product, scaled)
+            return
         convolution, bias, offset = self._alone(scaled), None, np.zeros(1)
         if convolution is not None and convolution.op in _ADDS:
             bias = convolution
@@ -165,9 +171,26 @@ class _Network:
         self._replace(convolution, 1, kernel * scale.reshape(outputs))
         if bias is not None:
             self._replace(bias, 1 - [*bias.input].index(tensor), offset.ravel() * scale)
-        del self.nodes[product.name]
-        for node in self.nodes.values():
-            node.input[:] = [scaled if each == f"{product.name}:0" else each for each in node.input]
+        self._drop(product, scaled)
+
+    def as_bias(self, addition: Any) -> None:
+        """Write the addition of a constant for each channel as BiasAdd, which TensorFlow fuses."""
+        tensor, value = self._operands(addition)
+        node = self.nodes.get(_node(tensor))
+        if node is None or node.op not in _CONVOLVES or not _per_channel(value, value.size):
+            return
+        kernel = self._values.get(node.input[1])
+        if kernel is None or value.size != np.prod(kernel.shape[_CONVOLVES[node.op] :]):
+            return
+        addition.op = "BiasAdd"
+        addition.input[:] = [tensor, ""]
+        self._replace(addition, 1, value.ravel())
+
+    def _drop(self, node: Any, source: str) -> None:
+        """Take out `node`, whose output is the tensor `source`."""
+        del self.nodes[node.name]
+        for each in self.nodes.values():
+            each.input[:] = [source if name == f"{node.name}:0" else name for name in each.input]
 
     def _operands(self, node: Any) -> tuple[str, Array]:
         """Return the input of `node` that is not constant, and the other's value; or nothing."""

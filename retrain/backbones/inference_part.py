@@ -133,6 +133,8 @@ class _Tensors:
             self._flags[name] = False
         elif node.op in _PASSES or node.op == "PlaceholderWithDefault":
             self._sources[name] = inputs[0]
+        elif node.op == "IdentityN":
+            self._sources |= {f"{node.name}:{i}": each for i, each in enumerate(inputs)}
         elif node.op == "LogicalNot" and inputs[0] in self._flags:
             self._flags[name] = not self._flags[inputs[0]]
         elif node.op == "Const" and node.attr["dtype"].type == _BOOL:

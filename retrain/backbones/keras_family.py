@@ -10,10 +10,10 @@ from typing import Any
 from deploy.contract import InputSpec
 from deploy.errors import BadData
 from retrain import graph
+from retrain.backbones.between import between
 from retrain.backbones.keras_file import read_weights
 from retrain.backbones.network import Network
 from retrain.backbones.torch_file import Weights
-from retrain.folding import fold
 
 _ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _TABLE = "https://keras.io/api/applications/"
@@ -75,8 +75,9 @@ class KerasNetwork(Network):
         return read_weights(weights)
 
     def graph_def(self, weights: Path | None) -> Any:
-        """Return the frozen graph, batch normalization folded, of a weights file or random ones."""
-        return fold(self.frozen(weights))
+        """Return the plain graph of a weights file, or of random weights."""
+        ends = (f"{graph.INPUT}:0", f"{graph.BOTTLENECK}:0")
+        return between(self.frozen(weights), *ends, self.spec.height)
 
     def frozen(self, weights: Path | None) -> Any:
         """Return the frozen graph as Keras has it."""

@@ -5,15 +5,13 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from deploy.contract import InputSpec
 from deploy.errors import BadData, WrongUse
 from deploy.runtime import Model
 from retrain import graph
 from retrain.backbones import Backbone, own_file, prepare
-from retrain.backbones.folding import plain
-from retrain.backbones.inference_part import inference_part, key
+from retrain.backbones.between import between, is_row
+from retrain.backbones.inference_part import key
 from retrain.backbones.own_file import Network
 
 _INCEPTION_2015 = ("Mul:0", "pool_3/_reshape:0", 299, 128.0, 128.0)
@@ -57,7 +55,7 @@ def load_own(
 
     def trace() -> Any:
         try:
-            return _trace(network.graph_def, key(fed), key(bottleneck), side)
+            return between(network.graph_def, key(fed), key(bottleneck), side)
         except BadData as error:
             raise BadData(f"{path}: {error}") from error
 
@@ -74,41 +72,6 @@ def _digest(path: Path, *settings: str | int) -> str:
         with each.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())
     return total.hexdigest()
-
-
-def _trace(graph_def: Any, fed: str, bottleneck: str, side: int) -> Any:
-    """Return the GraphDef from `input`, float32 (N, side, side, 3), to `bottleneck` (N, D)."""
-    tf = graph.tensorflow()
-    network = plain(inference_part(graph_def, fed, bottleneck), side)
-
-    def features(images: Any) -> Any:
-        ends = [f"{graph.BOTTLENECK}:0"]
-        try:
-            (end,) = tf.import_graph_def(network, {f"{graph.INPUT}:0": images}, ends, "network")
-        except ValueError as error:
-            raise BadData(f"TensorFlow does not take this graph: {error}") from error
-        if not _is_row(end.shape) or end.shape[0] is not None:
-            raise BadData(f"{bottleneck} is {end.shape}, not a row of numbers for each photo")
-        return tf.reshape(end, [-1, end.shape[-1]])
-
-    traced = graph.trace(features, (side, side, 3), graph.BOTTLENECK)
-    traced = tf.compat.v1.graph_util.extract_sub_graph(traced, [graph.BOTTLENECK])
-    _require_apart(traced, side)
-    return traced
-
-
-def _require_apart(traced: Any, side: int) -> None:
-    """Raise BadData for a network in which the photos of a batch change each other's bottleneck."""
-    run = graph.function(traced, graph.BOTTLENECK)
-    photos = np.random.default_rng(0).uniform(-1, 1, (2, side, side, 3)).astype(np.float32)
-    try:
-        together, first = graph.predict(run, photos), graph.predict(run, photos[:1])
-    except graph.tensorflow().errors.OpError as error:
-        raise BadData(f"TensorFlow does not run this graph: {error.message}") from error
-    if not np.isfinite(together).all():
-        raise BadData("its bottlenecks are not finite numbers")
-    if len(together) != 2 or np.abs(together[:1] - first).max() > 1e-3 * np.abs(first).max():
-        raise BadData("a photo's bottleneck depends on the others of its batch")
 
 
 def _what_to_type(path: Path, network: Network, settings: tuple[Any, ...]) -> str:
@@ -152,7 +115,7 @@ def _candidates(graph_def: Any) -> tuple[list[str], list[str]]:
         if operation.type == "MatMul":
             dense.append(operation.inputs[0])
         if operation.type in ("AvgPool", "Mean", "Reshape", "Squeeze"):
-            pooled += [each for each in operation.outputs if _is_row(each.shape)]
+            pooled += [each for each in operation.outputs if is_row(each.shape)]
         if any(each.op in after for each in operation.inputs):
             after.add(operation)
         elif operation.type in ("Conv2D", "DepthwiseConv2dNative"):
@@ -163,9 +126,3 @@ def _candidates(graph_def: Any) -> tuple[list[str], list[str]]:
         list(dict.fromkeys(f"{each.name} {each.shape}" for each in some)) for some in (inputs, rows)
     )
     return first, last
-
-
-def _is_row(shape: Any) -> bool:
-    """Return whether `shape` is (N, D) or (N, 1, 1, D) with D known, N perhaps not."""
-    sides = shape.as_list() if shape.rank in (2, 4) else [None]
-    return sides[-1] is not None and sides[1:-1] in ([], [1, 1])
