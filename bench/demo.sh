@@ -11,9 +11,7 @@ run() {
 }
 
 run retrain sample solar-cells photos
-# 15% of the photos to test on. With the default 10% (243 photos) the int8 model is three photos
-# behind the graph, 1.2 points, and `retrain convert` exits with 4, as it should.
-run retrain train photos --testing-percentage 15
+run retrain train photos
 run retrain convert
 run retrain bench
 run retrain label photos/defective/cell0001.png photos/functional/cell0004.png
