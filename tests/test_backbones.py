@@ -13,6 +13,7 @@ from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, graph
 from retrain.backbones import Backbone, efficientnet_lite
+from retrain.backbones.efficientnet_lite import Lite
 from retrain.backbones.network import Network
 from retrain.backbones.torch_file import Weights
 
@@ -32,9 +33,21 @@ def test_graph_and_flatbuffer_agree(backbone: Backbone, photos: Path) -> None:
         assert np.abs(by_graph - by_model).max() < 1e-3 * np.abs(by_graph).max()
 
 
+@pytest.mark.parametrize("lite", efficientnet_lite.NETWORKS, ids=lambda lite: lite.name)
+def test_a_lite_network_uses_all_the_weights_of_its_package(lite: Lite) -> None:
+    there = {
+        name: values.shape
+        for name, values in lite.read(lite.obtain()).items()
+        if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
+    }
+    assert {name: values.shape for name, values in lite._random().items()} == there
+
+
+@pytest.mark.parametrize("lite", efficientnet_lite.NETWORKS, ids=lambda lite: lite.name)
 @pytest.mark.skipif(not FLOWERS.is_dir(), reason=f"no flower photos in {FLOWERS}")
-def test_the_original_layer_still_knows_daisies(backbone: Backbone) -> None:
-    weights = LITE0.read(LITE0.obtain())
+def test_the_original_layer_still_knows_daisies(lite: Lite, cache_dir: Path) -> None:
+    weights = lite.read(lite.obtain())
+    backbone = backbones.load(lite.name, cache_dir)
     model = Model(backbone.flatbuffer)
     right = 0
     for path in sorted((FLOWERS / "daisy").glob("*.jpg"))[:60]:
