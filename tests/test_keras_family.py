@@ -16,8 +16,8 @@ from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, graph
 from retrain.backbones import cost, keras_family, keras_file
+from retrain.backbones.between import between
 from retrain.backbones.keras_family import KerasNetwork
-from retrain.folding import fold
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(
@@ -90,7 +90,7 @@ def test_folding_and_tflite_keep_the_features(
     random_model(network).save_weights(path)
     frozen = network.frozen(path)
     as_published = graph.function(frozen, graph.BOTTLENECK)
-    definition = fold(frozen)
+    definition = between(frozen, "input:0", "bottleneck:0", network.spec.height)
     folded = graph.function(definition, graph.BOTTLENECK)
     tf = graph.tensorflow()
     model = Model(tf.lite.TFLiteConverter.from_concrete_functions([folded]).convert())
