@@ -180,7 +180,7 @@ def _moments(training: Examples, config: HeadConfig) -> tuple[Floats, Floats]:
     width = training.matrix.width
     if config.optimizer == "sgd":
         return np.zeros(width, np.float32), np.ones(width, np.float32)
-    rows = training.rows.ravel()
+    rows = training.rows.T.ravel()  # a view after the other, so that each has its share
     x = training.matrix.take(rows[:: max(1, len(rows) // _ENOUGH)])
     return x.mean(axis=0), x.std(axis=0) + _QUIET
 

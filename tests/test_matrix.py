@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrain import matrix
 from retrain.matrix import Matrix
 
 
@@ -41,15 +40,6 @@ def test_the_file_has_no_name(tmp_path: Path) -> None:
     made = Matrix(4, tmp_path)
     made.append(np.ones((3, 4), np.float16))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_values_are_right_after_pages_were_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(matrix, "_RESIDENT", 10_000)
-    values = np.random.default_rng(0).normal(size=(5000, 40)).astype(np.float16)
-    made = Matrix.of(values)
-    for _ in range(20):
-        chosen = np.random.default_rng(1).integers(5000, size=300)
-        np.testing.assert_array_equal(made.take(chosen), values[chosen].astype(np.float32))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
