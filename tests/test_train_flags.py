@@ -80,7 +80,18 @@ SETTINGS = [
     ("--final_tensor_name", "my_result", "final_tensor_name", "my_result"),
     ("--print_misclassified_test_images", None, "print_misclassified_test_images", True),
     ("--resume", None, "resume", True),
+    ("--extract-engine", "tensorflow", "source.extract_engine", "tensorflow"),
+    ("--weights", "a_b/c.h5", "source.weights", Path("a_b/c.h5")),
 ]
+OWN = {
+    "--graph": __file__,
+    "--input-tensor": "Mul:0",
+    "--bottleneck-tensor": "pool_3/_reshape:0",
+    "--input-size": "299",
+    "--input-mean": "128",
+    "--input-std": "127.5",
+}
+"""Options of a network of the user's own: all of them hang on the first."""
 SHOWN = {"--progress", "--logging-verbosity", "--json"}
 """Options that say how to tell of a run, not what it is."""
 
@@ -123,7 +134,18 @@ def test_an_option_sets_its_setting_and_no_other(
 
 def test_no_option_is_forgotten_here() -> None:
     there = {option for each in command.params for option in each.opts if option.startswith("--")}
-    assert {option.replace("_", "-") for option, *_ in SETTINGS} | SHOWN == there
+    assert {option.replace("_", "-") for option, *_ in SETTINGS} | SHOWN | {*OWN} == there
+
+
+def test_a_network_of_ones_own_is_described_in_full(asked: Asked, invoke: Invoke) -> None:
+    found = asked("photos", *(word for pair in OWN.items() for word in pair)).source
+    assert found.graph == Path(__file__)
+    assert (found.input_tensor, found.bottleneck_tensor) == ("Mul:0", "pool_3/_reshape:0")
+    assert (found.input_size, found.input_mean, found.input_std) == (299, 128.0, 127.5)
+    for option, value in list(OWN.items())[1:]:
+        result = invoke("train", "photos", option, value)
+        assert result.exit_code == 2
+        assert f"{option} is for a network named with --graph" in result.stderr
 
 
 def test_without_options_the_command_asks_for_what_python_does(asked: Asked) -> None:

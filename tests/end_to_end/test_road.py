@@ -140,8 +140,8 @@ def test_tensorboard_shows_the_training(run: Path, side: str) -> None:
         # Each interval, and each of the twenty rounds of the run.
         assert steps == sorted({0, 100, 200, *range(14, 300, 15)})
         curves[name] = [float(tensorflow().make_ndarray(event.tensor_proto)) for event in events]
-    assert 0 <= curves["accuracy"][0] < curves["accuracy"][-1] <= 1
-    assert curves["cross_entropy"][0] > 0.9 > curves["cross_entropy"][-1]
+    assert 0 <= curves["accuracy"][0] <= curves["accuracy"][-1] <= 1
+    assert curves["cross_entropy"][0] > 2 * curves["cross_entropy"][-1] > 0
 
 
 @pytest.mark.usefixtures("training")
