@@ -320,20 +320,27 @@ def test_testing_looks_at_as_many_as_asked_for(train: Train, base: Run) -> None:
 
 
 def test_shares_and_salt_decide_the_split(train: Train, base: Run) -> None:
-    run = train("--testing_percentage", 45, "--validation_percentage", 5)
-    found = run.metrics["split"]
-    assert found["testing"] > 20 > 10 > found["validation"]
+    for large, small in (("testing", "validation"), ("validation", "testing")):
+        run = train(f"--{large}_percentage", 45, f"--{small}_percentage", 5)
+        found = run.metrics["split"]
+        assert found[large] > 20 > 10 > found[small]
     assert max(base.metrics["split"][name] for name in ("testing", "validation")) < 15
     salted = train("--split-salt", "another")
     assert set(salted.splits) == set(base.splits)
     assert salted.splits != base.splits
 
 
-def test_the_seed_decides_the_weights(train: Train, base: Run) -> None:
+def test_the_seed_decides_first_weights_and_batches(train: Train, base: Run) -> None:
     np.testing.assert_array_equal(train().weights(), base.weights())
-    other = train("--seed", 1)
-    assert not np.allclose(other.weights(), base.weights())
-    assert other.splits == base.splits
+    rate, size = 1e-6, 7
+    options = ("--how_many_training_steps", 1, "--learning_rate", rate, "--train_batch_size", size)
+    runs = [train("--seed", seed, *options) for seed in (0, 1, 2)]
+    assert not np.allclose(runs[0].weights(), runs[1].weights(), atol=1e-4)
+    assert all(run.splits == base.splits for run in runs)
+    # One step moves the bias, which was 0, by how many photos of a class the batch had.
+    counts = [np.rint(run.weights("bias") * size / rate + size / len(LABELS)) for run in runs]
+    assert [count.sum() for count in counts] == [size] * 3
+    assert len({tuple(count) for count in counts}) > 1
 
 
 def test_weight_decay_pulls_on_the_weights(train: Train, base: Run) -> None:
