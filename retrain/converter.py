@@ -17,8 +17,10 @@ from deploy import files, metadata
 from deploy.contract import InputSpec, write_labels
 from deploy.errors import BadData, GateFailed, RetrainError
 from deploy.image import normalise, open_image, to_pixels
-from retrain import dataset, split
+from deploy.metadata import ModelFile
+from retrain import dataset, goldens, split
 from retrain.dataset import Photo
+from retrain.graph_classifier import GraphClassifier
 from retrain.parity import Parity, compare
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
@@ -28,12 +30,16 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class ConvertConfig:
-    """How to convert: `calibration_images` are training photos, `max_accuracy_drop` is points."""
+    """How to convert: `calibration_images` are training photos, `max_accuracy_drop` is points.
+
+    `goldens` is how many test photos go into the file, as thumbnails with their scores.
+    """
 
     output_dir: Path = Path("retrained")
     calibration_images: int = 100
     max_accuracy_drop: float = 1.0
     seed: int = 0
+    goldens: int = 8
 
 
 def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str, Any]:
@@ -57,7 +63,14 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
             flatbuffer = to_int8(
                 run.graph.read_bytes(), calibration, contract.input, contract.output
             )
-        packed = metadata.pack(flatbuffer, contract)
+        with progress.stage("goldens"):
+            chosen_goldens = goldens.make(
+                GraphClassifier.open(run.graph),
+                ModelFile(flatbuffer, contract),
+                _balanced(testing, len(testing), config.seed),
+                config.goldens,
+            )
+        packed = metadata.pack(flatbuffer, contract, chosen_goldens, goldens.tolerance("int8"))
         files.write(run.rejected, packed)
         with progress.stage("score"):
             parity = compare(run.graph, run.rejected, testing, progress)

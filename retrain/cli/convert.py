@@ -24,12 +24,20 @@ from retrain.cli.options import json_option, output_dir_option
     type=click.FloatRange(0),
     help="Points of test accuracy; more than that is exit code 4.",
 )
+@click.option(
+    "--goldens",
+    default=8,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Test photos put into the file, small, to check a device by.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @json_option
 def convert(
     output_dir: Path,
     calibration_images: int,
     max_accuracy_drop: float,
+    goldens: int,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -39,7 +47,7 @@ def convert(
     from retrain.progress import Progress
     from retrain.scores import Accuracy
 
-    config = ConvertConfig(output_dir, calibration_images, max_accuracy_drop, seed)
+    config = ConvertConfig(output_dir, calibration_images, max_accuracy_drop, seed, goldens)
     result = run(config, Progress())
     if as_json:
         click.echo(json.dumps(result))
