@@ -50,6 +50,7 @@ class Classifier(PhotoClassifier):
 
     def __init__(self, file: metadata.ModelFile, threads: int = 1) -> None:
         """Load the model of `file`; raise BadData where model and contract do not fit."""
+        self.file = file
         self.contract = file.contract
         self.model = Model(file.flatbuffer, threads)
         _check(self.model, file.contract.input, len(file.contract.labels))

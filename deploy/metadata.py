@@ -1,4 +1,4 @@
-"""What is stored inside a .tflite file: labels and contract, appended to the flatbuffer as a zip.
+"""What a .tflite file carries: labels, contract and goldens, as a zip behind the flatbuffer.
 
 The layout is that of TFLite metadata's associated files
 (https://www.tensorflow.org/lite/models/convert/metadata): runtimes read the flatbuffer at the
@@ -8,29 +8,46 @@ front and never see the zip, `unzip` reads the zip and never sees the flatbuffer
 import hashlib
 import io
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy import goldens
 from deploy.contract import Contract, read_labels, write_labels
 from deploy.errors import BadData
+from deploy.goldens import Golden
 
 _MODEL, _CONTRACT, _LABELS, _SUMS = "model", "contract.json", "labels.txt", "SHA256SUMS"
+_GOLDENS = "goldens.json"
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The parts of a .tflite file, every digest checked."""
+    """The parts of a .tflite file, every digest checked.
+
+    `tolerance` is how far a score of a golden may be, on any runtime, from what it was.
+    """
 
     flatbuffer: bytes
     contract: Contract
+    goldens: tuple[Golden, ...] = ()
+    tolerance: float = 0.0
 
 
-def pack(flatbuffer: bytes, contract: Contract) -> bytes:
-    """Return the bytes of a .tflite file that carries its labels, contract and digests."""
+def pack(
+    flatbuffer: bytes,
+    contract: Contract,
+    golden_photos: Sequence[Golden] = (),
+    tolerance: float = 0.0,
+) -> bytes:
+    """Return the bytes of a .tflite file that carries labels, contract, goldens and digests."""
     parts = {
         _CONTRACT: contract.to_json().encode(),
         _LABELS: write_labels(contract.labels).encode(),
     }
+    if golden_photos:
+        parts[_GOLDENS] = goldens.to_json(golden_photos, tolerance).encode()
+        parts |= {goldens.name(i): golden.png for i, golden in enumerate(golden_photos)}
     sums = {_MODEL: flatbuffer, **parts}
     parts[_SUMS] = "".join(f"{_sha256(data)}  {name}\n" for name, data in sums.items()).encode()
     out = io.BytesIO(flatbuffer)
@@ -62,9 +79,9 @@ def unpack(content: bytes) -> ModelFile:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             end = min(info.header_offset for info in archive.infolist())
-            parts = {name: archive.read(name) for name in (_CONTRACT, _LABELS, _SUMS)}
-        lines = parts.pop(_SUMS).decode("ascii").splitlines()
-        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+            lines = archive.read(_SUMS).decode("ascii").splitlines()
+            sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+            parts = {name: archive.read(name) for name in {_CONTRACT, _LABELS, *sums} - {_MODEL}}
         parts[_MODEL] = content[:end]
         damaged = [name for name, data in parts.items() if sums[name] != _sha256(data)]
     except Exception as error:  # zipfile and its decompressors raise many kinds on damaged bytes
@@ -76,7 +93,11 @@ def unpack(content: bytes) -> ModelFile:
     contract = Contract.from_json(parts[_CONTRACT])
     if contract.labels != read_labels(parts[_LABELS].decode(errors="replace")):
         raise BadData("labels.txt and contract.json inside it disagree")
-    return ModelFile(parts[_MODEL], contract)
+    kept: tuple[Golden, ...] = ()
+    tolerance = 0.0
+    if _GOLDENS in parts:
+        kept, tolerance = goldens.from_json(parts[_GOLDENS], parts.__getitem__, contract.labels)
+    return ModelFile(parts[_MODEL], contract, kept, tolerance)
 
 
 def _sha256(data: bytes) -> str:

@@ -11,8 +11,10 @@ from deploy import files, metadata
 from deploy.contract import Contract, InputSpec, write_labels
 from deploy.errors import BadData, GateFailed
 from deploy.image import open_image, to_pixels
-from retrain import dataset, layers, recipes, split
+from deploy.metadata import ModelFile
+from retrain import dataset, goldens, layers, recipes, split
 from retrain.dataset import Photo
+from retrain.graph_classifier import GraphClassifier
 from retrain.parity import Bounds, Parity, Scores, compare, graph_scores
 from retrain.progress import Progress
 from retrain.recipes import Pixels, Quantization
@@ -28,7 +30,8 @@ class ConvertConfig:
     """How to convert: `calibration_images` are training photos.
 
     With `choose`, smallest or fastest, each of `recipes.CHOICES` is tried instead of one recipe.
-    `explain` measures the error of each layer of an int8 model.
+    `explain` measures the error of each layer of an int8 model. So many `goldens` are put into
+    the file.
     """
 
     output_dir: Path = Path("retrained")
@@ -37,6 +40,7 @@ class ConvertConfig:
     explain: bool = False
     calibration_images: int = 100
     bounds: Bounds = field(default_factory=Bounds)
+    goldens: int = 8
     seed: int = 0
 
 
@@ -44,15 +48,18 @@ class ConvertConfig:
 class Material:
     """What a conversion starts from, and what its models are held against.
 
-    `calibration` is uint8 (N, height, width, 3), `expected` what the graph gives the photos
-    `testing`, float32 (N, classes).
+    `calibration` is uint8 (N, height, width, 3), `expected` what the graph, `reference`, gives the
+    photos `testing`, float32 (N, classes). `likely` are test photos to make `goldens` of.
     """
 
     graph: bytes
+    reference: GraphClassifier
     contract: Contract
     calibration: Pixels
     testing: Sequence[Photo]
     expected: Scores
+    likely: Sequence[Photo]
+    goldens: int
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,18 @@ def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Materi
         chosen = _balanced(training, config.calibration_images, config.seed)
         calibration = _calibration(chosen, contract.input)
     with progress.stage("score"):
-        expected = graph_scores(run.graph, testing, progress)
-    return Material(run.graph.read_bytes(), contract, calibration, testing, expected)
+        reference = GraphClassifier.open(run.graph)
+        expected = graph_scores(reference, testing, progress)
+    return Material(
+        run.graph.read_bytes(),
+        reference,
+        contract,
+        calibration,
+        testing,
+        expected,
+        _balanced(testing, len(testing), config.seed),
+        config.goldens,
+    )
 
 
 def attempt(material: Material, how: Quantization, progress: Progress) -> Candidate:
@@ -129,7 +146,11 @@ def attempt(material: Material, how: Quantization, progress: Progress) -> Candid
         flatbuffer = recipes.quantize(
             material.graph, how, calibration, contract.input, contract.output
         )
-    packed = metadata.pack(flatbuffer, replace(contract, recipe=how.recipe))
+    contract = replace(contract, recipe=how.recipe)
+    with progress.stage("goldens"):
+        bare = ModelFile(flatbuffer, contract)
+        kept = goldens.make(material.reference, bare, material.likely, material.goldens)
+    packed = metadata.pack(flatbuffer, contract, kept, goldens.tolerance(how.recipe))
     with progress.stage("score"):
         parity = compare(material.expected, metadata.unpack(packed), material.testing, progress)
     return Candidate(packed, parity)

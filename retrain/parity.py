@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,11 +88,10 @@ class Parity:
         }
 
 
-def graph_scores(graph: Path, photos: Sequence[Photo], progress: Progress) -> Scores:
+def graph_scores(reference: GraphClassifier, photos: Sequence[Photo], progress: Progress) -> Scores:
     """Return what the frozen graph gives each photo, float32 (N, classes)."""
     if not photos:
         raise BadData("no test photos: nothing can be said of the model")
-    reference = GraphClassifier.open(graph)
     return _scores("graph", lambda: reference, photos, progress)
 
 

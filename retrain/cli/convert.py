@@ -64,6 +64,13 @@ RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")
     type=click.FloatRange(0, min_open=True),
     help="Seconds that one conversion may take.",
 )
+@click.option(
+    "--goldens",
+    default=8,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Test photos put into the file, small, to check a device by.",
+)
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @json_option
 def convert(
@@ -77,6 +84,7 @@ def convert(
     max_accuracy_drop: float,
     min_agreement: float,
     time_limit: float,
+    goldens: int,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -92,7 +100,9 @@ def convert(
         raise WrongUse("--choose tries every recipe: leave out --quantize")
     how = Quantization(quantize or "int8", output_type, keep_float, seconds=time_limit)
     bounds = Bounds(max_accuracy_drop, min_agreement)
-    config = ConvertConfig(output_dir, how, choose, explain, calibration_images, bounds, seed)
+    config = ConvertConfig(
+        output_dir, how, choose, explain, calibration_images, bounds, goldens, seed
+    )
     result = run(config, Progress())
     if as_json:
         click.echo(json.dumps(result))

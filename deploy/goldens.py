@@ -1,0 +1,116 @@
+"""Goldens: small photos inside a .tflite file with the scores that they must get anywhere."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deploy.errors import BadData
+from deploy.image import open_image, to_pixels
+
+if TYPE_CHECKING:
+    from deploy.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A photo, as the bytes of a PNG, and what it gave when the model was converted.
+
+    `pixels_sha256` is of the uint8 tensor that deploy/image.py makes of it, in hexadecimal;
+    `scores` are (classes,), `label` is the best one's.
+    """
+
+    png: bytes
+    pixels_sha256: str
+    label: str
+    scores: tuple[float, ...]
+
+
+def digest(pixels: npt.NDArray[np.uint8]) -> str:
+    """Return the SHA-256 of a tensor's bytes, in hexadecimal."""
+    return hashlib.sha256(pixels.tobytes()).hexdigest()
+
+
+def name(index: int) -> str:
+    """Return the name that the photo of a golden has inside a .tflite file."""
+    return f"golden-{index}.png"
+
+
+def to_json(goldens: Sequence[Golden], tolerance: float) -> str:
+    """Return the text of goldens.json, which names the photos and does not hold them."""
+    listed = [
+        {
+            "photo": name(i),
+            "pixels_sha256": golden.pixels_sha256,
+            "label": golden.label,
+            "scores": golden.scores,
+        }
+        for i, golden in enumerate(goldens)
+    ]
+    return json.dumps({"tolerance": tolerance, "goldens": listed}, ensure_ascii=False) + "\n"
+
+
+def from_json(
+    text: bytes, photo: Callable[[str], bytes], labels: Sequence[str]
+) -> tuple[tuple[Golden, ...], float]:
+    """Return goldens and tolerance of a goldens.json; `photo` gives the bytes of a file it names.
+
+    Raises BadData when it is not what `to_json` writes, or is not about `labels` in their order.
+    """
+    try:
+        values: dict[str, Any] = json.loads(text)
+        tolerance = float(values["tolerance"])
+        goldens = tuple(
+            Golden(
+                photo(each["photo"]),
+                each["pixels_sha256"],
+                each["label"],
+                tuple(map(float, each["scores"])),
+            )
+            for each in values["goldens"]
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadData(f"the goldens cannot be read ({error!r})") from error
+    if not all(map(math.isfinite, (tolerance, *(s for each in goldens for s in each.scores)))):
+        raise BadData("the goldens hold a number that is none")
+    for i, golden in enumerate(goldens):
+        if len(golden.scores) != len(labels):
+            raise BadData(f"{name(i)} has {len(golden.scores)} scores, there are {len(labels)}")
+        best = labels[int(np.argmax(golden.scores))]
+        if best != golden.label:
+            raise BadData(f"{name(i)} is of {golden.label!r}, the labels make it {best!r}")
+    return goldens, tolerance
+
+
+def check(classifier: "Classifier") -> list[str]:
+    """Return how the goldens of its file do not give here what they gave; [] where all is well.
+
+    They go the whole road: decoded, cropped and resized, normalised, classified. A file without
+    goldens has none that fail.
+    """
+    failures = []
+    spec, labels = classifier.contract.input, classifier.contract.labels
+    for i, golden in enumerate(classifier.file.goldens):
+        try:
+            image = open_image(golden.png, spec)
+        except BadData as error:  # its digest is right: it is this Pillow that cannot
+            failures.append(f"{name(i)}: {error}")
+            continue
+        if digest(to_pixels(image, spec)) != golden.pixels_sha256:
+            failures.append(f"{name(i)}: its pixels are not what they were at conversion")
+            continue
+        scores = classifier.scores(image)
+        difference = float(np.abs(scores - golden.scores).max())
+        if not difference <= classifier.file.tolerance:  # NaN is a difference too
+            best = int(scores.argmax())
+            failures.append(
+                f"{name(i)}: {labels[best]} {scores[best]:.1%} here, {golden.label} "
+                f"{max(golden.scores):.1%} when it was converted; a score differs by "
+                f"{difference:.3g}, more than {classifier.file.tolerance:g}"
+            )
+    return failures

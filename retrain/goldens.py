@@ -1,0 +1,72 @@
+"""Make goldens of test photos: what a converted model must give on every device, it gave here."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain, zip_longest
+
+import numpy as np
+from PIL import Image
+
+from deploy.classifier import Classifier, PhotoClassifier
+from deploy.contract import InputSpec
+from deploy.goldens import Golden, digest
+from deploy.image import open_image, to_pixels
+from deploy.metadata import ModelFile
+from retrain.dataset import Photo
+
+SIDE = 64
+"""Pixels of a golden's height and width."""
+_LOOKED_AT = 4
+"""Candidates for each golden: most thumbnails are classified right, blurred as they are."""
+_LEAD = 0.5
+"""How far the best score should be above the second: sure answers differ least between runtimes."""
+
+
+def tolerance(recipe: str) -> float:
+    """Return how far a score may be from what it was at conversion, on another runtime.
+
+    Measured between LiteRT 2.3 and tflite-runtime 2.14 on x86: with float arithmetic 4e-7, with
+    integers 0.07 for photos that the model is sure of, 0.11 at most.
+    """
+    return 0.001 if recipe in ("float32", "float16") else 0.1
+
+
+def make(
+    graph: PhotoClassifier,
+    file: ModelFile,
+    photos: Sequence[Photo],
+    count: int,
+) -> tuple[Golden, ...]:
+    """Return `count` goldens, as many of each class as there are, fewer if there are no photos.
+
+    Of each class those come first that the graph and the model call right, and the model is sure
+    of. `photos` are in an order of which the first few are of all classes.
+    """
+    model = Classifier(file)
+    spec = file.contract.input
+    right: dict[str, list[Golden]] = {}
+    other: dict[str, list[Golden]] = {}
+    for photo in photos[: _LOOKED_AT * count]:
+        png = _thumbnail(photo, spec)
+        image = open_image(png, spec)
+        scores = model.scores(image)
+        best = int(scores.argmax())
+        label = file.contract.labels[best]
+        sure = scores[best] - np.delete(scores, best).max(initial=0) > _LEAD
+        good = sure and label == photo.label and best == graph.scores(image).argmax()
+        found = right if good else other
+        golden = Golden(png, digest(to_pixels(image, spec)), label, tuple(map(float, scores)))
+        found.setdefault(photo.label, []).append(golden)
+    columns = [right.get(label, []) + other.get(label, []) for label in {**right, **other}]
+    turns = chain.from_iterable(zip_longest(*columns))
+    return tuple([golden for golden in turns if golden][:count])
+
+
+def _thumbnail(photo: Photo, spec: InputSpec) -> bytes:
+    """Return a PNG of the photo's middle, or of all of it, squashed, where `spec` squashes."""
+    small = replace(spec, height=SIDE, width=SIDE, crop=1.0 if spec.crop else None)
+    pixels = to_pixels(open_image(photo.read(), small), small)
+    stream = io.BytesIO()
+    Image.fromarray(pixels[0]).save(stream, "PNG", optimize=True)
+    return stream.getvalue()
