@@ -61,7 +61,7 @@ _loading = threading.Lock()
 
 
 class Model:
-    """A loaded model with one input (1, ...) and one output (1, N). Not for two threads at once."""
+    """A loaded model, one input (1, ...), one output (1, N). Threads that share it take turns."""
 
     def __init__(self, flatbuffer: bytes, threads: int = 1) -> None:
         """Load `flatbuffer`, whose digest the caller has checked, on `threads` CPU threads."""
@@ -83,12 +83,14 @@ class Model:
         self.input_dtype = np.dtype(self._input["dtype"])
         self.input_quantization: tuple[float, int] = self._input["quantization"]
         self.output_width = int(self._output["shape"][-1])
+        self._turn = threading.Lock()
 
     def __call__(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return float32 (N,), for a tensor of `input_shape` and `input_dtype`."""
-        self._interpreter.set_tensor(self._input["index"], tensor)
-        self._interpreter.invoke()
-        values = self._interpreter.get_tensor(self._output["index"])[0]
+        with self._turn:
+            self._interpreter.set_tensor(self._input["index"], tensor)
+            self._interpreter.invoke()
+            values = self._interpreter.get_tensor(self._output["index"])[0]
         scale, zero_point = self._output["quantization"]
         if scale:
             values = (values.astype(np.float32) - zero_point) * scale
