@@ -9,6 +9,7 @@ import click
 
 from deploy.errors import BadData, RetrainError
 from deploy.label import label
+from deploy.selftest import selftest
 
 INTERRUPTED = 130
 
@@ -71,4 +72,5 @@ def commands() -> None:
     """
 
 
-commands.add_command(label)
+for _command in (label, selftest):
+    commands.add_command(_command)

@@ -28,7 +28,7 @@ from deploy.contract import Contract
 from deploy.errors import BadData, MissingPackage, WrongUse
 from deploy.image import open_image
 from deploy.metadata import ModelFile
-from deploy.runtime import Model, find_runtime
+from deploy.runtime import Model, find_runtime, remedy
 
 COLOURS = [
     (200, 60, 50),
@@ -283,7 +283,7 @@ def test_without_a_runtime_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) 
     for module in ("ai_edge_litert", "tflite_runtime"):
         monkeypatch.setitem(sys.modules, module, None)
         monkeypatch.setitem(sys.modules, f"{module}.interpreter", None)
-    with pytest.raises(MissingPackage, match=r"pip install 'retrain-tflite\[device\]'"):
+    with pytest.raises(MissingPackage, match="no TFLite runtime: pip install ai-edge-litert"):
         find_runtime()
 
 
@@ -307,3 +307,40 @@ def test_a_runtime_that_does_not_load_is_not_called_missing(tmp_path: Path, fail
     )
     assert "MissingPackage: LiteRT is installed but does not load: " in done.stderr
     assert "libfoo.so" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("machine", "python", "bits", "words"),
+    [
+        ("x86_64", (3, 13), 64, "pip install ai-edge-litert"),
+        ("aarch64", (3, 13), 64, "pip install ai-edge-litert"),
+        ("armv7l", (3, 11), 32, "pip install tflite-runtime==2.14.0 'numpy<2'"),
+        ("aarch64", (3, 11), 32, "pip install tflite-runtime==2.14.0 'numpy<2'"),
+        ("armv7l", (3, 13), 32, "there is none for 32-bit ARM with Python 3.13: use a 64-bit"),
+        ("aarch64", (3, 13), 32, "there is none for 32-bit ARM with Python 3.13: use a 64-bit"),
+    ],
+)
+def test_the_remedy_is_the_runtime_that_there_is(
+    machine: str, python: tuple[int, int], bits: int, words: str
+) -> None:
+    """A 32-bit system may have a 64-bit kernel, whose name `platform.machine` tells."""
+    assert remedy(machine, python, bits).startswith(words)
+
+
+def test_the_old_runtime_is_not_loaded_with_a_new_numpy(tmp_path: Path) -> None:
+    (tmp_path / "tflite_runtime").mkdir()
+    (tmp_path / "tflite_runtime" / "__init__.py").write_text("raise SystemError('dies')")
+    code = (
+        "import sys; sys.modules['ai_edge_litert'] = sys.modules['ai_edge_litert.interpreter'] = "
+        "None; from deploy.runtime import find_runtime; find_runtime()"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "deploy.errors.MissingPackage: tflite-runtime fails with numpy 2: pip install 'numpy<2'"
+    )
