@@ -54,6 +54,8 @@ def remedy(machine: str, python: tuple[int, int], bits: int = 8 * struct.calcsiz
     """Return how to have a runtime here; `bits` are Python's, a kernel may have more."""
     if not machine.startswith(("arm", "aarch")) or bits == 64:
         return "pip install ai-edge-litert"
+    if machine == "armv6l":
+        return "there is none for ARMv6, such as a Raspberry Pi 1 or Zero"
     if python < (3, 12):
         return "pip install tflite-runtime==2.14.0 'numpy<2'"
     return (

@@ -316,6 +316,7 @@ def test_a_runtime_that_does_not_load_is_not_called_missing(tmp_path: Path, fail
         ("aarch64", (3, 13), 64, "pip install ai-edge-litert"),
         ("armv7l", (3, 11), 32, "pip install tflite-runtime==2.14.0 'numpy<2'"),
         ("aarch64", (3, 11), 32, "pip install tflite-runtime==2.14.0 'numpy<2'"),
+        ("armv6l", (3, 11), 32, "there is none for ARMv6"),
         ("armv7l", (3, 13), 32, "there is none for 32-bit ARM with Python 3.13: use a 64-bit"),
         ("aarch64", (3, 13), 32, "there is none for 32-bit ARM with Python 3.13: use a 64-bit"),
     ],
