@@ -17,6 +17,7 @@ _COMMANDS = {
     "convert": ("retrain.cli.convert", "Make a quantized TFLite model of the trained graph."),
     "bench": ("bench.cli", "Time the TFLite model against the frozen graph."),
     "label": ("retrain.cli.label", "Print the best labels of photos."),
+    "bundle": ("retrain.cli.bundle", "Make the folder that is copied to a device."),
     "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),
 }
 _OURS = ("retrain", "deploy", "bench")
