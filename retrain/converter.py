@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from deploy.contract import InputSpec, write_labels
 from deploy.errors import BadData, GateFailed, RetrainError
 from deploy.image import normalise, open_image, to_pixels
 from deploy.metadata import ModelFile
-from retrain import dataset, goldens, split
+from retrain import dataset, goldens, model_metadata, split
 from retrain.dataset import Photo
 from retrain.graph_classifier import GraphClassifier
+from retrain.model_metadata import About
 from retrain.parity import Parity, compare
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
@@ -40,6 +41,7 @@ class ConvertConfig:
     max_accuracy_drop: float = 1.0
     seed: int = 0
     goldens: int = 8
+    about: About = field(default_factory=About)
 
 
 def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str, Any]:
@@ -64,13 +66,16 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
                 run.graph.read_bytes(), calibration, contract.input, contract.output
             )
         with progress.stage("goldens"):
-            chosen_goldens = goldens.make(
+            made = goldens.make(
                 GraphClassifier.open(run.graph),
                 ModelFile(flatbuffer, contract),
                 _balanced(testing, len(testing), config.seed),
                 config.goldens,
             )
-        packed = metadata.pack(flatbuffer, contract, chosen_goldens, goldens.tolerance("int8"))
+        flatbuffer = model_metadata.attach(
+            flatbuffer, model_metadata.describe(contract, config.about, len(made))
+        )
+        packed = metadata.pack(flatbuffer, contract, made, goldens.tolerance("int8"))
         files.write(run.rejected, packed)
         with progress.stage("score"):
             parity = compare(run.graph, run.rejected, testing, progress)

@@ -32,6 +32,9 @@ from retrain.cli.options import json_option, output_dir_option
     help="Test photos put into the file, small, to check a device by.",
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--model-name", default="", help="For apps; else it is made of the backbone's.")
+@click.option("--author", default="", help="Who made the model, for apps to show.")
+@click.option("--license", "licence", default="", help="The model's licence, for apps to show.")
 @json_option
 def convert(
     output_dir: Path,
@@ -39,15 +42,26 @@ def convert(
     max_accuracy_drop: float,
     goldens: int,
     seed: int,
+    model_name: str,
+    author: str,
+    licence: str,
     as_json: bool,
 ) -> None:
     """Make model.tflite of the trained graph: int8, uint8 in, scored on the test photos."""
     from retrain.converter import ConvertConfig
     from retrain.converter import convert as run
+    from retrain.model_metadata import About
     from retrain.progress import Progress
     from retrain.scores import Accuracy
 
-    config = ConvertConfig(output_dir, calibration_images, max_accuracy_drop, seed, goldens)
+    config = ConvertConfig(
+        output_dir,
+        calibration_images,
+        max_accuracy_drop,
+        seed,
+        goldens,
+        About(model_name, author, licence),
+    )
     result = run(config, Progress())
     if as_json:
         click.echo(json.dumps(result))
