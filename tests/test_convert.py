@@ -136,12 +136,9 @@ def test_calibration_hangs_on_the_seed(
 def test_the_file_tells_who_made_it_and_holds_as_many_goldens_as_wanted(
     run: Path, invoke: Invoke
 ) -> None:
+    told = ("--model-name", "Żółwie", "--author", "Ada", "--license", "CC0")
     for words, about, goldens in (
-        (
-            ("--model-name", "Żółwie", "--author", "Ada", "--license", "CC0", "--goldens", 3),
-            ABOUT,
-            3,
-        ),
+        ((*told, "--goldens", 3), ABOUT, 3),
         (("--goldens", 0), About(), 0),
     ):
         result = invoke("convert", "--output-dir", run, *words)
