@@ -44,7 +44,8 @@ class Contract:
     The SHA-256 digests are hexadecimal: of the backbone's weights, of the photos with their
     labels, and of the frozen graph. `output` is the graph's operation that gives probabilities.
     `temperature` is what its logits were divided by, so that a probability is a share of right
-    answers, as far as the validation photos tell: nobody needs to divide again.
+    answers, as far as the validation photos tell: nobody needs to divide again. `recipe` is how a
+    model file was made of the graph, None for the graph itself.
     """
 
     input: InputSpec
@@ -57,6 +58,7 @@ class Contract:
     output: str = "final_result"
     temperature: float = 1.0
     reject_threshold: float | None = None
+    recipe: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:

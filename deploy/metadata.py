@@ -65,11 +65,17 @@ def read(path: Path) -> ModelFile:
     runtime may crash on damaged bytes, so it only gets those whose digest is right.
     """
     try:
-        content = path.read_bytes()
+        return unpack(path.read_bytes())
     except OSError as error:
         raise BadData(
             f"{path}: cannot be read ({error.strerror}): `retrain convert` makes such a file"
         ) from error
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from error
+
+
+def unpack(content: bytes) -> ModelFile:
+    """Return the parts of what `pack` made; raise BadData for anything else."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             end = min(info.header_offset for info in archive.infolist())
@@ -80,20 +86,17 @@ def read(path: Path) -> ModelFile:
         damaged = [name for name, data in parts.items() if sums[name] != _sha256(data)]
     except Exception as error:  # zipfile and its decompressors raise many kinds on damaged bytes
         raise BadData(
-            f"{path}: damaged, or not made by `retrain convert`: no labels and contract inside"
+            "damaged, or not made by `retrain convert`: no labels and contract inside"
         ) from error
     if damaged:
-        raise BadData(f"{path}: damaged ({', '.join(damaged)}): copy it again")
-    try:
-        contract = Contract.from_json(parts[_CONTRACT])
-        kept: tuple[Golden, ...] = ()
-        tolerance = 0.0
-        if _GOLDENS in parts:
-            kept, tolerance = goldens.from_json(parts[_GOLDENS], parts.__getitem__, contract.labels)
-    except BadData as error:
-        raise BadData(f"{path}: {error}") from error
+        raise BadData(f"damaged ({', '.join(damaged)}): copy it again")
+    contract = Contract.from_json(parts[_CONTRACT])
     if contract.labels != read_labels(parts[_LABELS].decode(errors="replace")):
-        raise BadData(f"{path}: labels.txt and contract.json inside it disagree")
+        raise BadData("labels.txt and contract.json inside it disagree")
+    kept: tuple[Golden, ...] = ()
+    tolerance = 0.0
+    if _GOLDENS in parts:
+        kept, tolerance = goldens.from_json(parts[_GOLDENS], parts.__getitem__, contract.labels)
     return ModelFile(parts[_MODEL], contract, kept, tolerance)
 
 

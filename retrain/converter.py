@@ -1,109 +1,194 @@
-"""From the frozen graph to a quantized TFLite model, calibrated on training photos only."""
+"""From the frozen graph to a TFLite model, calibrated on training photos, scored on test photos."""
 
-import os
-import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from deploy import files, metadata
-from deploy.contract import InputSpec, write_labels
-from deploy.errors import BadData, GateFailed, RetrainError
-from deploy.image import normalise, open_image, to_pixels
+from deploy.contract import Contract, InputSpec, write_labels
+from deploy.errors import BadData, GateFailed
+from deploy.image import open_image, to_pixels
 from deploy.metadata import ModelFile
-from retrain import dataset, goldens, model_metadata, split
+from retrain import dataset, goldens, layers, model_metadata, recipes, split
 from retrain.dataset import Photo
 from retrain.graph_classifier import GraphClassifier
 from retrain.model_metadata import About
-from retrain.parity import Parity, compare
+from retrain.parity import Bounds, Parity, Scores, compare, graph_scores
 from retrain.progress import Progress
+from retrain.recipes import Pixels, Quantization
 from retrain.run_folder import RunFolder
 
 SCHEMA_VERSION = 1
+_NOISIEST = 10
+"""Of so many layers `explain` prints the error."""
 
 
 @dataclass(frozen=True)
 class ConvertConfig:
-    """How to convert: `calibration_images` are training photos, `max_accuracy_drop` is points.
+    """How to convert: `calibration_images` are training photos.
 
-    `goldens` is how many test photos go into the file, as thumbnails with their scores.
+    With `choose`, smallest or fastest, each of `recipes.CHOICES` is tried instead of one recipe.
+    `explain` measures the error of each layer of an int8 model. So many `goldens` are put into
+    the file, with what is told `about` it.
     """
 
     output_dir: Path = Path("retrained")
+    quantization: Quantization = field(default_factory=Quantization)
+    choose: str | None = None
+    explain: bool = False
     calibration_images: int = 100
-    max_accuracy_drop: float = 1.0
-    seed: int = 0
+    bounds: Bounds = field(default_factory=Bounds)
     goldens: int = 8
+    seed: int = 0
     about: About = field(default_factory=About)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a conversion starts from, and what its models are held against.
+
+    `calibration` is uint8 (N, height, width, 3), `expected` what the graph, `reference`, gives the
+    photos `testing`, float32 (N, classes). `likely` are test photos to make `goldens` of.
+    """
+
+    graph: bytes
+    reference: GraphClassifier
+    contract: Contract
+    calibration: Pixels
+    testing: Sequence[Photo]
+    expected: Scores
+    likely: Sequence[Photo]
+    goldens: int
+    about: About
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model file's bytes, and how it compares with the graph."""
+
+    packed: bytes
+    parity: Parity
 
 
 def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Write model.tflite and labels.txt, score that very file, return what conversion.json holds.
 
-    Raises GateFailed when its test accuracy is more than `max_accuracy_drop` points below the
-    graph's: the file is then kept under a name that says so.
+    Raises GateFailed when it is beyond `config.bounds`: the file is then kept under a name that
+    says so.
     """
+    from retrain.choose import choose
+
     progress = progress or Progress()
     run = RunFolder(config.output_dir)
     with run.writing():
-        contract = run.read_contract()
-        manifest = dataset.read_manifest(run.manifest)
-        training = [photo for photo, name in manifest if name == split.TRAINING]
-        testing = [photo for photo, name in manifest if name == split.TESTING]
-        with progress.stage("calibration"):
-            chosen = _balanced(training, config.calibration_images, config.seed)
-            calibration = _calibration(chosen, contract.input)
-        progress.info(f"quantizing, calibrated on {len(chosen)} training photos")
-        with progress.stage("convert"):
-            flatbuffer = to_int8(
-                run.graph.read_bytes(), calibration, contract.input, contract.output
-            )
-        with progress.stage("goldens"):
-            made = goldens.make(
-                GraphClassifier.open(run.graph),
-                ModelFile(flatbuffer, contract),
-                _balanced(testing, len(testing), config.seed),
-                config.goldens,
-            )
-        flatbuffer = model_metadata.attach(
-            flatbuffer, model_metadata.describe(contract, config.about, len(made))
-        )
-        packed = metadata.pack(flatbuffer, contract, made, goldens.tolerance("int8"))
-        files.write(run.rejected, packed)
-        with progress.stage("score"):
-            parity = compare(run.graph, run.rejected, testing, progress)
-        passed = parity.drop <= config.max_accuracy_drop
+        material = prepare(run, config, progress)
+        table: dict[str, Any] = {}
+        how = config.quantization
+        if config.choose:
+            how, candidate, table = choose(run, material, config, progress)
+        else:
+            candidate = attempt(material, how, progress)
+        if config.explain:
+            table["layers"] = _explain(material, how, progress)
+        reasons = candidate.parity.beyond(config.bounds)
         result = {
             "schema": SCHEMA_VERSION,
-            "recipe": "int8",
-            "graph_sha256": contract.graph_sha256,
-            "calibration_images": len(chosen),
-            "max_accuracy_drop": config.max_accuracy_drop,
-            "passed": passed,
-            "bytes": {"graph": run.graph.stat().st_size, "model": len(packed)},
-            **parity.to_json(),
+            "recipe": how.recipe,
+            "graph_sha256": material.contract.graph_sha256,
+            "calibration_images": len(material.calibration),
+            "max_accuracy_drop": config.bounds.max_accuracy_drop,
+            "min_agreement": config.bounds.min_agreement,
+            "passed": not reasons,
+            "bytes": {"graph": len(material.graph), "model": len(candidate.packed)},
+            **candidate.parity.to_json(),
+            **table,
             "seconds": progress.seconds,
         }
+        files.write(run.rejected, candidate.packed)
         files.write_json(run.conversion, result)
-        if not passed:
-            raise GateFailed(_refusal(parity, config, run))
+        if reasons:
+            raise GateFailed(_refusal(run, candidate.parity, reasons))
         run.rejected.replace(run.model)
-        files.write(run.labels, write_labels(contract.labels))
+        files.write(run.labels, write_labels(material.contract.labels))
     return result
 
 
-def _refusal(parity: Parity, config: ConvertConfig, run: RunFolder) -> str:
-    return (
-        f"{run.rejected} loses {parity.drop:.1f} points of test accuracy (graph {parity.graph}, "
-        f"model {parity.model}); --max-accuracy-drop is {config.max_accuracy_drop:g}. Remedy: more "
-        "--calibration-images, or a larger drop if you can live with it"
+def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Material:
+    """Read the photos of the run's manifest: some to calibrate on, all of the test split."""
+    contract = run.read_contract()
+    manifest = dataset.read_manifest(run.manifest)
+    training = [photo for photo, name in manifest if name == split.TRAINING]
+    testing = [photo for photo, name in manifest if name == split.TESTING]
+    with progress.stage("calibration"):
+        chosen = _balanced(training, config.calibration_images, config.seed)
+        calibration = _calibration(chosen, contract.input)
+    with progress.stage("score"):
+        reference = GraphClassifier.open(run.graph)
+        expected = graph_scores(reference, testing, progress)
+    return Material(
+        run.graph.read_bytes(),
+        reference,
+        contract,
+        calibration,
+        testing,
+        expected,
+        _balanced(testing, len(testing), config.seed),
+        config.goldens,
+        config.about,
+    )
+
+
+def attempt(material: Material, how: Quantization, progress: Progress) -> Candidate:
+    """Convert and score; raise BadData where TFLite does not convert the graph."""
+    contract, calibration = material.contract, material.calibration
+    calibrated = f", calibrated on {len(calibration)} training photos" if how.kind.ranges else ""
+    progress.info(f"converting: {how.recipe}{calibrated}")
+    with progress.stage("convert"):
+        flatbuffer = recipes.quantize(
+            material.graph, how, calibration, contract.input, contract.output
+        )
+    contract = replace(contract, recipe=how.recipe)
+    with progress.stage("goldens"):
+        bare = ModelFile(flatbuffer, contract)
+        kept = goldens.make(material.reference, bare, material.likely, material.goldens)
+    told = model_metadata.describe(contract, material.about, len(kept))
+    flatbuffer = model_metadata.attach(flatbuffer, told)
+    packed = metadata.pack(flatbuffer, contract, kept, goldens.tolerance(how.recipe))
+    with progress.stage("score"):
+        parity = compare(material.expected, metadata.unpack(packed), material.testing, progress)
+    return Candidate(packed, parity)
+
+
+def _explain(material: Material, how: Quantization, progress: Progress) -> list[dict[str, Any]]:
+    with progress.stage("explain"):
+        found = layers.explain(
+            material.graph,
+            replace(how, keep_float=()),
+            material.calibration,
+            material.contract.input,
+            material.contract.output,
+        )
+    progress.info(f"the noisiest of {len(found)} layers, for --keep-float (signal to noise):")
+    for layer in found[:_NOISIEST]:
+        progress.info(f"  {layer.signal_to_noise_db:5.1f} dB  {layer.name}")
+    return [layer._asdict() for layer in found]
+
+
+def _refusal(run: RunFolder, parity: Parity, reasons: list[str]) -> str:
+    worst = (
+        f"  {each.photo}: {each.graph}, by the model {each.model} ({each.difference:.2f} apart)"
+        for each in parity.worst
+        if each.graph != each.model
+    )
+    return "\n".join(
+        [
+            f"{run.rejected}: {'; '.join(reasons)}. Remedy: more --calibration-images, another "
+            "--quantize, --explain and --keep-float, or wider bounds if you can live with it",
+            *worst,
+        ]
     )
 
 
@@ -119,73 +204,8 @@ def _balanced(photos: Sequence[Photo], count: int, seed: int) -> list[Photo]:
     return [photo for photo, _ in zip(turns, range(count), strict=False)]
 
 
-def _calibration(photos: Sequence[Photo], spec: InputSpec) -> npt.NDArray[np.float32]:
-    """Return float32 (N, height, width, 3); one black and one white value are put into the first.
-
-    The converter takes the input's scale and zero point from the extremes it sees: with both ends
-    of 0..255 there they are exactly 1 / std and mean, and a pixel's byte is the input's byte.
-    """
+def _calibration(photos: Sequence[Photo], spec: InputSpec) -> Pixels:
     if not photos:
         raise BadData("no training photos to calibrate on")
-    pixels = np.concatenate([to_pixels(open_image(photo.read(), spec), spec) for photo in photos])
-    pixels[0, 0, 0, :2] = 0, 255
-    return normalise(pixels, spec)
-
-
-def to_int8(
-    graph: bytes, calibration: npt.NDArray[np.float32], spec: InputSpec, output: str
-) -> bytes:
-    """Return a TFLite flatbuffer: int8 weights per channel, uint8 in, float32 out.
-
-    `graph` is a frozen GraphDef whose operation `output` gives probabilities, `calibration` float32
-    (N, height, width, 3). Runs in a process of its own: the converter leaks memory, prints, and
-    may crash. Raises BadData when it fails.
-    """
-    with tempfile.TemporaryDirectory(prefix="retrain-") as folder:
-        log = Path(folder) / "log"
-        pool = ProcessPoolExecutor(1, get_context("spawn"), _redirect, (str(log),))
-        try:
-            flatbuffer, (scale, zero_point) = pool.submit(
-                _to_int8, graph, calibration, output
-            ).result()
-        except BrokenProcessPool as error:
-            lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-            said = next((line for line in reversed(lines) if line.strip()), "without a word")
-            raise BadData(f"the TFLite converter died: {said}") from error
-        except RetrainError:
-            raise
-        except Exception as error:  # the converter's own, undocumented kinds
-            raise BadData(f"TFLite does not convert this graph: {error}") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-    if (np.float32(scale), zero_point) != (np.float32(1 / spec.std), spec.mean):
-        raise BadData(
-            f"the converter made the input's scale {scale} and zero point {zero_point}, "
-            f"not {1 / spec.std} and {spec.mean:g}: a pixel would not be its byte"
-        )
-    return flatbuffer
-
-
-def _redirect(log: str) -> None:
-    """Send what this process prints, C++ included, to a file."""
-    with Path(log).open("wb") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-
-
-def _to_int8(
-    graph: bytes, calibration: npt.NDArray[np.float32], output: str
-) -> tuple[bytes, tuple[float, int]]:
-    from retrain.graph import function, parse, tensorflow
-
-    tf = tensorflow()
-    run = function(parse(graph), output)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([run])
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([image[np.newaxis]] for image in calibration)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = tf.uint8
-    converter.inference_output_type = tf.float32
-    flatbuffer = converter.convert()
-    detail = tf.lite.Interpreter(model_content=flatbuffer).get_input_details()[0]
-    return flatbuffer, detail["quantization"]
+    pixels = [to_pixels(open_image(photo.read(), spec), spec) for photo in photos]
+    return recipes.spanned(np.concatenate(pixels))

@@ -1,22 +1,43 @@
-"""The gate: the frozen graph against the .tflite file, both on the photos of the test split."""
+"""The gate: the frozen graph against a .tflite file, both on the photos of the test split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from deploy import metadata
-from deploy.classifier import Classifier
+from deploy.classifier import Classifier, PhotoClassifier
 from deploy.errors import BadData
 from deploy.image import open_image
+from deploy.metadata import ModelFile
 from retrain import parallel
-from retrain.dataset import Photo
+from retrain.dataset import Photo, shown
 from retrain.graph_classifier import GraphClassifier
 from retrain.progress import Progress
 from retrain.scores import Accuracy
+
+_WORST = 10
+"""Of so many photos the names are kept."""
+
+Scores = npt.NDArray[np.float32]
+
+
+class Difference(NamedTuple):
+    """A photo, the best label of graph and model, and the largest difference of a probability."""
+
+    photo: str
+    graph: str
+    model: str
+    difference: float
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far a model may be from its graph: points of accuracy, percent with the same label."""
+
+    max_accuracy_drop: float = 1.0
+    min_agreement: float = 90.0
 
 
 @dataclass(frozen=True)
@@ -24,7 +45,7 @@ class Parity:
     """Graph and model on the same photos: accuracies, and how far their answers differ.
 
     `agreement` is the share of photos with the same best label, of 0..1; the differences are of
-    probabilities, over all photos and classes.
+    probabilities, over all photos and classes. `worst` are the photos that differ most.
     """
 
     graph: Accuracy
@@ -32,11 +53,28 @@ class Parity:
     agreement: float
     mean_difference: float
     max_difference: float
+    worst: tuple[Difference, ...]
 
     @property
     def drop(self) -> float:
         """How many points of accuracy the model is below the graph."""
         return 100 * (self.graph.value - self.model.value)
+
+    def beyond(self, bounds: Bounds) -> list[str]:
+        """Return which of `bounds` it is beyond, in words; nothing if the model may be used."""
+        reasons = []
+        if not self.drop <= bounds.max_accuracy_drop:
+            reasons.append(
+                f"it loses {self.drop:.1f} points of test accuracy (graph {self.graph}, model "
+                f"{self.model}); --max-accuracy-drop is {bounds.max_accuracy_drop:g}, and one "
+                f"photo is {100 / self.graph.total:.1f} points"
+            )
+        if not 100 * self.agreement >= bounds.min_agreement:
+            reasons.append(
+                f"its best label is the graph's on {self.agreement:.1%} of the test photos; "
+                f"--min-agreement is {bounds.min_agreement:g}"
+            )
+        return reasons
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -46,34 +84,56 @@ class Parity:
             "agreement": self.agreement,
             "mean_difference": self.mean_difference,
             "max_difference": self.max_difference,
+            "worst": [each._asdict() for each in self.worst],
         }
 
 
-def compare(graph: Path, model: Path, photos: Sequence[Photo], progress: Progress) -> Parity:
-    """Classify `photos` with both, from their files as they ship."""
+def graph_scores(reference: GraphClassifier, photos: Sequence[Photo], progress: Progress) -> Scores:
+    """Return what the frozen graph gives each photo, float32 (N, classes)."""
     if not photos:
         raise BadData("no test photos: nothing can be said of the model")
-    file = metadata.read(model)
-    labels = np.array([file.contract.labels.index(photo.label) for photo in photos])
-    reference = GraphClassifier.open(graph)
-    with progress.bar("scoring", len(photos), "photos") as advance:
+    return _scores("graph", lambda: reference, photos, progress)
 
-        def both(classifier: Classifier, i: int) -> tuple[int, Any, Any]:
-            image = open_image(photos[i].read(), file.contract.input)
-            return i, reference.scores(image), classifier.scores(image)
 
-        shape = (len(photos), len(file.contract.labels))
-        expected, found = np.empty(shape, np.float32), np.empty(shape, np.float32)
-        for i, by_graph, by_model in parallel.run(
-            range(len(photos)), lambda: Classifier(file), both
-        ):
-            expected[i], found[i] = by_graph, by_model
-            advance(1)
-    difference: npt.NDArray[np.float32] = np.abs(expected - found)
+def compare(
+    expected: Scores, file: ModelFile, photos: Sequence[Photo], progress: Progress
+) -> Parity:
+    """Classify `photos` with the model of `file`, and hold that against `expected` (N, classes)."""
+    names = file.contract.labels
+    labels = np.array([names.index(photo.label) for photo in photos])
+    found = _scores("model", lambda: Classifier(file), photos, progress)
+    difference: Scores = np.abs(expected - found)
+    each = difference.max(axis=1)
+    worst = np.argsort(-each, kind="stable")[:_WORST]
     return Parity(
         Accuracy.of(expected, labels),
         Accuracy.of(found, labels),
         float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1))),
         float(difference.mean()),
         float(difference.max()),
+        tuple(
+            Difference(
+                shown(photos[i].path),
+                names[expected[i].argmax()],
+                names[found[i].argmax()],
+                float(each[i]),
+            )
+            for i in worst
+        ),
     )
+
+
+def _scores(
+    name: str, make: Callable[[], PhotoClassifier], photos: Sequence[Photo], progress: Progress
+) -> Scores:
+    scores: dict[int, Scores] = {}
+
+    def score(classifier: PhotoClassifier, i: int) -> tuple[int, Scores]:
+        image = open_image(photos[i].read(), classifier.contract.input)
+        return i, classifier.scores(image)
+
+    with progress.bar(f"scoring the {name}", len(photos), "photos") as advance:
+        for i, found in parallel.run(range(len(photos)), make, score):
+            scores[i] = found
+            advance(1)
+    return np.stack([scores[i] for i in range(len(photos))])

@@ -63,6 +63,10 @@ class RunFolder:
         """A TFLite model that its gate refused."""
         return self.folder / "model.rejected.tflite"
 
+    def recipe(self, name: str) -> Path:
+        """Return where the model of the recipe `name` is kept when several were tried."""
+        return self.folder / "recipes" / f"{name}.tflite"
+
     @property
     def labels(self) -> Path:
         """The labels of the TFLite model, one a line; the same as inside it."""

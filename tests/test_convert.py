@@ -17,12 +17,14 @@ from conftest import Invoke
 from deploy import metadata
 from deploy.contract import InputSpec, read_labels
 from deploy.errors import BadData
-from deploy.image import open_image, to_tensor
-from retrain import converter, graph
+from deploy.image import open_image, to_pixels
+from retrain import graph, recipes
 from retrain.dataset import Photo, read_manifest, write_manifest
 from retrain.model_metadata import About, describe, extract
 
 SPEC = InputSpec(height=8, width=8, crop=None, mean=127, std=128)
+INT8 = recipes.Quantization()
+LOOSE = ("--max-accuracy-drop", 100, "--min-agreement", 0)
 
 ABOUT = About("Żółwie", "Ada", "CC0")
 
@@ -52,11 +54,11 @@ def calibrations(monkeypatch: pytest.MonkeyPatch, flatbuffer: bytes) -> list[Any
     """Return what conversions will be calibrated on; each gives the model that is there."""
     seen: list[Any] = []
 
-    def spy(_graph: bytes, calibration: Any, _spec: InputSpec, _output: str) -> bytes:
+    def spy(_graph: bytes, _how: Any, calibration: Any, _spec: InputSpec, _output: str) -> bytes:
         seen.append(calibration)
         return flatbuffer
 
-    monkeypatch.setattr(converter, "to_int8", spy)
+    monkeypatch.setattr(recipes, "quantize", spy)
     return seen
 
 
@@ -68,7 +70,7 @@ def used(calibration: npt.NDArray[Any], run: Path, converted: Path) -> list[Phot
     """Return the photos that `calibration` holds, whatever its first two pixels' values."""
     spec = metadata.read(converted / "model.tflite").contract.input
     by_tensor = {
-        to_tensor(open_image(photo.read(), spec), spec)[0, 1:].tobytes(): photo
+        to_pixels(open_image(photo.read(), spec), spec)[0, 1:].tobytes(): photo
         for photo, _ in read_manifest(run / "manifest.csv")
     }
     return [by_tensor[image[1:].tobytes()] for image in calibration]
@@ -94,7 +96,7 @@ def test_the_files_tell_of_the_model_that_is_there(converted: Path) -> None:
     assert result["agreement"] == result["graph"]["accuracy"] == result["model"]["accuracy"] == 1
     assert result["graph"]["total"] == len(of_split(converted, "testing"))
     assert 0 < result["mean_difference"] <= result["max_difference"] < 0.1
-    assert list(result["seconds"]) == ["calibration", "convert", "goldens", "score"]
+    assert list(result["seconds"]) == ["calibration", "score", "convert", "goldens"]
     assert not (converted / "model.rejected.tflite").exists()
 
 
@@ -116,10 +118,10 @@ def test_calibration_photos_are_of_training_and_of_all_classes_alike(
 def test_calibration_spans_all_bytes(run: Path, calibrations: list[Any], invoke: Invoke) -> None:
     invoke("convert", "--output-dir", run)
     (calibration,) = calibrations
-    assert calibration.dtype == np.float32
-    assert (calibration.min(), calibration.max()) == (-127 / 128, 1)
-    assert calibration[1:].min() > -127 / 128
-    assert calibration[1:].max() < 1
+    assert calibration.dtype == np.uint8
+    assert (calibration.min(), calibration.max()) == (0, 255)
+    assert calibration[1:].min() > 0
+    assert calibration[1:].max() < 255
 
 
 def test_calibration_hangs_on_the_seed(
@@ -173,12 +175,18 @@ def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
     model = run / "model.tflite"
     if old:
         model.write_bytes(old)
-    monkeypatch.setattr(converter, "to_int8", lambda *_: spoiled(flatbuffer))
+    monkeypatch.setattr(recipes, "quantize", lambda *_: spoiled(flatbuffer))
     result = invoke("convert", "--output-dir", run, "--max-accuracy-drop", drop)
     assert result.exit_code == 4
-    error = result.stderr.splitlines()[-1]
-    assert error.startswith(f"Error: {run / 'model.rejected.tflite'} loses 100.0 points of test")
+    error, *worst = result.stderr[result.stderr.index("Error: ") :].splitlines()
+    name = run / "model.rejected.tflite"
+    assert error.startswith(f"Error: {name}: ")
+    assert "it loses 100.0 points of test accuracy" in error
+    assert "its best label is the graph's on 0.0% of the test photos" in error
     assert "--calibration-images" in error
+    testing = of_split(run, "testing")
+    assert len(worst) == min(len(testing), 10)
+    assert {line.split(": ")[0].strip() for line in worst} <= {str(each.path) for each in testing}
     assert metadata.read(run / "model.rejected.tflite").flatbuffer.endswith(spoiled(flatbuffer))
     assert (model.read_bytes() if model.exists() else None) == old
     assert not (run / "labels.txt").exists()
@@ -192,8 +200,8 @@ def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
 def test_a_drop_that_is_allowed_passes(
     run: Path, flatbuffer: bytes, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(converter, "to_int8", lambda *_: spoiled(flatbuffer))
-    result = invoke("convert", "--output-dir", run, "--max-accuracy-drop", 100, "--json")
+    monkeypatch.setattr(recipes, "quantize", lambda *_: spoiled(flatbuffer))
+    result = invoke("convert", "--output-dir", run, *LOOSE, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found == json.loads((run / "conversion.json").read_text("utf-8"))
@@ -279,13 +287,13 @@ def trace(body: Callable[[Any], Any]) -> bytes:
 def test_a_graph_that_cannot_be_converted_is_bad_data() -> None:
     raw = graph.tensorflow().raw_ops
     frozen = trace(lambda images: raw.BesselI0(x=images))
-    with pytest.raises(BadData, match=r"TFLite does not convert this graph: .*BesselI0"):
-        converter.to_int8(frozen, np.zeros((1, 8, 8, 3), np.float32), SPEC, "output")
+    with pytest.raises(BadData, match=r"converting with int8 failed: .*BesselI0"):
+        recipes.quantize(frozen, INT8, np.zeros((1, 8, 8, 3), np.uint8), SPEC, "output")
 
 
 def test_an_input_scale_that_is_not_a_byte_a_pixel_is_refused() -> None:
     tf = graph.tensorflow()
     frozen = trace(lambda images: tf.nn.relu(tf.reduce_mean(images, [1, 2])))
-    calibration = np.linspace(-0.5, 0.5, 192, dtype=np.float32).reshape(1, 8, 8, 3)
+    calibration = np.linspace(64, 191, 192).astype(np.uint8).reshape(1, 8, 8, 3)
     with pytest.raises(BadData, match="a pixel would not be its byte"):
-        converter.to_int8(frozen, calibration, SPEC, "output")
+        recipes.quantize(frozen, INT8, calibration, SPEC, "output")

@@ -9,7 +9,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from deploy.contract import InputSpec
 from retrain import graph
-from retrain.converter import to_int8
+from retrain.recipes import Quantization, quantize, spanned
 from retrain.rounding import round_kernels, to_int8_grid
 
 RANDOM = np.random.default_rng(0)
@@ -87,9 +87,8 @@ def test_the_kernels_of_a_graph_are_rounded_and_nothing_else() -> None:
 
 def test_the_converter_finds_the_same_grid_again() -> None:
     rounded = round_kernels(graph.trace(network, (16, 16, 3), "output"))
-    calibration = RANDOM.uniform(-127 / 128, 1, (8, 16, 16, 3)).astype(np.float32)
-    calibration[0, 0, 0, :2] = -127 / 128, 1
-    flatbuffer = to_int8(rounded.SerializeToString(), calibration, SPEC, "output")
+    calibration = spanned(RANDOM.integers(0, 256, (8, 16, 16, 3), np.uint8))
+    flatbuffer = quantize(rounded.SerializeToString(), Quantization(), calibration, SPEC, "output")
     interpreter = Interpreter(model_content=flatbuffer)
     details = [
         each

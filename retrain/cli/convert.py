@@ -5,11 +5,37 @@ from pathlib import Path
 
 import click
 
+from deploy.errors import WrongUse
 from retrain.cli.options import json_option, output_dir_option
+
+RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")
 
 
 @click.command()
 @output_dir_option
+@click.option(
+    "--quantize",
+    type=click.Choice(RECIPES),
+    help="What the model stores and computes in.  [default: int8]",
+)
+@click.option(
+    "--output-type",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "uint8"]),
+    help="The probabilities of an int8 model.",
+)
+@click.option(
+    "--choose",
+    is_flag=False,
+    flag_value="fastest",
+    type=click.Choice(["fastest", "smallest"]),
+    help="Try every recipe, and take the best within bounds.  [fastest if nothing is said]",
+)
+@click.option(
+    "--keep-float", multiple=True, metavar="LAYER", help="Leave it in float32. Repeatable."
+)
+@click.option("--explain", is_flag=True, help="Measure the error of each layer of an int8 model.")
 @click.option(
     "--calibration-images",
     default=100,
@@ -25,21 +51,42 @@ from retrain.cli.options import json_option, output_dir_option
     help="Points of test accuracy; more than that is exit code 4.",
 )
 @click.option(
+    "--min-agreement",
+    default=90.0,
+    show_default=True,
+    type=click.FloatRange(0, 100),
+    help="Percent of test photos with the graph's label; less is exit code 4.",
+)
+@click.option(
+    "--time-limit",
+    default=1800.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds that one conversion may take.",
+)
+@click.option(
     "--goldens",
     default=8,
     show_default=True,
     type=click.IntRange(0),
     help="Test photos put into the file, small, to check a device by.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @click.option("--model-name", default="", help="For apps; else it is made of the backbone's.")
 @click.option("--author", default="", help="Who made the model, for apps to show.")
 @click.option("--license", "licence", default="", help="The model's licence, for apps to show.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @json_option
 def convert(
     output_dir: Path,
+    quantize: str | None,
+    output_type: str,
+    choose: str | None,
+    keep_float: tuple[str, ...],
+    explain: bool,
     calibration_images: int,
     max_accuracy_drop: float,
+    min_agreement: float,
+    time_limit: float,
     goldens: int,
     seed: int,
     model_name: str,
@@ -47,20 +94,22 @@ def convert(
     licence: str,
     as_json: bool,
 ) -> None:
-    """Make model.tflite of the trained graph: int8, uint8 in, scored on the test photos."""
+    """Make model.tflite of the trained graph, scored on the test photos."""
     from retrain.converter import ConvertConfig
     from retrain.converter import convert as run
     from retrain.model_metadata import About
+    from retrain.parity import Bounds
     from retrain.progress import Progress
+    from retrain.recipes import Quantization
     from retrain.scores import Accuracy
 
+    if choose and quantize:
+        raise WrongUse("--choose tries every recipe: leave out --quantize")
+    how = Quantization(quantize or "int8", output_type, keep_float, seconds=time_limit)
+    bounds = Bounds(max_accuracy_drop, min_agreement)
+    about = About(model_name, author, licence)
     config = ConvertConfig(
-        output_dir,
-        calibration_images,
-        max_accuracy_drop,
-        seed,
-        goldens,
-        About(model_name, author, licence),
+        output_dir, how, choose, explain, calibration_images, bounds, goldens, seed, about
     )
     result = run(config, Progress())
     if as_json:

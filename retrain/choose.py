@@ -1,0 +1,160 @@
+"""Try each recipe, and take the smallest or fastest model that is near enough to the graph."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from deploy import files, metadata
+from deploy.errors import BadData, GateFailed
+from deploy.image import normalise
+from deploy.machine import cpu_name
+from deploy.runtime import Model, find_runtime
+from retrain.converter import Candidate, ConvertConfig, Material, attempt
+from retrain.progress import Progress
+from retrain.recipes import CHOICES, Quantization
+from retrain.run_folder import RunFolder
+
+_ROUNDS, _RUNS = 10, 10
+"""Each model in turn, so that a machine whose speed drifts drifts for all."""
+
+
+class Row(NamedTuple):
+    """A recipe's model: accuracy with its 95% interval and agreement of 0..1, bytes, p50 in ms.
+
+    `best` tells that no other is both smaller, faster and as accurate; `reasons` why it may not
+    be taken.
+    """
+
+    recipe: str
+    accuracy: float
+    interval95: tuple[float, float]
+    agreement: float
+    bytes: int
+    p50_ms: float
+    reasons: list[str]
+    best: bool = False
+
+
+def choose(
+    run: RunFolder, material: Material, config: ConvertConfig, progress: Progress
+) -> tuple[Quantization, Candidate, dict[str, Any]]:
+    """Return the recipe chosen, its model, and the table of all as JSON values.
+
+    Each model is kept in the run's folder `recipes`. Raises GateFailed if none may be taken.
+    """
+    made: dict[str, Candidate] = {}
+    failed: dict[str, str] = {}
+    hows = {name: replace(config.quantization, recipe=name) for name in CHOICES}
+    for name, how in hows.items():
+        try:
+            made[name] = attempt(material, how, progress)
+        except BadData as error:
+            progress.warn(str(error))
+            failed[name] = str(error)
+            continue
+        files.write(run.recipe(name), made[name].packed)
+    with progress.stage("time"):
+        paces = _p50_ms({name: each.packed for name, each in made.items()}, material)
+    rows = _best(
+        [
+            Row(
+                name,
+                each.parity.model.value,
+                each.parity.model.interval,
+                each.parity.agreement,
+                len(each.packed),
+                paces[name],
+                each.parity.beyond(config.bounds),
+            )
+            for name, each in made.items()
+        ]
+    )
+    chosen = _chosen(rows, config)
+    runtime = find_runtime()
+    progress.info(f"on {cpu_name()}, one thread, {runtime.name} {runtime.version}:")
+    for line in _table(rows, chosen):
+        progress.info(line)
+    for line in _slow_int8(paces):
+        progress.info(line)
+    table = {
+        "candidates": [row._asdict() for row in rows],
+        "failed": failed,
+        "runtime": f"{runtime.name} {runtime.version}",
+        "cpu": cpu_name(),
+    }
+    return hows[chosen.recipe], made[chosen.recipe], table
+
+
+def _chosen(rows: list[Row], config: ConvertConfig) -> Row:
+    good = [row for row in rows if not row.reasons]
+    if not good:
+        reasons = (f"{row.recipe}: {'; '.join(row.reasons)}" for row in rows)
+        raise GateFailed("no recipe is near enough to the graph\n" + "\n".join(reasons))
+    if config.choose == "smallest":
+        return min(good, key=lambda row: row.bytes)
+    return min(good, key=lambda row: row.p50_ms)
+
+
+def _best(rows: list[Row]) -> list[Row]:
+    """Mark the rows of the Pareto front."""
+
+    def values(row: Row) -> tuple[float, ...]:
+        return row.accuracy, -row.bytes, -row.p50_ms
+
+    def beaten(row: Row) -> bool:
+        return any(
+            values(other) != values(row)
+            and all(a >= b for a, b in zip(values(other), values(row), strict=True))
+            for other in rows
+        )
+
+    return [row._replace(best=not beaten(row)) for row in rows]
+
+
+def _p50_ms(packed: Mapping[str, bytes], material: Material) -> dict[str, float]:
+    """Return the median time of one photo through each model, in ms, on one thread."""
+    pixels = material.calibration[:1]
+    tensor = normalise(pixels, material.contract.input)
+    models = {name: Model(metadata.unpack(each).flatbuffer) for name, each in packed.items()}
+    taken: dict[str, list[float]] = {name: [] for name in models}
+    for turn in range(_ROUNDS + 1):
+        for name, model in models.items():
+            given: npt.NDArray[Any] = pixels if model.input_dtype == np.uint8 else tensor
+            for _ in range(_RUNS):
+                start = time.perf_counter_ns()
+                model(given)
+                if turn:  # the first warms up
+                    taken[name].append((time.perf_counter_ns() - start) / 1e6)
+    return {name: median(each) for name, each in taken.items()}
+
+
+def _table(rows: list[Row], chosen: Row) -> list[str]:
+    lines = ["recipe     accuracy  95% interval     agreement     MB  p50 ms"]
+    for row in rows:
+        low, high = row.interval95
+        remark = "refused" if row.reasons else "chosen" if row == chosen else ""
+        lines.append(
+            f"{row.recipe:<10}{row.accuracy:>9.1%}  {f'{low:.1%} to {high:.1%}':<16}"
+            f"{row.agreement:>10.1%}{row.bytes / 1e6:>7.2f}{row.p50_ms:>8.2f}"
+            f"  {'*' if row.best else ' '} {remark}".rstrip()
+        )
+    return [*lines, "* none is as accurate, as small and as fast"]
+
+
+def _slow_int8(paces: Mapping[str, float]) -> list[str]:
+    """Return why int8 is slower than float32 here, if it is."""
+    if not paces.get("int8", 0) > paces.get("float32", float("inf")):
+        return []
+    name = find_runtime().name
+    why = (
+        "tflite-runtime has no fast int8 kernels on x86; it does on ARM"
+        if name == "tflite-runtime"
+        else "this CPU or runtime computes float32 faster than int8: measure on the device itself"
+    )
+    ratio = paces["int8"] / paces["float32"]
+    return [f"int8 takes {ratio:.1f} times the time of float32 here: {why}"]

@@ -1,0 +1,163 @@
+"""The ways to make a TFLite model of a frozen graph, each converted in a process of its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from deploy.contract import InputSpec
+from deploy.errors import BadData, WrongUse
+from deploy.image import normalise
+from retrain.apart import apart
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Recipe(NamedTuple):
+    """What is stored how: `ranges` tells whether activations are integers, which need photos.
+
+    `integer` tells whether the input is uint8, a pixel its own byte.
+    """
+
+    name: str
+    words: str
+    ranges: bool = False
+    integer: bool = False
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("int8", "weights and activations int8, uint8 in", ranges=True, integer=True),
+        Recipe("dynamic", "weights int8, activations float32, quantized as they come"),
+        Recipe("float16", "weights float16, computed in float32"),
+        Recipe("float32", "weights and activations float32"),
+        Recipe("int16x8", "weights int8, activations int16", ranges=True),
+        Recipe("int8-edgetpu", "as int8, uint8 out too", ranges=True, integer=True),
+    )
+}
+CHOICES = tuple(name for name in RECIPES if name != "int8-edgetpu")
+"""What is tried for whoever does not choose: the Edge TPU's is int8 with another output."""
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How to convert.
+
+    `output_type` is float32 or uint8. The layers `keep_float` of int8, as `layers.explain`
+    names them, stay in float32. `per_tensor_dense` gives dense layers one scale, which older
+    runtimes need with `dynamic`. A conversion may take `seconds`.
+    """
+
+    recipe: str = "int8"
+    output_type: str = "float32"
+    keep_float: tuple[str, ...] = ()
+    per_tensor_dense: bool = False
+    seconds: float = 1800
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise WrongUse(f"no recipe {self.recipe}: there is {', '.join(RECIPES)}")
+        if self.output_type == "uint8" and not self.kind.integer:
+            raise WrongUse(f"--output-type uint8 is for int8, not for {self.recipe}")
+        if self.keep_float and self.recipe != "int8":
+            raise WrongUse(f"--keep-float is for int8, not for {self.recipe}")
+
+    @property
+    def output(self) -> str:
+        """The type of the output."""
+        return "uint8" if self.recipe == "int8-edgetpu" else self.output_type
+
+    @property
+    def kind(self) -> Recipe:
+        """The recipe itself."""
+        return RECIPES[self.recipe]
+
+
+def quantize(
+    graph: bytes, how: Quantization, calibration: Pixels, spec: InputSpec, output: str
+) -> bytes:
+    """Return a TFLite flatbuffer of one photo in, float32 or uint8 as `how` says.
+
+    `graph` is a frozen GraphDef whose operation `output` gives probabilities, `calibration` uint8
+    (N, height, width, 3), as in `spanned`. Raises BadData when TFLite does not convert it.
+    """
+    what = f"converting with {how.recipe}"
+    flatbuffer, (scale, zero_point) = apart(
+        what, how.seconds, _quantize, graph, how, calibration, spec, output
+    )
+    if how.kind.integer and (np.float32(scale), zero_point) != (
+        np.float32(1 / spec.std),
+        spec.mean,
+    ):
+        raise BadData(
+            f"the converter made the input's scale {scale} and zero point {zero_point}, "
+            f"not {1 / spec.std} and {spec.mean:g}: a pixel would not be its byte"
+        )
+    return flatbuffer
+
+
+def spanned(pixels: Pixels) -> Pixels:
+    """Return uint8 (N, height, width, 3) with one black and one white value in the first photo.
+
+    The converter takes the input's scale and zero point from the extremes it sees: with both ends
+    of 0..255 there they are exactly 1 / std and mean, and a pixel's byte is the input's byte.
+    """
+    pixels = pixels.copy()
+    pixels[0, 0, 0, :2] = 0, 255
+    return pixels
+
+
+def _quantize(
+    graph: bytes, how: Quantization, calibration: Pixels, spec: InputSpec, output: str
+) -> tuple[bytes, tuple[float, int]]:
+    from retrain import layers
+    from retrain.graph import tensorflow
+
+    tf = tensorflow()
+    converter = converter_of(graph, how, calibration, spec, output)
+    flatbuffer: bytes = (
+        layers.partly_quantized(converter, how, calibration, spec)
+        if how.keep_float
+        else converter.convert()
+    )
+    detail = tf.lite.Interpreter(model_content=flatbuffer).get_input_details()[0]
+    return flatbuffer, detail["quantization"]
+
+
+def converter_of(
+    graph: bytes, how: Quantization, calibration: Pixels, spec: InputSpec, output: str
+) -> Any:
+    """Return the TFLiteConverter that `how` asks for, of one photo at a time."""
+    from retrain.graph import INPUT, function, parse, tensorflow
+
+    tf = tensorflow()
+    definition = parse(graph)
+    for node in definition.node:
+        if node.name == INPUT:
+            node.attr["shape"].shape.dim[0].size = 1
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function(definition, output)])
+    if how.recipe != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if how.kind.ranges:
+        converter.representative_dataset = partial(feed, calibration, spec)
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            if how.recipe == "int16x8"
+            else tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+        ]
+    if how.kind.integer:
+        converter.inference_input_type = tf.uint8
+        converter.inference_output_type = tf.uint8 if how.output == "uint8" else tf.float32
+    if how.recipe == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = how.per_tensor_dense
+    return converter
+
+
+def feed(calibration: Pixels, spec: InputSpec) -> Iterator[list[npt.NDArray[np.float32]]]:
+    """Give the calibration photos as the converter wants them."""
+    return ([normalise(photo[np.newaxis], spec)] for photo in calibration)

@@ -1,0 +1,117 @@
+"""Each recipe on a small network: its types, its answers, what it refuses; and layers in float."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from deploy_fixtures import SPEC, networks, probabilities
+
+from deploy.errors import WrongUse
+from deploy.image import normalise
+from deploy.runtime import Model
+from retrain import layers, recipes
+from retrain.cli.convert import RECIPES as OFFERED
+from retrain.recipes import RECIPES, Quantization, quantize, spanned
+
+COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128), (0, 0, 0), (255, 255, 255)]
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert in this process: TensorFlow is there already."""
+
+    def run(_what: str, _seconds: float, body: Callable[..., Any], *arguments: Any) -> Any:
+        return body(*arguments)
+
+    monkeypatch.setattr(recipes, "apart", run)
+    monkeypatch.setattr(layers, "apart", run)
+
+
+def photos() -> npt.NDArray[np.uint8]:
+    """Return uint8 (N, 32, 32, 3), a photo of each colour."""
+    return np.stack([np.full((32, 32, 3), colour, np.uint8) for colour in COLOURS])
+
+
+def made(how: Quantization) -> Model:
+    return Model(quantize(networks().graph, how, spanned(photos()), SPEC, "final_result"))
+
+
+def answers(model: Model) -> npt.NDArray[np.float32]:
+    """Return float32 (N, classes), what `model` gives each colour."""
+    given = photos() if model.input_dtype == np.uint8 else normalise(photos(), SPEC)
+    return np.stack([model(photo[np.newaxis]) for photo in given])
+
+
+def test_the_command_offers_what_there_is() -> None:
+    assert tuple(RECIPES) == OFFERED
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "taken", "tolerance"),
+    [
+        ("int8", np.uint8, np.float32, 0.02),
+        ("dynamic", np.float32, np.float32, 0.02),
+        ("float16", np.float32, np.float32, 2e-3),
+        ("float32", np.float32, np.float32, 1e-5),
+        ("int16x8", np.float32, np.float32, 5e-3),
+        ("int8-edgetpu", np.uint8, np.uint8, 0.02),
+    ],
+)
+def test_every_recipe_gives_the_networks_answers(
+    recipe: str, given: type, taken: type, tolerance: float
+) -> None:
+    model = made(Quantization(recipe))
+    assert model.input_shape == (1, 32, 32, 3)
+    assert model.input_dtype == given
+    assert model._output["dtype"] == taken
+    if given == np.uint8:
+        assert model.input_quantization == (1 / 128, 128)
+    expected = [probabilities(colour) for colour in COLOURS]
+    np.testing.assert_allclose(answers(model), expected, atol=tolerance)
+
+
+def test_the_output_may_be_bytes() -> None:
+    model = made(Quantization(output_type="uint8"))
+    assert model._output["dtype"] == np.uint8
+    assert model._output["quantization"] == (1 / 256, 0)
+    np.testing.assert_allclose(answers(model).sum(axis=1), 1, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"recipe": "int4"}, "no recipe int4: there is int8, dynamic"),
+        ({"recipe": "float16", "output_type": "uint8"}, "--output-type uint8 is for int8"),
+        ({"recipe": "int16x8", "keep_float": ("x",)}, "--keep-float is for int8, not for int16x8"),
+    ],
+)
+def test_what_does_not_go_together_is_wrong_use(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(WrongUse, match=words):
+        Quantization(**settings)
+
+
+def operations(model: Model) -> list[str]:
+    return [each["op_name"] for each in model._interpreter._get_ops_details()]
+
+
+def test_a_layer_that_is_kept_is_computed_in_float() -> None:
+    found = layers.explain(
+        networks().graph, Quantization(), spanned(photos()), SPEC, "final_result"
+    )
+    assert len(found) > 2
+    noise = [layer.signal_to_noise_db for layer in found]
+    assert noise == sorted(noise)
+    assert 10 < noise[-1] < 80
+    dense = next(layer.name for layer in found if "logits" in layer.name)
+    plain, kept = made(Quantization()), made(Quantization(keep_float=(dense,)))
+    assert kept.input_quantization == plain.input_quantization
+    assert operations(kept).count("DEQUANTIZE") > operations(plain).count("DEQUANTIZE")
+    expected = [probabilities(colour) for colour in COLOURS]
+    np.testing.assert_allclose(answers(kept), expected, atol=0.02)
+
+
+def test_a_layer_that_is_not_there_is_named() -> None:
+    with pytest.raises(WrongUse, match="--keep-float: no layer nowhere: see --explain"):
+        made(Quantization(keep_float=("nowhere",)))
