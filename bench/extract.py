@@ -3,9 +3,10 @@
 By turns, each in a process of its own: (A) `retrain bottlenecks`, (L) with TFLite forced, (T) with
 TensorFlow; (B) one loop that decodes the same photos with the same code and gives them to the
 frozen graph in TensorFlow, 64 at a time, on threads of TensorFlow's choice; (C) as B, each batch
-decoded on all cores; (D) as B, one photo at a time. Loading counts in A, L and T, as does a probe
-in the first A, but not the backbone's; in B, C and D neither TensorFlow, the graph nor a first
-batch. Other options go to every `retrain bottlenecks`: --architecture NAME.
+decoded on all cores; (D) as B, one photo at a time; (E) as D, with one TFLite interpreter on one
+thread. Loading counts in A, L and T, as does a probe in the first A, but not the backbone's; in
+the others neither the runtime's, the graph's nor a first batch's. Other options go to every
+`retrain bottlenecks`: --architecture NAME.
 """
 
 import json
@@ -32,16 +33,18 @@ from bench.runners import About, Loaded, started
 from deploy.contract import InputSpec
 from deploy.errors import BadData, RetrainError
 from deploy.image import open_image, to_tensor, why_not_photo
+from deploy.runtime import Model
 
 BATCH = 64
 PRODUCT = {"A": "auto", "L": "tflite", "T": "tensorflow"}
 LOOPS = {"B": (BATCH, 1), "C": (BATCH, os.cpu_count() or 1), "D": (1, 1)}
-"""How many photos a batch, and how many threads decode."""
+"""How many photos a batch of TensorFlow's, and how many threads decode."""
 NAMES = {
     **{name: f"retrain bottlenecks --extract-engine {engine}" for name, engine in PRODUCT.items()},
     "B": "one loop",
     "C": "decoding on all cores",
     "D": "one loop, one photo at a time",
+    "E": "one loop, one TFLite interpreter on one thread",
 }
 
 
@@ -80,7 +83,8 @@ def compare(
     `options` go to every `retrain bottlenecks`. Raises RetrainError.
     """
     photos = find_photos(folder)
-    rates: dict[str, list[float]] = {name: [] for name in NAMES}
+    loops = dict(LOOPS) if graph else {**LOOPS, "E": (1, 1)}
+    rates: dict[str, list[float]] = {name: [] for name in (*PRODUCT, *loops)}
     peaks: dict[str, list[float]] = {name: [] for name in PRODUCT}
     with TemporaryDirectory() as temporary:
         place = Path(temporary)
@@ -93,8 +97,10 @@ def compare(
                 made, peak_mb = _product(folder, place, f"bottlenecks-{turn}-{name}", forced)
                 rates[name].append(made["analysed"] / made["seconds"]["bottlenecks"])
                 peaks[name].append(peak_mb)
-            for name, (batch, workers) in LOOPS.items():
+            for name, (batch, workers) in loops.items():
                 load = partial(baseline, graph, spec, photos, batch, workers)
+                if name == "E":
+                    load = partial(alone, graph.with_name("model.tflite"), spec, photos)
                 with started(NAMES[name], load, patience_s=float("inf")) as runner:
                     rates[name].append(len(photos) / (runner.run(1)[0] / 1e9))
     return {
@@ -103,7 +109,7 @@ def compare(
         "options": list(options),
         "batch": BATCH,
         "baseline": runner.about._asdict(),
-        "names": NAMES,
+        "names": {name: NAMES[name] for name in rates},
         "photos_per_s": rates,
         "peak_mb": peaks,
     }
@@ -138,6 +144,20 @@ def baseline(graph: Path, spec: InputSpec, photos: list[Path], batch: int, worke
                 infer(np.concatenate(list(tensors)))
 
     return Loaded(extract, About("TensorFlow", tf.__version__, None, "float32", load_s))
+
+
+def alone(flatbuffer: Path, spec: InputSpec, photos: list[Path]) -> Loaded:
+    """Load the backbone's flatbuffer; a call takes `photos` through it, one after the other."""
+    start = time.perf_counter()
+    model = Model(flatbuffer.read_bytes())
+    load_s = time.perf_counter() - start
+
+    def extract() -> None:
+        for photo in photos:
+            model(_tensor(spec, photo))
+
+    name, version, _ = model.runtime
+    return Loaded(extract, About(name, version, None, "float32", load_s))
 
 
 def _tensor(spec: InputSpec, photo: Path) -> npt.NDArray[np.float32]:

@@ -23,6 +23,7 @@ from deploy import files
 from deploy.machine import cpu_name
 from deploy.runtime import Model, find_runtime
 from retrain import graph, parallel
+from retrain.apart import apart
 from retrain.backbones import Backbone
 from retrain.progress import Progress
 
@@ -31,14 +32,17 @@ Tensor = npt.NDArray[np.float32]
 Extract = Callable[[Tensor], Tensor]
 """Makes bottlenecks, float32 (N, width), of tensors, float32 (N, height, width, 3)."""
 
-MIN_PHOTOS = 200
+MIN_PHOTOS = 1000
 SMALL_MB = 20.0
-"""Below either, TFLite is taken unprobed: loading TensorFlow (2 to 3 s) and the probe cost more
+"""Below either, TFLite is taken unprobed: loading TensorFlow and the probe, ten seconds, cost more
 than they could save, and TFLite is made for networks of a mobile's size."""
+_START_S = 4.0
+"""What TensorFlow takes before its first batch."""
 _BATCH = 8
 """Memory in all with Inception v3: 1.7 GB; 1.8 to 1.9 GB with 16 or 32."""
-_PROBE_S = 0.5
+_PROBE_S = 1.0
 """The least time that each engine is measured, once it is warm."""
+_PATIENCE_S = 300.0
 
 
 class Engine(NamedTuple):
@@ -96,11 +100,16 @@ class Choice:
         if photos < MIN_PHOTOS:
             return "tflite", f"fewer than {MIN_PHOTOS} to analyse"
         rates = self._rates(backbone)
-        best, other = sorted(rates, key=lambda name: rates[name], reverse=True)
+        seconds = {name: photos / rate for name, rate in rates.items()}
+        seconds["tensorflow"] += _START_S
+        best, other = sorted(seconds, key=lambda name: seconds[name])
         return best, f"{rates[best]:.1f}/s on this machine, {other} {rates[other]:.1f}/s"
 
     def _rates(self, backbone: Backbone) -> dict[str, float]:
-        """Return the tensors per second of each engine, as remembered or else as measured."""
+        """Return the tensors per second of each engine, as remembered or else as measured.
+
+        Each is measured in a process of its own: else both would hold their memory at once.
+        """
         runtime = find_runtime()
         cause = {
             "backbone": backbone.fingerprint,
@@ -115,13 +124,16 @@ class Choice:
             found = json.loads(path.read_text("utf-8"))["per_s"]
             return {name: float(found[name]) for name in _ENGINES}
         except (OSError, ValueError, KeyError, TypeError):  # none there, or damaged
-            rates = {name: rate(make(backbone), backbone) for name, make in _ENGINES.items()}
+            rates = {
+                name: apart("the probe", _PATIENCE_S, rate, name, backbone) for name in _ENGINES
+            }
             files.write_json(path, {"cause": cause, "per_s": rates})
             return rates
 
 
-def rate(engine: Engine, backbone: Backbone) -> float:
-    """Return how many random tensors `engine` takes per second on all cores, once warm."""
+def rate(name: str, backbone: Backbone) -> float:
+    """Return how many random tensors an engine takes per second on all cores, once warm."""
+    engine = _ENGINES[name](backbone)
     shape = (engine.batch, backbone.spec.height, backbone.spec.width, 3)
     tensors = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     ended = parallel.run(repeat(tensors), engine.make, lambda extract, task: len(extract(task)))

@@ -30,11 +30,12 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the engines that are probed from now on; TensorFlow is the faster."""
     names: list[str] = []
 
-    def rate(made: Engine, _: Backbone) -> float:
-        names.append(made.name)
-        return {"tflite": 10.0, "tensorflow": 20.0}[made.name]
+    def rate(_what: str, _seconds: float, body: object, name: str, _: Backbone) -> float:
+        assert body is engine.rate
+        names.append(name)
+        return {"tflite": 10.0, "tensorflow": 20.0}[name]
 
-    monkeypatch.setattr(engine, "rate", rate)
+    monkeypatch.setattr(engine, "apart", rate)
     for name in ("tflite", "tensorflow"):
         stub = Engine(name, lambda: np.zeros_like, 1)
         monkeypatch.setitem(engine._ENGINES, name, lambda _, stub=stub: stub)
@@ -51,7 +52,7 @@ def large(backbone: Backbone) -> Backbone:
 def pick(large: Backbone, tmp_path: Path) -> Pick:
     """Return what tells the name of the engine that a choice gives."""
 
-    def name(wanted: engine.Wanted = "auto", photos: int = 200, of: Backbone = large) -> str:
+    def name(wanted: engine.Wanted = "auto", photos: int = 1000, of: Backbone = large) -> str:
         return Choice(wanted, tmp_path / "engines").engine(of, photos, Progress()).name
 
     return name
@@ -140,7 +141,7 @@ def test_a_probe_is_remembered(pick: Pick, probed: list[str]) -> None:
 def test_nothing_is_probed_where_it_cannot_pay(
     pick: Pick, probed: list[str], backbone: Backbone
 ) -> None:
-    assert pick(photos=199) == "tflite"
+    assert pick(photos=999) == "tflite"
     assert pick(photos=10_000, of=backbone) == "tflite"
     assert pick("tensorflow") == "tensorflow"
     assert pick("tflite") == "tflite"
@@ -183,5 +184,19 @@ def test_a_damaged_memory_is_made_again(
     assert json.loads(path.read_text())["per_s"] == {"tflite": 10.0, "tensorflow": 20.0}
 
 
-def test_a_probe_measures(backbone: Backbone, both: dict[str, Engine]) -> None:
-    assert all(engine.rate(each, backbone) > 0 for each in both.values())
+def test_a_lead_that_does_not_pay_for_tensorflows_start_is_not_taken(
+    pick: Pick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rate(*arguments: object) -> float:
+        return {"tflite": 100.0, "tensorflow": 130.0}[str(arguments[3])]
+
+    monkeypatch.setattr(engine, "apart", rate)
+    for name in engine._ENGINES:
+        stub = Engine(name, lambda: np.zeros_like, 1)
+        monkeypatch.setitem(engine._ENGINES, name, lambda _, stub=stub: stub)
+    assert [pick(photos=count) for count in (1000, 10_000)] == ["tflite", "tensorflow"]
+
+
+@pytest.mark.parametrize("name", ["tflite", "tensorflow"])
+def test_a_probe_measures(backbone: Backbone, name: str) -> None:
+    assert engine.apart("the probe", 300, engine.rate, name, backbone) > 0
