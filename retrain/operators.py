@@ -1,14 +1,18 @@
 """The operations of a .tflite flatbuffer, read without running it."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 from deploy.errors import BadData
+
+Found = TypeVar("Found")
 
 
 class Tensor(NamedTuple):
     """What an operation reads or writes: `type` as in the schema (INT8), -1 is an open dimension.
 
-    `shape` is () for a scalar, and for a tensor whose shape the file does not tell.
+    `shape` is () for a scalar, and for a tensor whose shape the file does not tell. A quantized
+    tensor has one scale and zero point, or one for each channel.
     """
 
     name: str
@@ -16,6 +20,8 @@ class Tensor(NamedTuple):
     shape: tuple[int, ...]
     constant: bool
     quantized: bool
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
 
 
 class Operator(NamedTuple):
@@ -40,19 +46,40 @@ def operators(flatbuffer: bytes) -> list[Operator]:
     What follows the flatbuffer, as a .tflite's zip does, is not looked at. Raises BadData for
     bytes that are not such a flatbuffer, or are damaged where operations are told.
     """
-    from ai_edge_litert import schema_py_generated as schema
 
-    damaged = "not a .tflite model, or damaged: no operations can be read. Remedy: convert again"
-    if not schema.Model.ModelBufferHasIdentifier(flatbuffer, 0):
-        raise BadData(damaged)
-    try:
-        model = schema.Model.GetRootAs(flatbuffer)
+    def read(schema: Any, model: Any) -> list[Operator]:
         graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
         return [
             _operator(schema, model, graph, graph.Operators(i))
             for graph in graphs
             for i in range(graph.OperatorsLength())
         ]
+
+    return _read(flatbuffer, read)
+
+
+def ends(flatbuffer: bytes) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Return the inputs and the outputs of the first subgraph; raise BadData as `operators`."""
+
+    def read(schema: Any, model: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        graph = model.Subgraphs(_index(0, model.SubgraphsLength()))
+        return (
+            _tensors(schema, model, graph, graph.InputsAsNumpy()),
+            _tensors(schema, model, graph, graph.OutputsAsNumpy()),
+        )
+
+    return _read(flatbuffer, read)
+
+
+def _read(flatbuffer: bytes, read: Callable[[Any, Any], Found]) -> Found:
+    """Return what `read` finds in the model, given the schema and the model."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    damaged = "not a .tflite model, or damaged: no operations can be read. Remedy: convert again"
+    if not schema.Model.ModelBufferHasIdentifier(flatbuffer, 0):
+        raise BadData(damaged)
+    try:
+        return read(schema, schema.Model.GetRootAs(flatbuffer))
     except Exception as error:  # the reader follows whatever offsets the bytes hold
         raise BadData(damaged) from error
 
@@ -87,12 +114,16 @@ def _tensor(schema: Any, model: Any, tensor: Any) -> Tensor:
     shape = tensor.ShapeSignatureAsNumpy() if shape is None else shape
     buffer = model.Buffers(_index(tensor.Buffer(), model.BuffersLength()))
     quantization = tensor.Quantization()
+    scales = quantization.ScaleAsNumpy() if quantization else 0
+    zero_points = quantization.ZeroPointAsNumpy() if quantization else 0
     return Tensor(
         (tensor.Name() or b"").decode(),
         _name(schema.TensorType, tensor.Type()),
         () if isinstance(shape, int) else tuple(int(size) for size in shape),
         buffer.DataLength() > 0 or buffer.Offset() > 1,  # offset: large models keep data behind
-        quantization is not None and quantization.ScaleLength() > 0,
+        not isinstance(scales, int),
+        () if isinstance(scales, int) else tuple(float(scale) for scale in scales),
+        () if isinstance(zero_points, int) else tuple(int(point) for point in zero_points),
     )
 
 
