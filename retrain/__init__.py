@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from retrain.converter import convert as convert
     from retrain.distort import Distortion as Distortion
     from retrain.head import HeadConfig as HeadConfig
+    from retrain.model_metadata import About as About
     from retrain.split import SplitConfig as SplitConfig
     from retrain.trainer import train as train
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "About": "model_metadata",
     "ConvertConfig": "converter",
     "Distortion": "distort",
     "HeadConfig": "head",

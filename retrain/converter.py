@@ -12,9 +12,10 @@ from deploy.contract import Contract, InputSpec, write_labels
 from deploy.errors import BadData, GateFailed
 from deploy.image import open_image, to_pixels
 from deploy.metadata import ModelFile
-from retrain import dataset, goldens, layers, recipes, split
+from retrain import dataset, goldens, layers, model_metadata, recipes, split
 from retrain.dataset import Photo
 from retrain.graph_classifier import GraphClassifier
+from retrain.model_metadata import About
 from retrain.parity import Bounds, Parity, Scores, compare, graph_scores
 from retrain.progress import Progress
 from retrain.recipes import Pixels, Quantization
@@ -31,7 +32,7 @@ class ConvertConfig:
 
     With `choose`, smallest or fastest, each of `recipes.CHOICES` is tried instead of one recipe.
     `explain` measures the error of each layer of an int8 model. So many `goldens` are put into
-    the file.
+    the file, with what is told `about` it.
     """
 
     output_dir: Path = Path("retrained")
@@ -42,6 +43,7 @@ class ConvertConfig:
     bounds: Bounds = field(default_factory=Bounds)
     goldens: int = 8
     seed: int = 0
+    about: About = field(default_factory=About)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Material:
     expected: Scores
     likely: Sequence[Photo]
     goldens: int
+    about: About
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Materi
         expected,
         _balanced(testing, len(testing), config.seed),
         config.goldens,
+        config.about,
     )
 
 
@@ -149,6 +153,8 @@ def attempt(material: Material, how: Quantization, progress: Progress) -> Candid
     with progress.stage("goldens"):
         bare = ModelFile(flatbuffer, contract)
         kept = goldens.make(material.reference, bare, material.likely, material.goldens)
+    told = model_metadata.describe(contract, material.about, len(kept))
+    flatbuffer = model_metadata.attach(flatbuffer, told)
     packed = metadata.pack(flatbuffer, contract, kept, goldens.tolerance(how.recipe))
     with progress.stage("score"):
         parity = compare(material.expected, metadata.unpack(packed), material.testing, progress)

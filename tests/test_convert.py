@@ -20,10 +20,13 @@ from deploy.errors import BadData
 from deploy.image import open_image, to_pixels
 from retrain import graph, recipes
 from retrain.dataset import Photo, read_manifest, write_manifest
+from retrain.model_metadata import About, describe, extract
 
 SPEC = InputSpec(height=8, width=8, crop=None, mean=127, std=128)
 INT8 = recipes.Quantization()
 LOOSE = ("--max-accuracy-drop", 100, "--min-agreement", 0, "--max-mean-difference", 1)
+
+ABOUT = About("Żółwie", "Ada", "CC0")
 
 
 @pytest.fixture
@@ -131,6 +134,22 @@ def test_calibration_hangs_on_the_seed(
     assert set(first) != set(other)
 
 
+@pytest.mark.usefixtures("calibrations")
+def test_the_file_tells_who_made_it_and_holds_as_many_goldens_as_wanted(
+    run: Path, invoke: Invoke
+) -> None:
+    told = ("--model-name", "Żółwie", "--author", "Ada", "--license", "CC0")
+    for words, about, goldens in (
+        ((*told, "--goldens", 3), ABOUT, 3),
+        (("--goldens", 0), About(), 0),
+    ):
+        result = invoke("convert", "--output-dir", run, *words)
+        assert result.exit_code == 0, result.output
+        file = metadata.read(run / "model.tflite")
+        assert len(file.goldens) == goldens
+        assert extract(file.flatbuffer) == describe(file.contract, about, goldens)
+
+
 def spoiled(flatbuffer: bytes) -> bytes:
     """Return the model with the final layer's weights negated: it takes the worst label."""
     interpreter = Interpreter(model_content=flatbuffer)
@@ -168,7 +187,7 @@ def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
     testing = of_split(run, "testing")
     assert len(worst) == min(len(testing), 10)
     assert {line.split(": ")[0].strip() for line in worst} <= {str(each.path) for each in testing}
-    assert metadata.read(run / "model.rejected.tflite").flatbuffer == spoiled(flatbuffer)
+    assert metadata.read(run / "model.rejected.tflite").flatbuffer.endswith(spoiled(flatbuffer))
     assert (model.read_bytes() if model.exists() else None) == old
     assert not (run / "labels.txt").exists()
     assert json.loads((run / "conversion.json").read_text("utf-8"))["passed"] is False
@@ -190,7 +209,7 @@ def test_a_drop_that_is_allowed_passes(
     assert found["model"]["right"] == 0
     assert found["agreement"] == 0
     assert found["max_difference"] > 0.9
-    assert metadata.read(run / "model.tflite").flatbuffer == spoiled(flatbuffer)
+    assert metadata.read(run / "model.tflite").flatbuffer.endswith(spoiled(flatbuffer))
     assert not (run / "model.rejected.tflite").exists()
 
 

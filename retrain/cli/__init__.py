@@ -15,6 +15,7 @@ _COMMANDS = {
     "bottlenecks": ("retrain.cli.bottlenecks", "Analyse each photo of a folder once."),
     "train": ("retrain.cli.train", "Train the final layer on a folder of photos."),
     "convert": ("retrain.cli.convert", "Make a quantized TFLite model of the trained graph."),
+    "inspect": ("retrain.cli.inspect", "Print everything in a .tflite file."),
     "bench": ("bench.cli", "Time the TFLite model against the frozen graph."),
     "label": ("retrain.cli.label", "Print the best labels of photos."),
     "bundle": ("retrain.cli.bundle", "Make the folder that is copied to a device."),

@@ -78,6 +78,9 @@ RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")
     type=click.IntRange(0),
     help="Test photos put into the file, small, to check a device by.",
 )
+@click.option("--model-name", default="", help="For apps; else it is made of the backbone's.")
+@click.option("--author", default="", help="Who made the model, for apps to show.")
+@click.option("--license", "licence", default="", help="The model's licence, for apps to show.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
 @json_option
 def convert(
@@ -94,11 +97,15 @@ def convert(
     time_limit: float,
     goldens: int,
     seed: int,
+    model_name: str,
+    author: str,
+    licence: str,
     as_json: bool,
 ) -> None:
     """Make model.tflite of the trained graph, scored on the test photos."""
     from retrain.converter import ConvertConfig
     from retrain.converter import convert as run
+    from retrain.model_metadata import About
     from retrain.parity import Bounds
     from retrain.progress import Progress
     from retrain.recipes import Quantization
@@ -108,8 +115,9 @@ def convert(
         raise WrongUse("--choose tries every recipe: leave out --quantize")
     how = Quantization(quantize or "int8", output_type, keep_float, seconds=time_limit)
     bounds = Bounds(max_accuracy_drop, min_agreement, max_mean_difference)
+    about = About(model_name, author, licence)
     config = ConvertConfig(
-        output_dir, how, choose, explain, calibration_images, bounds, goldens, seed
+        output_dir, how, choose, explain, calibration_images, bounds, goldens, seed, about
     )
     result = run(config, Progress())
     if as_json:

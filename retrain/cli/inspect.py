@@ -1,0 +1,54 @@
+"""`retrain inspect`: what is in a .tflite file."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deploy.errors import BadData
+from retrain.cli.options import json_option
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
+@json_option
+def inspect(model: Path, as_json: bool) -> None:
+    """Print everything in the .tflite file MODEL, whoever made it; it is not run."""
+    from retrain.inspection import inspect as read
+
+    try:
+        found = read(model.read_bytes())
+    except BadData as error:
+        raise BadData(f"{model}: {error}") from error
+    if as_json:
+        click.echo(json.dumps({"schema": 1, **found}))
+        return
+    for line in _lines(found):
+        click.echo(line)
+
+
+def _lines(values: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """Return the lines of `values`: what holds nothing nested has one, what is empty none."""
+    for key, value in values.items():
+        for part in [value] if _plain(value) or isinstance(value, dict) else value:
+            if isinstance(part, dict) and not all(map(_plain, part.values())):
+                yield f"{indent}{key}:"
+                yield from _lines(part, indent + "  ")
+            elif part not in (None, [], {}):
+                yield f"{indent}{key}: {_text(part)}"
+
+
+def _plain(value: Any) -> bool:
+    parts = value if isinstance(value, list) else [value]
+    return not any(isinstance(part, dict) for part in parts)
+
+
+def _text(value: Any) -> str:
+    """Return one line; text that is more than that, or would move the cursor, is quoted."""
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {_text(each)}" for name, each in value.items() if each != [])
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return value if isinstance(value, str) and value.isprintable() else repr(value)

@@ -1,0 +1,188 @@
+"""TFLite metadata's own format as plain dictionaries: what its flatbuffer holds, to and from bytes.
+
+The tables are those of metadata_schema.fbs, version 1.5.0, as MediaPipe reads them
+(https://github.com/google-ai-edge/mediapipe/blob/master/mediapipe/tasks/metadata/metadata_schema.fbs).
+A field that is not set is not in the dictionary; a union is a dictionary with one key, the name of
+the table that it holds; a value of an enumeration is its name.
+"""
+
+from typing import Any
+
+import flatbuffers
+from flatbuffers import number_types as numbers
+from flatbuffers.table import Table
+
+from deploy.errors import BadData
+
+IDENTIFIER = b"M001"
+
+_TABLES = {
+    "AssociatedFile": "name:string description:string type:AssociatedFileType locale:string "
+    "version:string",
+    "FeatureProperties": "",
+    "ImageSize": "width:uint height:uint",
+    "ImageProperties": "color_space:ColorSpaceType default_size:ImageSize",
+    "AudioProperties": "sample_rate:uint channels:uint",
+    "BoundingBoxProperties": "index:[uint] type:BoundingBoxType coordinate_type:CoordinateType",
+    "ValueRange": "min:int max:int",
+    "Content": "content_properties:ContentProperties range:ValueRange",
+    "NormalizationOptions": "mean:[float] std:[float]",
+    "ScoreCalibrationOptions": "score_transformation:ScoreTransformationType default_score:float",
+    "ScoreThresholdingOptions": "global_score_threshold:float",
+    "BertTokenizerOptions": "vocab_file:[AssociatedFile]",
+    "SentencePieceTokenizerOptions": "sentencePiece_model:[AssociatedFile] "
+    "vocab_file:[AssociatedFile]",
+    "RegexTokenizerOptions": "delim_regex_pattern:string vocab_file:[AssociatedFile]",
+    "ProcessUnit": "options:ProcessUnitOptions",
+    "Stats": "max:[float] min:[float]",
+    "TensorGroup": "name:string tensor_names:[string]",
+    "TensorMetadata": "name:string description:string dimension_names:[string] content:Content "
+    "process_units:[ProcessUnit] stats:Stats associated_files:[AssociatedFile]",
+    "CustomMetadata": "name:string data:[ubyte]",
+    "SubGraphMetadata": "name:string description:string input_tensor_metadata:[TensorMetadata] "
+    "output_tensor_metadata:[TensorMetadata] associated_files:[AssociatedFile] "
+    "input_process_units:[ProcessUnit] output_process_units:[ProcessUnit] "
+    "input_tensor_groups:[TensorGroup] output_tensor_groups:[TensorGroup] "
+    "custom_metadata:[CustomMetadata]",
+    "ModelMetadata": "name:string description:string version:string "
+    "subgraph_metadata:[SubGraphMetadata] author:string license:string "
+    "associated_files:[AssociatedFile] min_parser_version:string",
+}
+_UNIONS = {
+    "ContentProperties": "FeatureProperties ImageProperties BoundingBoxProperties AudioProperties",
+    "ProcessUnitOptions": "NormalizationOptions ScoreCalibrationOptions ScoreThresholdingOptions "
+    "BertTokenizerOptions SentencePieceTokenizerOptions RegexTokenizerOptions",
+}
+_ENUMS = {
+    "AssociatedFileType": "UNKNOWN DESCRIPTIONS TENSOR_AXIS_LABELS TENSOR_VALUE_LABELS "
+    "TENSOR_AXIS_SCORE_CALIBRATION VOCABULARY SCANN_INDEX_FILE",
+    "ColorSpaceType": "UNKNOWN RGB GRAYSCALE",
+    "BoundingBoxType": "UNKNOWN BOUNDARIES UPPER_LEFT CENTER",
+    "CoordinateType": "RATIO PIXEL",
+    "ScoreTransformationType": "IDENTITY LOG INVERSE_LOGISTIC",
+}
+_NUMBERS = {
+    "uint": numbers.Uint32Flags,
+    "int": numbers.Int32Flags,
+    "float": numbers.Float32Flags,
+    "ubyte": numbers.Uint8Flags,
+}
+_OFFSET = numbers.UOffsetTFlags
+
+
+def _fields(table: str) -> list[tuple[int, str, str]]:
+    """Return slot, name and kind of each field; a union's slot is that of its value."""
+    found, slot = [], 0
+    for field in _TABLES[table].split():
+        name, kind = field.split(":")
+        slot += kind in _UNIONS  # the slot before holds which table it is
+        found.append((slot, name, kind))
+        slot += 1
+    return found
+
+
+def to_bytes(values: dict[str, Any]) -> bytes:
+    """Return the flatbuffer of a ModelMetadata; raise KeyError for a field that there is not."""
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(_write(builder, "ModelMetadata", values), file_identifier=IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _write(builder: Any, table: str, values: dict[str, Any]) -> int:
+    fields = _fields(table)
+    unknown = set(values) - {name for _, name, _ in fields}
+    if unknown:
+        raise KeyError(f"{table} has no {', '.join(unknown)}")
+    # A table may not be written into while another is begun: parts first.
+    parts = {
+        name: _write_part(builder, kind, values[name]) for _, name, kind in fields if name in values
+    }
+    builder.StartObject(fields[-1][0] + 1 if fields else 0)
+    for slot, name, kind in fields:
+        if name not in values:
+            continue
+        if kind in _NUMBERS:
+            builder.PrependSlot(_NUMBERS[kind], slot, values[name], None)
+        elif kind in _ENUMS:
+            number = _ENUMS[kind].split().index(values[name])
+            builder.PrependInt8Slot(slot, number, None)
+        else:
+            builder.PrependUOffsetTRelativeSlot(slot, parts[name], 0)
+            if kind in _UNIONS:
+                (member,) = values[name]
+                builder.PrependUint8Slot(slot - 1, 1 + _UNIONS[kind].split().index(member), 0)
+    return int(builder.EndObject())
+
+
+def _write_part(builder: Any, kind: str, value: Any) -> int:
+    """Write what lies outside of the table it belongs to, and return its offset; 0 for the rest."""
+    if kind in _NUMBERS or kind in _ENUMS:
+        return 0
+    if kind == "string":
+        return int(builder.CreateString(value))
+    if kind in _UNIONS:
+        ((member, inner),) = value.items()
+        return _write(builder, member, inner)
+    if not kind.startswith("["):
+        return _write(builder, kind, value)
+    kind = kind[1:-1]
+    if kind == "ubyte":
+        return int(builder.CreateByteVector(bytes.fromhex(value)))
+    flags = _NUMBERS.get(kind)
+    items = value if flags else [_write_part(builder, kind, each) for each in value]
+    builder.StartVector(4, len(items), 4)
+    for item in reversed(items):
+        if flags:
+            builder.Prepend(flags, item)
+        else:
+            builder.PrependUOffsetTRelative(item)
+    return int(builder.EndVector())
+
+
+def from_bytes(data: bytes) -> dict[str, Any]:
+    """Return what the flatbuffer of a ModelMetadata holds; bytes are in hexadecimal.
+
+    Raises BadData when it is none, or is damaged.
+    """
+    if data[4:8] != IDENTIFIER:
+        raise BadData("its metadata is not TFLite metadata of version M001")
+    try:
+        return _read(Table(data, Table(data, 0).Get(_OFFSET, 0)), "ModelMetadata")
+    except Exception as error:  # the reader follows whatever offsets the bytes hold
+        raise BadData("damaged: its metadata cannot be read") from error
+
+
+def _read(table: Table, name: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for slot, field, kind in _fields(name):
+        offset = table.Offset(4 + 2 * slot)
+        if not offset:
+            continue
+        if kind in _UNIONS:
+            which = table.Get(numbers.Uint8Flags, table.Pos + table.Offset(4 + 2 * (slot - 1)))
+            member = _UNIONS[kind].split()[which - 1]
+            values[field] = {member: _read_part(table, offset + table.Pos, member)}
+        else:
+            values[field] = _read_part(table, offset + table.Pos, kind)
+    return values
+
+
+def _read_part(table: Table, at: int, kind: str) -> Any:
+    """Return the value that the bytes at `at` hold, or lead to."""
+    if kind in _NUMBERS:
+        return table.Get(_NUMBERS[kind], at)
+    if kind in _ENUMS:
+        return _ENUMS[kind].split()[table.Get(numbers.Uint8Flags, at)]
+    if kind == "string":
+        return table.String(at).decode()
+    if not kind.startswith("["):
+        return _read(Table(table.Bytes, table.Indirect(at)), kind)
+    kind = kind[1:-1]
+    start = table.Indirect(at)
+    length, first = table.Get(_OFFSET, start), start + 4
+    width = 1 if kind == "ubyte" else 4
+    if first + length * width > len(table.Bytes):
+        raise ValueError("a vector ends behind the end")
+    if kind == "ubyte":
+        return table.Bytes[first : first + length].hex()
+    return [_read_part(table, first + width * i, kind) for i in range(length)]
