@@ -1,0 +1,119 @@
+"""The operations of a .tflite flatbuffer, read without running it."""
+
+from typing import Any, NamedTuple
+
+from deploy.errors import BadData
+
+
+class Tensor(NamedTuple):
+    """What an operation reads or writes: `type` as in the schema (INT8), -1 is an open dimension.
+
+    `shape` is () for a scalar, and for a tensor whose shape the file does not tell.
+    """
+
+    name: str
+    type: str
+    shape: tuple[int, ...]
+    constant: bool
+    quantized: bool
+
+
+class Operator(NamedTuple):
+    """An operation in the order of execution.
+
+    `name` is the builtin's name in the schema (CONV_2D) or, if `custom`, the custom code;
+    `activation` is what is fused into it (RELU6), or NONE. Optional inputs that are not there
+    are left out.
+    """
+
+    name: str
+    version: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    custom: bool = False
+    activation: str = "NONE"
+
+
+def operators(flatbuffer: bytes) -> list[Operator]:
+    """Return the operations of all subgraphs, by the schema that LiteRT ships.
+
+    What follows the flatbuffer, as a .tflite's zip does, is not looked at. Raises BadData for
+    bytes that are not such a flatbuffer, or are damaged where operations are told.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    damaged = "not a .tflite model, or damaged: no operations can be read. Remedy: convert again"
+    if not schema.Model.ModelBufferHasIdentifier(flatbuffer, 0):
+        raise BadData(damaged)
+    try:
+        model = schema.Model.GetRootAs(flatbuffer)
+        graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
+        return [
+            _operator(schema, model, graph, graph.Operators(i))
+            for graph in graphs
+            for i in range(graph.OperatorsLength())
+        ]
+    except Exception as error:  # the reader follows whatever offsets the bytes hold
+        raise BadData(damaged) from error
+
+
+def _operator(schema: Any, model: Any, graph: Any, operator: Any) -> Operator:
+    code = model.OperatorCodes(_index(operator.OpcodeIndex(), model.OperatorCodesLength()))
+    # Codes above 127 came after the field of 8 bits was full; the old field then holds 127.
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    custom = number == schema.BuiltinOperator.CUSTOM
+    return Operator(
+        code.CustomCode().decode() if custom else _name(schema.BuiltinOperator, number),
+        code.Version(),
+        _tensors(schema, model, graph, operator.InputsAsNumpy()),
+        _tensors(schema, model, graph, operator.OutputsAsNumpy()),
+        custom,
+        _activation(schema, operator),
+    )
+
+
+def _tensors(schema: Any, model: Any, graph: Any, numbers: Any) -> tuple[Tensor, ...]:
+    """Return the tensors of these numbers; -1 is an optional one, 0 instead of an array is none."""
+    wanted = [] if isinstance(numbers, int) else [int(number) for number in numbers]
+    return tuple(
+        _tensor(schema, model, graph.Tensors(_index(number, graph.TensorsLength())))
+        for number in wanted
+        if number != -1
+    )
+
+
+def _tensor(schema: Any, model: Any, tensor: Any) -> Tensor:
+    shape = tensor.ShapeAsNumpy() if tensor.ShapeSignatureIsNone() else None
+    shape = tensor.ShapeSignatureAsNumpy() if shape is None else shape
+    buffer = model.Buffers(_index(tensor.Buffer(), model.BuffersLength()))
+    quantization = tensor.Quantization()
+    return Tensor(
+        (tensor.Name() or b"").decode(),
+        _name(schema.TensorType, tensor.Type()),
+        () if isinstance(shape, int) else tuple(int(size) for size in shape),
+        buffer.DataLength() > 0 or buffer.Offset() > 1,  # offset: large models keep data behind
+        quantization is not None and quantization.ScaleLength() > 0,
+    )
+
+
+def _activation(schema: Any, operator: Any) -> str:
+    kind = _name(schema.BuiltinOptions, operator.BuiltinOptionsType())
+    table = operator.BuiltinOptions()
+    if table is None:
+        return "NONE"
+    options = getattr(schema, kind)()
+    if not hasattr(options, "FusedActivationFunction"):
+        return "NONE"
+    options.Init(table.Bytes, table.Pos)
+    return _name(schema.ActivationFunctionType, options.FusedActivationFunction())
+
+
+def _name(kinds: Any, number: int) -> str:
+    """Return the name that the schema's enumeration `kinds` gives to `number`."""
+    return next(str(name) for name, value in vars(kinds).items() if value == number)
+
+
+def _index(number: int, length: int) -> int:
+    if not 0 <= number < length:
+        raise IndexError(number)
+    return number
