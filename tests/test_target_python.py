@@ -1,0 +1,130 @@
+"""Another Python proves the goldens, and each way in which it can fail to is told."""
+
+import os
+import stat
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from deploy_fixtures import CONTRACT, LABELS, SPEC, encoded, networks
+from PIL import Image
+
+from deploy import goldens, metadata
+from deploy.classifier import Classifier
+from deploy.errors import BadData, GateFailed, RetrainError, WrongUse
+from deploy.goldens import Golden
+from deploy.image import open_image, to_pixels
+from retrain.target_python import selftest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEVICE = Path(os.environ.get("RETRAIN_DEVICE_PYTHON", REPOSITORY / ".venv-device/bin/python"))
+
+
+def write_model(path: Path, better: float = 0.0) -> Path:
+    """Write the tiny network with one golden, whose scores are `better` than what it gives."""
+    path.write_bytes(metadata.pack(networks().uint8, CONTRACT))
+    png = encoded(Image.new("RGB", (64, 64), (200, 60, 50)), "PNG")
+    image = open_image(png, SPEC)
+    scores = Classifier.open(path).scores(image) + better
+    digest = goldens.digest(to_pixels(image, SPEC))
+    golden = Golden(png, digest, LABELS[0], tuple(map(float, scores)))
+    path.write_bytes(metadata.pack(networks().uint8, CONTRACT, [golden], 0.1))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("model") / "model.tflite")
+
+
+@pytest.fixture(params=["this Python", "the device's"])
+def python(request: pytest.FixtureRequest) -> Path:
+    if request.param == "this Python":
+        return Path(sys.executable)
+    if not DEVICE.exists():
+        pytest.skip(f"no device environment at {DEVICE}: `make test` makes it")
+    return DEVICE
+
+
+def test_goldens_pass(python: Path, model: Path) -> None:
+    said = selftest(python, model)
+    assert said["passed"] is True
+    assert said["runtime"]["name"] == ("tflite-runtime" if python == DEVICE else "LiteRT")
+
+
+def test_goldens_that_fail_are_a_gate(python: Path, tmp_path: Path) -> None:
+    with pytest.raises(GateFailed, match=r"golden-0\.png"):
+        selftest(python, write_model(tmp_path / "model.tflite", better=0.5))
+
+
+def test_nothing_of_this_environment_is_seen(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy/__main__.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONHOME", str(tmp_path))
+    assert selftest(Path(sys.executable), model)["passed"] is True
+
+
+def test_a_damaged_model_is_bad_data(model: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "model.tflite"
+    damaged.write_bytes(model.read_bytes().replace(b"Conv2D", b"Conv3D"))
+    with pytest.raises(BadData, match=r"damaged \(model\)"):
+        selftest(Path(sys.executable), damaged)
+
+
+def test_a_missing_package_is_named(model: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "bare", with_pip=False)
+    with pytest.raises(WrongUse, match=r"No module named '\w+'. Remedy: install click, numpy"):
+        selftest(tmp_path / "bare/bin/python", model)
+
+
+@pytest.mark.parametrize(
+    ("version", "then", "kind", "reason"),
+    [
+        ("echo 3 9", "exit 0", WrongUse, r"it is Python 3\.9; at least 3\.11 is needed"),
+        ("echo hello", "exit 0", WrongUse, "not a Python that works"),
+        ("echo broken >&2; exit 127", "exit 0", WrongUse, "not a Python that works: broken"),
+        ("echo 3 11", "kill -SEGV $$", GateFailed, r"died at the goldens \(SIGSEGV\)"),
+        ("echo 3 11", "exec sleep 60", GateFailed, "no answer in 1 s"),
+        ("echo 3 11", "echo no JSON", GateFailed, "gave no JSON"),
+        ("echo 3 11", "echo Error: no runtime >&2; exit 2", WrongUse, ": no runtime$"),
+        ("echo 3 11", "echo Error: no good >&2; exit 4", GateFailed, ": no good$"),
+        ("echo 3 11", "exit 1", GateFailed, "exit code 1"),
+    ],
+)
+def test_a_python_that_does_not_do_it_is_told(
+    version: str, then: str, kind: type[RetrainError], reason: str, model: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f'#!/bin/sh\nif [ "$1" = -c ]; then {version}; else {then}; fi\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    with pytest.raises(kind, match=reason) as error:
+        selftest(program, model, seconds=1)
+    assert type(error.value) is kind
+    assert "--target-python" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["missing", "a/missing", "."])
+def test_what_is_no_program_is_refused(
+    name: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WrongUse, match="no such program"):
+        selftest(Path(name), model)
+
+
+def test_a_relative_path_and_a_name_are_found(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "quick"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nif [ "$1" = -c ]; then echo 3 11; else echo {}; fi\n')
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    assert selftest(Path("bin/quick"), model) == {}
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    assert selftest(Path("quick"), model) == {}
