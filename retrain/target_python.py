@@ -10,19 +10,20 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import deploy
-from deploy.errors import BadData, GateFailed, WrongUse
+from deploy.errors import GateFailed, RetrainError, WrongUse
 
 OLDEST = (3, 11)
 SECONDS = 300.0
 _NEEDS = "click, numpy, Pillow and tflite-runtime or ai-edge-litert"
+_MISSING = ("No module named", "is not installed", "no TFLite runtime")
 
 
 def selftest(python: Path, model: Path, seconds: float = SECONDS) -> dict[str, Any]:
     """Return what `deploy selftest --json` says of `model`, run by the executable `python`.
 
     It sees our `deploy` and its own packages, nothing of this environment. Raises WrongUse when
-    `python` is none, is too old or lacks a package, BadData when it finds the file damaged, and
-    GateFailed when the goldens fail, its process dies or takes longer than `seconds`.
+    `python` is none, is too old or lacks a package, and GateFailed when the goldens fail, its
+    process dies or takes longer than `seconds`.
     """
     found = shutil.which(python)
     if not found:
@@ -82,18 +83,15 @@ def _run(
         raise WrongUse(f"--target-python {python}: cannot be run ({error.strerror})") from error
 
 
-def _failure(python: Path, done: subprocess.CompletedProcess[str]) -> Exception:
+def _failure(python: Path, done: subprocess.CompletedProcess[str]) -> RetrainError:
     """Return the error for a selftest that did not exit with 0, by what it said last."""
     where, said = f"--target-python {python}", _said(done)
     if done.returncode < 0:
         died = signal.Signals(-done.returncode).name
         return GateFailed(f"{where}: its process died at the goldens ({died})")
-    if "No module named" in said:
+    if any(words in said for words in _MISSING):
         return WrongUse(f"{where}: {said}. Remedy: install {_NEEDS} for it")
-    kind = {WrongUse.exit_code: WrongUse, BadData.exit_code: BadData}.get(
-        done.returncode, GateFailed
-    )
-    return kind(f"{where}: {said}")
+    return GateFailed(f"{where}: {said}")
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:

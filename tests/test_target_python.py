@@ -12,7 +12,7 @@ from PIL import Image
 
 from deploy import goldens, metadata
 from deploy.classifier import Classifier
-from deploy.errors import BadData, GateFailed, RetrainError, WrongUse
+from deploy.errors import GateFailed, RetrainError, WrongUse
 from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
 from retrain.target_python import selftest
@@ -69,10 +69,10 @@ def test_nothing_of_this_environment_is_seen(
     assert selftest(Path(sys.executable), model)["passed"] is True
 
 
-def test_a_damaged_model_is_bad_data(model: Path, tmp_path: Path) -> None:
+def test_a_damaged_model_fails(model: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "model.tflite"
     damaged.write_bytes(model.read_bytes().replace(b"Conv2D", b"Conv3D"))
-    with pytest.raises(BadData, match=r"damaged \(model\)"):
+    with pytest.raises(GateFailed, match=r"damaged \(model\)"):
         selftest(Path(sys.executable), damaged)
 
 
@@ -91,7 +91,8 @@ def test_a_missing_package_is_named(model: Path, tmp_path: Path) -> None:
         ("echo 3 11", "kill -SEGV $$", GateFailed, r"died at the goldens \(SIGSEGV\)"),
         ("echo 3 11", "exec sleep 60", GateFailed, "no answer in 1 s"),
         ("echo 3 11", "echo no JSON", GateFailed, "gave no JSON"),
-        ("echo 3 11", "echo Error: no runtime >&2; exit 2", WrongUse, ": no runtime$"),
+        ("echo 3 11", "echo numpy is not installed >&2; exit 4", WrongUse, "Remedy: install"),
+        ("echo 3 11", "echo no TFLite runtime: pip >&2; exit 4", WrongUse, "Remedy: install"),
         ("echo 3 11", "echo Error: no good >&2; exit 4", GateFailed, ": no good$"),
         ("echo 3 11", "exit 1", GateFailed, "exit code 1"),
     ],
