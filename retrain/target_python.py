@@ -35,13 +35,16 @@ def selftest(python: Path, model: Path, seconds: float = SECONDS) -> dict[str, A
             source, Path(folder, "deploy"), ignore=shutil.ignore_patterns("__pycache__")
         )
         _check_version(executable, folder)
-        done = _run(executable, folder, seconds, "-m", "deploy", "selftest", model.absolute())
-    if done.returncode:
-        raise _failure(executable, done)
+        command = ("-m", "deploy", "selftest", model.absolute(), "--json")
+        done = _run(executable, folder, seconds, *command)
     try:
-        return dict(json.loads(done.stdout))
-    except ValueError as error:
-        raise GateFailed(f"--target-python {executable}: its selftest gave no JSON") from error
+        record: dict[str, Any] = json.loads(done.stdout)
+        failures = record["failures"]
+    except (ValueError, KeyError):
+        raise _failure(executable, done) from None
+    if failures:
+        raise _refusal(executable, "; ".join(failures))
+    return record
 
 
 def _check_version(python: Path, folder: str) -> None:
@@ -84,14 +87,18 @@ def _run(
 
 
 def _failure(python: Path, done: subprocess.CompletedProcess[str]) -> RetrainError:
-    """Return the error for a selftest that did not exit with 0, by what it said last."""
-    where, said = f"--target-python {python}", _said(done)
+    """Return the error for a process that told no result."""
     if done.returncode < 0:
         died = signal.Signals(-done.returncode).name
-        return GateFailed(f"{where}: its process died at the goldens ({died})")
+        return GateFailed(f"--target-python {python}: its process died at the goldens ({died})")
+    return _refusal(python, _said(done))
+
+
+def _refusal(python: Path, said: str) -> RetrainError:
+    where = f"--target-python {python}: {said}"
     if any(words in said for words in _MISSING):
-        return WrongUse(f"{where}: {said}. Remedy: install {_NEEDS} for it")
-    return GateFailed(f"{where}: {said}")
+        return WrongUse(f"{where}. Remedy: install {_NEEDS} for it")
+    return GateFailed(where)
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
