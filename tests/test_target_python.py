@@ -4,32 +4,39 @@ import os
 import stat
 import sys
 import venv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deploy_fixtures import CONTRACT, LABELS, SPEC, encoded, networks
+from deploy_fixtures import CONTRACT, SPEC, encoded, networks
 from PIL import Image
+from quantized_fixtures import CLASSES, DYNAMIC, PER_TENSOR, convert
 
 from deploy import goldens, metadata
 from deploy.classifier import Classifier
+from deploy.contract import Contract
 from deploy.errors import GateFailed, RetrainError, WrongUse
 from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
+from retrain import targets
 from retrain.target_python import selftest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEVICE = Path(os.environ.get("RETRAIN_DEVICE_PYTHON", REPOSITORY / ".venv-device/bin/python"))
 
 
-def write_model(path: Path, better: float = 0.0) -> Path:
-    """Write the tiny network with one golden, whose scores are `better` than what it gives."""
-    path.write_bytes(metadata.pack(networks().uint8, CONTRACT))
+def write_model(
+    path: Path, flatbuffer: bytes | None = None, contract: Contract = CONTRACT, better: float = 0.0
+) -> Path:
+    """Write a model with one golden, whose scores are `better` than what it gives here."""
+    flatbuffer = flatbuffer or networks().uint8
+    path.write_bytes(metadata.pack(flatbuffer, contract))
     png = encoded(Image.new("RGB", (64, 64), (200, 60, 50)), "PNG")
     image = open_image(png, SPEC)
     scores = Classifier.open(path).scores(image) + better
-    digest = goldens.digest(to_pixels(image, SPEC))
-    golden = Golden(png, digest, LABELS[0], tuple(map(float, scores)))
-    path.write_bytes(metadata.pack(networks().uint8, CONTRACT, [golden], 0.1))
+    digest, best = goldens.digest(to_pixels(image, SPEC)), contract.labels[scores.argmax()]
+    golden = Golden(png, digest, best, tuple(map(float, scores)))
+    path.write_bytes(metadata.pack(flatbuffer, contract, [golden], 0.1))
     return path
 
 
@@ -56,6 +63,39 @@ def test_goldens_pass(python: Path, model: Path) -> None:
 def test_goldens_that_fail_are_a_gate(python: Path, tmp_path: Path) -> None:
     with pytest.raises(GateFailed, match=r"golden-0\.png"):
         selftest(python, write_model(tmp_path / "model.tflite", better=0.5))
+
+
+def said_to_be(flatbuffer: bytes, version: int) -> bytes:
+    """Return the model; the file says another version of all its dense layers."""
+    from ai_edge_litert import schema_py_generated as schema
+    from flatbuffers import Builder
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer))
+    for code in model.operatorCodes:
+        if code.builtinCode == schema.BuiltinOperator.FULLY_CONNECTED:
+            code.version = version
+    builder = Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_what_a_file_says_of_its_versions_is_not_believed(tmp_path: Path) -> None:
+    """A dense layer with a scale per channel is version 12; here the file says 9, as 2.14 has."""
+    if not DEVICE.exists():
+        pytest.skip(f"no device environment at {DEVICE}: `make test` makes it")
+    target = targets.find("tflite-runtime==2.14")
+    contract = replace(CONTRACT, labels=tuple(f"class {i}" for i in range(CLASSES)))
+    honest = write_model(tmp_path / "per_tensor.tflite", convert(PER_TENSOR), contract)
+    assert selftest(DEVICE, honest)["goldens"]["right"] == 1
+    newer = write_model(tmp_path / "per_channel.tflite", convert(DYNAMIC), contract)
+    with pytest.raises(GateFailed, match="does not load this model"):
+        selftest(DEVICE, newer)
+    lie = said_to_be(convert(DYNAMIC), 9)
+    assert targets.check(lie, target) == []
+    lying = write_model(tmp_path / "lie.tflite", said_to_be(convert(DYNAMIC), 9), contract)
+    assert selftest(Path(sys.executable), lying)["passed"] is True
+    with pytest.raises(GateFailed, match=r"golden-0\.png"):
+        selftest(DEVICE, lying)
 
 
 def test_nothing_of_this_environment_is_seen(

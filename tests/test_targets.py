@@ -5,15 +5,14 @@ import os
 import pickle
 import subprocess
 import sys
-import warnings
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from deploy_fixtures import networks
+from quantized_fixtures import DYNAMIC, PER_TENSOR, convert
 
 from deploy.errors import BadData, WrongUse
 from retrain import targets
@@ -111,41 +110,7 @@ def test_tflite_runtime_has_what_its_table_says() -> None:
     assert {name for name, loads in loaded.items() if loads} == told(TFLITE_RUNTIME_2_14)
 
 
-@cache
-def convert(kind: str) -> bytes:
-    """Return a network with a dense layer that is large enough to be quantized dynamically."""
-    from retrain import graph
-
-    tf = graph.tensorflow()
-    random = np.random.default_rng(0)
-    kernel, weights = (random.normal(size=s).astype(np.float32) for s in ((3, 3, 3, 64), (64, 64)))
-    with tf.Graph().as_default() as network:
-        images = tf.compat.v1.placeholder(tf.float32, [1, 32, 32, 3], name="input")
-        mean = tf.reduce_mean(tf.nn.relu6(tf.nn.conv2d(images, kernel, 2, "VALID")), [1, 2])
-        tf.nn.softmax(tf.matmul(mean, weights), name="final_result")
-    function = graph.function(network.as_graph_def(), "final_result")
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if kind == "dynamic, dense layers per tensor":
-        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    if kind in ("int8", "int8 in and out", "int16x8"):
-        photos = random.normal(size=(8, 1, 32, 32, 3)).astype(np.float32)
-        converter.representative_dataset = lambda: ([photo] for photo in photos)
-        integer = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
-        if kind == "int16x8":
-            integer = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-        converter.target_spec.supported_ops = [integer]
-    if kind == "int8 in and out":
-        converter.inference_input_type = converter.inference_output_type = tf.uint8
-    if kind == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    with warnings.catch_warnings(action="ignore"):
-        flatbuffer: bytes = converter.convert()
-    return flatbuffer
-
-
 KINDS = ("int8", "int8 in and out", "int16x8", "float16")
-DYNAMIC, PER_TENSOR = "dynamic", "dynamic, dense layers per tensor"
 
 
 @pytest.mark.parametrize("kind", [*KINDS, DYNAMIC, PER_TENSOR])
