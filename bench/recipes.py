@@ -41,8 +41,12 @@ import gc, json, sys
 from pathlib import Path
 from bench.models import tflite
 from bench.runners import time_calls
+from deploy.errors import RetrainError
 
-call, about = tflite(Path(sys.argv[1]), 1)
+try:
+    call, about = tflite(Path(sys.argv[1]), 1)
+except RetrainError as error:
+    sys.exit(str(error))
 gc.disable()
 time_calls(call, int(sys.argv[2]))
 times = time_calls(call, int(sys.argv[3]))
@@ -211,13 +215,13 @@ def _time(python: Path, model: Path, runs: int, folder: Path) -> Row:
 
 
 def table(measured: Row) -> str:
-    """Return a line a recipe; times are medians in milliseconds."""
+    """Return a line a recipe; drop is in points below the graph, times are medians."""
     rows = measured["recipes"]
-    splits = len(next(iter(rows.values()))["salts"])
+    salts = len(next(iter(rows.values()))["salts"])
     names = _runtimes(rows)
     lines = [
         f"{measured['photos']}, {measured['network']}: graph {measured['graph']:.1%}, "
-        f"{splits} splits",
+        f"salts 1 to {salts}",
         f"{'recipe':<15}{'accuracy':>9}{'95% interval':>18}{'drop':>7}{'agreement':>11}{'MB':>7}"
         + "".join(f"{name:>23}" for name in names),
     ]
