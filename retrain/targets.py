@@ -87,9 +87,11 @@ def _edgetpu(operator: Operator) -> Iterable[str]:
     values = [tensor for tensor in tensors if not tensor.constant]
     if operator.custom or name not in _EDGETPU:
         yield "it is not among the operations of the Edge TPU"
+        return
     kinds = sorted({tensor.type for tensor in tensors if not _eight_bits(tensor)})
     if kinds:
         yield f"a tensor is {', '.join(kinds)}, and all must be quantized INT8 or UINT8"
+        return
     if any(size < 0 for tensor in tensors for size in tensor.shape):
         yield "a tensor's size is open, and all must be fixed"
     if any(size > 1 for tensor in values for size in tensor.shape[:-3]):

@@ -138,8 +138,7 @@ def test_only_a_fully_integer_model_of_batch_1_is_for_the_edge_tpu() -> None:
     assert len(open_batch) == 1
     assert "size is open" in open_batch[0]
     float_output = targets.check(convert("int8"), EDGETPU)
-    assert any("DEQUANTIZE version 2: it is not among" in reason for reason in float_output)
-    assert any("DEQUANTIZE version 2: a tensor is FLOAT32" in reason for reason in float_output)
+    assert "DEQUANTIZE version 2: it is not among the operations of the Edge TPU" in float_output
     with pytest.raises(BadData, match="Remedy: --quantize int8-edgetpu"):
         targets.require(convert("int16x8"), EDGETPU)
 
@@ -164,7 +163,7 @@ BIAS = eight_bits(4, kind="INT32", constant=True)
         ("ADD", (PHOTO, PHOTO._replace(type="INT16")), (PHOTO,), {}, "INT16"),
         ("ADD", (PHOTO, PHOTO._replace(quantized=False)), (PHOTO,), {}, "must be quantized"),
         ("CONV_2D", (PHOTO, KERNEL, BIAS._replace(type="INT64")), (PHOTO,), {}, "INT64"),
-        ("CONV_2D", (PHOTO, eight_bits(4, 3, 3, 3)), (PHOTO,), {}, "weights must be constant"),
+        ("CONV_2D", (PHOTO, eight_bits(1, 3, 3, 3)), (PHOTO,), {}, "weights must be constant"),
         ("RELU", (eight_bits(-1, 8, 8, 3),), (PHOTO,), {}, "size is open"),
         ("RELU", (eight_bits(2, 8, 8, 3),), (PHOTO,), {}, "the batch must be 1"),
         ("AVERAGE_POOL_2D", (PHOTO,), (PHOTO,), {"activation": "RELU"}, "RELU is fused"),
@@ -180,7 +179,8 @@ def test_each_constraint_of_the_edge_tpu_is_named(
     reason: str | None,
 ) -> None:
     reasons = list(EDGETPU.reasons(Operator(name, 1, inputs, outputs, **more)))
-    assert any(reason in said for said in reasons) if reason else reasons == []
+    assert len(reasons) == (reason is not None)
+    assert reason is None or reason in reasons[0]
 
 
 @pytest.mark.parametrize("target", [LITERT, TFLITE])
