@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deploy.errors import BadData, RetrainError
+from retrain.graph import refusal
 
 Result = TypeVar("Result")
 
@@ -57,11 +58,5 @@ def _run(
     except RetrainError as error:
         answer = False, error
     except Exception as error:  # the converter's own, undocumented kinds
-        answer = False, one_line(error)
+        answer = False, refusal(error)
     sender.send(answer)
-
-
-def one_line(error: Exception) -> str:
-    """Return what a converter's error says in its first line that says something."""
-    lines = (line.strip() for line in str(error).splitlines())
-    return next((line for line in lines if line), type(error).__name__)

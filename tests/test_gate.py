@@ -1,6 +1,8 @@
 """The gate gates: what goes wrong between graph and model is refused, whatever it is."""
 
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +16,10 @@ from PIL import Image
 
 from deploy import classifier, metadata
 from deploy.contract import Contract, InputSpec
-from retrain import converter, recipes
+from deploy.errors import BadData
+from retrain import choose, converter, recipes
 from retrain.dataset import scan, write_manifest
+from retrain.operators import operators
 
 COLOURS = {"red": (200, 60, 50), "grün, hell": (60, 180, 70), "blue": (40, 60, 200)}
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -125,6 +129,113 @@ def test_what_differs_between_graph_and_model_is_caught(
     assert result.exit_code == code, result.output
     assert words in result.stderr
     assert not (run / "model.tflite").exists()
+
+
+def recipe_models(folder: Path) -> set[str]:
+    return {path.stem for path in (folder / "recipes").glob("*")}
+
+
+@pytest.fixture
+def choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choose among two recipes, converted already, and one that TFLite does not convert."""
+
+    def made(_graph: bytes, how: recipes.Quantization, *_: Any) -> bytes:
+        if how.recipe == "dynamic":
+            raise BadData("converting with dynamic failed")
+        return networks().uint8 if how.recipe == "int8" else networks().float32
+
+    monkeypatch.setattr(recipes, "quantize", made)
+    monkeypatch.setattr(choose, "CHOICES", ("int8", "dynamic", "float32"))
+
+
+@pytest.mark.usefixtures("choices")
+@pytest.mark.parametrize(("by", "value"), [("smallest", "bytes"), ("fastest", "p50_ms")])
+def test_a_choice_is_of_what_was_measured(run: Path, invoke: Invoke, by: str, value: str) -> None:
+    result = invoke("convert", "--output-dir", run, "--choose", by)
+    assert result.exit_code == 0, result.output
+    found = json.loads((run / "conversion.json").read_text("utf-8"))
+    rows = {row["recipe"]: row for row in found["candidates"]}
+    assert set(rows) == {"int8", "float32"} == recipe_models(run)
+    assert found["failed"] == {"dynamic": "converting with dynamic failed"}
+    best = min(rows.values(), key=lambda row: row[value])
+    assert found["recipe"] == best["recipe"]
+    assert best["best"]
+    assert (run / "model.tflite").read_bytes() == run.joinpath(
+        "recipes", f"{best['recipe']}.tflite"
+    ).read_bytes()
+    (line,) = [line for line in result.stderr.splitlines() if line.endswith("chosen")]
+    assert line.split()[0] == best["recipe"]
+
+
+@pytest.mark.usefixtures("choices")
+def test_no_choice_is_the_gates_refusal(run: Path, invoke: Invoke) -> None:
+    bounds = ("--max-mean-difference", 0, "--max-accuracy-drop", 0)
+    result = invoke("convert", "--output-dir", run, "--choose", "smallest", *bounds)
+    assert result.exit_code == 4
+    assert "no recipe is near enough to the graph\nint8: its probabilities are" in result.stderr
+    assert not (run / "model.tflite").exists()
+
+
+def test_a_choice_leaves_no_recipe_to_be_named(run: Path, invoke: Invoke) -> None:
+    result = invoke("convert", "--output-dir", run, "--choose", "--quantize", "int8")
+    assert result.exit_code == 2
+    assert "--choose tries every recipe: leave out --quantize" in result.stderr
+
+
+def test_int8_that_is_slower_is_said_and_why() -> None:
+    assert not choose._slow_int8({"int8": 1.0, "float32": 2.0})
+    (line,) = choose._slow_int8({"int8": 5.0, "float32": 2.0})
+    assert line.startswith("int8 takes 2.5 times the time of float32 here: ")
+
+
+@pytest.mark.usefixtures("ready")
+def test_a_target_that_cannot_run_it_refuses_before_anything_is_written(
+    run: Path, invoke: Invoke
+) -> None:
+    result = invoke("convert", "--output-dir", run, "--target", "edgetpu")
+    assert result.exit_code == 3
+    assert "the Edge TPU does not run this model: " in result.stderr
+    assert "DEQUANTIZE" in result.stderr
+    assert {path.suffix for path in run.iterdir()} == {
+        ".pb",
+        ".json",
+        ".txt",
+        ".csv",
+        ".tflite",
+        "",
+    }
+    assert not (run / "model.rejected.tflite").exists()
+
+
+def test_dense_layers_get_one_scale_for_a_runtime_that_needs_it(
+    trained: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    options = ("--quantize", "dynamic", "--target", "tflite-runtime==2.14")
+    result = invoke("convert", "--output-dir", run, *options)
+    assert result.exit_code == 0, result.output
+    flatbuffer = metadata.read(run / "model.tflite").flatbuffer
+    (dense,) = [each for each in operators(flatbuffer) if each.name == "FULLY_CONNECTED"]
+    assert dense.version == 9
+    assert "converting again: one scale for each dense layer" in result.stderr
+    assert "test accuracy 100.0% (N=7, " in result.stderr
+    assert json.loads((run / "conversion.json").read_text("utf-8"))["otherwise"]["agreement"] == 1
+
+
+@pytest.mark.usefixtures("ready")
+def test_another_python_must_pass_the_goldens(run: Path, invoke: Invoke) -> None:
+    options = ("--output-dir", run, "--target-python")
+    result = invoke("convert", *options, sys.executable)
+    assert result.exit_code == 0, result.output
+    assert f"{sys.executable}: all goldens pass on LiteRT" in result.stderr
+    (run / "model.tflite").unlink()
+    result = invoke("convert", *options, run / "labels.txt")
+    assert result.exit_code == 2
+    assert "--target-python" in result.stderr
+    assert not (run / "model.tflite").exists()
+    result = invoke("convert", *options, sys.executable, "--goldens", 0)
+    assert result.exit_code == 2
+    assert "--goldens 0 leaves it none" in result.stderr
 
 
 def test_calibration_on_noise_is_caught(
