@@ -92,16 +92,17 @@ def table(rows: list[Row]) -> str:
 def _measure(folder: Path, salt: str, options: tuple[str, ...], graph_only: bool) -> Row:
     with tempfile.TemporaryDirectory(prefix="retrain-") as out:
         where = ("--output-dir", out, "--json")
-        trained = _retrain("train", str(folder), "--split-salt", salt, *where, *options)["test"]
+        trained = retrain("train", str(folder), "--split-salt", salt, *where, *options)["test"]
         row = {"salt": salt, "graph": trained["accuracy"], "total": trained["total"]}
         if graph_only:
             return row
         # Only the figures are wanted here, those of a refused model too.
-        result = _retrain("convert", *where, "--max-accuracy-drop", "100")
+        result = retrain("convert", *where, "--max-accuracy-drop", "100")
     return {**row, "int8": result["model"]["accuracy"], "agreement": result["agreement"]}
 
 
-def _retrain(*arguments: str) -> Any:
+def retrain(*arguments: str) -> Any:
+    """Run a command of the product, its progress to stderr; return the JSON that it prints."""
     command = [sys.executable, "-m", "retrain", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603
     return json.loads(done.stdout)

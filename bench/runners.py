@@ -110,7 +110,7 @@ def _serve(pipe: Connection, name: str, load: Callable[[], Loaded]) -> None:
         pipe.send(about)
         gc.disable()  # as timeit does: a collection is not the model's time
         while True:
-            pipe.send(_time(call, pipe.recv()))
+            pipe.send(time_calls(call, pipe.recv()))
     except EOFError:  # the parent is gone
         return
     except ModuleNotFoundError as error:
@@ -122,7 +122,8 @@ def _serve(pipe: Connection, name: str, load: Callable[[], Loaded]) -> None:
         pipe.send(BadData(f"{name}: {reason}"))
 
 
-def _time(call: Callable[[], Any], times: int) -> list[int]:
+def time_calls(call: Callable[[], Any], times: int) -> list[int]:
+    """Return the nanoseconds of each of `times` calls, in order."""
     samples = []
     for _ in range(times):
         start = time.perf_counter_ns()

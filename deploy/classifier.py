@@ -1,5 +1,7 @@
 """From a photo to labels with scores, by the model file's own contract."""
 
+import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +13,12 @@ from PIL import Image
 
 from deploy import metadata
 from deploy.contract import Contract, InputSpec
-from deploy.errors import BadData
-from deploy.image import normalise, open_image, to_pixels
+from deploy.errors import BadData, WrongUse
+from deploy.image import MAX_BYTES, normalise, open_image, to_pixels, upright
 from deploy.runtime import Model
+
+Photo = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+_ARRAY = "uint8 (height, width, 3)"
 
 
 class Prediction(NamedTuple):
@@ -29,24 +34,82 @@ def top_k(scores: npt.NDArray[Any], labels: Sequence[str], k: int) -> list[Predi
     return [Prediction(labels[i], float(scores[i])) for i in best]
 
 
+class Answer(NamedTuple):
+    """The best labels of a photo, best first, and the milliseconds that each step took."""
+
+    predictions: list[Prediction]
+    ms: dict[str, float]
+
+
 class PhotoClassifier(ABC):
     """What has a contract and gives scores by it."""
 
     contract: Contract
 
     @abstractmethod
+    def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
+        """Return the network's input, (1, height, width, 3), of an upright RGB image."""
+
+    @abstractmethod
+    def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return float32 (classes,), the probabilities for a network's input."""
+
     def scores(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Return float32 (classes,), the probabilities of an upright RGB image."""
+        return self.run(self.prepare(image))
 
-    def classify(self, photo: str | Path, top: int = 5) -> list[Prediction]:
-        """Return the `top` best labels of the photo at the path `photo`, best first."""
+    def classify(self, photo: Photo, top: int = 5) -> list[Prediction]:
+        """Return the `top` best labels of `photo`, best first.
+
+        A photo is a path, the bytes of a file, a PIL image, or a numpy array of uint8 (height,
+        width, 3), RGB. Raises BadData for what cannot be decoded, WrongUse for anything else,
+        OSError for a file that cannot be read.
+        """
+        return self.answer(photo, top).predictions
+
+    def answer(self, photo: Photo, top: int = 5) -> Answer:
+        """Return what `classify` returns, with the time of decoding, preparing and running."""
+        started = time.perf_counter_ns()
+        image = to_image(photo, self.contract.input)
+        decoded = time.perf_counter_ns()
+        tensor = self.prepare(image)
+        prepared = time.perf_counter_ns()
+        scores = self.run(tensor)
+        done = time.perf_counter_ns()
+        steps = (("decode", decoded - started), ("preprocess", prepared - decoded))
+        ms = {name: ns / 1e6 for name, ns in (*steps, ("invoke", done - prepared))}
+        return Answer(top_k(scores, self.contract.labels, top), ms)
+
+
+def to_image(photo: Photo, spec: InputSpec) -> Image.Image:
+    """Return an upright RGB image of what `classify` takes; raise what it raises."""
+    if isinstance(photo, (str, os.PathLike)):
         with Path(photo).open("rb") as stream:
-            image = open_image(stream, self.contract.input)
-        return top_k(self.scores(image), self.contract.labels, top)
+            # A pipe, such as /dev/stdin, cannot go back.
+            return open_image(stream if stream.seekable() else stream.read(MAX_BYTES + 1), spec)
+    if isinstance(photo, bytes):
+        return open_image(photo, spec)
+    if isinstance(photo, np.ndarray):
+        if photo.dtype == np.uint8 and photo.ndim == 3 and photo.shape[2] == 3 and photo.size:
+            return Image.fromarray(photo)
+        raise WrongUse(f"an array of {photo.dtype} {photo.shape}: {_ARRAY} is a photo")
+    if isinstance(photo, Image.Image):
+        try:
+            return upright(photo)
+        except Exception as error:  # it may not have been decoded yet
+            raise BadData(f"the image is damaged: {error}") from error
+    raise WrongUse(
+        f"{type(photo).__name__} is no photo: give a path, the bytes of a file, a PIL image, "
+        f"or a numpy array of {_ARRAY}"
+    )
 
 
 class Classifier(PhotoClassifier):
-    """A model file that is ready to classify. Not for two threads at once: open one for each."""
+    """A model file that is ready to classify.
+
+    Threads may share it: they decode side by side and take turns at the network. One for each
+    thread runs the networks side by side too.
+    """
 
     def __init__(self, file: metadata.ModelFile, threads: int = 1) -> None:
         """Load the model of `file`; raise BadData where model and contract do not fit."""
@@ -64,11 +127,15 @@ class Classifier(PhotoClassifier):
         except BadData as error:
             raise BadData(f"{path}: {error}") from error
 
-    def scores(self, image: Image.Image) -> npt.NDArray[np.float32]:
-        """Return float32 (classes,), the probabilities of an upright RGB image."""
-        tensor: npt.NDArray[Any] = to_pixels(image, self.contract.input)
+    def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
+        """Return uint8 or float32 (1, height, width, 3), what the model takes."""
+        pixels = to_pixels(image, self.contract.input)
         if self.model.input_dtype == np.float32:
-            tensor = normalise(tensor, self.contract.input)
+            return normalise(pixels, self.contract.input)
+        return pixels
+
+    def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return float32 (classes,), the probabilities for a model's input."""
         return self.model(tensor)
 
 

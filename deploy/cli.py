@@ -1,24 +1,17 @@
 """The device's commands, and the one place where errors become messages and exit codes."""
 
-import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from deploy.errors import BadData, RetrainError, WrongUse
-
-if TYPE_CHECKING:
-    from deploy.classifier import PhotoClassifier, Prediction
+from deploy.errors import BadData, RetrainError
+from deploy.label import label
+from deploy.selftest import selftest
 
 INTERRUPTED = 130
-Classify = Callable[[Path], "list[Prediction]"]
-"""From the path of a photo to its best labels, best first."""
 
 
 class Commands(click.Group):
@@ -55,95 +48,29 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "token_normalize_func": lambda token: token.replace("_", "-"),
 }
 
 
-@click.group(cls=Commands, context_settings=SETTINGS)
+class _Device(Commands):
+    """The group whose command `label` need not be named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *SETTINGS["help_option_names"]):
+            args = [label.name or "", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Device, context_settings=SETTINGS)
 def commands() -> None:
-    """Run a classifier that `retrain convert` made."""
+    """Run a classifier that `retrain convert` made.
+
+    Photos without a command before them are labelled. A photo called label or selftest is
+    then ./label or ./selftest.
+    """
 
 
-def label_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what every form of `label` takes: the photos and how to show their labels."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object a photo."),
-        click.option("--top", default=5, show_default=True, type=click.IntRange(min=1)),
-        click.option(
-            "--threads",
-            default=1,
-            show_default=True,
-            type=click.IntRange(min=1),
-            help="CPU threads.",
-        ),
-        click.option(
-            "--labels",
-            type=click.Path(path_type=Path, dir_okay=False),
-            help="A labels file that the model must agree with.",
-        ),
-        click.option(
-            "--model",
-            default=Path("retrained/model.tflite"),
-            show_default=True,
-            type=click.Path(path_type=Path, dir_okay=False),
-        ),
-        click.argument("photos", nargs=-1, metavar="PHOTO...", type=click.Path(path_type=Path)),
-    ):
-        command = option(command)
-    return command
-
-
-@commands.command()
-@label_options
-def label(
-    photos: tuple[Path, ...],
-    model: Path,
-    labels: Path | None,
-    threads: int,
-    top: int,
-    as_json: bool,
-) -> None:
-    """Print the best labels of each PHOTO, with their probabilities."""
-    show_labels(photos, model_classifier(model, labels, threads, top), as_json)
-
-
-def model_classifier(model: Path, labels: Path | None, threads: int, top: int) -> Classify:
-    """Return what classifies by a .tflite file, once its labels agree with the file `labels`."""
-    from deploy.classifier import Classifier
-
-    return agreed(Classifier.open(model, threads), labels, model, top)
-
-
-def agreed(classifier: "PhotoClassifier", labels: Path | None, source: Path, top: int) -> Classify:
-    """Return what classifies by the file `source`, once the file `labels` says what it says."""
-    from deploy.contract import read_labels
-
-    if labels and read_labels(labels.read_text("utf-8", "replace")) != classifier.contract.labels:
-        raise BadData(f"{labels}: not the labels of {source}, which are the ones to trust")
-    return partial(classifier.classify, top=top)
-
-
-def show_labels(photos: tuple[Path, ...], classify: Classify, as_json: bool) -> None:
-    """Print labels and scores of each photo; a bad one is reported and the rest go on."""
-    if not photos:
-        raise WrongUse("no photo named: retrain label PHOTO...")
-    bad = 0
-    for photo in photos:
-        try:
-            predictions = classify(photo)
-        except (BadData, OSError) as error:
-            bad += 1
-            reason = error.strerror if isinstance(error, OSError) else error
-            click.echo(f"Error: {photo}: {reason}", err=True)
-            continue
-        if as_json:
-            found = [prediction._asdict() for prediction in predictions]
-            click.echo(json.dumps({"schema": 1, "photo": str(photo), "predictions": found}))
-            continue
-        click.echo(click.format_filename(photo))
-        for prediction in predictions:
-            click.echo(f"  {prediction.score:6.1%}  {prediction.label}")
-    if bad:
-        raise BadData(f"{bad} of {len(photos)} photos could not be classified")
+for _command in (label, selftest):
+    commands.add_command(_command)

@@ -1,4 +1,4 @@
-"""Write files whole or not at all."""
+"""Write files whole or not at all; find those of a folder."""
 
 import json
 import os
@@ -36,3 +36,31 @@ def write(path: Path, data: bytes | str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON, whole or not at all."""
     write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+_SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "__MACOSX")
+
+
+def shown(name: str) -> bool:
+    """Return whether a file or folder of this name is a user's, not hidden, not a system's."""
+    return not name.startswith(".") and name not in _SYSTEM_FILES
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Yield the files below `folder`, links followed, each real folder once, in a fixed order.
+
+    Hidden ones are skipped. Raises OSError for a folder that cannot be read.
+    """
+    seen: set[str] = set()
+    for parent, folders, names in os.walk(folder, onerror=_stop, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(filter(shown, folders))
+        yield from (Path(parent, name) for name in sorted(filter(shown, names)))
+
+
+def _stop(error: OSError) -> None:
+    raise error

@@ -1,7 +1,51 @@
-"""The name of this machine's CPU, as people know it."""
+"""What a machine tells of itself: its CPU, board, system, temperature."""
 
 import platform
+import shutil
+import struct
+import subprocess
 from pathlib import Path
+from typing import NamedTuple
+
+_ROOT = Path("/")
+# https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+_THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
+
+
+class Device(NamedTuple):
+    """What decides how a model runs here; None is unknown.
+
+    `bits` are the program's, which may be fewer than the kernel's; `temperature_c` is in degrees
+    Celsius; `throttling` is what a Raspberry Pi's firmware holds back, now or since it started.
+    """
+
+    board: str | None
+    cpu: str
+    architecture: str
+    bits: int
+    os: str
+    kernel: str
+    python: str
+    governor: str | None
+    temperature_c: float | None
+    throttling: str | None
+
+
+def device(root: Path = _ROOT) -> Device:
+    """Return what this machine tells; `root` is where its files are looked for."""
+    board = _text(root / "proc/device-tree/model")
+    return Device(
+        board=board.rstrip("\0") if board else None,
+        cpu=cpu_name(root / "proc/cpuinfo"),
+        architecture=platform.machine(),
+        bits=8 * struct.calcsize("P"),
+        os=_os(root) or platform.system(),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        temperature_c=temperature(root),
+        throttling=throttling(),
+    )
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
@@ -9,11 +53,50 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return _model(cpuinfo) or platform.processor() or platform.machine()
 
 
-def _model(cpuinfo: Path) -> str:
+def temperature(root: Path = _ROOT) -> float | None:
+    """Return the CPU's temperature in degrees Celsius, or None where the kernel does not tell."""
+    text = _text(root / "sys/class/thermal/thermal_zone0/temp")
     try:
-        lines = cpuinfo.read_text("utf-8", errors="replace").splitlines()
+        return int(text) / 1000 if text else None
+    except ValueError:
+        return None
+
+
+def throttling() -> str | None:
+    """Return what a Raspberry Pi's firmware holds back, in words, or None on other machines."""
+    program = shutil.which("vcgencmd")
+    if not program:
+        return None
+    command = [program, "get_throttled"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603
+        bits = int(told.stdout.partition("=")[2], 16)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    now = [f"{name} now" for i, name in enumerate(_THROTTLING) if bits >> i & 1]
+    before = [
+        f"{name} since it started" for i, name in enumerate(_THROTTLING) if bits >> 16 + i & 1
+    ]
+    return ", ".join(now + before) or "none"
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8", errors="replace").strip() or None
     except OSError:
-        return ""
+        return None
+
+
+def _os(root: Path) -> str | None:
+    lines = (_text(root / "etc/os-release") or "").splitlines()
+    names = [
+        line.partition("=")[2].strip("\"'") for line in lines if line.startswith("PRETTY_NAME=")
+    ]
+    return names[0] if names else None
+
+
+def _model(cpuinfo: Path) -> str:
+    lines = (_text(cpuinfo) or "").splitlines()
     pairs = (line.partition(":") for line in lines)
     values = {key.strip(): value.strip() for key, _, value in pairs}
     # ARM boards: "Model" names the board (x86 has "model", a number), "model name" only "ARMv7".

@@ -1,7 +1,10 @@
 """Find a TFLite runtime and run a model with it: arrays in, float32 arrays out."""
 
-import importlib
+import importlib.util
 import os
+import platform
+import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +35,10 @@ _KNOWN = (
 def find_runtime() -> Runtime:
     """Return LiteRT if it is installed, else tflite-runtime; raise MissingPackage without."""
     for name, distribution, module in _KNOWN:
+        if name == "tflite-runtime" and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+            if importlib.util.find_spec("tflite_runtime"):
+                raise MissingPackage("tflite-runtime fails with numpy 2: pip install 'numpy<2'")
+            continue
         try:
             interpreter = importlib.import_module(module).Interpreter
         except ImportError as error:
@@ -40,7 +47,21 @@ def find_runtime() -> Runtime:
                 raise MissingPackage(f"{name} is installed but does not load: {error}") from error
             continue
         return Runtime(name, metadata.version(distribution), interpreter)
-    raise MissingPackage("no TFLite runtime: pip install 'retrain-tflite[device]'")
+    raise MissingPackage(f"no TFLite runtime: {remedy(platform.machine(), sys.version_info[:2])}")
+
+
+def remedy(machine: str, python: tuple[int, int], bits: int = 8 * struct.calcsize("P")) -> str:
+    """Return how to have a runtime here; `bits` are Python's, a kernel may have more."""
+    if not machine.startswith(("arm", "aarch")) or bits == 64:
+        return "pip install ai-edge-litert"
+    if machine == "armv6l":
+        return "there is none for ARMv6, such as a Raspberry Pi 1 or Zero"
+    if python < (3, 12):
+        return "pip install tflite-runtime==2.14.0 'numpy<2'"
+    return (
+        f"there is none for 32-bit ARM with Python {python[0]}.{python[1]}: use a 64-bit system, "
+        "or one with Python 3.11, such as Raspberry Pi OS Bookworm"
+    )
 
 
 @contextmanager
@@ -61,7 +82,7 @@ _loading = threading.Lock()
 
 
 class Model:
-    """A loaded model with one input (1, ...) and one output (1, N). Not for two threads at once."""
+    """A loaded model, one input (1, ...), one output (1, N). Threads that share it take turns."""
 
     def __init__(self, flatbuffer: bytes, threads: int = 1) -> None:
         """Load `flatbuffer`, whose digest the caller has checked, on `threads` CPU threads."""
@@ -83,12 +104,14 @@ class Model:
         self.input_dtype = np.dtype(self._input["dtype"])
         self.input_quantization: tuple[float, int] = self._input["quantization"]
         self.output_width = int(self._output["shape"][-1])
+        self._turn = threading.Lock()
 
     def __call__(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return float32 (N,), for a tensor of `input_shape` and `input_dtype`."""
-        self._interpreter.set_tensor(self._input["index"], tensor)
-        self._interpreter.invoke()
-        values = self._interpreter.get_tensor(self._output["index"])[0]
+        with self._turn:
+            self._interpreter.set_tensor(self._input["index"], tensor)
+            self._interpreter.invoke()
+            values = self._interpreter.get_tensor(self._output["index"])[0]
         scale, zero_point = self._output["quantization"]
         if scale:
             values = (values.astype(np.float32) - zero_point) * scale

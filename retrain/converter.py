@@ -1,7 +1,7 @@
 """From the frozen graph to a TFLite model, calibrated on training photos, scored on test photos."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,7 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
             "recipe": how.recipe,
             "graph_sha256": material.contract.graph_sha256,
             "calibration_images": len(material.calibration),
-            "max_accuracy_drop": config.bounds.max_accuracy_drop,
-            "min_agreement": config.bounds.min_agreement,
+            **asdict(config.bounds),
             "passed": not reasons,
             "bytes": {"graph": len(material.graph), "model": len(candidate.packed)},
             **candidate.parity.to_json(),
@@ -181,7 +180,6 @@ def _refusal(run: RunFolder, parity: Parity, reasons: list[str]) -> str:
     worst = (
         f"  {each.photo}: {each.graph}, by the model {each.model} ({each.difference:.2f} apart)"
         for each in parity.worst
-        if each.graph != each.model
     )
     return "\n".join(
         [

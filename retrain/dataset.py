@@ -5,23 +5,17 @@ import hashlib
 import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
-
 from deploy import files
 from deploy.errors import BadData
-from deploy.image import FORMATS, sniff, why_not_photo
+from deploy.image import FORMATS, MAX_BYTES, claims_photo, why_not_photo
 
-MAX_BYTES = 256 * 1024**2
-"""A larger file is listed as bad instead of being read into memory."""
 FEW_PHOTOS = 20
 """A class with fewer is worth a warning: its accuracy is a guess."""
-
-_SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "__MACOSX")
 
 
 @dataclass(frozen=True)
@@ -111,14 +105,16 @@ def scan(root: Path) -> Dataset:
     if not root.is_dir():
         raise BadData(f"{root}: no such folder: expected one holding a sub-folder for each class")
     with os.scandir(root) as entries:
-        classes = sorted(entry.name for entry in entries if entry.is_dir() and _shown(entry.name))
+        classes = sorted(
+            entry.name for entry in entries if entry.is_dir() and files.shown(entry.name)
+        )
     photos: list[Photo] = []
     bad: list[BadPhoto] = []
     with ThreadPoolExecutor() as pool:
         for label in classes:
             _check_label(root, label)
             for found in pool.map(
-                lambda path, label=label: _read(path, label), _walk(root / label)
+                lambda path, label=label: _read(path, label), files.walk(root / label)
             ):
                 if isinstance(found, Photo):
                     photos.append(found)
@@ -126,27 +122,6 @@ def scan(root: Path) -> Dataset:
                     bad.append(found)
     unique, ambiguous, copies = _by_content(photos)
     return Dataset(root, tuple(classes), unique, tuple(bad), copies).without(ambiguous)
-
-
-def _shown(name: str) -> bool:
-    return not name.startswith(".") and name not in _SYSTEM_FILES
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below `folder`, links followed, each real folder once, in a fixed order."""
-    seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=_stop, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(filter(_shown, folders))
-        yield from (Path(parent, name) for name in sorted(filter(_shown, names)))
-
-
-def _stop(error: OSError) -> None:
-    raise error
 
 
 def _read(path: Path, label: str) -> Photo | BadPhoto | None:
@@ -162,9 +137,8 @@ def _read(path: Path, label: str) -> Photo | BadPhoto | None:
     reason = why_not_photo(content[:16])
     if reason is None:
         return Photo(path, label, hashlib.sha256(content).digest())
-    # By its content too: Pillow does not register .heic, and a phone's photos must not vanish.
-    claims = sniff(content[:16]) or path.suffix.lower() in Image.registered_extensions()
-    return BadPhoto(path, reason) if claims or not content else None
+    claims = not content or claims_photo(path, content[:16])
+    return BadPhoto(path, reason) if claims else None
 
 
 def _check_label(root: Path, label: str) -> None:

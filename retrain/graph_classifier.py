@@ -34,9 +34,11 @@ class GraphClassifier(PhotoClassifier):
         contract = RunFolder(path.parent).read_contract(path)
         return cls(graph.read(path), contract, output_layer)
 
-    def scores(self, image: Image.Image) -> npt.NDArray[np.float32]:
-        """Return float32 (classes,), the probabilities of an upright RGB image."""
-        scores: npt.NDArray[np.float32] = graph.predict(
-            self._run, to_tensor(image, self.contract.input)
-        )[0]
+    def prepare(self, image: Image.Image) -> npt.NDArray[np.float32]:
+        """Return float32 (1, height, width, 3), normalised."""
+        return to_tensor(image, self.contract.input)
+
+    def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return float32 (classes,), the probabilities for a graph's input."""
+        scores: npt.NDArray[np.float32] = graph.predict(self._run, tensor)[0]
         return scores

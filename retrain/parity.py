@@ -34,10 +34,15 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far a model may be from its graph: points of accuracy, percent with the same label."""
+    """How far a model may be from its graph.
+
+    In points of accuracy, percent of photos with the same label, and the mean difference of a
+    probability, of 0..1.
+    """
 
     max_accuracy_drop: float = 1.0
     min_agreement: float = 90.0
+    max_mean_difference: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,11 @@ class Parity:
             reasons.append(
                 f"its best label is the graph's on {self.agreement:.1%} of the test photos; "
                 f"--min-agreement is {bounds.min_agreement:g}"
+            )
+        if not self.mean_difference <= bounds.max_mean_difference:
+            reasons.append(
+                f"its probabilities are {self.mean_difference:.3f} from the graph's in the mean; "
+                f"--max-mean-difference is {bounds.max_mean_difference:g}"
             )
         return reasons
 

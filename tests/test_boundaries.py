@@ -53,6 +53,11 @@ def test_device_modules_load_neither_tensorflow_nor_the_laptop_half(module: str)
     assert loaded.isdisjoint({"tensorflow", "pyarrow", "retrain", "bench"})
 
 
+def test_the_classifier_is_a_name_of_the_package() -> None:
+    assert loaded_by("import deploy").isdisjoint({"numpy", "PIL", "click"})
+    assert "numpy" in loaded_by("from deploy import Classifier")
+
+
 @pytest.mark.parametrize("command", ["['--help']", "['--version']", "['label', '--help']"])
 def test_help_loads_neither_numpy_nor_tensorflow(command: str) -> None:
     code = f"from retrain.cli import commands\ntry: commands({command})\nexcept SystemExit: pass"
@@ -61,8 +66,9 @@ def test_help_loads_neither_numpy_nor_tensorflow(command: str) -> None:
     assert loaded.isdisjoint({"numpy", "tensorflow", "PIL", "pyarrow", "bench", "rich"})
 
 
-def test_device_help_loads_no_numpy() -> None:
-    code = "from deploy.cli import commands\ntry: commands(['--help'])\nexcept SystemExit: pass"
+@pytest.mark.parametrize("command", ["['--help']", "['label', '--help']"])
+def test_device_help_loads_no_numpy(command: str) -> None:
+    code = f"from deploy.cli import commands\ntry: commands({command})\nexcept SystemExit: pass"
     loaded = loaded_by(code)
     assert "click" in loaded
     assert loaded.isdisjoint({"numpy", "PIL"})

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,10 +25,10 @@ from PIL import Image
 from deploy import metadata
 from deploy.classifier import Classifier, Prediction, top_k
 from deploy.contract import Contract
-from deploy.errors import BadData, MissingPackage
+from deploy.errors import BadData, MissingPackage, WrongUse
 from deploy.image import open_image
 from deploy.metadata import ModelFile
-from deploy.runtime import Model, find_runtime
+from deploy.runtime import Model, find_runtime, remedy
 
 COLOURS = [
     (200, 60, 50),
@@ -133,6 +135,100 @@ def test_a_missing_photo_is_an_os_error(retrained: Path, tmp_path: Path) -> None
         Classifier.open(retrained / "model.tflite").classify(tmp_path / "none.jpg")
 
 
+# What a photo may be
+
+
+@pytest.fixture(scope="module")
+def classifier(retrained: Path) -> Classifier:
+    return Classifier.open(retrained / "model.tflite")
+
+
+def test_a_photo_may_be_a_path_bytes_an_image_or_an_array(
+    classifier: Classifier, drawn: dict[str, Path]
+) -> None:
+    for label, path in drawn.items():
+        expected = classifier.classify(path)
+        assert expected[0].label == label
+        image = Image.open(path)
+        assert classifier.classify(str(path)) == expected
+        assert classifier.classify(path.read_bytes()) == expected
+        assert classifier.classify(np.asarray(image.convert("RGB"))) == expected
+        assert classifier.classify(Image.open(path)) == expected
+
+
+def test_an_image_is_turned_as_its_exif_says(classifier: Classifier, tmp_path: Path) -> None:
+    """The kept box of the upright frame is blue; of the frame as stored it is red."""
+    upright = Image.new("RGB", (40, 120), (255, 0, 0))
+    upright.paste((0, 0, 255), (0, 40, 40, 80))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+    image = Image.open(tmp_path / "turned.png")
+    assert classifier.classify(image)[0].label == "blue"
+    assert image.size == (120, 40)  # the caller's image is left as it was
+
+
+def test_an_array_may_be_a_view(classifier: Classifier, drawn: dict[str, Path]) -> None:
+    wide = np.asarray(Image.open(drawn["red"]).convert("RGB"))
+    for view in (wide[::-1], wide[:, ::-1], wide[..., ::-1]):
+        assert classifier.classify(view) == classifier.classify(view.copy())
+    assert classifier.classify(wide[..., ::-1])[0].label == "blue"
+
+
+@pytest.mark.parametrize(
+    ("photo", "reason"),
+    [
+        (np.zeros((8, 8, 3), np.float32), r"an array of float32 \(8, 8, 3\): uint8 \(height, "),
+        (np.zeros((8, 8), np.uint8), r"an array of uint8 \(8, 8\): "),
+        (np.zeros((8, 8, 4), np.uint8), r"an array of uint8 \(8, 8, 4\): "),
+        (np.zeros((1, 8, 8, 3), np.uint8), r"an array of uint8 \(1, 8, 8, 3\): "),
+        (np.zeros((0, 8, 3), np.uint8), r"an array of uint8 \(0, 8, 3\): "),
+        (None, "NoneType is no photo: give a path, the bytes of a file, a PIL image, or a numpy"),
+        (7, "int is no photo"),
+        (["photo.jpg"], "list is no photo"),
+    ],
+)
+def test_anything_else_is_refused_in_words(classifier: Classifier, photo: Any, reason: str) -> None:
+    with pytest.raises(WrongUse, match=reason):
+        classifier.classify(photo)
+
+
+def test_an_image_that_does_not_decode_is_bad(
+    classifier: Classifier, drawn: dict[str, Path], tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(drawn["grün, hell"].read_bytes()[:-40])
+    with pytest.raises(BadData, match=r"the image is damaged: ."):
+        classifier.classify(Image.open(cut))
+
+
+def test_the_time_of_each_step_is_told(classifier: Classifier, drawn: dict[str, Path]) -> None:
+    answer = classifier.answer(drawn["red"], top=1)
+    assert answer.predictions == classifier.classify(drawn["red"], top=1)
+    assert set(answer.ms) == {"decode", "preprocess", "invoke"}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_four_threads_get_the_answers_of_one(
+    retrained: Path, classifier: Classifier, shared: bool
+) -> None:
+    """Each photo has scores of its own, so that a tensor of another thread would show."""
+    random = np.random.default_rng(0)
+    photos = list(random.integers(0, 256, (64, 1, 1, 3), np.uint8).repeat(40, 1).repeat(40, 2))
+    expected = [classifier.scores(Image.fromarray(photo)).tolist() for photo in photos]
+    assert len({tuple(scores) for scores in expected}) > 40
+
+    def work(first: int) -> list[list[float]]:
+        mine = classifier if shared else Classifier.open(retrained / "model.tflite")
+        turned = photos[first:] + photos[:first]
+        return [mine.scores(Image.fromarray(photo)).tolist() for photo in turned * 5]
+
+    starts = (0, 16, 32, 48)
+    with ThreadPoolExecutor(4) as pool:
+        for first, got in zip(starts, pool.map(work, starts), strict=True):
+            assert got == (expected[first:] + expected[:first]) * 5
+
+
 # A model and a contract that do not fit
 
 
@@ -187,7 +283,7 @@ def test_without_a_runtime_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) 
     for module in ("ai_edge_litert", "tflite_runtime"):
         monkeypatch.setitem(sys.modules, module, None)
         monkeypatch.setitem(sys.modules, f"{module}.interpreter", None)
-    with pytest.raises(MissingPackage, match=r"pip install 'retrain-tflite\[device\]'"):
+    with pytest.raises(MissingPackage, match="no TFLite runtime: pip install ai-edge-litert"):
         find_runtime()
 
 
@@ -211,3 +307,41 @@ def test_a_runtime_that_does_not_load_is_not_called_missing(tmp_path: Path, fail
     )
     assert "MissingPackage: LiteRT is installed but does not load: " in done.stderr
     assert "libfoo.so" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("machine", "python", "bits", "words"),
+    [
+        ("x86_64", (3, 13), 64, "pip install ai-edge-litert"),
+        ("aarch64", (3, 13), 64, "pip install ai-edge-litert"),
+        ("armv7l", (3, 11), 32, "pip install tflite-runtime==2.14.0 'numpy<2'"),
+        ("aarch64", (3, 11), 32, "pip install tflite-runtime==2.14.0 'numpy<2'"),
+        ("armv6l", (3, 11), 32, "there is none for ARMv6"),
+        ("armv7l", (3, 13), 32, "there is none for 32-bit ARM with Python 3.13: use a 64-bit"),
+        ("aarch64", (3, 13), 32, "there is none for 32-bit ARM with Python 3.13: use a 64-bit"),
+    ],
+)
+def test_the_remedy_is_the_runtime_that_there_is(
+    machine: str, python: tuple[int, int], bits: int, words: str
+) -> None:
+    """A 32-bit system may have a 64-bit kernel, whose name `platform.machine` tells."""
+    assert remedy(machine, python, bits).startswith(words)
+
+
+def test_the_old_runtime_is_not_loaded_with_a_new_numpy(tmp_path: Path) -> None:
+    (tmp_path / "tflite_runtime").mkdir()
+    (tmp_path / "tflite_runtime" / "__init__.py").write_text("raise SystemError('dies')")
+    code = (
+        "import sys; sys.modules['ai_edge_litert'] = sys.modules['ai_edge_litert.interpreter'] = "
+        "None; from deploy.runtime import find_runtime; find_runtime()"
+    )
+    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "deploy.errors.MissingPackage: tflite-runtime fails with numpy 2: pip install 'numpy<2'"
+    )

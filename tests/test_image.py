@@ -173,7 +173,7 @@ def test_a_camera_held_any_way_gives_an_upright_photo(
     exif[0x0112] = orientation
     photo = encoded(stored, "JPEG", exif=exif, quality=95)
     upright = open_image(photo, spec(32, 32, None) if reduced else None)
-    factor = 2 if reduced else 1
+    factor = 4 if reduced else 1
     size = (320 // factor, 160 // factor)
     assert upright.size == (size if orientation < 5 else size[::-1])
     right, bottom = upright.width - 1, upright.height - 1
@@ -277,15 +277,16 @@ def test_bytes_and_stream_give_the_same_tensor(name: str) -> None:
     ("size", "wanted", "decoded"),
     [
         ((1024, 768), spec(32, 32, 0.875), (128, 96)),
-        ((1024, 768), spec(64, 64, 0.875), (256, 192)),
+        ((1024, 768), spec(64, 64, 0.875), (128, 96)),
         ((1024, 768), spec(64, 160, 0.875), (512, 384)),
-        ((1024, 768), spec(224, 224, 0.875), (1024, 768)),
-        ((1024, 768), spec(224, 224, None), (1024, 768)),
-        ((1024, 896), spec(224, 224, None), (512, 448)),
-        ((1024, 895), spec(224, 224, None), (1024, 895)),
-        ((2000, 100), spec(32, 32, None), (2000, 100)),
-        ((142, 142), spec(32, 32, 0.9), (142, 142)),
-        ((144, 144), spec(32, 32, 0.9), (72, 72)),
+        ((1024, 768), spec(224, 224, 0.875), (512, 384)),
+        ((4000, 3000), spec(224, 224, 0.875), (500, 375)),
+        ((640, 480), spec(224, 224, 0.875), (640, 480)),
+        ((640, 560), spec(224, 224, None), (320, 280)),
+        ((640, 559), spec(224, 224, None), (640, 559)),
+        ((2000, 75), spec(32, 32, None), (2000, 75)),
+        ((88, 88), spec(32, 32, 0.9), (88, 88)),
+        ((90, 90), spec(32, 32, 0.9), (45, 45)),
     ],
 )
 def test_a_jpeg_is_decoded_as_small_as_the_tensor_allows(
@@ -294,7 +295,7 @@ def test_a_jpeg_is_decoded_as_small_as_the_tensor_allows(
     image = open_image(encoded(smooth(*size), "JPEG"), wanted)
     assert image.size == decoded
     kept = (wanted.crop or 1) * min(image.width / wanted.width, image.height / wanted.height)
-    assert kept >= 2 or image.size == size
+    assert kept >= 1.25 or image.size == size
 
 
 def test_without_a_spec_and_in_other_formats_all_pixels_are_decoded() -> None:

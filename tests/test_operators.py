@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from deploy_fixtures import networks
 
 from deploy.errors import BadData
 from retrain.operators import Operator, Tensor, operators
-from tests.deploy_fixtures import networks
 
 
 def test_the_operations_of_a_float_network() -> None:

@@ -48,18 +48,41 @@ def test_every_option_is_in_the_readme(name: str) -> None:
     assert not [option for option in options if option not in section]
 
 
-def test_the_python_example_runs(photos: Path, tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    (tmp_path / "photos").symlink_to(photos)
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+def run(example: str, folder: Path) -> list[str]:
+    """Run Python code of the README in `folder`; return the words it prints."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
     done = subprocess.run(
         [sys.executable, "-c", example],
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert all(float(figure) > 0.8 for figure in done.stdout.split())
-    assert len(done.stdout.split()) == 2
+    return done.stdout.split()
+
+
+EXAMPLES = {
+    example.split()[1]: example
+    for example in re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+}
+
+
+def test_the_python_example_of_the_laptop_runs(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").symlink_to(photos)
+    figures = run(EXAMPLES["pathlib"], tmp_path)
+    assert len(figures) == 2
+    assert all(float(figure) > 0.8 for figure in figures)
+
+
+def test_the_python_example_of_the_device_runs(
+    converted: Path, photos: Path, tmp_path: Path
+) -> None:
+    assert len(EXAMPLES["deploy"].replace("\n\n", "\n").splitlines()) <= 5
+    (tmp_path / "retrained").symlink_to(converted)
+    (tmp_path / "photo.jpg").symlink_to(photos / "stripes" / "00.jpg")
+    score, label, *_ = run(EXAMPLES["deploy"], tmp_path)
+    assert label == "stripes"
+    assert float(score.removesuffix("%")) > 50

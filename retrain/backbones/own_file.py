@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from deploy.errors import BadData, WrongUse
 from retrain import graph
+from retrain.backbones import lite_graph
 from retrain.backbones.inference_part import ALLOWED
 
 MAX_BYTES = 2 << 30
@@ -22,18 +23,21 @@ _KEEPS_WEIGHTS = frozenset(_NAMES.split())
 
 
 class Network(NamedTuple):
-    """A frozen GraphDef, and what its file tells of it: the ends, and the side in pixels."""
+    """A frozen GraphDef, and what its file tells of it: ends, side in pixels, mean and std."""
 
     graph_def: Any
     input_tensor: str | None = None
     bottleneck_tensor: str | None = None
     size: int | None = None
+    mean: float | None = None
+    std: float | None = None
 
 
-def read(path: Path) -> Network:
-    """Return the network at `path`: a .pb, a .tgz with one in it, a SavedModel or .keras.
+def read(path: Path, bottleneck: str | None = None, size: int | None = None) -> Network:
+    """Return the network at `path`: a .pb, a .tgz with one in it, a SavedModel, .keras or .tflite.
 
-    Raises BadData for a file that is damaged, too large, or that could run code.
+    A .tflite file is read as far as the tensor `bottleneck`, for photos of `size` pixels. Raises
+    BadData for a file that is damaged, too large, or that could run code.
     """
     files_of(path)
     if path.is_dir():
@@ -45,12 +49,8 @@ def read(path: Path) -> Network:
     if path.suffix == ".pb":
         return Network(graph.read(path))
     if path.suffix == ".tflite":
-        raise WrongUse(
-            f"{path}: a TFLite model has no graph to retrain: its weights may be rounded already, "
-            "and it cannot be quantized again. Pass what it was made from: a frozen graph (.pb), a "
-            ".keras file or a SavedModel folder"
-        )
-    raise WrongUse(f"{path}: --graph takes a .pb, a .tgz with one, a .keras or a SavedModel folder")
+        return Network(*lite_graph.read(path, bottleneck, size))
+    raise WrongUse(f"{path}: --graph takes a .pb, a .tgz with one, .keras, .tflite or SavedModel")
 
 
 def files_of(path: Path) -> list[Path]:

@@ -33,14 +33,14 @@ def load_own(
     """Return the network at `path` from one tensor to another, prepared under `cache_dir`.
 
     `size` is the side of its photos in pixels, whole frames squashed; `mean` and `std` are of
-    0..255. What is None is known for the Inception of 2015, and partly for a SavedModel and a
-    .keras file. Raises WrongUse that says what to type where it is not, BadData for what is not
-    a network that can be taken.
+    0..255. What is None is known for the Inception of 2015 and for a .tflite file that takes
+    bytes, and partly for a SavedModel, a .keras and another .tflite file. Raises WrongUse that
+    says what to type where it is not, BadData for what is not a network that can be taken.
     """
     if mean is not None and mean % 1:
         raise WrongUse(f"--input-mean {mean}: int8 needs a whole number")
-    network = own_file.read(path)
-    known: tuple[Any, ...] = (*network[1:], None, None)
+    network = own_file.read(path, bottleneck_tensor, size)
+    known: tuple[Any, ...] = network[1:]
     if {"Mul", "pool_3/_reshape"} <= {node.name for node in network.graph_def.node}:
         known = _INCEPTION_2015
     asked = (input_tensor, bottleneck_tensor, size, mean, std)

@@ -18,6 +18,7 @@ _COMMANDS = {
     "inspect": ("retrain.cli.inspect", "Print everything in a .tflite file."),
     "bench": ("bench.cli", "Time the TFLite model against the frozen graph."),
     "label": ("retrain.cli.label", "Print the best labels of photos."),
+    "bundle": ("retrain.cli.bundle", "Make the folder that is copied to a device."),
     "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),
 }
 _OURS = ("retrain", "deploy", "bench")

@@ -58,6 +58,13 @@ RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")
     help="Percent of test photos with the graph's label; less is exit code 4.",
 )
 @click.option(
+    "--max-mean-difference",
+    default=0.05,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Of the probabilities, model to graph; more is exit code 4.",
+)
+@click.option(
     "--time-limit",
     default=1800.0,
     show_default=True,
@@ -86,6 +93,7 @@ def convert(
     calibration_images: int,
     max_accuracy_drop: float,
     min_agreement: float,
+    max_mean_difference: float,
     time_limit: float,
     goldens: int,
     seed: int,
@@ -106,7 +114,7 @@ def convert(
     if choose and quantize:
         raise WrongUse("--choose tries every recipe: leave out --quantize")
     how = Quantization(quantize or "int8", output_type, keep_float, seconds=time_limit)
-    bounds = Bounds(max_accuracy_drop, min_agreement)
+    bounds = Bounds(max_accuracy_drop, min_agreement, max_mean_difference)
     about = About(model_name, author, licence)
     config = ConvertConfig(
         output_dir, how, choose, explain, calibration_images, bounds, goldens, seed, about

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from deploy.cli import agreed, label_options, model_classifier, show_labels
 from deploy.errors import WrongUse
+from deploy.label import agreed, label_options, open_model, show_labels
 from retrain.cli.options import FILE
 
 
@@ -15,25 +15,30 @@ from retrain.cli.options import FILE
 @click.option("--output-layer", help="The graph's operation that gives probabilities.")
 @click.option("--image", type=FILE, help="The same as PHOTO.")
 def label(
-    photos: tuple[Path, ...],
+    photos: tuple[str, ...],
     model: Path,
     labels: Path | None,
     threads: int,
     top: int,
+    threshold: float,
     as_json: bool,
     graph: Path | None,
     output_layer: str | None,
     image: Path | None,
 ) -> None:
-    """Print the best labels of each PHOTO, with their probabilities."""
+    """Print the best labels of each PHOTO, with their probabilities.
+
+    A PHOTO is a file, a folder, a pattern such as 'photos/*.jpg', or - for the bytes of one photo
+    on standard input.
+    """
     if output_layer and not graph:
         raise WrongUse("--output-layer is of a frozen graph: name one with --graph")
     if image:
-        photos = (*photos, image)
+        photos = (*photos, str(image))
     if graph:
         from retrain.graph_classifier import GraphClassifier
 
-        classify = agreed(GraphClassifier.open(graph, output_layer), labels, graph, top)
+        classifier = agreed(GraphClassifier.open(graph, output_layer), labels, graph)
     else:
-        classify = model_classifier(model, labels, threads, top)
-    show_labels(photos, classify, as_json)
+        classifier = open_model(model, labels, threads)
+    show_labels(photos, classifier, top, threshold, as_json)

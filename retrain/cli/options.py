@@ -22,7 +22,7 @@ _BACKBONE = (
     click.option(
         "--graph",
         type=click.Path(path_type=Path, exists=True),
-        help="A network of your own instead: frozen graph, SavedModel or .keras.",
+        help="A network of your own instead: frozen graph, SavedModel, .keras, .tflite.",
     ),
     click.option("--input-tensor", help="Its tensor that takes the photos, such as Mul:0."),
     click.option("--bottleneck-tensor", help="Its tensor before the final layer."),

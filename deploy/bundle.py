@@ -1,0 +1,115 @@
+"""The folder that is copied to a device, and the same as a .tar.gz: the same bytes each time."""
+
+import gzip
+import hashlib
+import io
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from deploy import bundle_texts, files, metadata
+from deploy.contract import write_labels
+from deploy.errors import WrongUse
+
+SCHEMA_VERSION = 1
+SUMS = "SHA256SUMS"
+_PROGRAM = "classify.pyz"
+_TIME = (1980, 1, 1, 0, 0, 0)
+_SECONDS = 315532800  # the same, as tar counts
+_PACKAGE = Path(__file__).parent
+
+
+def contents(model: bytes, labels: tuple[str, ...]) -> dict[str, bytes]:
+    """Return the files of a bundle by name; `model` is a whole .tflite file."""
+    made = {
+        "model.tflite": model,
+        "labels.txt": write_labels(labels).encode(),
+        _PROGRAM: program(),
+        "requirements.txt": bundle_texts.REQUIREMENTS.encode(),
+        "README.md": bundle_texts.README.encode(),
+        "classify.service": bundle_texts.SERVICE.encode(),
+    }
+    sums = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in made.items())
+    return {**made, SUMS: "".join(sums).encode()}
+
+
+def program() -> bytes:
+    """Return the package `deploy` as one file that Python runs, in the format of `zipapp`.
+
+    Not by `zipapp` itself, which takes times and modes from the disk; not compressed, which would
+    depend on the zlib, and so that a device starts it sooner.
+    """
+    out = io.BytesIO(b"#!/usr/bin/env python3\n")
+    out.seek(0, io.SEEK_END)
+    modules = {f"deploy/{path.name}": path for path in sorted(_PACKAGE.glob("*.py"))}
+    modules["__main__.py"] = _PACKAGE / "__main__.py"
+    with zipfile.ZipFile(out, "a", zipfile.ZIP_STORED) as archive:
+        for name, path in modules.items():
+            about = zipfile.ZipInfo(name, _TIME)
+            about.create_system, about.external_attr = 3, 0o644 << 16
+            archive.writestr(about, path.read_bytes())
+    return out.getvalue()
+
+
+def write(model: Path, folder: Path) -> dict[str, Any]:
+    """Write the bundle of the .tflite file at `model` as `folder` and as `folder`.tar.gz.
+
+    Both replace those of an earlier bundle, whole or not at all. Returns their paths and the bytes
+    of each file, as JSON values. Raises BadData for a model that is missing or damaged, WrongUse
+    where `folder` is something else than a bundle, OSError.
+    """
+    labels = metadata.read(model).contract.labels
+    made = contents(model.read_bytes(), labels)
+    folder = folder.absolute()
+    if folder.exists() and not (folder / SUMS).is_file() and any(folder.iterdir()):
+        raise WrongUse(f"{folder}: not empty, and not a bundle: name another --bundle-dir")
+    _replace(folder, made)
+    archive = folder.with_name(f"{folder.name}.tar.gz")
+    files.write(archive, _tar(folder.name, made))
+    return {
+        "schema": SCHEMA_VERSION,
+        "folder": str(folder),
+        "archive": str(archive),
+        "bytes": {name: len(data) for name, data in made.items()},
+    }
+
+
+def _mode(name: str) -> int:
+    return 0o755 if name == _PROGRAM else 0o644
+
+
+def _replace(folder: Path, made: dict[str, bytes]) -> None:
+    """Write the files into a new folder and put it in the place of `folder`."""
+    mark = uuid4().hex
+    new, old = (folder.with_name(f".{folder.name}.{mark}.{each}") for each in ("new", "old"))
+    try:
+        for name, data in made.items():
+            files.write(new / name, data)
+            (new / name).chmod(_mode(name))
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _tar(top: str, made: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with (
+        gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w") as archive,
+    ):
+        for name, data in made.items():
+            about = tarfile.TarInfo(f"{top}/{name}")
+            about.size, about.mode, about.mtime = len(data), _mode(name), _SECONDS
+            archive.addfile(about, io.BytesIO(data))
+    return packed.getvalue()

@@ -1,0 +1,78 @@
+"""The texts of a bundle: what to install, how to run, how to keep running."""
+
+REQUIREMENTS = """\
+# What classify.pyz needs. Debian's python3-click, python3-numpy and python3-pil will do.
+click>=8.1
+numpy>=1.24
+pillow>=9.4
+
+# 64-bit systems, such as Raspberry Pi OS 64-bit: Bookworm (Python 3.11), Trixie (Python 3.13).
+ai-edge-litert>=2.3; platform_machine not in 'armv6l armv7l armv8l'
+
+# 32-bit ARM with Python 3.11, such as Raspberry Pi OS 32-bit, Bookworm.
+tflite-runtime==2.14.0; platform_machine in 'armv7l armv8l' and python_version < '3.12'
+numpy<2; platform_machine in 'armv7l armv8l' and python_version < '3.12'
+
+# 32-bit ARM with a later Python, such as Raspberry Pi OS 32-bit, Trixie (Python 3.13), and ARMv6
+# (Raspberry Pi 1 and Zero): no TFLite runtime exists. Take a 64-bit system, or Bookworm.
+"""
+
+README = """\
+# An image classifier
+
+Copy this folder to the device. There, in this folder:
+
+```sh
+sudo apt install python3-venv python3-click python3-numpy python3-pil
+python3 -m venv --system-site-packages env
+env/bin/pip install -r requirements.txt
+env/bin/python classify.pyz selftest model.tflite
+env/bin/python classify.pyz photo.jpg
+```
+
+`selftest` prints PASS if this device computes what the laptop computed.
+
+A 32-bit system on a 64-bit kernel (`getconf LONG_BIT` prints 32, `uname -m` prints aarch64) is one
+that pip cannot tell from a 64-bit one. With Python 3.11, replace the third line by
+
+```sh
+env/bin/pip install tflite-runtime==2.14.0 'numpy<2'
+```
+
+On 32-bit ARM with a later Python, and on ARMv6 (Raspberry Pi 1 and Zero), no TFLite runtime exists.
+
+## More
+
+```sh
+env/bin/python classify.pyz --help
+env/bin/python classify.pyz label --help
+env/bin/python classify.pyz photos/ 'more/*.jpg' --top 3 --threshold 0.5 --json
+env/bin/python classify.pyz - < photo.jpg
+sha256sum --check SHA256SUMS
+```
+
+To watch the camera from now on, and after each start of the device:
+
+```sh
+systemctl --user enable --now "$PWD/classify.service"
+sudo loginctl enable-linger "$USER"
+journalctl --user --follow --unit classify
+```
+"""
+
+SERVICE = """\
+# %Y is the folder that holds this file (systemd 251 or later).
+[Unit]
+Description=Image classifier
+
+[Service]
+WorkingDirectory=%Y
+ExecStart=%Y/env/bin/python classify.pyz watch --model model.tflite
+Environment=PYTHONUNBUFFERED=1
+Restart=on-failure
+RestartSec=5
+NoNewPrivileges=yes
+
+[Install]
+WantedBy=default.target
+"""

@@ -1,0 +1,182 @@
+"""`label`: what every form of the command shares, on a laptop and on a device."""
+
+import glob
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from deploy import files
+from deploy.errors import BadData, WrongUse
+
+if TYPE_CHECKING:
+    from deploy.classifier import PhotoClassifier
+
+STDIN = "-"
+model_option = click.option(
+    "--model",
+    default=Path("retrained/model.tflite"),
+    show_default=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+)
+threads_option = click.option(
+    "--threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="CPU threads.",
+)
+
+
+def label_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add what every form of `label` takes: the photos and how to show their labels."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object a photo."),
+        click.option(
+            "--threshold",
+            default=0.0,
+            show_default=True,
+            type=click.FloatRange(0, 1),
+            help="Leave out labels that are less probable.",
+        ),
+        click.option(
+            "--top",
+            default=5,
+            show_default=True,
+            type=click.IntRange(min=1),
+            help="Labels of each photo, at most.",
+        ),
+        threads_option,
+        click.option(
+            "--labels",
+            type=click.Path(path_type=Path, dir_okay=False),
+            help="A labels file that the model must agree with.",
+        ),
+        model_option,
+        click.argument("photos", nargs=-1, metavar="PHOTO...", type=click.Path()),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@label_options
+def label(
+    photos: tuple[str, ...],
+    model: Path,
+    labels: Path | None,
+    threads: int,
+    top: int,
+    threshold: float,
+    as_json: bool,
+) -> None:
+    """Print the best labels of each PHOTO, with their probabilities.
+
+    A PHOTO is a file, a folder, a pattern such as 'photos/*.jpg', or - for the bytes of one photo
+    on standard input.
+    """
+    show_labels(photos, open_model(model, labels, threads), top, threshold, as_json)
+
+
+def open_model(model: Path, labels: Path | None, threads: int) -> "PhotoClassifier":
+    """Return the classifier of a .tflite file, once its labels agree with the file `labels`."""
+    from deploy.classifier import Classifier
+
+    return agreed(Classifier.open(model, threads), labels, model)
+
+
+def agreed(classifier: "PhotoClassifier", labels: Path | None, source: Path) -> "PhotoClassifier":
+    """Return the classifier of the file `source`, once the file `labels` says what it says."""
+    from deploy.contract import read_labels
+
+    if labels and read_labels(labels.read_text("utf-8", "replace")) != classifier.contract.labels:
+        raise BadData(f"{labels}: not the labels of {source}, which are the ones to trust")
+    return classifier
+
+
+def show_labels(
+    photos: tuple[str, ...],
+    classifier: "PhotoClassifier",
+    top: int,
+    threshold: float,
+    as_json: bool,
+) -> None:
+    """Print labels and scores of each photo; a bad one is reported and the rest go on."""
+    if not photos:
+        raise WrongUse("no photo named: name files, folders, patterns, or - for standard input")
+    bad = total = 0
+    for photo in find(photos):
+        total += 1
+        try:
+            predictions, ms = classifier.answer(_read(photo), top)
+        except (BadData, OSError) as error:
+            bad += 1
+            reason = error.strerror if isinstance(error, OSError) else error
+            click.echo(f"Error: {click.format_filename(photo)}: {reason}", err=True)
+            continue
+        shown = [prediction for prediction in predictions if prediction.score >= threshold]
+        if as_json:
+            found = [prediction._asdict() for prediction in shown]
+            click.echo(json.dumps({"schema": 1, "photo": photo, "predictions": found, "ms": ms}))
+            continue
+        click.echo(click.format_filename(photo))
+        for prediction in shown:
+            click.echo(f"  {prediction.score:6.1%}  {prediction.label}")
+        if not shown:
+            click.echo(f"  no label reaches {threshold:.1%}")
+    if bad:
+        raise BadData(f"{bad} of {total} photos could not be classified")
+
+
+def find(names: Iterable[str]) -> Iterator[str]:
+    """Yield the photos that are named: files as they are, those of folders, those of patterns.
+
+    Of a folder, every file that claims to be a photo, by its content or its name. What names no
+    photo is yielded too: reading it says why.
+    """
+    for name in names:
+        if name != STDIN and Path(name).is_dir():
+            yield from _in_folder(Path(name))
+        elif name == STDIN or os.path.lexists(name) or not glob.has_magic(name):
+            yield name
+        else:  # a shell that knows patterns would have replaced it
+            found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (it may be absolute)
+            if "**" in name:  # what is in the folders is found already
+                found = [each for each in found if not Path(each).is_dir()]
+            yield from find(found) if found else [name]
+
+
+def _in_folder(folder: Path) -> Iterator[str]:
+    from deploy.image import claims_photo
+
+    none = True
+    try:
+        for path in files.walk(folder):
+            if path.is_file():
+                with path.open("rb") as stream:
+                    if not claims_photo(path, stream.read(16)):
+                        continue
+            elif path.exists():  # a pipe or a device
+                continue
+            none = False
+            yield str(path)
+    except OSError as error:
+        yield str(error.filename)
+    else:
+        if none:
+            yield str(folder)
+
+
+def _read(photo: str) -> str | bytes:
+    from deploy.image import MAX_BYTES
+
+    if photo == STDIN:
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
+    if Path(photo).is_dir():
+        os.scandir(photo).close()  # which says why where it cannot be read
+        raise BadData("no photos in this folder")
+    return photo

@@ -1,0 +1,154 @@
+"""`selftest`: whether a model gives here what it gave where it was converted."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from deploy.errors import BadData, GateFailed, RetrainError
+
+if TYPE_CHECKING:
+    from deploy.classifier import Classifier
+
+SCHEMA_VERSION = 1
+SUMS = "SHA256SUMS"
+
+
+@click.command()
+@click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def selftest(model: Path, as_json: bool) -> None:
+    """Check that MODEL gives here what it gave where it was converted.
+
+    Prints PASS, or FAIL with the reasons and exit code 4.
+    """
+    record = run(model)
+    click.echo(json.dumps(record) if as_json else table(record))
+    if not record["passed"]:
+        raise GateFailed(f"{model}: the self-test failed")
+
+
+def run(path: Path) -> dict[str, Any]:
+    """Return what the self-test of the model at `path` found, as JSON values.
+
+    `passed` is whether `failures` is empty; `notes` tell what could not be checked; None is
+    unknown. Beside a model, the files that SHA256SUMS lists are checked too. Raises nothing that
+    a bad file or a missing package causes: that is a failure.
+    """
+    from deploy.machine import device
+
+    failures: list[str] = []
+    notes: list[str] = []
+    record: dict[str, Any] = {"schema": SCHEMA_VERSION, "passed": False}
+    record |= {"failures": failures, "notes": notes, "model": str(path)}
+    record |= dict.fromkeys(
+        ("sha256", "bytes", "files", "labels", "goldens", "runtime", "packages", "load_ms", "ms")
+    )
+    try:
+        try:
+            content = path.read_bytes()
+            record |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+            record["files"] = _check_files(path.parent, failures)
+            _check_model(path, record)
+        except ModuleNotFoundError as error:
+            raise BadData(f"{error.name} is not installed") from error
+        except OSError as error:
+            raise BadData(f"{error.filename}: {error.strerror}") from error
+    except RetrainError as error:
+        failures.append(str(error))
+    record["device"] = device()._asdict()
+    record["passed"] = not failures
+    return record
+
+
+def _check_files(folder: Path, failures: list[str]) -> int | None:
+    """Return how many files beside the model are those of SHA256SUMS, None without one."""
+    sums = folder / SUMS
+    if not sums.is_file():
+        return None
+    right = 0
+    for line in sums.read_text("utf-8", "replace").splitlines():
+        digest, _, name = line.partition("  ")
+        file = folder / name
+        if not file.is_file():
+            failures.append(f"{file}: missing")
+        elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            failures.append(f"{file}: not the file that {SUMS} tells of: copy it again")
+        else:
+            right += 1
+    return right
+
+
+def _check_model(path: Path, record: dict[str, Any]) -> None:
+    import numpy as np
+    import PIL
+
+    from deploy import goldens
+    from deploy.classifier import Classifier
+
+    record["packages"] = {"numpy": np.__version__, "pillow": PIL.__version__}
+    started = time.perf_counter()
+    classifier = Classifier.open(path)
+    record["load_ms"] = 1000 * (time.perf_counter() - started)
+    record["labels"] = len(classifier.contract.labels)
+    record["runtime"] = dict(zip(("name", "version"), classifier.model.runtime, strict=False))
+    file = classifier.file
+    failed = goldens.check(classifier)
+    record["failures"] += failed
+    record["goldens"] = {
+        "right": len(file.goldens) - len(failed),
+        "total": len(file.goldens),
+        "tolerance": file.tolerance,
+    }
+    if not file.goldens:
+        record["notes"].append(
+            "no goldens in this file: what it computes was run and not compared; "
+            "`retrain convert` of this version puts them in"
+        )
+    record["ms"] = _timed(classifier)
+
+
+def _timed(classifier: "Classifier") -> dict[str, float]:
+    """Return the milliseconds of one photo, the second of two."""
+    import numpy as np
+
+    spec = classifier.contract.input
+    some = classifier.file.goldens
+    photo = some[0].png if some else np.zeros((spec.height, spec.width, 3), np.uint8)
+    classifier.answer(photo)
+    return classifier.answer(photo).ms
+
+
+def table(record: dict[str, Any]) -> str:
+    """Return the text that shows a record of `run` to a person."""
+    device, goldens, runtime = record["device"], record["goldens"], record["runtime"]
+    rows = {
+        "model": record["model"],
+        "sha256": record["sha256"],
+        "files": f"{record['files']} as {SUMS} says" if record["files"] else f"no {SUMS}",
+        "labels": record["labels"],
+        "runtime": runtime and f"{runtime['name']} {runtime['version']}",
+        "packages": _pairs(record["packages"], "{} {}"),
+        "goldens": goldens and "{right} of {total} within {tolerance:g}".format(**goldens),
+        "load": record["load_ms"] and f"{record['load_ms']:.0f} ms",
+        "one photo": _pairs(record["ms"], "{} {:.1f} ms"),
+        "board": device["board"],
+        "cpu": f"{device['cpu']} ({device['architecture']}, {device['bits']} bits)",
+        "system": f"{device['os']}, kernel {device['kernel']}, Python {device['python']}",
+        "governor": device["governor"],
+        "temperature": device["temperature_c"] and f"{device['temperature_c']:.1f} C",
+        "throttling": device["throttling"],
+    }
+    lines = [f"{name:<12} {'unknown' if value is None else value}" for name, value in rows.items()]
+    lines += [f"note: {note}" for note in record["notes"]]
+    lines += [f"FAIL: {failure}" for failure in record["failures"]]
+    if record["passed"]:
+        lines.append("PASS" if goldens["total"] else "PASS, but no score was compared")
+    return "\n".join(lines)
+
+
+def _pairs(values: dict[str, Any] | None, form: str) -> str | None:
+    return ", ".join(form.format(*pair) for pair in values.items()) if values else None

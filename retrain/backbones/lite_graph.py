@@ -1,0 +1,180 @@
+"""A TFLite model as a TensorFlow graph of float32, up to its bottleneck.
+
+Each operator becomes the TensorFlow call that computes the same on real numbers; quantized
+constants become the numbers they stand for, and quantizing itself is left out.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from deploy.errors import BadData, WrongUse
+from retrain import graph
+from retrain.backbones.lite_file import LiteModel, Operator, Tensor, parse
+from retrain.backbones.lite_operators import OPERATORS, RESHAPES, Call, activated
+
+_MOST = 1 << 28
+"""Numbers in one tensor for one photo: 1 GiB."""
+_AFTER_DENSE = frozenset(
+    ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE")
+)
+
+
+def read(
+    path: Path, bottleneck: str | None, size: int | None
+) -> tuple[Any, str, str | None, int, float | None, float | None]:
+    """Return the .tflite file at `path` as a GraphDef, and its ends, side, mean and std.
+
+    It leads to the tensor `bottleneck`, else to what feeds the last dense layer, else to the
+    output. Mean and std are of 0..255, those of an 8-bit input; None for another. Raises BadData
+    for a damaged file, and for an operator that is not translated, by its name.
+    """
+    try:
+        model = parse(path.read_bytes())
+        fed = model.tensors[model.input]
+        side, normalisation = _side(fed, size), _normalisation(fed)
+        return (*_translated(model, bottleneck, side), side, *normalisation)
+    except OSError as error:
+        raise BadData(f"{path}: cannot be read ({error.strerror})") from error
+    except (BadData, WrongUse) as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _side(fed: Tensor, size: int | None) -> int:
+    batch, *sides, channels = fed.shape if len(fed.shape) == 4 else (0, 0, 0, 0)
+    if batch != 1 or channels != 3 or sides[0] != sides[1]:
+        raise BadData(f"its input is {fed.shape}, not one square photo: (1, side, side, 3)")
+    if size is None and not all(fed.fixed[1:]):
+        raise WrongUse("--input-size must be given: it takes photos of any")
+    side = size or sides[0]
+    if not 1 <= side <= 4096:
+        raise BadData(f"its photos have {side} pixels a side")
+    return side
+
+
+def _normalisation(fed: Tensor) -> tuple[float | None, float | None]:
+    """Return mean and std of an input that takes a pixel's byte, or that less 128, as it is."""
+    if fed.lowest is None:
+        return None, None
+    if not fed.scale.size:
+        return 0.0 - fed.lowest, 1.0
+    mean = int(fed.zero_point[0]) - fed.lowest
+    if fed.scale.size > 1 or not 0 <= mean <= 255:
+        raise BadData(f"its input has the zero point {fed.zero_point[0]}")
+    # The scale is a float32: 1 / 127.5 comes out as 127.49999.
+    return float(mean), float(f"{1 / fed.scale[0]:.6g}")
+
+
+def _translated(model: LiteModel, bottleneck: str | None, side: int) -> tuple[Any, str, str | None]:
+    """Return the GraphDef and its ends."""
+    tf = graph.tensorflow()
+    tensors = model.tensors
+    end = _named(model, bottleneck) if bottleneck else _before_dense(model)
+    with tf.Graph().as_default() as made:
+        name = _name(tensors[model.input])
+        known = {model.input: tf.compat.v1.placeholder(tf.float32, [1, side, side, 3], name)}
+        for operator in _leading_to(model, end):
+            try:
+                _run(operator, tensors, known)
+            except BadData:
+                raise
+            except Exception as error:  # TensorFlow's many kinds, for numbers that do not fit
+                raise BadData(
+                    f"damaged: its {operator.kind}, tensor {_output_name(operator, tensors)}, "
+                    f"cannot be computed ({error})"
+                ) from error
+    if end is not None and end not in known:
+        raise BadData("damaged: nothing computes its bottleneck")
+    reached = None if end is None else known[end].name
+    return made.as_graph_def(), known[model.input].name, reached
+
+
+def _run(operator: Operator, tensors: list[Tensor], known: dict[int, Any]) -> None:
+    """Add `operator` to the graph that is being made, and what it computes to `known`."""
+    tf = graph.tensorflow()
+    translate = OPERATORS.get(operator.kind)
+    if translate is None:
+        raise BadData(
+            f"operator {operator.kind}, tensor {_output_name(operator, tensors)}, is not one that "
+            "is translated: name a --bottleneck-tensor before it, or pass what the file was made "
+            "from: a frozen graph (.pb), a .keras file or a SavedModel folder"
+        )
+    output = tensors[operator.outputs[0]]
+    with tf.compat.v1.name_scope(_name(output)) as scope:
+        inputs = [_input(each, tensors, known) for each in _data(operator)]
+        call = Call(operator.options, inputs, output)
+        result = activated(operator.kind, call, translate(call))
+        several = result if isinstance(result, list) else [result]
+        for index, each in zip(operator.outputs, several, strict=True):
+            sides = each.shape.as_list()
+            if not all(sides) or math.prod(sides) > _MOST:
+                raise BadData(f"damaged: tensor {tensors[index].name} has the shape {sides}")
+            known[index] = tf.identity(each, scope if len(several) == 1 else "part")
+
+
+def _input(index: int, tensors: list[Tensor], known: dict[int, Any]) -> Any:
+    if index < 0:
+        return None
+    if index in known:
+        return known[index]
+    return graph.tensorflow().constant(tensors[index].value())
+
+
+def _data(operator: Operator) -> tuple[int, ...]:
+    """Return the inputs that count: a new shape is that of the output, however it was found."""
+    return operator.inputs[:1] if operator.kind in RESHAPES else operator.inputs
+
+
+def _leading_to(model: LiteModel, end: int | None) -> list[Operator]:
+    """Return the operators that `end` hangs on, or all, in the order of running."""
+    if end is None:
+        return model.operators
+    wanted, found = {end}, []
+    for operator in reversed(model.operators):
+        if not wanted.isdisjoint(operator.outputs) and model.input not in operator.outputs:
+            found.append(operator)
+            wanted.update(_data(operator))
+    return found[::-1]
+
+
+def _named(model: LiteModel, name: str) -> int | None:
+    names = [_name(each) for each in model.tensors]
+    wanted = name.removesuffix(":0")
+    return names.index(wanted) if wanted in names else None
+
+
+def _before_dense(model: LiteModel) -> int | None:
+    """Return what feeds the last dense layer if only scores come after it, else the output."""
+    made_by = {output: each for each in model.operators for output in each.outputs}
+    if len(model.outputs) > 1:
+        return None
+    (end,) = model.outputs
+    for _ in model.operators:
+        operator = made_by.get(end)
+        if operator is None or not operator.inputs:
+            break
+        if _is_dense(operator, model.tensors):
+            return operator.inputs[0]
+        if operator.kind not in _AFTER_DENSE:
+            break
+        end = operator.inputs[0]
+    return model.outputs[0]
+
+
+def _is_dense(operator: Operator, tensors: list[Tensor]) -> bool:
+    """Return whether it is a dense layer, which may be a convolution of a single place."""
+    if operator.kind == "CONV_2D":
+        places = (tensors[i].shape[1:3] for i in (*operator.inputs[:2], operator.outputs[0]))
+        return all(each == (1, 1) for each in places)
+    return operator.kind == "FULLY_CONNECTED"
+
+
+def _name(tensor: Tensor) -> str:
+    """Return the tensor's name as TensorFlow takes it."""
+    allowed = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", tensor.name.removesuffix(":0"))
+    return allowed.strip("/").lstrip("_\\>-/") or "tensor"
+
+
+def _output_name(operator: Operator, tensors: list[Tensor]) -> str:
+    return _name(tensors[operator.outputs[0]]) if operator.outputs else "of no name"
