@@ -23,7 +23,7 @@ import numpy as np
 
 import bench
 import deploy
-from bench.accuracy import retrain
+from bench.accuracy import NO_BOUNDS, retrain
 from bench.latency import summary
 from bench.machine import save
 from deploy.errors import BadData, RetrainError
@@ -115,9 +115,7 @@ def measure(
             trained = retrain("train", str(folder), "--split-salt", str(salt), *where, *options)
             graphs.append(trained["test"]["accuracy"])
             for name, quantize in recipes.items():
-                # Only the figures are wanted here, those of a refused model too.
-                bounds = ("--max-accuracy-drop", "100", "--min-agreement", "0")
-                result = retrain("convert", *where, *bounds, *shlex.split(quantize))
+                result = retrain("convert", *where, *NO_BOUNDS, *shlex.split(quantize))
                 scores[name].append(_score(result, salt))
                 if salt == 1:
                     Path(where[1], "model.tflite").rename(kept[name])

@@ -9,10 +9,10 @@ import numpy as np
 
 from deploy import files, metadata
 from deploy.contract import Contract, InputSpec, write_labels
-from deploy.errors import BadData, GateFailed
+from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.image import open_image, to_pixels
 from deploy.metadata import ModelFile
-from retrain import dataset, goldens, layers, model_metadata, recipes, split
+from retrain import dataset, goldens, layers, model_metadata, recipes, split, target_python, targets
 from retrain.dataset import Photo
 from retrain.graph_classifier import GraphClassifier
 from retrain.model_metadata import About
@@ -20,6 +20,7 @@ from retrain.parity import Bounds, Parity, Scores, compare, graph_scores
 from retrain.progress import Progress
 from retrain.recipes import Pixels, Quantization
 from retrain.run_folder import RunFolder
+from retrain.targets import Target
 
 SCHEMA_VERSION = 1
 _NOISIEST = 10
@@ -32,7 +33,8 @@ class ConvertConfig:
 
     With `choose`, smallest or fastest, each of `recipes.CHOICES` is tried instead of one recipe.
     `explain` measures the error of each layer of an int8 model. So many `goldens` are put into
-    the file, with what is told `about` it.
+    the file, with what is told `about` it. The model must run on `target`, and pass its goldens
+    with each of the programs `target_python`, before it takes its place.
     """
 
     output_dir: Path = Path("retrained")
@@ -40,10 +42,16 @@ class ConvertConfig:
     choose: str | None = None
     explain: bool = False
     calibration_images: int = 100
+    target: str | None = None
+    target_python: tuple[Path, ...] = ()
     bounds: Bounds = field(default_factory=Bounds)
     goldens: int = 8
     seed: int = 0
     about: About = field(default_factory=About)
+
+    def __post_init__(self) -> None:
+        if self.target_python and not self.goldens:
+            raise WrongUse("--target-python proves the goldens: --goldens 0 leaves it none")
 
 
 @dataclass(frozen=True)
@@ -63,14 +71,19 @@ class Material:
     likely: Sequence[Photo]
     goldens: int
     about: About
+    target: Target | None
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model file's bytes, and how it compares with the graph."""
+    """A model file's bytes, and how it compares with the graph.
+
+    `otherwise` is how a model compares that the target cannot run, where one was made first.
+    """
 
     packed: bytes
     parity: Parity
+    otherwise: Parity | None = None
 
 
 def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str, Any]:
@@ -103,6 +116,7 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
             "passed": not reasons,
             "bytes": {"graph": len(material.graph), "model": len(candidate.packed)},
             **candidate.parity.to_json(),
+            "otherwise": candidate.otherwise and candidate.otherwise.to_json(),
             **table,
             "seconds": progress.seconds,
         }
@@ -110,6 +124,10 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
         files.write_json(run.conversion, result)
         if reasons:
             raise GateFailed(_refusal(run, candidate.parity, reasons))
+        for python in config.target_python:
+            record = target_python.selftest(python, run.rejected)
+            runtime = "{name} {version}".format(**record["runtime"])
+            progress.info(f"{python}: all goldens pass on {runtime}")
         run.rejected.replace(run.model)
         files.write(run.labels, write_labels(material.contract.labels))
     return result
@@ -117,6 +135,7 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
 
 def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Material:
     """Read the photos of the run's manifest: some to calibrate on, all of the test split."""
+    name = config.target or ("edgetpu" if config.quantization.recipe == "int8-edgetpu" else None)
     contract = run.read_contract()
     manifest = dataset.read_manifest(run.manifest)
     training = [photo for photo, name in manifest if name == split.TRAINING]
@@ -137,19 +156,43 @@ def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Materi
         _balanced(testing, len(testing), config.seed),
         config.goldens,
         config.about,
+        targets.find(name) if name else None,
     )
 
 
 def attempt(material: Material, how: Quantization, progress: Progress) -> Candidate:
-    """Convert and score; raise BadData where TFLite does not convert the graph."""
-    contract, calibration = material.contract, material.calibration
-    calibrated = f", calibrated on {len(calibration)} training photos" if how.kind.ranges else ""
-    progress.info(f"converting: {how.recipe}{calibrated}")
+    """Convert and score; raise BadData where TFLite does not convert the graph.
+
+    Also where the target does not run the model. If dense layers with one scale each help it,
+    they get that, and the model that would be without is scored too.
+    """
+    photos = f", calibrated on {len(material.calibration)} training photos"
+    progress.info(f"converting: {how.recipe}{photos if how.kind.ranges else ''}")
+    target = material.target
+    flatbuffer = _flatbuffer(material, how, progress)
+    otherwise = None
+    if target and target.per_tensor_dense and targets.check(flatbuffer, target):
+        otherwise = _finish(material, how, flatbuffer, progress).parity
+        progress.info(f"converting again: one scale for each dense layer, for {target.name}")
+        flatbuffer = _flatbuffer(material, replace(how, per_tensor_dense=True), progress)
+    if target:
+        targets.require(flatbuffer, target)
+    candidate = _finish(material, how, flatbuffer, progress)
+    if otherwise:
+        progress.info(f"test accuracy {candidate.parity.model}, without that {otherwise.model}")
+    return replace(candidate, otherwise=otherwise)
+
+
+def _flatbuffer(material: Material, how: Quantization, progress: Progress) -> bytes:
+    spec, output = material.contract.input, material.contract.output
     with progress.stage("convert"):
-        flatbuffer = recipes.quantize(
-            material.graph, how, calibration, contract.input, contract.output
-        )
-    contract = replace(contract, recipe=how.recipe)
+        return recipes.quantize(material.graph, how, material.calibration, spec, output)
+
+
+def _finish(
+    material: Material, how: Quantization, flatbuffer: bytes, progress: Progress
+) -> Candidate:
+    contract = replace(material.contract, recipe=how.recipe)
     with progress.stage("goldens"):
         bare = ModelFile(flatbuffer, contract)
         kept = goldens.make(material.reference, bare, material.likely, material.goldens)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -79,6 +80,15 @@ def trace(body: Callable[[Any], Any], shape: tuple[int, int, int], output: str) 
         images = tf.compat.v1.placeholder(tf.float32, [None, *shape], name=INPUT)
         tf.identity(body(images), name=output)
     return graph.as_graph_def()
+
+
+def refusal(error: Exception) -> str:
+    """Return why TFLite's converter raised `error`, in a line: the operations that it lacks."""
+    said = str(error).strip() or type(error).__name__
+    lacking = re.findall(r"^(?:TF Select|Custom) ops: (.+)$", said, re.MULTILINE)
+    if lacking:
+        return f"TFLite has no operation for {', '.join(lacking)}"
+    return said.splitlines()[0]
 
 
 def predict(run: Any, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

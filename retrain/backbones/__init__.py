@@ -119,5 +119,5 @@ def _to_float32(graph_def: Any) -> bytes:
     try:
         converted: bytes = tf.lite.TFLiteConverter.from_concrete_functions([run]).convert()
     except Exception as error:  # the converter's own, undocumented kinds
-        raise BadData(f"TensorFlow Lite does not convert this backbone: {error}") from error
+        raise BadData(f"this backbone cannot be converted: {graph.refusal(error)}") from error
     return converted

@@ -46,7 +46,7 @@ def _side(fed: Tensor, size: int | None) -> int:
     if batch != 1 or channels != 3 or sides[0] != sides[1]:
         raise BadData(f"its input is {fed.shape}, not one square photo: (1, side, side, 3)")
     if size is None and not all(fed.fixed[1:]):
-        raise WrongUse("--input-size must be given: it takes photos of any")
+        raise WrongUse("--input-size must be given: it takes photos of any size")
     side = size or sides[0]
     if not 1 <= side <= 4096:
         raise BadData(f"its photos have {side} pixels a side")
@@ -70,7 +70,7 @@ def _translated(model: LiteModel, bottleneck: str | None, side: int) -> tuple[An
     """Return the GraphDef and its ends."""
     tf = graph.tensorflow()
     tensors = model.tensors
-    end = _named(model, bottleneck) if bottleneck else _before_dense(model)
+    end = _named(model, bottleneck) if bottleneck else before_dense(model)
     with tf.Graph().as_default() as made:
         name = _name(tensors[model.input])
         known = {model.input: tf.compat.v1.placeholder(tf.float32, [1, side, side, 3], name)}
@@ -144,7 +144,7 @@ def _named(model: LiteModel, name: str) -> int | None:
     return names.index(wanted) if wanted in names else None
 
 
-def _before_dense(model: LiteModel) -> int | None:
+def before_dense(model: LiteModel) -> int | None:
     """Return what feeds the last dense layer if only scores come after it, else the output."""
     made_by = {output: each for each in model.operators for output in each.outputs}
     if len(model.outputs) > 1:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from deploy.errors import WrongUse
-from retrain.cli.options import json_option, output_dir_option
+from retrain.cli.options import FILE, json_option, output_dir_option
 
 RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")
 
@@ -31,6 +31,17 @@ RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")
     flag_value="fastest",
     type=click.Choice(["fastest", "smallest"]),
     help="Try every recipe, and take the best within bounds.  [fastest if nothing is said]",
+)
+@click.option(
+    "--target",
+    metavar="RUNTIME",
+    help="Refuse what it cannot run: litert, tflite-runtime==2.14 or edgetpu.",
+)
+@click.option(
+    "--target-python",
+    multiple=True,
+    type=FILE,
+    help="A Python with the target's runtime, to prove the goldens. Repeatable.",
 )
 @click.option(
     "--keep-float", multiple=True, metavar="LAYER", help="Leave it in float32. Repeatable."
@@ -88,6 +99,8 @@ def convert(
     quantize: str | None,
     output_type: str,
     choose: str | None,
+    target: str | None,
+    target_python: tuple[Path, ...],
     keep_float: tuple[str, ...],
     explain: bool,
     calibration_images: int,
@@ -117,7 +130,17 @@ def convert(
     bounds = Bounds(max_accuracy_drop, min_agreement, max_mean_difference)
     about = About(model_name, author, licence)
     config = ConvertConfig(
-        output_dir, how, choose, explain, calibration_images, bounds, goldens, seed, about
+        output_dir,
+        how,
+        choose=choose,
+        explain=explain,
+        calibration_images=calibration_images,
+        target=target,
+        target_python=target_python,
+        bounds=bounds,
+        goldens=goldens,
+        seed=seed,
+        about=about,
     )
     result = run(config, Progress())
     if as_json:
