@@ -149,7 +149,7 @@ def from_bytes(data: bytes) -> dict[str, Any]:
     try:
         return _read(Table(data, Table(data, 0).Get(_OFFSET, 0)), "ModelMetadata")
     except Exception as error:  # the reader follows whatever offsets the bytes hold
-        raise BadData("damaged: its metadata cannot be read") from error
+        raise BadData("its metadata is damaged, or of a later version: not read") from error
 
 
 def _read(table: Table, name: str) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def _read(table: Table, name: str) -> dict[str, Any]:
             continue
         if kind in _UNIONS:
             which = table.Get(numbers.Uint8Flags, table.Pos + table.Offset(4 + 2 * (slot - 1)))
-            member = _UNIONS[kind].split()[which - 1]
+            member = ["", *_UNIONS[kind].split()][which]
             values[field] = {member: _read_part(table, offset + table.Pos, member)}
         else:
             values[field] = _read_part(table, offset + table.Pos, kind)

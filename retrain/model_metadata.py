@@ -11,7 +11,7 @@ import flatbuffers
 
 from deploy import goldens
 from deploy.contract import Contract
-from deploy.errors import BadData
+from deploy.errors import BadData, WrongUse
 from retrain import metadata_schema
 
 _NAME = "TFLITE_METADATA"
@@ -29,6 +29,13 @@ class About:
     author: str = ""
     licence: str = ""
 
+    def __post_init__(self) -> None:
+        for text in (self.name, self.author, self.licence):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise WrongUse(f"{text!r} is not text in UTF-8") from error
+
 
 def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, Any]:
     """Return the ModelMetadata, as `metadata_schema.to_bytes` takes it.
@@ -39,7 +46,8 @@ def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, 
     kept = "the whole frame" if spec.crop is None else f"the centred {spec.crop:.1%} of the frame"
     told = {
         "name": about.name or f"{contract.backbone}, {len(contract.labels)} classes",
-        "description": "Tells which of these a photo shows: " + ", ".join(contract.labels),
+        "description": f"Tells which of {len(contract.labels)} labels a photo shows. Made by "
+        f"retrain {contract.tool_version} from {contract.backbone}",
         "version": contract.graph_sha256[:12],
         "author": about.author,
         "license": about.licence,

@@ -131,6 +131,7 @@ def test_the_text_names_everything(ours: bytes, invoke: Invoke, tmp_path: Path) 
         "          NormalizationOptions: mean 128.0; std 128.0",
         "  labels: red, grün, hell, blue, grey",
         "files: name labels.txt; bytes 26",
+        "          FeatureProperties:",
         "digests: each is right",
     ):
         assert line in result.stdout

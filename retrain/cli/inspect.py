@@ -33,10 +33,10 @@ def _lines(values: dict[str, Any], indent: str = "") -> Iterator[str]:
     """Return the lines of `values`: what holds nothing nested has one, what is empty none."""
     for key, value in values.items():
         for part in [value] if _plain(value) or isinstance(value, dict) else value:
-            if isinstance(part, dict) and not all(map(_plain, part.values())):
+            if isinstance(part, dict) and not (part and all(map(_plain, part.values()))):
                 yield f"{indent}{key}:"
                 yield from _lines(part, indent + "  ")
-            elif part not in (None, [], {}):
+            elif part not in (None, []):
                 yield f"{indent}{key}: {_text(part)}"
 
 
