@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ def main(
     for salt in range(first_salt, first_salt + salts):
         for name, options in named.items():
             every = (*train_options, *shlex.split(options))
-            found[name].append(_measure(folder, str(salt), every, graph_only))
+            with tempfile.TemporaryDirectory(prefix="retrain-") as out:
+                found[name].append(measure(folder, str(salt), every, Path(out), graph_only))
     for name, rows in found.items():
         click.echo(f"\n{name}: {named[name] or 'as it is'}\n" + table(rows))
     if path:
@@ -92,14 +94,19 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _measure(folder: Path, salt: str, options: tuple[str, ...], graph_only: bool) -> Row:
-    with tempfile.TemporaryDirectory(prefix="retrain-") as out:
-        where = ("--output-dir", out, "--json")
-        trained = retrain("train", str(folder), "--split-salt", salt, *where, *options)["test"]
-        row = {"salt": salt, "graph": trained["accuracy"], "total": trained["total"]}
-        if graph_only:
-            return row
-        result = retrain("convert", *where, *NO_BOUNDS)
+def measure(
+    folder: Path, salt: str, options: Sequence[str], out: Path, graph_only: bool = False
+) -> Row:
+    """Train on `folder` into the run folder `out`, convert, and return the figures.
+
+    `options` go to `retrain train`.
+    """
+    where = ("--output-dir", str(out), "--json")
+    trained = retrain("train", str(folder), "--split-salt", salt, *where, *options)["test"]
+    row = {"salt": salt, "graph": trained["accuracy"], "total": trained["total"]}
+    if graph_only:
+        return row
+    result = retrain("convert", *where, *NO_BOUNDS)
     return {**row, "int8": result["model"]["accuracy"], "agreement": result["agreement"]}
 
 

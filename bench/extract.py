@@ -88,13 +88,13 @@ def compare(
     peaks: dict[str, list[float]] = {name: [] for name in PRODUCT}
     with TemporaryDirectory() as temporary:
         place = Path(temporary)
-        few = _one_of_each(photos, folder, place / "few")
-        first = _product(few, place, "few-bottlenecks", options).made
+        few = one_of_each(photos, folder, place / "few")
+        first = product(few, place, "few-bottlenecks", options).made
         graph, spec = graph or Path(first["graph"]), InputSpec(**first["input"])
         for turn in range(rounds):
             for name, engine in PRODUCT.items():
                 forced = (*options, "--extract-engine", engine)
-                made, peak_mb = _product(folder, place, f"bottlenecks-{turn}-{name}", forced)
+                made, peak_mb = product(folder, place, f"bottlenecks-{turn}-{name}", forced)
                 rates[name].append(made["analysed"] / made["seconds"]["bottlenecks"])
                 peaks[name].append(peak_mb)
             for name, (batch, workers) in loops.items():
@@ -168,7 +168,7 @@ def _tensor(spec: InputSpec, photo: Path) -> npt.NDArray[np.float32]:
         raise BadData(f"{photo}: {error}: remove it to compare rates") from error
 
 
-def _one_of_each(photos: list[Path], folder: Path, few: Path) -> Path:
+def one_of_each(photos: list[Path], folder: Path, few: Path) -> Path:
     """Copy a photo of each label, so that the product prepares its backbone before the clock."""
     by_label = {photo.relative_to(folder).parts[0]: photo for photo in photos}
     for label, photo in by_label.items():
@@ -177,7 +177,8 @@ def _one_of_each(photos: list[Path], folder: Path, few: Path) -> Path:
     return few
 
 
-def _product(folder: Path, place: Path, bottlenecks: str, options: Sequence[str]) -> Product:
+def product(folder: Path, place: Path, bottlenecks: str, options: Sequence[str]) -> Product:
+    """Run `retrain bottlenecks` on `folder`, caches below `place`; raise BadData if it fails."""
     command = [sys.executable, "-m", "retrain", "bottlenecks", str(folder), "--json", *options]
     command += ["--cache-dir", str(place / "cache"), "--bottleneck-dir", str(place / bottlenecks)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 (our own)

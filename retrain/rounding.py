@@ -5,6 +5,9 @@ change, so it is made first: bottlenecks, final layer, frozen graph and .tflite 
 very same kernels, and quantizing is left with the rounding of activations. Measured with
 EfficientNet-Lite0 on 2,223 photos of solar cells, over ten splits: agreement of graph and int8
 model 98.6% instead of 96.4%, accuracy of the graph 88.0% instead of 88.3%.
+
+The user's own networks (`own_graph`) are left as they are: converted to float32 they give what
+the file gives. With Inception v3 in random weights, rounding moves probabilities by up to 0.05.
 """
 
 from typing import Any

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Invoke
+from random_networks import random_model
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, graph
-from retrain.backbones import cost, keras_family, keras_file
-from retrain.backbones.between import between
-from retrain.backbones.keras_family import KerasNetwork
+from retrain.backbones import keras_family, keras_file
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(
@@ -28,21 +27,6 @@ REAL = Path(
 )
 NETWORKS = {network.name: network for network in keras_family.NETWORKS}
 V2 = NETWORKS["mobilenet_v2"]
-
-
-def random_model(network: KerasNetwork, top: bool = False) -> Any:
-    """Return the Keras model, every weight random, variances of batch norms included."""
-    model = network._model(top=top)
-    random = np.random.default_rng(0)
-    model.set_weights(
-        [
-            random.uniform(0.5, 2, v.shape)
-            if "variance" in v.path
-            else v.numpy() + random.normal(size=v.shape) * 0.01
-            for v in model.weights
-        ]
-    )
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -64,54 +48,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tensors(photos: Path, spec: InputSpec, count: int) -> list[np.ndarray[Any, Any]]:
     paths = sorted(photos.glob("*/*"))[:: 72 // count][:count]
     return [to_tensor(open_image(path.read_bytes()), spec) for path in paths]
-
-
-# Multiply-adds in millions, the last layer's too: arxiv.org/abs/1801.04381, and 5.7 billion for
-# Inception v3 in the form that Keras has.
-PUBLISHED = {"mobilenet_v2": 300, "inception_v3": 5_700}
-
-
-# All at their true size. Sixteen photos for the two that most will use; two where one takes long.
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        ("mobilenet_v2", 16),
-        ("inception_v3", 16),
-        ("mobilenet_v3_small", 2),
-        ("efficientnet_v2_b0", 2),
-        ("resnet50", 2),
-    ],
-)
-def test_folding_and_tflite_keep_the_features(
-    name: str, count: int, photos: Path, tmp_path: Path
-) -> None:
-    network = NETWORKS[name]
-    path = tmp_path / "random.weights.h5"
-    random_model(network).save_weights(path)
-    frozen = network.frozen(path)
-    as_published = graph.function(frozen, graph.BOTTLENECK)
-    definition = between(frozen, "input:0", "bottleneck:0", network.spec.height)
-    folded = graph.function(definition, graph.BOTTLENECK)
-    tf = graph.tensorflow()
-    model = Model(tf.lite.TFLiteConverter.from_concrete_functions([folded]).convert())
-    for tensor in tensors(photos, network.spec, count):
-        expected = graph.predict(as_published, tensor)[0]
-        assert expected.shape == (network.width,)
-        largest = np.abs(expected).max()
-        assert largest > 0
-        assert np.abs(graph.predict(folded, tensor)[0] - expected).max() < 1e-4 * largest
-        assert np.abs(model(tensor) - expected).max() < 1e-3 * largest
-    if name in PUBLISHED:
-        found = cost.count(definition).multiply_adds + 1000 * network.width
-        assert found == pytest.approx(PUBLISHED[name] * 1e6, rel=0.03)
-    names = {node.name: node.op for node in definition.node}
-    assert not [
-        node.name
-        for node in definition.node
-        if node.op == "Mul"
-        and names[node.input[0]] in ("Conv2D", "DepthwiseConv2dNative", "BiasAdd")
-        and names[node.input[1]] == "Const"
-    ]
 
 
 def test_the_graph_does_the_preprocessing_that_a_mean_cannot() -> None:

@@ -112,12 +112,6 @@ def cosine(some: Array, others: Array) -> float:
     return float(((some * others).sum(axis=1) / lengths).min())
 
 
-@pytest.fixture
-def unrounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the kernels as they are, so that features can be compared with the file's own."""
-    monkeypatch.setattr(backbones, "round_kernels", lambda graph_def: graph_def)
-
-
 def require_equal(path: Path, tmp_path: Path) -> None:
     pixels = drawn(4)
     expected = found_by_runtime(path.read_bytes(), pixels)
@@ -128,7 +122,6 @@ def require_equal(path: Path, tmp_path: Path) -> None:
     assert np.abs(found - expected).max() < 1e-3 * largest
 
 
-@pytest.mark.usefixtures("unrounded")
 @pytest.mark.parametrize("kind", ["float32", "float16", "dynamic", "int8", "uint8"])
 def test_files_of_every_type(kind: str, tmp_path: Path) -> None:
     path = write(tmp_path / "mine.tflite", network(), kind)
@@ -163,7 +156,6 @@ def dense_inside(x: Any) -> Any:
     return tf.reshape(x, [-1, 1, 1, 12])
 
 
-@pytest.mark.usefixtures("unrounded")
 @pytest.mark.parametrize(
     "operation",
     [
@@ -204,7 +196,6 @@ def changed(content: bytes, change: Callable[[Any], None]) -> bytes:
     return bytes(builder.Output())
 
 
-@pytest.mark.usefixtures("unrounded")
 def test_a_relu_that_the_range_of_a_quantized_output_implies(tmp_path: Path) -> None:
     path = tmp_path / "mine.tflite"
     path.write_bytes(networks().uint8)
@@ -305,7 +296,6 @@ def test_a_damaged_file_is_an_error_and_no_more(tmp_path: Path) -> None:
     assert len(said) > 200
 
 
-@pytest.mark.usefixtures("unrounded")
 def test_mobilenet_v2(tmp_path: Path) -> None:
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 

@@ -7,76 +7,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from conftest import Invoke
+from own_networks import (
+    SIDE,
+    Array,
+    after_network,
+    before_network,
+    classic,
+    define,
+    keras_model,
+    old_norm,
+    original,
+    save,
+    tf,
+    v1,
+    values,
+)
 
 from deploy.errors import BadData, WrongUse
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
-from retrain import backbones, graph
+from retrain import graph
 from retrain.backbones import Backbone, own_file
 from retrain.backbones.own_graph import load_own
-from retrain.rounding import round_kernels
-
-SIDE = 32
-Array = npt.NDArray[np.float32]
-tf = graph.tensorflow()
-v1 = tf.compat.v1
-
-
-def values(*shape: int, low: float = -0.5) -> Any:
-    random = np.random.default_rng(sum(shape))
-    return tf.constant(random.uniform(low, low + 1, shape).astype(np.float32))
-
-
-def old_norm(x: Any, scaled: bool) -> Any:
-    """Return x after the normalization of 2015, which TensorFlow takes from old graphs only."""
-    n = x.shape[-1]
-    return tf.raw_ops.BatchNormWithGlobalNormalization(
-        t=x,
-        m=values(n),
-        v=values(n, low=0.5),
-        beta=values(n, low=0.1),
-        gamma=values(n, low=0.3),
-        variance_epsilon=1e-3,
-        scale_after_normalization=scaled,
-    )
-
-
-def define(body: Callable[[], object]) -> Any:
-    """Return the GraphDef that `body` builds, of the version of 2015."""
-    with tf.Graph().as_default() as made:
-        tf.import_graph_def(v1.GraphDef(versions={"producer": 8}))
-        body()
-    return made.as_graph_def()
-
-
-def before_network(side: int) -> Any:
-    """Return what feeds a network of 2015: one photo, decoded in the graph."""
-    contents = tf.constant(b"", name="DecodeJpeg/contents")
-    decoded = tf.cast(tf.io.decode_jpeg(contents, 3, name="DecodeJpeg"), tf.float32)
-    resized = v1.image.resize_bilinear(tf.expand_dims(decoded, 0), [side, side])
-    return tf.multiply(tf.subtract(resized, 128.0), 1 / 128, name="Mul")
-
-
-def after_network(x: Any, width: int) -> None:
-    x = tf.reshape(x, [1, width], name="pool_3/_reshape")
-    tf.nn.softmax(tf.matmul(x, values(width, 3)), name="softmax")
-
-
-def classic() -> None:
-    x = before_network(SIDE)
-    x = v1.nn.conv2d(x, tf.identity(values(3, 3, 3, 8)), 2, "SAME", name="conv")
-    x = tf.debugging.check_numerics(tf.nn.relu(old_norm(x, False)), "conv")
-    x = v1.nn.depthwise_conv2d_native(x, values(3, 3, 8, 2), [1, 1, 1, 1], "SAME")
-    x = old_norm(tf.nn.relu(old_norm(x, True)), True)
-    after_network(tf.nn.avg_pool2d(x, SIDE // 2, 1, "VALID", name="pool_3"), 16)
-
-
-def save(graph_def: Any, path: Path) -> Path:
-    path.write_bytes(graph_def.SerializeToString())
-    return path
 
 
 @pytest.fixture
@@ -84,25 +38,10 @@ def classic_pb(tmp_path: Path) -> Path:
     return save(define(classic), tmp_path / "classic.pb")
 
 
-@pytest.fixture
-def unrounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the kernels as they are, so that bottlenecks can be compared with the original's."""
-    monkeypatch.setattr(backbones, "round_kernels", lambda graph_def: graph_def)
-
-
 def load(path: Path, cache_dir: Path, *ends: str, size: int | None = SIDE) -> Backbone:
     """Load a network from the tensor ends[0] to ends[1], or from where its file says."""
     fed, bottleneck = ends or (None, None)
     return load_own(path, fed, bottleneck, size, 128.0, 128.0, cache_dir)
-
-
-def original(graph_def: Any, fed: str, bottleneck: str, tensor: Array) -> Array:
-    """Return what the file's own graph makes of `tensor`, one photo at a time."""
-    with tf.Graph().as_default() as whole:
-        tf.import_graph_def(graph_def, name="")
-    with v1.Session(graph=whole) as session:
-        rows = [session.run(bottleneck, {fed: photo[np.newaxis]}) for photo in tensor]
-    return np.asarray(rows, np.float32).reshape(len(tensor), -1)
 
 
 def require_same(backbone: Backbone, expected: Array, tensor: Array) -> None:
@@ -125,7 +64,6 @@ def operations(backbone: Backbone) -> set[str]:
     return {node.op for node in graph.read(backbone.graph_path).node}
 
 
-@pytest.mark.usefixtures("unrounded")
 def test_a_graph_of_2015_gives_its_own_bottlenecks(
     classic_pb: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -163,16 +101,6 @@ def test_the_2015_network_needs_no_options(tmp_path: Path, monkeypatch: pytest.M
         load_own(archive, None, None, None, None, None, tmp_path)
 
 
-def test_kernels_are_on_the_int8_grid_after_folding(classic_pb: Path, tmp_path: Path) -> None:
-    found = graph.read(load(classic_pb, tmp_path).graph_path)
-    again = round_kernels(found)
-    for before, after in zip(found.node, again.node, strict=True):
-        if before.op == "Const" and before.attr["value"].tensor.dtype == tf.float32:
-            pair = [tf.make_ndarray(each.attr["value"].tensor) for each in (before, after)]
-            np.testing.assert_allclose(*pair, rtol=1e-5, atol=1e-6)
-    assert {"Conv2D", "DepthwiseConv2dNative"} <= {node.op for node in found.node}
-
-
 def test_another_file_or_end_is_another_backbone(classic_pb: Path, tmp_path: Path) -> None:
     first = load(classic_pb, tmp_path)
     assert load(classic_pb, tmp_path) == first
@@ -204,7 +132,6 @@ def conditional(predicate: Callable[[], Any]) -> Callable[[], None]:
     return body
 
 
-@pytest.mark.usefixtures("unrounded")
 @pytest.mark.parametrize(
     "predicate",
     [
@@ -345,30 +272,6 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
         load(path, tmp_path)
 
 
-def keras_model(*layers: Any) -> Any:
-    """Return a small Keras classifier, `layers` before its last, with statistics that matter."""
-    kinds = tf.keras.layers
-    convolution = kinds.Conv2D(8, 3, 2, use_bias=False)
-    model = tf.keras.Sequential(
-        [
-            tf.keras.Input((SIDE, SIDE, 3)),
-            convolution,
-            kinds.BatchNormalization(),
-            kinds.ReLU(),
-            kinds.DepthwiseConv2D(3),
-            kinds.BatchNormalization(),
-            kinds.GlobalAveragePooling2D(),
-            kinds.Dropout(0.5),
-            *layers,
-            kinds.Dense(3, activation="softmax"),
-        ]
-    )
-    random = np.random.default_rng(0)
-    model.set_weights([random.uniform(0.1, 1, each.shape) for each in model.get_weights()])
-    return model
-
-
-@pytest.mark.usefixtures("unrounded")
 @pytest.mark.parametrize("kind", ["keras", "export", "saved_model"])
 def test_keras_files_and_saved_models_are_cut_before_the_last_layer(
     kind: str, tmp_path: Path
@@ -460,55 +363,3 @@ def test_a_saved_model_that_runs_something_when_loaded_is_refused(tmp_path: Path
     file.write_bytes(b"not a model")
     with pytest.raises(BadData, match="damaged"):
         load(path, tmp_path)
-
-
-def test_the_whole_road(classic_pb: Path, photos: Path, tmp_path: Path, invoke: Invoke) -> None:
-    where = ("--cache-dir", tmp_path / "cache", "--output-dir", tmp_path / "run")
-    sizes = ("--input-size", SIDE, "--input-mean", 128, "--input-std", 128)
-    result = invoke("train", photos, "--graph", classic_pb, *sizes, *where)
-    assert result.exit_code == 0, result.output
-    assert "Final test accuracy" in result.output
-    result = invoke("convert", "--output-dir", tmp_path / "run", "--max-accuracy-drop", 100)
-    assert result.exit_code == 0, result.output
-    photo = next((photos / "circles").iterdir())
-    for options in (("--model", "model.tflite"), ("--graph", "output_graph.pb")):
-        result = invoke("label", photo, options[0], tmp_path / "run" / options[1])
-        assert result.exit_code == 0, result.output
-        assert "circles" in result.output
-
-
-def inception_of_2015() -> Any:
-    """Return Inception v3 as of 2015: its own names, one photo at a time, random weights."""
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    tf.keras.utils.set_random_seed(0)
-    model = tf.keras.applications.InceptionV3(weights=None)
-    for layer in model.layers:
-        if isinstance(layer, tf.keras.layers.BatchNormalization):
-            n = layer.beta.shape[0]
-            layer.set_weights([values(n), values(n, low=-0.4), values(n, low=0.1)])
-    network = tf.keras.Model(model.inputs, model.layers[-2].output)
-    run = tf.function(lambda images: network(images, training=False))
-    frozen = convert_variables_to_constants_v2(
-        run.get_concrete_function(tf.TensorSpec([1, 299, 299, 3]))
-    )
-
-    def body() -> None:
-        ends = {frozen.inputs[0].name: before_network(299)}
-        (x,) = tf.import_graph_def(
-            frozen.graph.as_graph_def(), ends, [frozen.outputs[0].name], name="inception"
-        )
-        after_network(x, 2048)
-
-    return define(body)
-
-
-@pytest.mark.usefixtures("unrounded")
-def test_inception_v3_gives_its_own_bottlenecks(photos: Path, tmp_path: Path) -> None:
-    graph_def = inception_of_2015()
-    path = save(graph_def, tmp_path / "classify_image_graph_def.pb")
-    backbone = load_own(path, None, None, None, None, None, tmp_path)
-    tensor = tensors(photos, backbone)
-    assert (tensor.shape[1:], backbone.width) == ((299, 299, 3), 2048)
-    require_same(backbone, original(graph_def, "Mul:0", "pool_3/_reshape:0", tensor), tensor)
-    assert operations(backbone).isdisjoint({"Mul", "Sub", "Rsqrt", "FusedBatchNormV3"})

@@ -20,7 +20,7 @@ from retrain.backbones.torch_file import Weights
 from retrain.rounding import round_kernels
 
 DEFAULT = efficientnet_lite.NETWORKS[0].name
-_PREPARED = 2
+_PREPARED = 3
 """Raised when the preparation below changes what it writes."""
 
 
@@ -78,7 +78,7 @@ def load(name: str, cache_dir: Path, weights: Path | None = None) -> Backbone:
     network = NETWORKS[name]
     path = weights or network.obtain()
     sha256 = digest(network.read(path))
-    prepared = prepare(name, sha256, lambda: network.graph_def(path), cache_dir)
+    prepared = prepare(name, sha256, lambda: round_kernels(network.graph_def(path)), cache_dir)
     return Backbone(name, network.spec, network.width, sha256, *prepared)
 
 
@@ -100,7 +100,7 @@ def prepare(
     except (OSError, ValueError):
         whole = False
     if not whole:
-        graph_def = round_kernels(trace())
+        graph_def = trace()
         frozen = graph_def.SerializeToString(deterministic=True)
         flatbuffer = _to_float32(graph_def)
         files.write(graph_path, frozen)

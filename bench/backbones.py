@@ -1,0 +1,147 @@
+"""`python -m bench.backbones DIR...`: backbones compared on folders of photos, in one table.
+
+Each backbone on each folder: `retrain bottlenecks` some times with nothing analysed, after a first
+one that prepares the backbone; `retrain train` and `retrain convert` with each salt; `retrain
+bench` of the last run, with its int8 model and then with its float32 one.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+
+from bench.accuracy import NO_BOUNDS, mean, measure, retrain
+from bench.extract import find_photos, one_of_each, product
+from bench.machine import save
+from deploy.errors import RetrainError
+
+BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2")
+_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+"""How many standard errors to each side are 95%, by degrees of freedom from 1."""
+
+Row = dict[str, Any]
+
+
+@click.command()
+@click.argument(
+    "folders",
+    metavar="DIR...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+)
+@click.option(
+    "--backbone",
+    "names",
+    multiple=True,
+    default=BACKBONES,
+    show_default=True,
+    help="Repeatable.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="MobileNetV2's; without them it is left out.",
+)
+@click.option("--salts", default=5, show_default=True, type=click.IntRange(2, 10))
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Extractions.")
+@click.option("--json", "path", type=click.Path(path_type=Path), help="Save the figures here.")
+def main(
+    folders: tuple[Path, ...],
+    names: tuple[str, ...],
+    weights: Path | None,
+    salts: int,
+    rounds: int,
+    path: Path | None,
+) -> None:
+    """Compare backbones on each DIR, and print a Markdown table."""
+    rows = []
+    for name in names:
+        options = ["--architecture", name]
+        if name == "mobilenet_v2":
+            if weights is None:
+                click.echo("mobilenet_v2 is left out: no --weights", err=True)
+                continue
+            options += ["--weights", str(weights)]
+        rows += [{"backbone": name, **_row(each, options, salts, rounds)} for each in folders]
+    if path:
+        save(path, {"salts": salts, "rounds": rounds, "rows": rows})
+    click.echo(table(rows))
+
+
+def _row(folder: Path, options: Sequence[str], salts: int, rounds: int) -> Row:
+    """Return all figures of a backbone on a folder, as JSON values."""
+    photos = find_photos(folder)
+    with TemporaryDirectory(prefix="retrain-") as temporary:
+        place = Path(temporary)
+        run = place / "run"
+        product(one_of_each(photos, folder, place / "few"), place, "few-bottlenecks", options)
+        rates = []
+        for turn in range(rounds):
+            shutil.rmtree(place / "bottlenecks", ignore_errors=True)
+            made = product(folder, place, "bottlenecks", options).made
+            rates.append(made["analysed"] / made["seconds"]["bottlenecks"])
+            click.echo(f"extraction {turn + 1} of {rounds}: {rates[-1]:.1f}/s", err=True)
+        every = [*options, "--cache-dir", str(place / "cache")]
+        every += ["--bottleneck-dir", str(place / "bottlenecks")]
+        by_salt = [measure(folder, str(salt), every, run) for salt in range(1, salts + 1)]
+        where = ("--output-dir", str(run), "--json")
+        int8 = retrain("bench", *where, "--threads", "1")["runners"]
+        retrain("convert", *where, "--quantize", "float32", *NO_BOUNDS)
+        float32 = retrain("bench", *where, "--threads", "1")["runners"]
+    return {
+        "folder": folder.name,
+        "photos": len(photos),
+        "salts": by_salt,
+        **mean(by_salt),
+        "p50_ms": {
+            "graph": int8["output_graph.pb"]["ms"]["p50"],
+            "float32": float32["model.tflite"]["ms"]["p50"],
+            "int8": int8["model.tflite"]["ms"]["p50"],
+        },
+        "bytes": {
+            "graph": int8["output_graph.pb"]["size_bytes"],
+            "float32": float32["model.tflite"]["size_bytes"],
+            "int8": int8["model.tflite"]["size_bytes"],
+        },
+        "photos_per_s": rates,
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return a Markdown table: accuracies are means over salts with their 95% intervals."""
+    head = "photos|backbone|accuracy, graph|accuracy, int8|same best label"
+    head += "|p50 of graph / float32 / int8, ms|MB of float32 / int8|photos/s"
+    lines = [head, "|".join(["---"] * 8)]
+    for row in rows:
+        p50, size = row["p50_ms"], row["bytes"]
+        cells = [
+            f"{row['folder']} ({row['photos']})",
+            row["backbone"],
+            _interval(row, "graph"),
+            _interval(row, "int8"),
+            f"{row['mean']['agreement']:.1%}",
+            " / ".join(f"{p50[each]:.1f}" for each in ("graph", "float32", "int8")),
+            " / ".join(f"{size[each] / 1e6:.1f}" for each in ("float32", "int8")),
+            f"{median(row['photos_per_s']):.0f}",
+        ]
+        lines.append("|".join(cells))
+    return "\n".join(f"| {line.replace('|', ' | ')} |" for line in lines)
+
+
+def _interval(row: Row, name: str) -> str:
+    half = _STUDENT[len(row["salts"]) - 2] * row["standard_error"][name]
+    return f"{row['mean'][name]:.1%} ± {100 * half:.1f}"
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except RetrainError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
