@@ -115,8 +115,9 @@ def show_labels(
             predictions, ms = classifier.answer(_read(photo), top)
         except (BadData, OSError) as error:
             bad += 1
-            reason = error.strerror if isinstance(error, OSError) else error
-            click.echo(f"Error: {click.format_filename(photo)}: {reason}", err=True)
+            reason = str(error.strerror if isinstance(error, OSError) else error)
+            one_line = " ".join(reason.split())
+            click.echo(f"Error: {click.format_filename(photo)}: {one_line}", err=True)
             continue
         shown = [prediction for prediction in predictions if prediction.score >= threshold]
         if as_json:

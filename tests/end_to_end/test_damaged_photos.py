@@ -1,0 +1,68 @@
+"""A thousand test images of Pillow's, many made to do harm, through the device's program."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import PIL
+import pytest
+from deploy_fixtures import write_run
+
+from deploy.bundle import write
+
+pytestmark = pytest.mark.skipif(
+    not os.environ.get("RETRAIN_DOWNLOADS"), reason="downloads 45 MB: set RETRAIN_DOWNLOADS=1"
+)
+PATIENCE_S = 10
+MEMORY_MB = 1000
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the images in the source archive of the Pillow that is installed."""
+    folder = tmp_path_factory.mktemp("pillow")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:"]
+    command += [f"--dest={folder}", f"pillow=={PIL.__version__}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = list(folder.glob("*.tar.gz"))
+    if not found:
+        pytest.skip(f"pip: {(done.stderr.strip() or 'no source archive').splitlines()[-1]}")
+    with tarfile.open(found[0]) as archive:
+        archive.extractall(folder, filter="data")
+    (inside,) = folder.glob("*/Tests/images")
+    return inside
+
+
+def test_every_file_ends_in_labels_or_in_a_reason(images: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    program = Path(write(run / "model.tflite", tmp_path / "bundle")["folder"]) / "classify.pyz"
+    files = sorted(path for path in images.rglob("*") if path.is_file())
+    assert len(files) > 900
+    with subprocess.Popen(
+        [sys.executable, program, *files, "--json"],
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout
+        last, longest, lines = time.monotonic(), 0.0, []
+        for line in process.stdout:
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+            lines.append(line)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 3
+    assert lines.pop().endswith("photos could not be classified\n")
+    good = [json.loads(line)["photo"] for line in lines if line.startswith("{")]
+    bad = dict(line.split(": ", 2)[1:] for line in lines if line.startswith("Error: "))
+    assert sorted([*good, *bad]) == [str(path) for path in files]
+    assert len(good) + len(bad) == len(lines)  # each is one line, and nothing else is said
+    assert len(good) > 400
+    assert not [reason for reason in bad.values() if "bug" in reason or not reason.strip()]
+    assert longest < PATIENCE_S
+    assert usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < MEMORY_MB * 1e6
