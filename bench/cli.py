@@ -1,89 +1,212 @@
-"""`retrain bench`: the figures of a run folder, as a table or as JSON."""
+"""`retrain bench`: measure models, or show, draw and compare what was measured."""
 
 import json
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
+from deploy.errors import BadData, GateFailed, WrongUse
+
+
+def _powers(cores: int) -> tuple[int, ...]:
+    """Return 1, 2, 4... up to the cores, and the cores themselves."""
+    return tuple(sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores}))
+
 
 @click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
 @click.option(
     "--output-dir",
     default=Path("retrained"),
     show_default=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="The run folder, with output_graph.pb and model.tflite.",
+    help="The run folder, where no MODEL is named.",
+)
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(2))
+@click.option(
+    "--runs", default=100, show_default=True, type=click.IntRange(1), help="At most, in a round."
 )
 @click.option(
-    "--runs",
-    default=100,
+    "--seconds",
+    default=3.0,
     show_default=True,
-    type=click.IntRange(min=50),
-    help="Timed runs of each.",
-)
-@click.option(
-    "--warmup",
-    default=10,
-    show_default=True,
-    type=click.IntRange(min=0),
-    help="Runs of each before the timed ones.",
+    type=click.FloatRange(0, min_open=True),
+    help="A round ends after so many, even before its runs.",
 )
 @click.option(
     "--threads",
-    default=1,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="CPU threads, the same for both.",
+    multiple=True,
+    type=click.IntRange(1),
+    help="CPU threads. Repeatable.  [default: 1, 2, 4... up to the cores]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def bench(output_dir: Path, runs: int, warmup: int, threads: int, as_json: bool) -> None:
-    """Time the TFLite model against the frozen graph on this CPU.
+@click.option(
+    "--runtime",
+    "runtimes",
+    multiple=True,
+    type=click.Choice(["TensorFlow", "LiteRT", "tflite-runtime"], case_sensitive=False),
+    help="Only this one. Repeatable.",
+)
+@click.option(
+    "--runtime-python",
+    "pythons",
+    multiple=True,
+    metavar="PATH",
+    help="Another Python, for the runtimes in it. Repeatable.",
+)
+@click.option(
+    "--photo",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="For decode to total.  [default: a drawn JPEG, 1280x960]",
+)
+@click.option("--input-tensor", help="Where the image goes, in a graph of others.")
+@click.option("--output-tensor", help="What to compute, in a graph of others.")
+@click.option("--input-size", type=click.IntRange(1), help="Pixels, where a graph does not tell.")
+@click.option("--profile", is_flag=True, help="Add the times of operators where a runtime tells.")
+@click.option("--merge", is_flag=True, help="Each MODEL is a bench.json: show them side by side.")
+@click.option(
+    "--compare",
+    "compared",
+    nargs=2,
+    metavar="OLD NEW",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Tell what became slower between two bench.json.",
+)
+@click.option(
+    "--max-slowdown",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Percent; slower than that by --compare is exit code 4.",
+)
+@click.option(
+    "--plot",
+    "plots",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw into a .png or .svg file. Repeatable.",
+)
+@click.option("--markdown", is_flag=True, help="Print Markdown.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, samples and all.")
+def bench(
+    models: tuple[Path, ...],
+    output_dir: Path,
+    rounds: int,
+    runs: int,
+    seconds: float,
+    threads: tuple[int, ...],
+    runtimes: tuple[str, ...],
+    pythons: tuple[str, ...],
+    photo: Path | None,
+    input_tensor: str | None,
+    output_tensor: str | None,
+    input_size: int | None,
+    profile: bool,
+    merge: bool,
+    compared: tuple[Path, Path] | None,
+    max_slowdown: float,
+    plots: tuple[Path, ...],
+    markdown: bool,
+    as_json: bool,
+) -> None:
+    """Time models against each other on this CPU, on every runtime that is installed.
 
-    The figures, raw samples included, are saved as bench.json in the run folder.
+    A MODEL is a frozen graph (.pb), a .tflite file or a SavedModel folder; without one the graph
+    and the models of the run folder are timed, and bench.json is saved there, samples included.
     """
-    from bench.latency import Settings, compare
-    from bench.machine import save
+    from bench.rounds import Settings
+    from bench.subjects import Foreign
 
-    click.echo(f"timing {runs} runs of each, threads: {threads}", err=True)
-    figures = compare(output_dir, Settings(runs, warmup, threads))
-    text = save(output_dir / "bench.json", figures)
-    click.echo(text if as_json else table(json.loads(text)), nl=not as_json)
-
-
-def table(record: dict[str, Any]) -> str:
-    """Return the text that shows a record of bench.json to a person."""
-    machine, settings, runners = record["machine"], record["settings"], record["runners"]
-    graph, model = runners.values()
-    rows = [
-        ("", *runners),
-        ("runtime", *(f"{each['runtime']} {each['version']}" for each in runners.values())),
-        ("delegate", *(each["delegate"] or "none" for each in runners.values())),
-        ("input", *(each["input"] for each in runners.values())),
-        ("size (MB)", *(f"{each['size_bytes'] / 1e6:.2f}" for each in runners.values())),
-        ("load (s)", *(f"{each['load_s']:.3f}" for each in runners.values())),
-    ]
-    for name in graph["ms"]:
-        rows.append((f"{name} (ms)", *(f"{each['ms'][name]:.3f}" for each in runners.values())))
-    return "\n".join(
-        [
-            f"{machine['cpu']} ({machine['architecture']}), {machine['cores']} cores",
-            f"{machine['os']}, Python {machine['python']}",
-            f"threads: {settings['threads']}, batch: 1, timed runs of each: {settings['runs']}",
-            "",
-            *(f"{name:<10}{first:>20}{second:>22}" for name, first, second in rows),
-            "",
-            _verdict(record["ratio_p50"], model, machine["architecture"]),
-        ]
-    )
+    if compared:
+        if models or merge or plots:
+            raise WrongUse("--compare takes two files, OLD and NEW, and nothing to measure or draw")
+        _compare(*compared, max_slowdown / 100, markdown, as_json)
+        return
+    if merge:
+        if not models:
+            raise WrongUse("--merge needs files: retrain bench --merge laptop.json pi.json")
+        records = [read(path) for path in models]
+    else:
+        settings = Settings(
+            rounds, runs, seconds, threads or _powers(os.cpu_count() or 1), runtimes, profile
+        )
+        foreign = Foreign(input_tensor, output_tensor, input_size)
+        records = [_measure(models, output_dir, settings, foreign, pythons, photo)]
+    _show(records, merge, plots, markdown, as_json)
 
 
-def _verdict(ratio: float, model: dict[str, Any], architecture: str) -> str:
-    if ratio <= 1:
-        pace = f"{1 / ratio:.1f} times as fast"
-        return f"model.tflite takes {ratio:.2f} of the frozen graph's time: {pace}"
-    text = f"model.tflite is slower here: it takes {ratio:.2f} times the frozen graph's time"
-    x86 = architecture.lower() in ("x86_64", "amd64", "i386", "i686")
-    if x86 and model["runtime"] == "tflite-runtime" and model["input"] == "uint8":
-        text += "\n(tflite-runtime has no fast int8 kernels on x86; it does on ARM)"
-    return text
+def _measure(
+    models: tuple[Path, ...],
+    folder: Path,
+    settings: Any,
+    foreign: Any,
+    pythons: tuple[str, ...],
+    photo: Path | None,
+) -> Any:
+    from bench import rounds, subjects
+    from bench.machine import to_json
+    from bench.photo import drawn
+    from deploy import files
+
+    found = subjects.named(models, foreign) if models else subjects.of_run(folder)
+    with tempfile.TemporaryDirectory(prefix="retrain-bench-") as temporary:
+        record = rounds.compare(
+            found,
+            settings,
+            photo or drawn(Path(temporary, "drawn.jpg")),
+            pythons,
+            lambda text: click.echo(text, err=True),
+        )
+    if not models:
+        files.write(folder / "bench.json", to_json(record))
+    return record
+
+
+def _show(
+    records: list[Any], merge: bool, plots: tuple[Path, ...], markdown: bool, as_json: bool
+) -> None:
+    from bench import table
+    from bench.machine import to_json
+    from bench.plot import draw
+
+    for path in plots:
+        draw(records, path)
+    if as_json:
+        one = records[0] if len(records) == 1 else {"schema": 1, "records": records}
+        click.echo(to_json(one), nl=False)
+    elif merge and len(records) > 1:
+        click.echo(table.side_by_side(records, markdown))
+    else:
+        click.echo(table.report(records[0], markdown))
+
+
+def _compare(old: Path, new: Path, max_slowdown: float, markdown: bool, as_json: bool) -> None:
+    from bench.changes import TOO_SLOW, changes, table
+
+    found = changes(read(old), read(new), max_slowdown)
+    if as_json:
+        told = [change._asdict() for change in found]
+        click.echo(json.dumps({"schema": 1, "changes": told}))
+    else:
+        click.echo(table(found, markdown))
+    slow = [each for each in found if each.verdict == TOO_SLOW]
+    if slow:
+        names = ", ".join(f"{each.model} ({each.runtime}, {each.threads} threads)" for each in slow)
+        raise GateFailed(f"slower by more than {max_slowdown:.0%}, and that is no noise: {names}")
+
+
+def read(path: Path) -> Any:
+    """Return the record of `retrain bench` in the file `path`; raise BadData."""
+    from bench.machine import SCHEMA_VERSION
+
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        schema, _ = record["schema"], record["runners"][0]["rounds"]
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise BadData(f"{path}: not a file of `retrain bench`: {error}") from error
+    if schema != SCHEMA_VERSION:
+        raise BadData(f"{path}: schema {schema}, not {SCHEMA_VERSION}: measure it again")
+    return record

@@ -13,6 +13,6 @@ run() {
 run retrain sample solar-cells photos
 run retrain train photos
 run retrain convert
-run retrain bench
+run retrain bench --threads 1 --rounds 3
 run retrain label photos/defective/cell0001.png photos/functional/cell0004.png
 run retrain summary

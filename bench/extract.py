@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -27,9 +28,10 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from bench.graphs import load_graph
 from bench.machine import save
-from bench.models import load_graph
-from bench.runners import About, Loaded, started
+from bench.models import About, Loaded
+from bench.runners import call, packages
 from deploy.contract import InputSpec
 from deploy.errors import BadData, RetrainError
 from deploy.image import open_image, to_tensor, why_not_photo
@@ -86,7 +88,7 @@ def compare(
     loops = dict(LOOPS) if graph else {**LOOPS, "E": (1, 1)}
     rates: dict[str, list[float]] = {name: [] for name in (*PRODUCT, *loops)}
     peaks: dict[str, list[float]] = {name: [] for name in PRODUCT}
-    with TemporaryDirectory() as temporary:
+    with TemporaryDirectory() as temporary, packages() as code:
         place = Path(temporary)
         few = one_of_each(photos, folder, place / "few")
         first = product(few, place, "few-bottlenecks", options).made
@@ -98,17 +100,26 @@ def compare(
                 rates[name].append(made["analysed"] / made["seconds"]["bottlenecks"])
                 peaks[name].append(peak_mb)
             for name, (batch, workers) in loops.items():
-                load = partial(baseline, graph, spec, photos, batch, workers)
+                loop: dict[str, Any] = {
+                    "path": str(graph.resolve()),
+                    "spec": asdict(spec),
+                    "photos": [str(photo.resolve()) for photo in photos],
+                }
                 if name == "E":
-                    load = partial(alone, graph.with_name("model.tflite"), spec, photos)
-                with started(NAMES[name], load, patience_s=float("inf")) as runner:
-                    rates[name].append(len(photos) / (runner.run(1)[0] / 1e9))
+                    load = "bench.extract:alone"
+                    loop["path"] = str(graph.with_name("model.tflite").resolve())
+                else:
+                    load = "bench.extract:baseline"
+                    loop |= {"batch": batch, "workers": workers}
+                job = {"load": load, "arguments": loop, "runs": 0, "seconds": 0}
+                taken = call(NAMES[name], "bench.timing:measure", job, code, patience_s=None)
+                rates[name].append(len(photos) / (taken["first_ns"] / 1e9))
     return {
         "photos": len(photos),
         "analysed": made["analysed"],
         "options": list(options),
         "batch": BATCH,
-        "baseline": runner.about._asdict(),
+        "baseline": {name: taken[name] for name in About._fields},
         "names": {name: NAMES[name] for name in rates},
         "photos_per_s": rates,
         "peak_mb": peaks,
@@ -127,34 +138,37 @@ def find_photos(folder: Path) -> list[Path]:
     return photos
 
 
-def baseline(graph: Path, spec: InputSpec, photos: list[Path], batch: int, workers: int) -> Loaded:
+def baseline(
+    path: str, spec: dict[str, Any], photos: list[str], batch: int, workers: int
+) -> Loaded:
     """Load the backbone's frozen graph; a call takes all `photos` through it, to bottlenecks."""
     import tensorflow as tf
 
-    start = time.perf_counter()
-    infer = load_graph(graph, "bottleneck")
-    infer(np.zeros((batch, spec.height, spec.width, 3), np.float32))
+    start, asked = time.perf_counter(), InputSpec(**spec)
+    infer = load_graph(Path(path), ("input", "bottleneck")).infer
+    infer(np.zeros((batch, asked.height, asked.width, 3), np.float32))
     load_s = time.perf_counter() - start
 
     def extract() -> None:
         with ThreadPoolExecutor(workers) as pool:
             decode = pool.map if workers > 1 else map
             for first in range(0, len(photos), batch):
-                tensors = decode(partial(_tensor, spec), photos[first : first + batch])
+                some = [Path(photo) for photo in photos[first : first + batch]]
+                tensors = decode(partial(_tensor, asked), some)
                 infer(np.concatenate(list(tensors)))
 
     return Loaded(extract, About("TensorFlow", tf.__version__, None, "float32", load_s))
 
 
-def alone(flatbuffer: Path, spec: InputSpec, photos: list[Path]) -> Loaded:
+def alone(path: str, spec: dict[str, Any], photos: list[str]) -> Loaded:
     """Load the backbone's flatbuffer; a call takes `photos` through it, one after the other."""
-    start = time.perf_counter()
-    model = Model(flatbuffer.read_bytes())
+    start, asked = time.perf_counter(), InputSpec(**spec)
+    model = Model(Path(path).read_bytes())
     load_s = time.perf_counter() - start
 
     def extract() -> None:
         for photo in photos:
-            model(_tensor(spec, photo))
+            model(_tensor(asked, Path(photo)))
 
     name, version, _ = model.runtime
     return Loaded(extract, About(name, version, None, "float32", load_s))

@@ -1,91 +1,161 @@
-"""The frozen graph and the .tflite file, each loaded to be timed on the same image."""
+"""What can be timed without TensorFlow, loaded for one call on one image, and how it is told."""
 
+import math
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL import __version__ as pillow_version
 
-from bench.runners import About, Loaded
 from deploy import metadata
-from deploy.classifier import Classifier
-from deploy.contract import Contract, InputSpec
+from deploy.contract import InputSpec
 from deploy.errors import BadData
-from deploy.image import normalise, to_pixels
-from deploy.runtime import find_runtime
+from deploy.image import normalise, open_image, to_pixels
+from deploy.runtime import Model, find_runtime
+
+Array = npt.NDArray[Any]
+Step = tuple[str, Callable[[Any], Any]]
 
 
-def frozen_graph(path: Path, contract: Contract, threads: int) -> Loaded:
-    """Load the retrained graph at `path`, to be given one image of `contract` at a time.
+class About(NamedTuple):
+    """What runs, and how; `load_s` is from the file to a model that can be called.
 
-    A call goes from a float32 array (1, height, width, 3), normalised, to the array of
-    probabilities (1, classes). Raises BadData.
+    `input` is the type of its tensor, `multiply_adds` are those of one call, None if unknown.
     """
-    import tensorflow as tf
 
-    start = time.perf_counter()
-    spec = contract.input
-    infer = load_graph(path, contract.output, threads)
-    call = partial(infer, normalise(picture(spec), spec))
-    call()
-    load_s = time.perf_counter() - start
-    return Loaded(call, About("TensorFlow", tf.__version__, None, "float32", load_s))
+    runtime: str
+    version: str
+    delegate: str | None
+    input: str
+    load_s: float
+    multiply_adds: int | None = None
 
 
-def tflite(path: Path, threads: int) -> Loaded:
-    """Load the .tflite file at `path`, to be given one image of its contract at a time.
+class Loaded(NamedTuple):
+    """What is ready: `call` is what is timed; `steps` lead from a photo's bytes to the output."""
 
-    A call goes from an array (1, height, width, 3) of the type that the model asks for to the
-    float32 array of probabilities (classes,). Raises BadData.
+    call: Callable[[], Any]
+    about: About
+    steps: Sequence[Step] = ()
+
+
+def installed() -> dict[str, Any]:
+    """Return the runtimes and versions of the Python that this is called in."""
+    modules = {
+        "TensorFlow": "tensorflow",
+        "LiteRT": "ai_edge_litert",
+        "tflite-runtime": "tflite_runtime",
+    }
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "numpy": np.__version__,
+        "pillow": pillow_version,
+        "runtimes": [name for name, module in modules.items() if find_spec(module)],
+    }
+
+
+def tflite(path: str, threads: int, runtime: str | None = None) -> Loaded:
+    """Load the .tflite file at `path`, one of `retrain convert` or any with one input.
+
+    A call goes from an array of the type and shape that the model asks for to the float32 array
+    (classes,). A file without a contract gets random input and has no steps. Raises BadData.
     """
-    find_runtime()  # imported before the clock starts
-    start = time.perf_counter()
-    classifier = Classifier(metadata.read(path), threads)
-    model, spec = classifier.model, classifier.contract.input
-    pixels = picture(spec)
-    call = partial(model, pixels if model.input_dtype == np.uint8 else normalise(pixels, spec))
-    call()
-    load_s = time.perf_counter() - start
-    # What a delegate took over is a node of that name; unasked, both runtimes apply only XNNPACK.
-    nodes = model._interpreter._get_ops_details()
-    delegate = "XNNPACK" if any(node["op_name"] == "DELEGATE" for node in nodes) else None
-    name, version, _ = model.runtime
-    return Loaded(call, About(name, version, delegate, model.input_dtype.name, load_s))
-
-
-def load_graph(path: Path, output: str, threads: int = 0) -> Callable[..., npt.NDArray[Any]]:
-    """Return the frozen GraphDef at `path` as a function of the array for its node `input`.
-
-    It returns the array of the node `output`; 0 threads are TensorFlow's own choice. Raises
-    BadData for a file that is damaged or has no such nodes.
-    """
-    import tensorflow as tf
-
-    content, definition, graph = path.read_bytes(), tf.compat.v1.GraphDef(), tf.Graph()
     try:
-        definition.ParseFromString(content)
-        with graph.as_default():
-            tf.import_graph_def(definition, name="")
-        ends = [graph.get_tensor_by_name(f"{node}:0") for node in (output, "input")]
-        settings = tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise BadData(f"{path}: cannot be read ({error.strerror})") from error
+    contract = None
+    if b"contract.json" in content:  # one of ours, which must then be whole
+        file = metadata.read(Path(path))
+        content, contract = file.flatbuffer, file.contract
+    find_runtime(runtime)  # imported before the clock starts
+    start = time.perf_counter()
+    model = Model(content, threads, runtime)
+    load_s = time.perf_counter() - start
+    interpreter = model._interpreter
+    if len(interpreter.get_input_details()) != 1:
+        raise BadData(f"{path}: more than one input: only models of one image are timed")
+    nodes = interpreter._get_ops_details()
+    # What a delegate took over is a node of that name; unasked, both runtimes apply only XNNPACK.
+    delegate = "XNNPACK" if any(node["op_name"] == "DELEGATE" for node in nodes) else None
+    shapes = {each["index"]: each["shape"] for each in interpreter.get_tensor_details()}
+    counted = multiply_adds(
+        (node["op_name"], shapes.get(node["inputs"][1]), shapes[node["outputs"][0]])
+        for node in nodes
+        if len(node["inputs"]) > 1
+    )
+    name, version, _ = model.runtime
+    about = About(name, version, delegate, model.input_dtype.name, load_s, counted)
+    if contract is None:
+        tensor = random_tensor(model.input_shape, model.input_dtype)
+        return Loaded(partial(model, tensor), about)
+    spec, raw = contract.input, model.input_dtype == np.uint8
+    pixels = picture(spec)
+    call = partial(model, pixels if raw else normalise(pixels, spec))
+    return Loaded(call, about, photo_steps(spec, raw, model))
+
+
+def product(side: int) -> Loaded:
+    """Make a product of two float32 matrices (side, side): the most that numpy's BLAS can do."""
+    left, right = np.random.default_rng(0).random((2, side, side), np.float32)
+    out = np.empty_like(left)
+    about = About("numpy", np.__version__, None, "float32", 0.0, side**3)
+    return Loaded(partial(np.matmul, left, right, out), about)
+
+
+def multiply_adds(operators: Iterable[tuple[str, Any, Any]]) -> int | None:
+    """Return those of one image, of each operator's kind, kernel shape and output shape.
+
+    Every place of the output, but for its channels, meets every number of the kernel once: that
+    holds for convolutions, depthwise ones and products with weights. None if there are none, or
+    a shape is not known.
+    """
+    kinds = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
+    kinds |= {"Conv2D", "DepthwiseConv2dNative", "MatMul"}
+    try:
+        return (
+            sum(
+                math.prod(map(int, output[1:-1])) * math.prod(map(int, kernel))
+                for kind, kernel, output in operators
+                if kind in kinds
+            )
+            or None
         )
-        # The shortest way into TensorFlow: a pruned wrap_function formats its arguments into an
-        # exception of its own at every call, half a millisecond to a whole one.
-        session = tf.compat.v1.Session(graph=graph, config=settings)
-        infer: Callable[..., npt.NDArray[Any]] = session.make_callable(ends[0], ends[1:])
-    except Exception as error:  # protobuf, TensorFlow and Python each have their own
-        raise BadData(
-            f"{path}: damaged, or not a frozen graph from `input` to `{output}`: make it again"
-        ) from error
-    return infer
+    except (TypeError, ValueError):
+        return None
 
 
 def picture(spec: InputSpec) -> npt.NDArray[np.uint8]:
     """Return uint8 (1, height, width, 3), smooth as a photo is and always the same."""
     coarse = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     return to_pixels(Image.fromarray(coarse), spec)
+
+
+def photo_steps(spec: InputSpec, raw: bool, infer: Callable[[Any], Any]) -> tuple[Step, ...]:
+    """Return the steps of a photo by name; `raw` models take pixels, others normalised ones."""
+
+    def preprocess(image: Image.Image) -> Array:
+        pixels = to_pixels(image, spec)
+        return pixels if raw else normalise(pixels, spec)
+
+    return (
+        ("decode", partial(open_image, spec=spec)),
+        ("preprocess", preprocess),
+        ("invoke", infer),
+    )
+
+
+def random_tensor(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return numbers of -1..1, or whole ones of all that `dtype` holds; always the same."""
+    random = np.random.default_rng(0)
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        return random.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    return random.uniform(-1, 1, shape).astype(dtype)

@@ -5,53 +5,28 @@ agreement with the graph, size, and time on this CPU with the runtime of this Py
 asked, of another. The product's own commands do the work.
 """
 
-import json
-import os
 import shlex
-import signal
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from shutil import copytree, ignore_patterns
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 import numpy as np
 
-import bench
-import deploy
 from bench.accuracy import NO_BOUNDS, retrain
-from bench.latency import summary
 from bench.machine import save
-from deploy.errors import BadData, RetrainError
+from bench.runners import PATIENCE_S, call, packages
+from bench.stats import milliseconds
+from deploy.errors import RetrainError
 
 NETWORKS = {"Lite0": "", "Lite2": "--architecture efficientnet_lite2"}
 RECIPES = {
     **{name: f"--quantize {name}" for name in ("int8", "dynamic", "float16", "float32", "int16x8")},
     "dynamic, 2.14": "--quantize dynamic --target tflite-runtime==2.14",
 }
-WARMUP, ROUNDS = 5, 3
-PATIENCE_S = 600
-
-_TIME = """
-import gc, json, sys
-from pathlib import Path
-from bench.models import tflite
-from bench.runners import time_calls
-from deploy.errors import RetrainError
-
-try:
-    call, about = tflite(Path(sys.argv[1]), 1)
-except RetrainError as error:
-    sys.exit(str(error))
-gc.disable()
-time_calls(call, int(sys.argv[2]))
-times = time_calls(call, int(sys.argv[3]))
-print(json.dumps({"runtime": f"{about.runtime} {about.version}", "ns": times}))
-"""
+ROUNDS = 3
 
 Row = dict[str, Any]
 
@@ -82,7 +57,7 @@ def main(
     """Measure every recipe on each DIR with each network, on splits of salt 1 to SALTS.
 
     A network is a name and options of `retrain train`, a recipe a name and options of `retrain
-    convert`. RUNTIME_PYTHON needs numpy, Pillow and a TFLite runtime. Times are RUNS times 3
+    convert`. RUNTIME_PYTHON needs click, numpy, Pillow and a TFLite runtime. Times are RUNS times 3
     calls from array to array, one thread, of the first salt's models.
     """
     pythons = [Path(sys.executable), *([runtime_python.absolute()] if runtime_python else [])]
@@ -161,55 +136,33 @@ def time_models(models: list[Path], pythons: list[Path], runs: int) -> list[list
     By turns, so that drift hits all alike, each turn in a process of its own.
     """
     found: list[list[Row]] = [[{"ns": []} for _ in pythons] for _ in models]
-    with _packages() as folder:
+    with packages() as folder:
         for _ in range(ROUNDS):
             for model, rows in zip(models, found, strict=True):
+                job = {
+                    "load": "bench.models:tflite",
+                    "arguments": {"path": str(model), "threads": 1},
+                    "runs": runs,
+                    "seconds": PATIENCE_S,
+                }
                 for python, row in zip(pythons, rows, strict=True):
                     if "refused" in row:
                         continue
                     try:
-                        done = _time(python, model, runs, folder)
-                    except BadData as error:
+                        done = call(
+                            model.name, "bench.timing:measure", job, folder, python=str(python)
+                        )
+                    except RetrainError as error:
                         row.update(refused=str(error))
                     else:
-                        row.update(runtime=done["runtime"], ns=row["ns"] + done["ns"])
+                        runtime = f"{done['runtime']} {done['version']}"
+                        row.update(runtime=runtime, ns=row["ns"] + done["samples_ns"])
     for rows in found:
         for row in rows:
             samples = row.pop("ns")
             if "refused" not in row:
-                row["ms"] = summary(samples)
+                row["ms"] = milliseconds([samples])
     return found
-
-
-@contextmanager
-def _packages() -> Iterator[Path]:
-    """Give a folder with nothing but what another Python needs of this project."""
-    with TemporaryDirectory(prefix="retrain-") as folder:
-        for package in (bench, deploy):
-            source = Path(package.__path__[0])
-            copytree(source, Path(folder, source.name), ignore=ignore_patterns("__pycache__"))
-        yield Path(folder)
-
-
-def _time(python: Path, model: Path, runs: int, folder: Path) -> Row:
-    """Let `python` load and time the model; raise BadData with its last word if it cannot."""
-    try:
-        done = subprocess.run(  # noqa: S603
-            [str(python), "-c", _TIME, str(model), str(WARMUP), str(runs)],
-            env={**os.environ, "PYTHONPATH": str(folder)},
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise BadData(f"no answer in {PATIENCE_S} s") from error
-    if done.returncode < 0:
-        raise BadData(f"died ({signal.Signals(-done.returncode).name})")
-    if done.returncode:
-        raise BadData((done.stderr.splitlines() or [f"exit code {done.returncode}"])[-1])
-    return dict(json.loads(done.stdout))
 
 
 def table(measured: Row) -> str:

@@ -1,139 +1,142 @@
-"""Time a function in a process of its own: what is compared shares no threads and no memory."""
+"""Call a function in a process of its own, of any Python: one job in, one answer out, as JSON.
 
-import gc
-import multiprocessing
+What is compared shares no threads and no memory. The process imports `bench` and `deploy` from a
+copy, so another Python needs only their packages: click, numpy, Pillow and a runtime.
+"""
+
+import importlib
+import json
 import os
+import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from typing import Any, NamedTuple
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
 
-from deploy.errors import BadData, MissingPackage, RetrainError
+import deploy
+from deploy import errors
+from deploy.errors import BadData, MissingPackage, RetrainError, WrongUse
 
 PATIENCE_S = 600.0
-"""How long a runner may take for one answer."""
-
-
-class About(NamedTuple):
-    """What runs, and how; `load_s` is from the file to the first answer, imports not counted."""
-
-    runtime: str
-    version: str
-    delegate: str | None
-    input: str
-    load_s: float
-
-
-class Loaded(NamedTuple):
-    """What a process has ready: `call` is what is timed, nothing around it."""
-
-    call: Callable[[], Any]
-    about: About
-
-
-@dataclass(frozen=True)
-class Runner:
-    """A process that has loaded something and waits for the word to time it."""
-
-    name: str
-    about: About
-    ask: Callable[[int], Any]
-
-    def run(self, times: int) -> list[int]:
-        """Return the nanoseconds of each of `times` calls, in order.
-
-        Raises what `started` raises.
-        """
-        samples: list[int] = self.ask(times)
-        return samples
+"""How long a process may take for its answer."""
+_THREADS = tuple(
+    f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "BLIS")
+)
 
 
 @contextmanager
-def started(
-    name: str, load: Callable[[], Loaded], patience_s: float = PATIENCE_S
-) -> Iterator[Runner]:
-    """Call `load` in a new process and yield its Runner; the process ends with the block.
+def packages() -> Iterator[Path]:
+    """Make a folder that holds `bench` and `deploy` and nothing else, for the block."""
+    with tempfile.TemporaryDirectory(prefix="retrain-bench-") as folder:
+        for package in (Path(__file__).parent, Path(deploy.__file__).parent):
+            shutil.copytree(
+                package, Path(folder, package.name), ignore=lambda _, names: _not_python(names)
+            )
+        yield Path(folder)
 
-    `load` must be picklable. Raises the RetrainError that the process raised, and BadData for
-    any other exception there, for its death, and for no answer within `patience_s` seconds.
+
+def _not_python(names: list[str]) -> list[str]:
+    return [name for name in names if not name.endswith(".py")]
+
+
+def call(
+    name: str,
+    function: str,
+    arguments: Mapping[str, Any],
+    folder: Path,
+    *,
+    python: str = sys.executable,
+    threads: int = 1,
+    patience_s: float | None = PATIENCE_S,
+) -> Any:
+    """Return what `function`, as "module:name", makes of `arguments` in a new process.
+
+    `folder` is that of `packages`; `arguments` and the answer are JSON values. `threads` are those
+    of numpy's own products. Raises the RetrainError that the process raised, and BadData, with
+    `name` in it, for any other end. The process does not outlive the call.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, name, load), daemon=True)
-
-    def ask(times: int) -> Any:
-        with suppress(OSError):  # that of a dead process: _answer says how it died
-            ours.send(times)
-        return _answer(name, process, ours, patience_s)
-
-    process.start()
+    job = json.dumps({"function": function, "arguments": dict(arguments)})
+    search = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {
+        **os.environ,
+        **dict.fromkeys(_THREADS, str(threads)),
+        "PYTHONPATH": os.pathsep.join(search),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "-1",
+    }
     try:
-        theirs.close()
-        yield Runner(name, _answer(name, process, ours, patience_s), ask)
-    finally:
-        process.kill()
-        process.join()
-        ours.close()
-
-
-def _answer(name: str, process: SpawnProcess, pipe: Connection, patience_s: float) -> Any:
-    deadline = time.monotonic() + patience_s
+        done = subprocess.run(  # noqa: S603 (a Python that the user chose)
+            [python, "-m", "bench.runners"],
+            input=job.encode(),
+            stdout=subprocess.PIPE,
+            stderr=None if os.environ.get("RETRAIN_DEBUG") else subprocess.DEVNULL,
+            cwd=folder,
+            env=environment,
+            timeout=patience_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BadData(f"{name}: its process gave no answer in {patience_s} s") from error
+    except OSError as error:
+        raise WrongUse(f"{python}: cannot be run ({error.strerror}): name a Python") from error
     try:
-        while not pipe.poll(0.5):
-            if time.monotonic() > deadline:
-                raise BadData(f"{name}: its process gave no answer in {patience_s:g} s")
-            if not process.is_alive() and not pipe.poll():
-                raise EOFError
-        answer = pipe.recv()
-    except (EOFError, OSError) as error:
-        process.join(5)
-        code = process.exitcode or 0
+        answer = json.loads(done.stdout)
+    except ValueError as error:
+        code = done.returncode
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        raise BadData(f"{name}: its process died ({how})") from error
-    if isinstance(answer, RetrainError):
-        raise answer
-    return answer
+        raise BadData(f"{name}: its process died ({how}); {_remedy(python)}") from error
+    if "error" in answer:
+        raise _error(answer["error"], answer["reason"].format(name=name))
+    return answer["value"]
 
 
-def _serve(pipe: Connection, name: str, load: Callable[[], Loaded]) -> None:
-    """Load, then time as many calls as each message asks for, until the parent ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
-    if not os.environ.get("RETRAIN_DEBUG"):
-        _silence()
+def _remedy(python: str) -> str:
+    return f"does {python} have click, numpy and Pillow? RETRAIN_DEBUG=1 shows what it prints"
+
+
+def _error(kind: str, reason: str) -> RetrainError:
+    made: RetrainError = getattr(errors, kind)(reason)
+    return made
+
+
+def _serve(job: IO[bytes], answer: IO[bytes]) -> None:
     try:
-        call, about = load()
-        pipe.send(about)
-        gc.disable()  # as timeit does: a collection is not the model's time
-        while True:
-            pipe.send(time_calls(call, pipe.recv()))
-    except EOFError:  # the parent is gone
-        return
+        asked = json.loads(job.read())
+        module, _, name = asked["function"].partition(":")
+        value = getattr(importlib.import_module(module), name)(**asked["arguments"])
+        told = {"value": value}
     except ModuleNotFoundError as error:
-        pipe.send(MissingPackage.of(error))
+        told = _refusal(MissingPackage.of(error))
     except RetrainError as error:
-        pipe.send(error)
+        told = _refusal(error)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        pipe.send(BadData(f"{name}: {reason}"))
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        told = {"error": "BadData", "reason": "{name}: " + _literal(text)}
+    answer.write(json.dumps(told).encode())
 
 
-def time_calls(call: Callable[[], Any], times: int) -> list[int]:
-    """Return the nanoseconds of each of `times` calls, in order."""
-    samples = []
-    for _ in range(times):
-        start = time.perf_counter_ns()
-        call()
-        samples.append(time.perf_counter_ns() - start)
-    return samples
+def _refusal(error: RetrainError) -> dict[str, Any]:
+    return {"error": type(error).__name__, "reason": _literal(str(error))}
 
 
-def _silence() -> None:
-    """Send what native code prints nowhere: errors come through the pipe, and stdout is data."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+def _literal(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def _main() -> None:
+    """Answer the job on stdin. What native code prints goes to stderr: stdout is the answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    with os.fdopen(os.dup(1), "wb") as answer:
+        os.dup2(2, 1)
+        _serve(sys.stdin.buffer, answer)
+        answer.flush()
+    os._exit(0)  # the answer is given: what a runtime does at its end is nobody's
+
+
+if __name__ == "__main__":
+    _main()

@@ -32,9 +32,14 @@ _KNOWN = (
 )
 
 
-def find_runtime() -> Runtime:
-    """Return LiteRT if it is installed, else tflite-runtime; raise MissingPackage without."""
+def find_runtime(wanted: str | None = None) -> Runtime:
+    """Return LiteRT if it is installed, else tflite-runtime; raise MissingPackage without.
+
+    `wanted` is the name of one of them: only that one will do.
+    """
     for name, distribution, module in _KNOWN:
+        if wanted not in (None, name):
+            continue
         if name == "tflite-runtime" and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
             if importlib.util.find_spec("tflite_runtime"):
                 raise MissingPackage("tflite-runtime fails with numpy 2: pip install 'numpy<2'")
@@ -47,7 +52,8 @@ def find_runtime() -> Runtime:
                 raise MissingPackage(f"{name} is installed but does not load: {error}") from error
             continue
         return Runtime(name, metadata.version(distribution), interpreter)
-    raise MissingPackage(f"no TFLite runtime: {remedy(platform.machine(), sys.version_info[:2])}")
+    how = remedy(platform.machine(), sys.version_info[:2])
+    raise MissingPackage(f"no {wanted or 'TFLite runtime'}: {how}")
 
 
 def remedy(machine: str, python: tuple[int, int], bits: int = 8 * struct.calcsize("P")) -> str:
@@ -84,9 +90,12 @@ _loading = threading.Lock()
 class Model:
     """A loaded model, one input (1, ...), one output (1, N). Threads that share it take turns."""
 
-    def __init__(self, flatbuffer: bytes, threads: int = 1) -> None:
-        """Load `flatbuffer`, whose digest the caller has checked, on `threads` CPU threads."""
-        self.runtime = find_runtime()
+    def __init__(self, flatbuffer: bytes, threads: int = 1, runtime: str | None = None) -> None:
+        """Load `flatbuffer`, whose digest the caller has checked, on `threads` CPU threads.
+
+        `runtime` names the one to take, as `find_runtime` does.
+        """
+        self.runtime = find_runtime(runtime)
         try:
             with _loading, silent_stderr():
                 self._interpreter = self.runtime.interpreter(

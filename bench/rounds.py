@@ -1,0 +1,231 @@
+"""Time models against each other: rounds in random order, a new process for each of them."""
+
+import random
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.machine import BUSY, Watch, described, read_state
+from bench.runners import call, packages
+from bench.stats import milliseconds, ratio
+from bench.subjects import GRAPH, Subject
+from bench.timing import STEADY, WARM_UP_S, WINDOW
+from deploy.errors import WrongUse
+
+PRODUCT_SIDE = 1024
+"""The matrices of the probe for this CPU's peak, 4 MB each."""
+_PRODUCT = Subject("product", "", 0, "bench.models:product", (), {"side": PRODUCT_SIDE})
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Each of `rounds` ends after `runs` calls or after `seconds`, what comes first.
+
+    `threads` are the numbers of CPU threads to try; `runtimes` the names wanted, all if empty.
+    """
+
+    rounds: int = 5
+    runs: int = 100
+    seconds: float = 3.0
+    threads: tuple[int, ...] = (1,)
+    runtimes: tuple[str, ...] = ()
+    profile: bool = False
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A model on a runtime of a Python, on so many threads."""
+
+    subject: Subject
+    runtime: str
+    python: str
+    threads: int
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What its loader is called with."""
+        if self.subject is _PRODUCT:
+            return self.subject.arguments
+        arguments = {**self.subject.arguments, "threads": self.threads}
+        return arguments if "TensorFlow" in self.subject.runtimes else {
+            **arguments, "runtime": self.runtime
+        }  # fmt: skip
+
+
+def compare(
+    subjects: Sequence[Subject],
+    settings: Settings,
+    photo: Path,
+    pythons: Sequence[str],
+    tell: Tell,
+) -> dict[str, Any]:
+    """Time every subject on every runtime of this Python and of `pythons`; return JSON values.
+
+    `photo` is the file that goes through the steps. Raises BadData for files that are damaged,
+    WrongUse where there is no runtime for any of them.
+    """
+    start, before = time.perf_counter(), read_state()
+    with packages() as folder:
+        found = {
+            python: call("python", "bench.models:installed", {}, folder, python=python)
+            for python in dict.fromkeys((sys.executable, *pythons))
+        }
+        runners = list(_runners(subjects, settings, found, tell))
+        if not runners:
+            raise WrongUse(
+                "no runtime for any of these models: pip install 'retrain-tflite[train]'"
+            )
+        probes = [
+            Runner(_PRODUCT, "numpy", sys.executable, threads) for threads in settings.threads
+        ]
+        turns = _alternate([*runners, *probes], settings, photo.resolve(), folder, tell)
+        operators = _operators(runners, folder) if settings.profile else {}
+    peaks = {probe.threads: _gmacs(turns[probe], best=True) for probe in probes}
+    graph = {each.sha256 for each in subjects if each.name == GRAPH}
+    return described(
+        {
+            "graph_sha256": next(iter(graph), None),
+            "state": {"before": before._asdict(), "after": read_state()._asdict()},
+            "settings": {**asdict(settings), "photo_bytes": photo.stat().st_size},
+            "rules": {
+                "warm": {"window": WINDOW, "steady": STEADY, "seconds": WARM_UP_S},
+                "busy": BUSY,
+            },
+            "pythons": list(found.values()),
+            "peak_gmacs": peaks,
+            "runners": [
+                _figures(runner, turns, runners, peaks, found, operators) for runner in runners
+            ],
+            "seconds": {"bench": time.perf_counter() - start},
+        }
+    )
+
+
+def _runners(
+    subjects: Sequence[Subject], settings: Settings, found: dict[str, Any], tell: Tell
+) -> Iterable[Runner]:
+    for subject in subjects:
+        places = [
+            (runtime, python)
+            for python, about in found.items()
+            for runtime in about["runtimes"]
+            if runtime in subject.runtimes and runtime in (settings.runtimes or (runtime,))
+        ]
+        if not places:
+            tell(f"{subject.name} is left out: {' or '.join(subject.runtimes)} is not there")
+        for runtime, python in places:
+            for threads in settings.threads:
+                yield Runner(subject, runtime, python, threads)
+
+
+def _alternate(
+    runners: Sequence[Runner], settings: Settings, photo: Path, folder: Path, tell: Tell
+) -> dict[Runner, list[Any]]:
+    """Return the rounds of each runner, in an order drawn anew for each round.
+
+    One during which others used the CPU, or it was throttled, is taken again, once.
+    """
+    order = random.Random(0)  # noqa: S311 (no secret)
+    turns: dict[Runner, list[Any]] = {runner: [] for runner in runners}
+    for number in range(settings.rounds):
+        tell(f"round {number + 1} of {settings.rounds}: {len(runners)} processes by turns")
+        for runner in order.sample(runners, len(runners)):
+            turn = _turn(runner, settings, photo, folder)
+            if turn["bad"]:
+                turn = {**_turn(runner, settings, photo, folder), "repeated": True}
+            turns[runner].append({**turn, "round": number})
+    return turns
+
+
+def _turn(runner: Runner, settings: Settings, photo: Path, folder: Path) -> dict[str, Any]:
+    watch = Watch()
+    arguments = {
+        "load": runner.subject.load,
+        "arguments": runner.arguments,
+        "runs": settings.runs,
+        "seconds": settings.seconds,
+        "photo": str(photo),
+    }
+    taken = call(
+        runner.subject.name,
+        "bench.timing:measure",
+        arguments,
+        folder,
+        python=runner.python,
+        threads=runner.threads,
+    )
+    seen = watch.seen()
+    bad = seen["throttled"] or (seen["others"] or 0) > BUSY
+    return {**taken, **seen, "bad": bad, "repeated": False}
+
+
+def _operators(runners: Sequence[Runner], folder: Path) -> dict[Runner, Any]:
+    """Return the time of each kind of operator of the runners whose runtime tells it."""
+    return {
+        runner: call(
+            runner.subject.name,
+            "bench.profile:operators",
+            {key: runner.arguments[key] for key in ("path", "threads", "ends", "size")},
+            folder,
+            python=runner.python,
+            threads=runner.threads,
+        )
+        for runner in runners
+        if runner.subject.load == "bench.graphs:frozen_graph"
+    }
+
+
+def _figures(
+    runner: Runner,
+    turns: dict[Runner, list[Any]],
+    runners: Sequence[Runner],
+    peaks: dict[int, float | None],
+    found: dict[str, Any],
+    operators: dict[Runner, Any],
+) -> dict[str, Any]:
+    rounds = turns[runner]
+    samples = [each["samples_ns"] for each in rounds]
+    # That of the first model, on as many threads.
+    reference = next(each for each in runners if each.threads == runner.threads)
+    value, interval = ratio(samples, [each["samples_ns"] for each in turns[reference]])
+    ms = milliseconds(samples)
+    gmacs, peak = _gmacs(rounds), peaks[runner.threads]
+    steps = rounds[0]["photo_ns"]
+    about = rounds[0]
+    return {
+        "model": runner.subject.name,
+        "sha256": runner.subject.sha256,
+        "size_bytes": runner.subject.size_bytes,
+        "accuracy": runner.subject.accuracy,
+        **{key: about[key] for key in ("runtime", "version", "delegate", "input")},
+        "python": found[runner.python]["python"],
+        "threads": runner.threads,
+        "ms": ms,
+        "ratio_p50": value,
+        "ratio_interval95": interval,
+        "per_second": 1e3 / ms["mean"],
+        "photo_ms": {
+            name: milliseconds([each["photo_ns"][name] for each in rounds])["p50"] for name in steps
+        },
+        "load_s": median(each["load_s"] for each in rounds),
+        "first_ms": median(each["first_ns"] for each in rounds) / 1e6,
+        "peak_rss_bytes": max(each["peak_bytes"] - each["bare_bytes"] for each in rounds),
+        "multiply_adds": about["multiply_adds"],
+        "gmacs": gmacs,
+        "share_of_peak": gmacs / peak if gmacs and peak else None,
+        "operators": operators.get(runner),
+        "rounds": rounds,
+    }
+
+
+def _gmacs(rounds: Sequence[Any], best: bool = False) -> float | None:
+    """Return billions of multiply-adds a second, at the median call or at the `best` one."""
+    counted = rounds[0]["multiply_adds"]
+    samples = [sample for each in rounds for sample in each["samples_ns"]]
+    return counted / (min(samples) if best else median(samples)) if counted else None

@@ -1,0 +1,76 @@
+"""What samples say: percentiles, and how sure a ratio of medians is."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Rounds = Sequence[Sequence[int]]
+"""The samples of one runner, in ns, round by round."""
+Indices = npt.NDArray[np.int64]
+RESAMPLES = 2000
+LEVEL = (2.5, 97.5)
+"""The percentiles between which 95% lie."""
+
+
+def milliseconds(rounds: Rounds) -> dict[str, float]:
+    """Return percentiles and the mean, in ms, of the samples of all rounds."""
+    samples = _joined(rounds)
+    p50, p90, p99 = np.percentile(samples, (50, 90, 99)) / 1e6
+    return {
+        "p50": float(p50),
+        "p90": float(p90),
+        "p99": float(p99),
+        "mean": float(samples.mean() / 1e6),
+    }
+
+
+def ratio(rounds: Rounds, reference: Rounds) -> tuple[float, tuple[float, float]]:
+    """Return the p50 of `rounds` over that of `reference`, and its 95% interval.
+
+    By bootstrap over rounds (Efron, "Bootstrap methods", 1979): samples of one round are not
+    independent of each other. Both were taken by turns, so a round of each is drawn with the
+    other, and a machine's drift, which hits both, does not widen the interval.
+    """
+    return _interval(lambda i, _: _p50(rounds, i) / _p50(reference, i), len(rounds), len(rounds))
+
+
+def change(
+    new: Rounds, old: Rounds, anchor: tuple[Rounds, Rounds] | None = None
+) -> tuple[float, tuple[float, float]]:
+    """Return the p50 of `new` over that of `old`, of two runs, and its 95% interval, as `ratio`.
+
+    `anchor`, a runner of the new run and of the old one, has its own change divided out.
+    """
+
+    def quotient(i: Indices, j: Indices) -> float:
+        raw = _p50(new, i) / _p50(old, j)
+        return raw / (_p50(anchor[0], i) / _p50(anchor[1], j)) if anchor else raw
+
+    return _interval(quotient, len(new), len(old))
+
+
+def variation(values: Sequence[float]) -> float:
+    """Return the coefficient of variation: the sample's deviation over its mean."""
+    return float(np.std(values, ddof=1) / np.mean(values))
+
+
+def _joined(rounds: Rounds) -> npt.NDArray[Any]:
+    return np.concatenate([np.asarray(each, np.int64) for each in rounds])
+
+
+def _p50(rounds: Rounds, chosen: Indices) -> float:
+    return float(np.median(np.concatenate([rounds[i] for i in chosen])))
+
+
+def _interval(
+    quotient: Callable[[Indices, Indices], float], news: int, olds: int
+) -> tuple[float, tuple[float, float]]:
+    random = np.random.default_rng(0)
+    drawn = [
+        quotient(random.integers(news, size=news), random.integers(olds, size=olds))
+        for _ in range(RESAMPLES)
+    ]
+    low, high = np.percentile(drawn, LEVEL)
+    return quotient(np.arange(news), np.arange(olds)), (float(low), float(high))

@@ -1,0 +1,105 @@
+"""What is compared: the files of a run folder, or those that were named."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploy.errors import BadData
+
+GRAPH, MODEL = "output_graph.pb", "model.tflite"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model: `load`, as "module:name", makes it ready from `arguments` on one of `runtimes`.
+
+    `accuracy` is of 0..1 on the test photos, None if nobody measured it.
+    """
+
+    name: str
+    sha256: str
+    size_bytes: int
+    load: str
+    runtimes: tuple[str, ...]
+    arguments: dict[str, Any] = field(default_factory=dict, hash=False)
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What a graph of others may not tell: its input's and output's nodes, an image's side."""
+
+    input_tensor: str | None = None
+    output_tensor: str | None = None
+    size: int | None = None
+
+
+def of_run(folder: Path) -> list[Subject]:
+    """Return the graph and the models of the run `folder`; model.tflite alone on a device.
+
+    A recipe with the bytes of model.tflite is left out. Raises BadData.
+    """
+    graph, model = folder / GRAPH, folder / MODEL
+    if not graph.is_file() and not model.is_file():
+        raise BadData(f"{graph}: no such file: run `retrain train` first, or name a MODEL")
+    if not model.is_file():
+        raise BadData(f"{model}: no such file: run `retrain convert` first, or name a MODEL")
+    paths = [graph] if graph.is_file() else []
+    found = [subject(path, str(path.relative_to(folder))) for path in [*paths, model]]
+    for path in sorted((folder / "recipes").glob("*.tflite")):
+        recipe = subject(path, path.relative_to(folder).as_posix())
+        if recipe.sha256 not in {each.sha256 for each in found}:
+            found.append(recipe)
+    return found
+
+
+def named(models: Sequence[Path], foreign: Foreign) -> list[Subject]:
+    """Return the models at these paths, by the shortest names that differ; raise BadData."""
+    names = [path.name for path in models]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in models]
+    return [subject(path, name, foreign) for path, name in zip(models, names, strict=True)]
+
+
+def subject(path: Path, name: str, foreign: Foreign = Foreign()) -> Subject:
+    """Return what `path` holds, by its form; raise BadData if it is none that can be timed."""
+    arguments: dict[str, Any] = {"path": str(path.resolve())}
+    runtimes: tuple[str, ...]
+    if (path / "saved_model.pb").is_file():
+        files = sorted(each for each in path.rglob("*") if each.is_file())
+        arguments["size"] = foreign.size
+        load, runtimes = "bench.graphs:saved_model", ("TensorFlow",)
+    elif path.is_file() and path.suffix == ".tflite":
+        files = [path]
+        load, runtimes = "bench.models:tflite", ("LiteRT", "tflite-runtime")
+    elif path.is_file() and path.suffix == ".pb":
+        files = [path]
+        arguments["ends"] = [foreign.input_tensor, foreign.output_tensor]
+        arguments["size"] = foreign.size
+        load, runtimes = "bench.graphs:frozen_graph", ("TensorFlow",)
+    else:
+        raise BadData(f"{path}: not there, or not a .pb or .tflite file or a SavedModel folder")
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    size = sum(file.stat().st_size for file in files)
+    known = _accuracy(path)
+    return Subject(name, digest.hexdigest(), size, load, runtimes, arguments, known)
+
+
+def _accuracy(path: Path) -> float | None:
+    """Return what `retrain convert` measured of a file of its run folder."""
+    in_recipes = path.parent.name == "recipes"
+    conversion = (path.parent.parent if in_recipes else path.parent) / "conversion.json"
+    try:
+        found = json.loads(conversion.read_text("utf-8"))
+        if in_recipes:
+            values = {each["recipe"]: each["accuracy"] for each in found["candidates"]}
+            return float(values[path.stem])
+        part = {GRAPH: "graph", MODEL: "model"}[path.name]
+        return float(found[part]["accuracy"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
