@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lock clean
+.PHONY: demo test bench-docs lock clean
 
 demo: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh bench/demo.sh demo
@@ -13,6 +13,9 @@ test: $(READY) $(VENV)-device/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
+
+bench-docs: $(READY) $(VENV)-device/.ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh bench/docs.sh bench-docs "$(CURDIR)/$(VENV)-device/bin/python" docs
 
 $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=..." % v)'
@@ -33,4 +36,4 @@ lock:
 		--upgrade --output-file tests/device-requirements.txt tests/device-requirements.in
 
 clean:
-	rm -rf $(VENV) $(VENV)-device demo build dist
+	rm -rf $(VENV) $(VENV)-device demo bench-docs build dist

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from deploy import files
 from deploy.errors import MissingPackage, WrongUse
 
 FORMATS = (".png", ".svg")
@@ -38,8 +39,8 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
         if scored:
             _accuracies(axes[1], scored)
         figure.suptitle(_title(records))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=150)
+        with files.atomic(path) as stream:
+            figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150)
 
 
 def _title(records: list[dict[str, Any]]) -> str:

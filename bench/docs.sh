@@ -1,0 +1,76 @@
+#!/bin/sh
+# Measures what docs/bench.md shows and writes it, with its plots. `make bench-docs` runs it.
+# $1: a folder to work in. $2: a Python with tflite-runtime. $3: the folder to write into.
+# MOBILENET_V2_WEIGHTS: a .weights.h5 file; without it, as for Inception v3, weights are random,
+# which costs the same time and has no accuracy worth showing.
+set -eu
+mkdir -p "$1" "$3"
+work=$(cd "$1" && pwd)
+device=$2
+docs=$3
+
+random_weights() {
+    python -c 'import sys, keras
+make = getattr(keras.applications, sys.argv[1])
+make(weights=None, include_top=False).save_weights(sys.argv[2])' "$1" "$2"
+}
+
+# Trains, converts to every recipe, measures. $1: the network. $2: "random", or what to show.
+# The others are options of `retrain train`.
+measure() {
+    name=$1
+    run=$work/$1
+    kind=$2
+    shift 2
+    retrain train "$photos" --architecture "$name" --output-dir "$run" "$@"
+    retrain convert --output-dir "$run" --choose --max-accuracy-drop 100 --min-agreement 0
+    [ "$kind" = random ] && rm "$run/conversion.json"
+    retrain bench "$run/output_graph.pb" "$run/recipes/float32.tflite" \
+        "$run/recipes/float16.tflite" "$run/recipes/int8.tflite" \
+        --runtime-python "$device" --json >"$work/$name.json"
+    {
+        printf '\n## %s, %s weights\n\n' "$name" "$kind"
+        retrain bench --merge "$work/$name.json" --markdown \
+            --plot "$docs/bench-$name.png" --plot "$docs/bench-$name.svg"
+        printf '\n![%s](bench-%s.png)\n' "$name" "$name"
+    } >>"$work/bench.md"
+}
+
+retrain sample solar-cells "$work/all"
+few=$work/few
+for label in defective functional; do
+    mkdir -p "$few/$label"
+    find "$work/all/$label" -name '*.png' | sort | head -100 | while read -r photo; do
+        cp "$photo" "$few/$label"
+    done
+done
+
+cat >"$work/bench.md" <<'TEXT'
+# Latency
+
+Written by `make bench-docs`. The models were trained on the photos of `retrain sample
+solar-cells`. What the columns mean is in the README, under `retrain bench`.
+TEXT
+
+photos=$work/all
+measure efficientnet_lite0 published
+if [ -n "${MOBILENET_V2_WEIGHTS:-}" ]; then
+    measure mobilenet_v2 published --weights "$MOBILENET_V2_WEIGHTS"
+else
+    photos=$few
+    random_weights MobileNetV2 "$work/mobilenet_v2.weights.h5"
+    measure mobilenet_v2 random --weights "$work/mobilenet_v2.weights.h5"
+fi
+photos=$few
+random_weights InceptionV3 "$work/inception_v3.weights.h5"
+measure inception_v3 random --weights "$work/inception_v3.weights.h5"
+
+lite0=$work/efficientnet_lite0
+{
+    printf '\n## Five times the same\n\n```text\n'
+    python -m bench.repeat "$lite0/output_graph.pb" "$lite0/recipes/int8.tflite" --threads 1
+    printf '```\n\n## Against a bare loop around `Interpreter.invoke`\n\n```text\n'
+    (cd "$lite0" && python -m bench.bare recipes/int8.tflite)
+    printf '```\n'
+} >>"$work/bench.md"
+cp "$work/bench.md" "$docs/bench.md"
