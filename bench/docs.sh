@@ -23,7 +23,8 @@ measure() {
     kind=$2
     shift 2
     retrain train "$photos" --architecture "$name" --output-dir "$run" "$@"
-    retrain convert --output-dir "$run" --choose --max-accuracy-drop 100 --min-agreement 0
+    retrain convert --output-dir "$run" --choose --max-accuracy-drop 100 --min-agreement 0 \
+        --goldens 0
     [ "$kind" = random ] && rm "$run/conversion.json"
     retrain bench "$run/output_graph.pb" "$run/recipes/float32.tflite" \
         "$run/recipes/float16.tflite" "$run/recipes/int8.tflite" \

@@ -1,42 +1,70 @@
-"""The bench: real graph, real model, real processes. None asserts on speed."""
+"""`retrain bench`: real graphs, real models, real processes. None asserts on speed."""
 
+import hashlib
 import json
-import multiprocessing
 import os
-import signal
-import time
-from functools import partial
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from deploy_fixtures import write_run
-from PIL import Image
+from deploy_fixtures import LABELS, networks, write_run
 
-from bench import extract
-from bench.cli import table
-from bench.latency import Settings, alternate
-from bench.machine import read_machine, save
-from bench.runners import About, Loaded, started
-from deploy import metadata
+from bench import graphs
+from bench.cli import _powers
+from bench.table import report
 from deploy.errors import BadData
 from retrain.cli import commands
+
+DEVICE = Path(
+    os.environ.get(
+        "RETRAIN_DEVICE_PYTHON", Path(__file__).parents[1] / ".venv-device" / "bin" / "python"
+    )
+)
+FEW = ("--rounds", "2", "--runs", "8", "--threads", "1")
+# The tiny network: 15x15 places of a 3x3 kernel from 3 to 6 channels, then 6 numbers to 4 classes.
+MULTIPLY_ADDS = 15 * 15 * 3 * 3 * 3 * 6 + 6 * len(LABELS)
+
+
+@pytest.fixture(autouse=True)
+def _never_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.rounds.BUSY", 2.0)
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a tiny frozen graph and its int8 model, as a run leaves them."""
-    return write_run(tmp_path_factory.mktemp("retrained"))
+    """Return a folder with a tiny frozen graph and its models, as a run leaves them."""
+    folder = write_run(tmp_path_factory.mktemp("retrained"))
+    (folder / "recipes").mkdir()
+    shutil.move(folder / "float.tflite", folder / "recipes" / "float32.tflite")
+    shutil.copy(folder / "model.tflite", folder / "recipes" / "int8.tflite")
+    conversion = {
+        "graph": {"accuracy": 0.9},
+        "model": {"accuracy": 0.8},
+        "candidates": [{"recipe": "float32", "accuracy": 0.7}],
+    }
+    (folder / "conversion.json").write_text(json.dumps(conversion))
+    return folder
 
 
-def invoke(folder: Path, *options: str) -> Result:
-    return CliRunner().invoke(commands, ["bench", "--output-dir", str(folder), *options])
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(commands, ["bench", *map(str, arguments)])
+
+
+def measured(*arguments: object) -> Any:
+    result = invoke(*arguments, *FEW, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
 
 
 @pytest.fixture(scope="module")
 def printed(run_folder: Path) -> str:
-    result = invoke(run_folder, "--runs", "53", "--warmup", "1", "--threads", "2", "--json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.rounds.BUSY", 2.0)
+        result = invoke("--output-dir", run_folder, *FEW, "--profile", "--json")
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -46,95 +74,223 @@ def record(printed: str) -> Any:
     return json.loads(printed)
 
 
-def test_the_json_printed_is_the_json_saved(run_folder: Path, printed: str) -> None:
+def test_the_json_printed_is_the_json_saved(run_folder: Path, printed: str, record: Any) -> None:
     assert (run_folder / "bench.json").read_text("utf-8") == printed
     assert not list(run_folder.glob(".*"))
+    graph = (run_folder / "output_graph.pb").read_bytes()
+    assert record["graph_sha256"] == hashlib.sha256(graph).hexdigest()
+    assert record["schema"] == 2
 
 
-def test_each_runner_keeps_its_raw_samples(record: Any) -> None:
-    assert list(record["runners"]) == ["output_graph.pb", "model.tflite"]
-    for each in record["runners"].values():
-        assert len(each["samples_ns"]) == 53
-        assert all(isinstance(sample, int) and sample > 0 for sample in each["samples_ns"])
-        assert each["ms"]["p50"] == pytest.approx(sorted(each["samples_ns"])[26] / 1e6)
-        assert each["ms"]["p50"] <= each["ms"]["p90"] <= each["ms"]["p99"]
+def test_graph_and_recipes_are_timed_and_one_file_once(record: Any) -> None:
+    names = ["output_graph.pb", "model.tflite", "recipes/float32.tflite"]
+    assert [each["model"] for each in record["runners"]] == names
+    assert [each["accuracy"] for each in record["runners"]] == [0.9, 0.8, 0.7]
+
+
+def test_each_number_of_threads_has_a_reference_and_a_peak(run_folder: Path) -> None:
+    models = (run_folder / "model.tflite", run_folder / "recipes" / "float32.tflite")
+    record = measured(*models, "--threads", 2)
+    found = [(each["model"], each["threads"]) for each in record["runners"]]
+    assert found == [(path.name, threads) for path in models for threads in (1, 2)]
+    first, second, *others = record["runners"]
+    assert first["ratio_p50"] == second["ratio_p50"] == 1
+    for each, reference in zip(others, (first, second), strict=True):
+        assert each["ratio_p50"] == pytest.approx(each["ms"]["p50"] / reference["ms"]["p50"])
+    assert set(record["peak_gmacs"]) == {"1", "2"}
+
+
+def test_each_runner_keeps_its_raw_samples(record: Any, run_folder: Path) -> None:
+    for each in record["runners"]:
+        path = run_folder / each["model"]
+        assert each["size_bytes"] == path.stat().st_size
+        assert each["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert each["multiply_adds"] == MULTIPLY_ADDS
+        assert set(each["photo_ms"]) == {"decode", "preprocess", "invoke", "total"}
+        samples = sorted(ns for turn in each["rounds"] for ns in turn["samples_ns"])
+        assert len(samples) == 16
+        assert each["ms"]["p50"] == pytest.approx((samples[7] + samples[8]) / 2e6)
+        reference = record["runners"][0]["ms"]["p50"]
+        assert each["ratio_p50"] == pytest.approx(each["ms"]["p50"] / reference)
         assert each["load_s"] > 0
-    graph, model = (each["ms"]["p50"] for each in record["runners"].values())
-    assert record["ratio_p50"] == pytest.approx(model / graph)
+        assert each["first_ms"] > 0
+        assert each["peak_rss_bytes"] > 1e6
 
 
-def test_figures_name_runtime_delegate_threads_and_machine(record: Any, run_folder: Path) -> None:
-    graph, model = record["runners"].values()
+def test_the_table_names_all_that_figures_hang_on(record: Any) -> None:
+    graph, model, _ = record["runners"]
     assert (graph["runtime"], graph["delegate"], graph["input"]) == ("TensorFlow", None, "float32")
     assert (model["runtime"], model["delegate"], model["input"]) == ("LiteRT", "XNNPACK", "uint8")
-    assert model["size_bytes"] == (run_folder / "model.tflite").stat().st_size
-    assert record["settings"]["threads"] == 2
-    text = table(record)
+    text = report(record)
+    machine = record["machine"]
+    assert machine["cores"] == os.cpu_count()
     for named in (
         f"LiteRT {model['version']}",
         f"TensorFlow {graph['version']}",
         "XNNPACK",
-        "threads: 2",
-        record["machine"]["cpu"],
-        f"{os.cpu_count()} cores",
-        record["machine"]["os"],
-        f"Python {record['machine']['python']}",
+        machine["cpu"],
+        f"{machine['cores']} cores",
+        machine["os"],
+        f"Python {machine['python']}",
+        f"{machine['memory_bytes'] / 1e9:.1f} GB",
+        f"load {record['state']['before']['load']:.1f} before",
+        "2 rounds in random order",
+        f"{model['ms']['p99']:.2f}",
+        f"{model['ratio_p50']:.2f}",
+        f"{model['first_ms']:.1f}",
+        "80.0%",
     ):
         assert named in text
+    rows = report(record, markdown=True).splitlines()
+    assert sum(row.startswith("| model.tflite | LiteRT") for row in rows) == 2
+
+
+def test_the_runtime_that_tells_operators_is_profiled_and_the_other_named(record: Any) -> None:
+    graph, model, _ = record["runners"]
+    assert model["operators"] is None
+    kinds = {each["kind"]: each for each in graph["operators"]}
+    assert any("Conv2D" in kind for kind in kinds)
+    assert all(each["ms"] > 0 and each["count"] > 0 for each in kinds.values())
+    text = report(record)
+    assert "LiteRT does not tell the times of operators to Python" in text
+    assert next(iter(kinds)) in text
 
 
 @pytest.mark.parametrize(
-    ("ratio", "runtime", "architecture", "verdict"),
+    ("delegate", "runtime", "architecture", "said"),
     [
-        (0.4, "LiteRT", "x86_64", "takes 0.40 of the frozen graph's time: 2.5 times as fast"),
-        (6.0, "tflite-runtime", "x86_64", "no fast int8 kernels on x86; it does on ARM)"),
-        (
-            6.0,
-            "tflite-runtime",
-            "armv7l",
-            "slower here: it takes 6.00 times the frozen graph's time",
-        ),
-        (6.0, "LiteRT", "x86_64", "slower here: it takes 6.00 times the frozen graph's time"),
+        (None, "tflite-runtime", "x86_64", True),
+        (None, "tflite-runtime", "armv7l", False),
+        ("XNNPACK", "tflite-runtime", "x86_64", False),
+        (None, "LiteRT", "x86_64", False),
     ],
 )
-def test_the_ratio_is_said_in_words(
-    record: Any, ratio: float, runtime: str, architecture: str, verdict: str
+def test_slow_int8_is_explained(
+    record: Any, delegate: str | None, runtime: str, architecture: str, said: bool
 ) -> None:
-    record["ratio_p50"] = ratio
     record["machine"]["architecture"] = architecture
-    record["runners"]["model.tflite"]["runtime"] = runtime
-    assert table(record).endswith(verdict)
+    _, integer, real = record["runners"]
+    integer.update(runtime=runtime, delegate=delegate)
+    integer["ms"]["p50"] = 30.0
+    real["runtime"] = runtime
+    real["ms"]["p50"] = 3.0
+    text = report(record)
+    assert ("this runtime has no fast int8 kernels on x86 (it has on ARM)" in text) == said
+    assert ("10.0 times the time of recipes/float32.tflite" in text) == said
 
 
-def test_runners_take_turns_and_swap_them() -> None:
-    asked: list[tuple[str, int]] = []
+@pytest.mark.skipif(not DEVICE.exists(), reason=f"no device environment at {DEVICE}")
+def test_the_runtimes_of_another_python_are_timed_too(run_folder: Path) -> None:
+    record = measured(run_folder / "model.tflite", "--runtime-python", DEVICE)
+    here, there = record["runners"]
+    assert (here["runtime"], here["delegate"]) == ("LiteRT", "XNNPACK")
+    if there["runtime"] == "tflite-runtime":
+        assert there["version"] == "2.14.0"
+        architecture = record["machine"]["architecture"].lower()
+        assert (there["delegate"] is None) == (architecture in ("x86_64", "amd64"))
+    only = measured(
+        run_folder / "model.tflite", "--runtime-python", DEVICE, "--runtime", there["runtime"]
+    )
+    assert {each["runtime"] for each in only["runners"]} == {there["runtime"]}
 
-    class Fake:
-        def __init__(self, name: str) -> None:
-            self.name = name
 
-        def run(self, times: int) -> list[int]:
-            asked.append((self.name, times))
-            return list(range(times))
+def test_models_of_others_are_timed_with_random_input(tmp_path: Path) -> None:
+    (tmp_path / "int8.tflite").write_bytes(networks().int8)
+    (tmp_path / "float.tflite").write_bytes(networks().float32)
+    save_model(tmp_path / "saved")
+    names = ("int8.tflite", "float.tflite", "saved")
+    record = measured(*(tmp_path / name for name in names), "--input-size", 32)
+    assert [each["model"] for each in record["runners"]] == list(names)
+    assert [each["input"] for each in record["runners"]] == ["int8", "float32", "float32"]
+    counted = [each["multiply_adds"] for each in record["runners"]]
+    assert counted == [MULTIPLY_ADDS, MULTIPLY_ADDS, None]
+    assert [each["photo_ms"] for each in record["runners"]] == [{}] * 3
+    assert record["graph_sha256"] is None
 
-    samples = alternate((Fake("a"), Fake("b")), Settings(runs=25, warmup=3, round_runs=10))
-    assert asked[:2] == [("a", 3), ("b", 3)]
-    assert asked[2:] == [("a", 11), ("b", 11), ("b", 11), ("a", 11), ("a", 6), ("b", 6)]
-    # The first call of a turn, here 0, is not kept.
-    assert samples == [[*range(1, 11), *range(1, 11), *range(1, 6)]] * 2
+
+def save_model(folder: Path) -> None:
+    """Write a SavedModel with a variable, and an image of any size as its input."""
+    from retrain.graph import tensorflow
+
+    tf = tensorflow()
+
+    class Doubler(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.by = tf.Variable(2.0)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])  # type: ignore[untyped-decorator]
+        def __call__(self, image: Any) -> Any:
+            return {"doubled": self.by * image}
+
+    model = Doubler()
+    tf.saved_model.save(model, str(folder), signatures=model.__call__)
+
+
+@pytest.fixture(scope="module")
+def two_ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a graph of two inputs and two outputs."""
+    from retrain.graph import tensorflow
+
+    v1 = tensorflow().compat.v1
+    with v1.Graph().as_default() as graph:
+        first = v1.placeholder("float32", [None, None, None, 3], name="a")
+        second = v1.placeholder("float32", [1], name="b")
+        v1.negative(first, name="c")
+        v1.negative(second, name="d")
+    path = tmp_path_factory.mktemp("graph") / "two.pb"
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("ends", "reason"),
+    [
+        ((None, None), "inputs a, b; outputs c, d: name one of each with --input-tensor and --out"),
+        (("a", "c"), "give --input-size"),
+        (("a", "x"), "not a frozen graph with the nodes `a` and `x`"),
+    ],
+)
+def test_a_graph_that_does_not_tell_its_ends_asks(
+    two_ended: Path, ends: graphs.Ends, reason: str
+) -> None:
+    with pytest.raises(BadData, match=re.escape(reason)):
+        graphs.frozen_graph(str(two_ended), 1, ends)
+
+
+def test_a_graph_of_others_is_called_between_the_ends_that_are_named_or_found(
+    two_ended: Path, tmp_path: Path
+) -> None:
+    loaded = graphs.frozen_graph(str(two_ended), 1, ("a", "c:0"), 8)
+    (tensor,) = loaded.call.args  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(loaded.call(), -tensor)
+    assert tensor.shape == (1, 8, 8, 3)
+    (tmp_path / "graph.pb").write_bytes(networks().graph)
+    found = graphs.frozen_graph(str(tmp_path / "graph.pb"), 1)
+    assert found.call().sum() == pytest.approx(1)  # probabilities
+    assert found.about.multiply_adds == MULTIPLY_ADDS
+    assert found.steps == ()
+
+
+def test_the_ends_that_are_named_reach_the_process(two_ended: Path) -> None:
+    ends = ("--input-tensor", "a", "--output-tensor", "c", "--input-size", 8)
+    (runner,) = measured(two_ended, *ends)["runners"]
+    assert (runner["model"], runner["multiply_adds"]) == ("two.pb", None)
+
+
+def test_a_graph_without_its_output_says_which(run_folder: Path, tmp_path: Path) -> None:
+    shutil.copy(run_folder / "contract.json", tmp_path)
+    graph = (run_folder / "output_graph.pb").read_bytes().replace(b"final_r", b"other_r")
+    (tmp_path / "output_graph.pb").write_bytes(graph)
+    with pytest.raises(BadData, match="not a frozen graph with the nodes `input` and `final_res"):
+        graphs.frozen_graph(str(tmp_path / "output_graph.pb"), 1)
 
 
 @pytest.mark.parametrize(
     ("name", "damage", "reason"),
     [
-        ("output_graph.pb", None, "run `retrain train` first"),
         ("model.tflite", None, "run `retrain convert` first"),
         ("output_graph.pb", lambda content: content[: len(content) // 2], "damaged"),
-        (
-            "output_graph.pb",
-            lambda content: content.replace(b"final_r", b"other_r"),
-            "final_result",
-        ),
         ("model.tflite", lambda content: content[:-200], "damaged"),
         ("model.tflite", lambda content: content[:99] + b"\xff" + content[100:], "damaged"),
     ],
@@ -142,141 +298,58 @@ def test_runners_take_turns_and_swap_them() -> None:
 def test_a_missing_or_damaged_file_is_a_message(
     run_folder: Path, tmp_path: Path, name: str, damage: Any, reason: str
 ) -> None:
-    for path in (run_folder / "output_graph.pb", run_folder / "model.tflite"):
+    for path in (
+        run_folder / each for each in ("output_graph.pb", "contract.json", "model.tflite")
+    ):
         content = path.read_bytes()
         if path.name != name:
             (tmp_path / path.name).write_bytes(content)
         elif damage:
             assert damage(content) != content
             (tmp_path / path.name).write_bytes(damage(content))
-    result = invoke(tmp_path)
+    result = invoke("--output-dir", tmp_path, *FEW)
     assert result.exit_code == 3
     assert result.stdout == ""
-    error = result.stderr.splitlines()[1:]
-    assert len(error) == 1
-    assert str(tmp_path / name) in error[0]
-    assert reason in error[0]
+    (error,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    assert str(tmp_path / name) in error
+    assert reason in error
     assert not (tmp_path / "bench.json").exists()
 
 
-def test_fewer_than_50_runs_are_refused(tmp_path: Path) -> None:
-    assert invoke(tmp_path, "--runs", "49").exit_code == 2
+def test_an_empty_run_folder_says_what_to_do(tmp_path: Path) -> None:
+    result = invoke("--output-dir", tmp_path)
+    assert result.exit_code == 3
+    assert "run `retrain train` first" in result.stderr
 
 
-def sleeper(seconds: float) -> Loaded:
-    return Loaded(partial(time.sleep, seconds), About("sleep", "1", None, "none", 0.0))
-
-
-def suicide() -> Loaded:
-    return sleeper(0)._replace(call=partial(signal.raise_signal, signal.SIGTERM))
-
-
-def test_a_slow_runner_is_measured_as_slow() -> None:
-    with started("sleeper", partial(sleeper, 0.02)) as runner:
-        samples = runner.run(5)
-    assert len(samples) == 5
-    assert min(samples) >= 20e6
+def test_on_a_device_the_model_alone_is_timed(run_folder: Path, tmp_path: Path) -> None:
+    shutil.copy(run_folder / "model.tflite", tmp_path)
+    (runner,) = measured("--output-dir", tmp_path)["runners"]
+    assert (runner["model"], runner["ratio_p50"]) == ("model.tflite", 1)
 
 
 @pytest.mark.parametrize(
-    ("load", "patience_s", "reason"),
+    "arguments",
     [
-        (partial(os._exit, 7), 60, r"runner: its process died \(exit code 7\)"),
-        (suicide, 60, r"runner: its process died \(SIGTERM\)"),
-        (partial(sleeper, 600), 1, "runner: its process gave no answer in 1 s"),
-        (partial(int, "seven"), 60, "runner: ValueError: invalid literal"),
-        (partial(metadata.read, Path("no such file")), 60, "no such file: cannot be read"),
+        ("--rounds", "1"),
+        ("--merge",),
+        ("--compare", "old.json", "new.json", "--merge"),
+        ("--runtime", "ONNX"),
+        ("model.tflite", "--runtime-python", "no-such-python"),
     ],
 )
-def test_a_runner_that_fails_is_an_error_and_leaves_nothing(
-    load: Any, patience_s: float, reason: str
-) -> None:
-    with pytest.raises(BadData, match=reason), started("runner", load, patience_s) as runner:
-        runner.run(1)
-    assert not multiprocessing.active_children()
+def test_wrong_use_is_refused(run_folder: Path, arguments: tuple[str, ...]) -> None:
+    found = [str(run_folder / word) if word == "model.tflite" else word for word in arguments]
+    assert invoke(*found).exit_code == 2
 
 
-@pytest.mark.parametrize(
-    ("cpuinfo", "cpu"),
-    [
-        (
-            "processor\t: 0\nmodel\t\t: 142\nmodel name\t: Intel(R) Core(TM) i7\n",
-            "Intel(R) Core(TM) i7",
-        ),
-        (
-            "processor\t: 0\nmodel name\t: ARMv7 Processor rev 3 (v7l)\n\nHardware\t: BCM2711\n"
-            "Model\t\t: Raspberry Pi 4 Model B Rev 1.4\n",
-            "Raspberry Pi 4 Model B Rev 1.4, ARMv7 Processor rev 3 (v7l)",
-        ),
-        (
-            "processor\t: 0\nCPU part\t: 0xd0b\n\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n",
-            "Raspberry Pi 5 Model B Rev 1.0",
-        ),
-    ],
-)
-def test_the_cpu_has_the_name_that_people_know(tmp_path: Path, cpuinfo: str, cpu: str) -> None:
-    (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert read_machine(tmp_path / "cpuinfo").cpu == cpu
+def test_what_cannot_be_timed_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no model")
+    for path in (tmp_path / "notes.txt", tmp_path, tmp_path / "missing.pb"):
+        result = invoke(path)
+        assert result.exit_code == 3
+        assert "not there, or not a .pb or .tflite file or a SavedModel folder" in result.stderr
 
 
-def test_a_machine_without_cpuinfo_has_a_cpu_too(tmp_path: Path) -> None:
-    assert read_machine(tmp_path / "cpuinfo").cpu
-
-
-def test_figures_that_cannot_be_saved_leave_the_old_ones(tmp_path: Path) -> None:
-    save(tmp_path / "bench.json", {"figure": 1})
-    with pytest.raises(UnicodeEncodeError):
-        save(tmp_path / "bench.json", {"figure": "\udcff"})
-    assert json.loads((tmp_path / "bench.json").read_text())["figure"] == 1
-    assert os.listdir(tmp_path) == ["bench.json"]  # noqa: PTH208 (hidden files too)
-
-
-def test_extraction_is_compared_on_the_same_photos(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for label in ("cat", "dog"):
-        (tmp_path / label).mkdir()
-        for i in range(35):
-            Image.new("RGB", (40, 30), (i, i, i)).save(tmp_path / label / f"{i}.png")
-    (tmp_path / "cat" / "notes.txt").write_text("no photo")
-    calls: list[tuple[int, str, tuple[str, ...]]] = []
-
-    def product(
-        folder: Path,
-        place: Path,  # noqa: ARG001
-        bottlenecks: str,
-        options: tuple[str, ...],
-    ) -> extract.Product:
-        calls.append((len(extract.find_photos(folder)), bottlenecks, options))
-        spec = {"height": 32, "width": 32, "crop": None, "mean": 128.0, "std": 128.0}
-        graph = str(run_folder / "output_graph.pb")
-        made = {"analysed": 70, "seconds": {"bottlenecks": 0.5}, "graph": graph, "input": spec}
-        return extract.Product(made, 321.0)
-
-    monkeypatch.setattr(extract, "product", product)
-    figures = extract.compare(tmp_path, rounds=1, options=("--architecture", "x"))
-    assert figures["photos"] == 70
-    assert [count for count, *_ in calls] == [2, 70, 70, 70]
-    assert len({bottlenecks for _, bottlenecks, _ in calls}) == 4
-    assert {options[:2] for *_, options in calls} == {("--architecture", "x")}
-    engines = [options[3] for *_, options in calls[1:]]
-    assert engines == ["auto", "tflite", "tensorflow"]
-    assert all(figures["photos_per_s"][name] == [140.0] for name in "ALT")
-    assert figures["peak_mb"] == {"A": [321.0], "L": [321.0], "T": [321.0]}
-    for name in "BCD":
-        assert len(figures["photos_per_s"][name]) == 1
-        assert min(figures["photos_per_s"][name]) > 0
-    text = extract.table(figures)
-    for said in ("A/L 1.00", "A/T 1.00", "A/B", "A/C", "A/D", "T peak 321 MB"):
-        assert said in text
-
-
-def test_the_product_is_run_and_its_memory_measured(
-    photos: Path, cache_dir: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "cache").symlink_to(cache_dir)
-    made, peak_mb = extract.product(photos, tmp_path, "mine", ("--extract-engine", "tflite"))
-    assert made["analysed"] == 72
-    assert 50 < peak_mb < 2000
-    with pytest.raises(BadData, match="exit code 2"):
-        extract.product(photos, tmp_path, "mine", ("--no-such-option",))
+def test_threads_are_powers_of_two_up_to_the_cores() -> None:
+    assert [_powers(cores) for cores in (1, 2, 6, 8)] == [(1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8)]

@@ -1,0 +1,71 @@
+"""What the bench's own tests have it measure: known times, known memory, known failures."""
+
+import os
+import signal
+import time
+from functools import partial
+from itertools import count
+from typing import Any
+
+from bench.models import About, Loaded
+from deploy.errors import GateFailed
+
+ABOUT = About("LiteRT", "1", None, "float32", 0.25, 10**6)
+
+
+def sleeper(seconds: float, **_: Any) -> Loaded:
+    return Loaded(partial(time.sleep, seconds), ABOUT)
+
+
+def moody(seconds: float, **_: Any) -> Loaded:
+    """Return what takes ten times as long every tenth time."""
+    calls = count(1)
+    return Loaded(lambda: time.sleep(seconds * (1 if next(calls) % 10 else 10)), ABOUT)
+
+
+def leaky(megabytes: int, **_: Any) -> Loaded:
+    """Return what keeps memory at every call."""
+    kept: list[bytes] = []
+    return Loaded(lambda: kept.append(os.urandom(megabytes * 10**6)), ABOUT)
+
+
+def stepwise(**_: Any) -> Loaded:
+    """Return what takes 10, 20 and 30 ms in its three steps."""
+
+    def step(seconds: float, value: Any) -> Any:
+        time.sleep(seconds)
+        return value
+
+    steps = {"decode": 0.01, "preprocess": 0.02, "invoke": 0.03}
+    timed = tuple((name, partial(step, seconds)) for name, seconds in steps.items())
+    return Loaded(partial(time.sleep, 0.001), ABOUT, timed)
+
+
+def dies(code: int) -> None:
+    os._exit(code)
+
+
+def is_killed() -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def raises(text: str) -> None:
+    raise ValueError(text)
+
+
+def refuses(text: str) -> None:
+    raise GateFailed(text)
+
+
+def chatters() -> str:
+    """Print where native code does."""
+    os.write(1, b"greetings")
+    return "answer"
+
+
+def environment() -> dict[str, str]:
+    return dict(os.environ)
+
+
+def naps(seconds: float) -> None:
+    time.sleep(seconds)

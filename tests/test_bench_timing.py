@@ -1,0 +1,172 @@
+"""The clock, held against runners whose time and memory are known."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import rounds, stats, table
+from bench.rounds import Settings
+from bench.subjects import Subject
+from bench.timing import Limits, measure, timed, warm
+
+PHOTO = Path(__file__)  # of fakes, any file is a photo
+
+
+def fake(load: str, **arguments: Any) -> Subject:
+    return Subject(load, load, 1000, f"fake_runners:{load}", ("LiteRT",), arguments)
+
+
+def compared(*subjects: Subject, **settings: Any) -> Any:
+    told: list[str] = []
+    how = Settings(**{"rounds": 2, "runs": 20, "seconds": 20.0, **settings})
+    return rounds.compare(subjects, how, PHOTO, (), told.append)
+
+
+@pytest.fixture
+def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr(rounds, "BUSY", 2.0)  # a busy machine is tested below
+
+
+@pytest.mark.usefixtures("_fakes")
+def test_known_times_and_known_memory_are_what_is_reported() -> None:
+    record = compared(
+        fake("sleeper", seconds=0.05), fake("moody", seconds=0.01), fake("leaky", megabytes=3)
+    )
+    sleeper, moody, leaky = record["runners"]
+    assert sleeper["ms"]["p50"] == pytest.approx(50, rel=0.03)
+    assert moody["ms"]["p50"] < 20
+    assert moody["ms"]["p90"] >= 100
+    assert moody["ms"]["p99"] >= 100
+    assert sleeper["peak_rss_bytes"] < 20e6
+    assert leaky["peak_rss_bytes"] > 60e6
+    assert (sleeper["ratio_p50"], sleeper["ratio_interval95"]) == (1, (1, 1))
+    low, high = moody["ratio_interval95"]
+    assert low <= moody["ratio_p50"] == moody["ms"]["p50"] / sleeper["ms"]["p50"] <= high < 0.5
+    assert sleeper["load_s"] == 0.25
+    assert sleeper["first_ms"] == pytest.approx(50, rel=0.2)
+    assert sleeper["per_second"] == pytest.approx(1e3 / sleeper["ms"]["mean"])
+    assert sleeper["gmacs"] == pytest.approx(1e-3 / (sleeper["ms"]["p50"] / 1e3))
+    peak = record["peak_gmacs"][1]
+    assert peak > 1
+    assert sleeper["share_of_peak"] == pytest.approx(sleeper["gmacs"] / peak)
+
+
+@pytest.mark.usefixtures("_fakes")
+def test_the_steps_of_a_photo_are_timed_apart_and_together() -> None:
+    (runner,) = compared(fake("stepwise"), runs=40)["runners"]
+    assert {name: round(ms, -1) for name, ms in runner["photo_ms"].items()} == {
+        "decode": 10, "preprocess": 20, "invoke": 30, "total": 60,
+    }  # fmt: skip
+    assert [len(turn["photo_ns"]["total"]) for turn in runner["rounds"]] == [10, 10]
+
+
+def test_a_round_ends_after_its_runs_or_its_seconds() -> None:
+    assert len(timed(lambda: None, Limits(7, 60))) == 7
+    assert len(timed(lambda: None, Limits(10**9, 0.01))) < 10**9
+    assert len(timed(lambda: None, Limits(5, 0))) == 1
+
+
+def test_warm_up_ends_once_two_windows_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    paces = [[100] * 5, [50] * 5, [30] * 5, [29] * 5, [1] * 5]
+    monkeypatch.setattr("bench.timing.timed", lambda _call, _limits: paces.pop(0))
+    assert warm(lambda: None) == (20, True)
+    assert paces == [[1] * 5]
+
+
+def test_warm_up_that_never_settles_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.timing.WARM_UP_S", 0.0)
+    assert warm(lambda: None) == (1, False)
+
+
+def test_without_runs_there_is_one_call() -> None:
+    taken = measure("fake_runners:sleeper", {"seconds": 0.01}, 0, 0)
+    assert taken["first_ns"] >= 10e6
+    assert (taken["samples_ns"], taken["warm_up"]) == ([], 0)
+
+
+TURN = {
+    "runtime": "LiteRT", "version": "1", "delegate": None, "input": "float32", "load_s": 0.1,
+    "multiply_adds": 10**6, "first_ns": 10**6, "warm_up": 10, "steady": True,
+    "samples_ns": [10**6] * 3, "photo_ns": {}, "bare_bytes": 1, "peak_bytes": 2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the runners asked for a round, none of which runs."""
+    names: list[str] = []
+
+    def call(name: str, function: str, *_: Any, **__: Any) -> Any:
+        if function == "bench.models:installed":
+            return {"python": "3", "runtimes": ["LiteRT"]}
+        names.append(name)
+        return TURN
+
+    monkeypatch.setattr(rounds, "call", call)
+    return names
+
+
+def seen(monkeypatch: pytest.MonkeyPatch, *others: float) -> None:
+    shares = list(others)
+
+    class Watch:
+        def seen(self) -> dict[str, Any]:
+            return {"others": shares.pop(0) if shares else 0.0, "throttled": False}
+
+    monkeypatch.setattr(rounds, "Watch", Watch)
+
+
+def test_each_round_has_every_runner_in_an_order_of_its_own(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen(monkeypatch)
+    subjects = [Subject(name, name, 1, "x:y", ("LiteRT",)) for name in "abcdef"]
+    record = compared(*subjects, rounds=4)
+    orders = [tuple(asked[i : i + 7]) for i in range(0, 28, 7)]
+    assert all(set(order) == {*"abcdef", "product"} for order in orders)
+    assert len(set(orders)) > 1
+    assert [each["model"] for each in record["runners"]] == list("abcdef")
+
+
+@pytest.mark.parametrize(("others", "times", "bad"), [((0.5,), 5, False), ((0.5, 0.4), 5, True)])
+def test_a_busy_round_is_repeated_once_and_said_if_it_still_is(
+    asked: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    others: tuple[float, ...],
+    times: int,
+    bad: bool,
+) -> None:
+    seen(monkeypatch, *others)
+    monkeypatch.setattr("random.Random.sample", lambda _self, runners, _count: list(runners))
+    record = compared(Subject("model", "0", 1, "x:y", ("LiteRT",)))
+    assert asked == ["model", "model", "product", "model", "product"]
+    assert len(asked) == times
+    first, second = record["runners"][0]["rounds"]
+    assert (first["repeated"], first["bad"]) == (True, bad)
+    assert (second["repeated"], second["bad"]) == (False, False)
+    text = table.report(record)
+    told = "the machine was busy in 1 of 2 rounds, when repeated too: others took up to 40%"
+    assert (told in text) == bad
+    assert ("*1.00" in text) == bad
+
+
+def test_a_model_without_its_runtime_is_left_out_and_said(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen(monkeypatch)
+    told: list[str] = []
+    subjects = [
+        Subject("a.pb", "1", 1, "x:y", ("TensorFlow",)),
+        Subject("b", "2", 1, "x:y", ("LiteRT",)),
+    ]
+    record = rounds.compare(subjects, Settings(rounds=2), PHOTO, (), told.append)
+    assert "a.pb is left out: TensorFlow is not there" in told
+    assert [each["model"] for each in record["runners"]] == ["b"]
+    assert "a.pb" not in asked
+
+
+def test_percentiles_are_of_all_rounds() -> None:
+    ms = stats.milliseconds([[1_000_000] * 45, [2_000_000] * 45, [30_000_000] * 10])
+    assert ms == {"p50": 2, "p90": 30, "p99": 30, "mean": pytest.approx(4.35)}

@@ -1,0 +1,67 @@
+"""The comparison of extraction rates, on few photos; it does not assert on speed."""
+
+from pathlib import Path
+
+import pytest
+from deploy_fixtures import write_run
+from PIL import Image
+
+from bench import extract
+from deploy.errors import BadData
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a tiny frozen graph and its int8 model, as a run leaves them."""
+    return write_run(tmp_path_factory.mktemp("retrained"))
+
+
+def test_extraction_is_compared_on_the_same_photos(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for i in range(35):
+            Image.new("RGB", (40, 30), (i, i, i)).save(tmp_path / label / f"{i}.png")
+    (tmp_path / "cat" / "notes.txt").write_text("no photo")
+    calls: list[tuple[int, str, tuple[str, ...]]] = []
+
+    def product(
+        folder: Path,
+        place: Path,  # noqa: ARG001
+        bottlenecks: str,
+        options: tuple[str, ...],
+    ) -> extract.Product:
+        calls.append((len(extract.find_photos(folder)), bottlenecks, options))
+        spec = {"height": 32, "width": 32, "crop": None, "mean": 128.0, "std": 128.0}
+        graph = str(run_folder / "output_graph.pb")
+        made = {"analysed": 70, "seconds": {"bottlenecks": 0.5}, "graph": graph, "input": spec}
+        return extract.Product(made, 321.0)
+
+    monkeypatch.setattr(extract, "_product", product)
+    figures = extract.compare(tmp_path, rounds=1, options=("--architecture", "x"))
+    assert figures["photos"] == 70
+    assert [count for count, *_ in calls] == [2, 70, 70, 70]
+    assert len({bottlenecks for _, bottlenecks, _ in calls}) == 4
+    assert {options[:2] for *_, options in calls} == {("--architecture", "x")}
+    engines = [options[3] for *_, options in calls[1:]]
+    assert engines == ["auto", "tflite", "tensorflow"]
+    assert all(figures["photos_per_s"][name] == [140.0] for name in "ALT")
+    assert figures["peak_mb"] == {"A": [321.0], "L": [321.0], "T": [321.0]}
+    for name in "BCD":
+        assert len(figures["photos_per_s"][name]) == 1
+        assert min(figures["photos_per_s"][name]) > 0
+    text = extract.table(figures)
+    for said in ("A/L 1.00", "A/T 1.00", "A/B", "A/C", "A/D", "T peak 321 MB"):
+        assert said in text
+
+
+def test_the_product_is_run_and_its_memory_measured(
+    photos: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").symlink_to(cache_dir)
+    made, peak_mb = extract._product(photos, tmp_path, "mine", ("--extract-engine", "tflite"))
+    assert made["analysed"] == 72
+    assert 50 < peak_mb < 2000
+    with pytest.raises(BadData, match="exit code 2"):
+        extract._product(photos, tmp_path, "mine", ("--no-such-option",))
