@@ -117,6 +117,7 @@ def bench(
     A MODEL is a frozen graph (.pb), a .tflite file or a SavedModel folder; without one the graph
     and the models of the run folder are timed, and bench.json is saved there, samples included.
     """
+    from bench import plot
     from bench.rounds import Settings
     from bench.subjects import Foreign
 
@@ -125,14 +126,15 @@ def bench(
             raise WrongUse("--compare takes two files, OLD and NEW, and nothing to measure or draw")
         _compare(*compared, max_slowdown / 100, markdown, as_json)
         return
+    for path in plots:  # before minutes of measuring
+        plot.check(path)
     if merge:
         if not models:
             raise WrongUse("--merge needs files: retrain bench --merge laptop.json pi.json")
         records = [read(path) for path in models]
     else:
-        settings = Settings(
-            rounds, runs, seconds, threads or _powers(os.cpu_count() or 1), runtimes, profile
-        )
+        tried = tuple(sorted({*threads})) or _powers(os.cpu_count() or 1)
+        settings = Settings(rounds, runs, seconds, tried, runtimes, profile)
         foreign = Foreign(input_tensor, output_tensor, input_size)
         records = [_measure(models, output_dir, settings, foreign, pythons, photo)]
     _show(records, merge, plots, markdown, as_json)

@@ -1,5 +1,6 @@
 """A record of bench.json as a picture: how long calls take, and what accuracy that buys."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,19 @@ from deploy.errors import MissingPackage, WrongUse
 FORMATS = (".png", ".svg")
 
 
-def draw(records: list[dict[str, Any]], path: Path) -> None:
-    """Write the picture `path`, PNG or SVG by its name, of all runners of all records.
-
-    Raises WrongUse for another name, MissingPackage without matplotlib.
-    """
+def check(path: Path) -> None:
+    """Raise WrongUse if `path` has another name, MissingPackage without matplotlib."""
     if path.suffix.lower() not in FORMATS:
         raise WrongUse(f"{path}: a plot is a {' or a '.join(FORMATS)} file")
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingPackage(
-            "a plot needs matplotlib: pip install 'retrain-tflite[plot]'"
-        ) from error
+    if find_spec("matplotlib") is None:
+        raise MissingPackage("a plot needs matplotlib: pip install 'retrain-tflite[plot]'")
+
+
+def draw(records: list[dict[str, Any]], path: Path) -> None:
+    """Write the picture `path`, PNG or SVG by its name, of all runners of all records."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
     runners = [
         (each, f"[{i + 1}] " if len(records) > 1 else "")
         for i, record in enumerate(records)
@@ -30,7 +30,9 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     ]
     scored = [(each, mark) for each, mark in runners if each["accuracy"] is not None]
     panels = 2 if scored else 1
-    with matplotlib.rc_context({"svg.hashsalt": "bench", "font.size": 9}):
+    # Text stays text in an SVG, and the same figures give the same file.
+    style = {"svg.fonttype": "none", "svg.hashsalt": "bench", "font.size": 9}
+    with matplotlib.rc_context(style):
         figure = Figure(
             figsize=(7 * panels, 1.6 + 0.36 * max(len(runners), 8)), layout="constrained"
         )
@@ -40,7 +42,9 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
             _accuracies(axes[1], scored)
         figure.suptitle(_title(records))
         with files.atomic(path) as stream:
-            figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150)
+            form = path.suffix[1:].lower()
+            metadata = {"Date": None} if form == "svg" else None
+            figure.savefig(stream, format=form, dpi=150, metadata=metadata)
 
 
 def _title(records: list[dict[str, Any]]) -> str:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 Rounds = Sequence[Sequence[int]]
 """The samples of one runner, in ns, round by round."""
 Indices = npt.NDArray[np.int64]
-RESAMPLES = 2000
+RESAMPLES = 1000
 LEVEL = (2.5, 97.5)
 """The percentiles between which 95% lie."""
 

@@ -1,0 +1,198 @@
+"""What samples say: intervals, and a regression told from noise and from a slower machine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from bench import changes, repeat
+from bench.machine import SCHEMA_VERSION
+from bench.stats import change, ratio, variation
+from retrain.cli import commands
+
+
+def drawn(ms: float, rounds: int = 5, drift: float = 0.0, seed: int = 0) -> list[list[int]]:
+    """Return rounds of samples about `ms`, each round off by up to the share `drift`."""
+    random = np.random.default_rng(seed)
+    speeds = random.uniform(1 - drift, 1 + drift, rounds)
+    return [[int(ns) for ns in random.normal(ms * 1e6 * speed, 1e4, 40)] for speed in speeds]
+
+
+def test_a_drift_that_both_have_does_not_widen_the_interval() -> None:
+    reference = drawn(10, drift=0.4)
+    half = [[ns // 2 for ns in each] for each in reference]
+    value, (low, high) = ratio(half, reference)
+    assert (value, low, high) == pytest.approx((0.5, 0.5, 0.5), rel=1e-6)
+
+
+def test_rounds_that_differ_widen_the_interval() -> None:
+    value, (low, high) = ratio(drawn(5, drift=0.4, seed=1), drawn(10, drift=0.4, seed=2))
+    assert low < value < high
+    assert high - low > 0.05
+    _, (calm_low, calm_high) = ratio(drawn(5), drawn(10))
+    assert calm_high - calm_low < 0.01
+
+
+def test_the_change_of_an_anchor_is_divided_out() -> None:
+    slow = 1.3
+    value, _ = change(drawn(5 * slow), drawn(5))
+    assert value == pytest.approx(slow, rel=0.01)
+    value, (low, high) = change(drawn(5 * slow), drawn(5), (drawn(10 * slow), drawn(10)))
+    assert value == pytest.approx(1, rel=0.01)
+    assert low < 1.001
+    assert high > 0.999
+
+
+def test_variation_is_that_of_the_textbook() -> None:
+    assert variation([8, 10, 12]) == pytest.approx(0.2)
+
+
+def runner(model: str, rounds: list[list[int]], threads: int = 1, **others: Any) -> dict[str, Any]:
+    p50 = float(np.median(np.concatenate(rounds))) / 1e6
+    return {
+        "model": model, "sha256": model, "runtime": "LiteRT", "version": "2.3.0",
+        "threads": threads, "ms": {"p50": p50, "p90": p50, "p99": p50, "mean": p50},
+        "ratio_p50": 0.5, "ratio_interval95": [0.4, 0.6],
+        "rounds": [{"samples_ns": each, "bad": False, "steady": True} for each in rounds],
+        "delegate": "XNNPACK", "input": "float32", "operators": None, **others,
+    }  # fmt: skip
+
+
+def record(*runners: dict[str, Any], cpu: str = "Cortex-A76") -> dict[str, Any]:
+    state = {"load": 0.1, "mhz": 1800.0, "celsius": 50.0, "throttled": 0}
+    return {
+        "schema": SCHEMA_VERSION,
+        "machine": {
+            "cpu": cpu, "architecture": "aarch64", "cores": 4, "os": "Linux", "python": "3.11",
+            "governor": "performance", "memory_bytes": 8 * 10**9,
+        },
+        "state": {"before": state, "after": state},
+        "settings": {"rounds": 5, "runs": 40, "seconds": 3.0, "profile": False},
+        "rules": {"warm": {"seconds": 10.0}},
+        "peak_gmacs": {"1": 20.0},
+        "runners": list(runners),
+    }  # fmt: skip
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(commands, ["bench", *map(str, arguments)])
+
+
+def written(folder: Path, **records: Any) -> list[Path]:
+    paths = [folder / f"{name}.json" for name in records]
+    for path, each in zip(paths, records.values(), strict=True):
+        path.write_text(json.dumps(each), "utf-8")
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("new", "verdict", "code"),
+    [
+        (drawn(5.0, seed=1), "noise", 0),
+        (drawn(5.1, seed=1), "slower", 0),
+        (drawn(6.0, seed=1), "too slow", 4),
+        (drawn(4.0, seed=1), "faster", 0),
+        (drawn(5.5, drift=0.6, seed=3), "noise", 0),
+    ],
+)
+def test_only_a_slowdown_that_is_no_noise_fails(
+    tmp_path: Path, new: list[list[int]], verdict: str, code: int
+) -> None:
+    paths = written(tmp_path, old=record(runner("m", drawn(5))), new=record(runner("m", new)))
+    result = run("--compare", *paths, "--json")
+    assert result.exit_code == code, result.output
+    (found,) = json.loads(result.stdout)["changes"]
+    assert found["verdict"] == verdict
+    assert found["against"] is None
+    assert verdict in run("--compare", *paths).stdout
+    assert run("--compare", *paths, "--max-slowdown", 50).exit_code == 0
+    if code:
+        assert "slower by more than 5%, and that is no noise: m (LiteRT, 1 threads)" in (
+            result.stderr
+        )
+
+
+@pytest.mark.parametrize(("slow", "verdict"), [(1.0, "noise"), (1.2, "too slow")])
+@pytest.mark.parametrize("machine", [1.0, 1.5])
+def test_a_slower_machine_is_not_a_slower_model(slow: float, verdict: str, machine: float) -> None:
+    first = {"ratio_p50": 1}
+    old = record(runner("graph", drawn(10), **first), runner("m", drawn(5)))
+    new = record(
+        runner("graph", drawn(10 * machine, seed=1), **first),
+        runner("m", drawn(5 * machine * slow, seed=2)),
+    )
+    graph, model = changes.changes(old, new, 0.05)
+    assert graph.verdict == "the machine"
+    assert graph.ratio == pytest.approx(machine, rel=0.01)
+    assert (model.against, model.verdict) == ("graph", verdict)
+    assert model.ratio == pytest.approx(slow, rel=0.01)
+    assert "relative to graph, the same file on the same runtime" in changes.table([graph, model])
+
+
+@pytest.mark.parametrize("name", ["sha256", "version"])
+def test_another_reference_is_no_measure_of_the_machine(name: str) -> None:
+    first = {"ratio_p50": 1}
+    old = record(runner("graph", drawn(10), **first), runner("m", drawn(5)))
+    new = record(runner("graph", drawn(15), **{**first, name: "other"}), runner("m", drawn(6)))
+    graph, model = changes.changes(old, new, 0.05)
+    assert (graph.verdict, model.verdict) == ("too slow", "too slow")
+    assert model.against is None
+
+
+def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
+    one, pi, other = written(
+        tmp_path,
+        one=record(runner("m", drawn(5))),
+        pi=record(runner("m", drawn(5)), cpu="Cortex-A53"),
+        other=record(runner("n", drawn(5))),
+    )
+    notes = tmp_path / "notes.json"
+    notes.write_text('{"schema": 1}')
+    early = tmp_path / "early.json"
+    early.write_text(json.dumps({**record(runner("m", drawn(5))), "schema": 1}))
+    for old, new, reason in (
+        (one, pi, "measured on two machines, Cortex-A76 and Cortex-A53: --merge shows both"),
+        (one, other, "no model on the same runtime and threads is in both"),
+        (one, notes, "notes.json: not a file of `retrain bench`"),
+        (early, one, "early.json: schema 1, not 2: measure it again"),
+        (tmp_path / "none.json", one, "none.json: not a file of `retrain bench`"),
+    ):
+        result = run("--compare", old, new)
+        assert result.exit_code == 3
+        assert reason in result.stderr
+
+
+def test_two_machines_side_by_side(tmp_path: Path) -> None:
+    laptop, pi = written(
+        tmp_path,
+        laptop=record(runner("graph", drawn(12)), runner("m", drawn(5)), cpu="Laptop"),
+        pi=record(runner("m", drawn(40), sha256="another")),
+    )
+    result = run("--merge", laptop, pi)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("[1] Laptop (aarch64), 4 cores")
+    assert any(line.startswith("[2] Cortex-A76 (aarch64), 4 cores") for line in lines)
+    rows = {line.split()[0]: line.split() for line in lines if line.startswith(("graph", "m "))}
+    assert float(rows["graph"][3]) == pytest.approx(12, rel=0.01)
+    assert [float(rows["m"][i]) for i in (3, 5)] == pytest.approx([5, 40], rel=0.01)
+    assert lines[-1] == "m: not the same file everywhere"
+    assert "| m | LiteRT | 1 |" in run("--merge", laptop, pi, "--markdown").stdout
+    merged = json.loads(run("--merge", laptop, pi, "--json").stdout)
+    assert merged == {"schema": 1, "records": [json.loads(p.read_text()) for p in (laptop, pi)]}
+
+
+def test_repeated_runs_are_summed_up() -> None:
+    records = [
+        record(runner("graph", drawn(10 * drift), ratio_p50=1.0), runner("m", drawn(5 * drift)))
+        for drift in (0.8, 1.0, 1.2)
+    ]
+    graph, model = repeat.summary(records)
+    assert graph["p50_variation"] == pytest.approx(0.2, rel=0.02)
+    assert (graph["ratio_variation"], model["ratio_variation"]) == (0, 0)
+    text = repeat.table([graph, model])
+    assert "20.0%" in text
+    assert "0.500 0.500 0.500" in text
