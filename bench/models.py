@@ -16,7 +16,7 @@ from PIL import __version__ as pillow_version
 
 from deploy import metadata
 from deploy.contract import InputSpec
-from deploy.errors import BadData
+from deploy.errors import BadData, MissingPackage
 from deploy.image import normalise, open_image, to_pixels
 from deploy.runtime import Model, find_runtime
 
@@ -47,17 +47,21 @@ class Loaded(NamedTuple):
 
 
 def installed() -> dict[str, Any]:
-    """Return the runtimes and versions of the Python that this is called in."""
-    modules = {
-        "TensorFlow": "tensorflow",
-        "LiteRT": "ai_edge_litert",
-        "tflite-runtime": "tflite_runtime",
-    }
+    """Return what the Python that this is called in has: runtimes, and why others do not load."""
+    modules = {"LiteRT": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+    runtimes = ["TensorFlow"] if find_spec("tensorflow") else []
+    unusable = {}
+    for name in (name for name, module in modules.items() if find_spec(module)):
+        try:
+            runtimes.append(find_runtime(name).name)
+        except MissingPackage as error:
+            unusable[name] = str(error)
     return {
         "python": ".".join(map(str, sys.version_info[:3])),
         "numpy": np.__version__,
         "pillow": pillow_version,
-        "runtimes": [name for name, module in modules.items() if find_spec(module)],
+        "runtimes": runtimes,
+        "unusable": unusable,
     }
 
 

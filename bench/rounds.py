@@ -76,6 +76,8 @@ def compare(
             python: call("python", "bench.models:installed", {}, folder, python=python)
             for python in dict.fromkeys((sys.executable, *pythons))
         }
+        for reason in (each for about in found.values() for each in about["unusable"].values()):
+            tell(reason)
         runners = list(_runners(subjects, settings, found, tell))
         if not runners:
             raise WrongUse(

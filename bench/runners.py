@@ -59,6 +59,9 @@ def call(
     of numpy's own products. Raises the RetrainError that the process raised, and BadData, with
     `name` in it, for any other end. The process does not outlive the call.
     """
+    program = shutil.which(python)
+    if program is None:
+        raise WrongUse(f"{python}: not a program: name a Python")
     job = json.dumps({"function": function, "arguments": dict(arguments)})
     search = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
@@ -71,7 +74,7 @@ def call(
     }
     try:
         done = subprocess.run(  # noqa: S603 (a Python that the user chose)
-            [python, "-m", "bench.runners"],
+            [Path(program).absolute(), "-m", "bench.runners"],
             input=job.encode(),
             stdout=subprocess.PIPE,
             stderr=None if os.environ.get("RETRAIN_DEBUG") else subprocess.DEVNULL,
@@ -83,7 +86,7 @@ def call(
     except subprocess.TimeoutExpired as error:
         raise BadData(f"{name}: its process gave no answer in {patience_s} s") from error
     except OSError as error:
-        raise WrongUse(f"{python}: cannot be run ({error.strerror}): name a Python") from error
+        raise WrongUse(f"{python}: not run ({error.strerror}): name a Python") from error
     try:
         answer = json.loads(done.stdout)
     except ValueError as error:

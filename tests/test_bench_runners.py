@@ -50,8 +50,17 @@ def test_no_answer_in_time_is_an_error() -> None:
 
 
 def test_no_python_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(WrongUse, match="python: cannot be run"):
+    with pytest.raises(WrongUse, match="python: not a program: name a Python"):
         ask("time:time", python=str(tmp_path / "python"))
+
+
+def test_a_python_is_found_from_where_the_user_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # it is in no environment
+    assert ask("fake_runners:chatters", python="./python") == "answer"
 
 
 def test_the_process_has_our_packages_first_and_the_threads_of_numpy() -> None:

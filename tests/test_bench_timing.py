@@ -100,7 +100,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def call(name: str, function: str, *_: Any, **__: Any) -> Any:
         if function == "bench.models:installed":
-            return {"python": "3", "runtimes": ["LiteRT"]}
+            return {"python": "3", "runtimes": ["LiteRT"], "unusable": {"other": "other fails"}}
         names.append(name)
         return TURN
 
@@ -163,6 +163,7 @@ def test_a_model_without_its_runtime_is_left_out_and_said(
     ]
     record = rounds.compare(subjects, Settings(rounds=2), PHOTO, (), told.append)
     assert "a.pb is left out: TensorFlow is not there" in told
+    assert "other fails" in told
     assert [each["model"] for each in record["runners"]] == ["b"]
     assert "a.pb" not in asked
 
