@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from bench.models import Loaded, Step
+from deploy.errors import BadData
 
 WINDOW, STEADY, WARM_UP_S = 5, 0.05, 10.0
 """Calls are warm once the medians of two windows in a row differ by this share at most; given up
@@ -44,7 +45,10 @@ def measure(
     photos = {}
     if runs and photo and loaded.steps:
         limits = Limits(max(1, round(runs * PHOTO_SHARE)), seconds * PHOTO_SHARE)
-        photos = timed_steps(loaded.steps, Path(photo).read_bytes(), limits)
+        try:
+            photos = timed_steps(loaded.steps, Path(photo).read_bytes(), limits)
+        except BadData as error:
+            raise BadData(f"{photo}: {error}") from error
     return {
         **loaded.about._asdict(),
         "first_ns": first,

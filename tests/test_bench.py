@@ -273,9 +273,10 @@ def test_a_graph_of_others_is_called_between_the_ends_that_are_named_or_found(
 
 
 def test_the_ends_that_are_named_reach_the_process(two_ended: Path) -> None:
-    ends = ("--input-tensor", "a", "--output-tensor", "c", "--input-size", 8)
-    (runner,) = measured(two_ended, *ends)["runners"]
-    assert (runner["model"], runner["multiply_adds"]) == ("two.pb", None)
+    ends = ("--input-tensor", "a", "--output-tensor", "c")
+    result = invoke(two_ended, *ends, *FEW)
+    assert result.exit_code == 3
+    assert "two.pb: it does not tell the size of an image: give --input-size" in result.stderr
 
 
 def test_a_graph_without_its_output_says_which(run_folder: Path, tmp_path: Path) -> None:
@@ -349,6 +350,12 @@ def test_what_cannot_be_timed_is_refused(tmp_path: Path) -> None:
         result = invoke(path)
         assert result.exit_code == 3
         assert "not there, or not a .pb or .tflite file or a SavedModel folder" in result.stderr
+
+
+def test_a_photo_that_is_none_is_named(run_folder: Path) -> None:
+    result = invoke(run_folder / "model.tflite", *FEW, "--photo", run_folder / "labels.txt")
+    assert result.exit_code == 3
+    assert f"{run_folder / 'labels.txt'}: not a photo" in result.stderr
 
 
 def test_threads_are_powers_of_two_up_to_the_cores() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from deploy_fixtures import write_run
+from deploy_fixtures import networks
 from PIL import Image
 
 from bench import extract
@@ -11,13 +11,16 @@ from deploy.errors import BadData
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a tiny frozen graph and its int8 model, as a run leaves them."""
-    return write_run(tmp_path_factory.mktemp("retrained"))
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a tiny frozen graph and its flatbuffer, as the cache has them."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "graph.pb").write_bytes(networks().graph)
+    (folder / "model.tflite").write_bytes(networks().float32)
+    return folder
 
 
 def test_extraction_is_compared_on_the_same_photos(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for label in ("cat", "dog"):
         (tmp_path / label).mkdir()
@@ -34,7 +37,7 @@ def test_extraction_is_compared_on_the_same_photos(
     ) -> extract.Product:
         calls.append((len(extract.find_photos(folder)), bottlenecks, options))
         spec = {"height": 32, "width": 32, "crop": None, "mean": 128.0, "std": 128.0}
-        graph = str(run_folder / "output_graph.pb")
+        graph = str(prepared / "graph.pb")
         made = {"analysed": 70, "seconds": {"bottlenecks": 0.5}, "graph": graph, "input": spec}
         return extract.Product(made, 321.0)
 
@@ -48,11 +51,11 @@ def test_extraction_is_compared_on_the_same_photos(
     assert engines == ["auto", "tflite", "tensorflow"]
     assert all(figures["photos_per_s"][name] == [140.0] for name in "ALT")
     assert figures["peak_mb"] == {"A": [321.0], "L": [321.0], "T": [321.0]}
-    for name in "BCD":
+    for name in "BCDE":
         assert len(figures["photos_per_s"][name]) == 1
         assert min(figures["photos_per_s"][name]) > 0
     text = extract.table(figures)
-    for said in ("A/L 1.00", "A/T 1.00", "A/B", "A/C", "A/D", "T peak 321 MB"):
+    for said in ("A/L 1.00", "A/T 1.00", "A/B", "A/C", "A/D", "A/E", "T peak 321 MB"):
         assert said in text
 
 
