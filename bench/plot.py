@@ -31,7 +31,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     scored = [(each, mark) for each, mark in runners if each["accuracy"] is not None]
     panels = 2 if scored else 1
     # Text stays text in an SVG, and the same figures give the same file.
-    style = {"svg.fonttype": "none", "svg.hashsalt": "bench", "font.size": 9}
+    style: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "bench", "font.size": 9}
     with matplotlib.rc_context(style):
         figure = Figure(
             figsize=(7 * panels, 1.6 + 0.36 * max(len(runners), 8)), layout="constrained"
