@@ -41,7 +41,7 @@ def test_extraction_is_compared_on_the_same_photos(
         made = {"analysed": 70, "seconds": {"bottlenecks": 0.5}, "graph": graph, "input": spec}
         return extract.Product(made, 321.0)
 
-    monkeypatch.setattr(extract, "_product", product)
+    monkeypatch.setattr(extract, "product", product)
     figures = extract.compare(tmp_path, rounds=1, options=("--architecture", "x"))
     assert figures["photos"] == 70
     assert [count for count, *_ in calls] == [2, 70, 70, 70]
@@ -63,8 +63,8 @@ def test_the_product_is_run_and_its_memory_measured(
     photos: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "cache").symlink_to(cache_dir)
-    made, peak_mb = extract._product(photos, tmp_path, "mine", ("--extract-engine", "tflite"))
+    made, peak_mb = extract.product(photos, tmp_path, "mine", ("--extract-engine", "tflite"))
     assert made["analysed"] == 72
     assert 50 < peak_mb < 2000
     with pytest.raises(BadData, match="exit code 2"):
-        extract._product(photos, tmp_path, "mine", ("--no-such-option",))
+        extract.product(photos, tmp_path, "mine", ("--no-such-option",))
