@@ -91,24 +91,20 @@ def _row(folder: Path, options: Sequence[str], salts: int, rounds: int) -> Row:
         every += ["--bottleneck-dir", str(place / "bottlenecks")]
         by_salt = [measure(folder, str(salt), every, run) for salt in range(1, salts + 1)]
         where = ("--output-dir", str(run), "--json")
-        int8 = retrain("bench", *where, "--threads", "1")["runners"]
+        (run / "model.tflite").rename(run / "int8.tflite")
         retrain("convert", *where, "--quantize", "float32", *NO_BOUNDS)
-        float32 = retrain("bench", *where, "--threads", "1")["runners"]
+        (run / "model.tflite").rename(run / "float32.tflite")
+        timed = {"graph": "output_graph.pb", "float32": "float32.tflite", "int8": "int8.tflite"}
+        models = [str(run / name) for name in timed.values()]
+        runners = retrain("bench", *models, "--threads", "1", "--json")["runners"]
+        by_name = {each["model"]: each for each in runners}
     return {
         "folder": folder.name,
         "photos": len(photos),
         "salts": by_salt,
         **mean(by_salt),
-        "p50_ms": {
-            "graph": int8["output_graph.pb"]["ms"]["p50"],
-            "float32": float32["model.tflite"]["ms"]["p50"],
-            "int8": int8["model.tflite"]["ms"]["p50"],
-        },
-        "bytes": {
-            "graph": int8["output_graph.pb"]["size_bytes"],
-            "float32": float32["model.tflite"]["size_bytes"],
-            "int8": int8["model.tflite"]["size_bytes"],
-        },
+        "p50_ms": {kind: by_name[name]["ms"]["p50"] for kind, name in timed.items()},
+        "bytes": {kind: by_name[name]["size_bytes"] for kind, name in timed.items()},
         "photos_per_s": rates,
     }
 

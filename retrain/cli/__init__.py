@@ -16,7 +16,7 @@ _COMMANDS = {
     "train": ("retrain.cli.train", "Train the final layer on a folder of photos."),
     "convert": ("retrain.cli.convert", "Make a quantized TFLite model of the trained graph."),
     "inspect": ("retrain.cli.inspect", "Print everything in a .tflite file."),
-    "bench": ("bench.cli", "Time the TFLite model against the frozen graph."),
+    "bench": ("bench.cli", "Time graphs and models against each other."),
     "label": ("retrain.cli.label", "Print the best labels of photos."),
     "bundle": ("retrain.cli.bundle", "Make the folder that is copied to a device."),
     "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),

@@ -183,7 +183,7 @@ def test_the_whole_road(family: Family, few_photos: Path, tmp_path: Path, invoke
     for command in (
         ("train", few_photos, *family.options, "--how-many-training-steps", 40),
         ("convert", "--calibration-images", 6, *ANY),
-        ("bench", "--runs", 50, "--warmup", 0),
+        ("bench", "--rounds", 2, "--runs", 3, "--threads", 1),
     ):
         result = invoke(*command, "--output-dir", tmp_path)
         assert result.exit_code == 0, result.output
@@ -210,7 +210,7 @@ def test_the_whole_road(family: Family, few_photos: Path, tmp_path: Path, invoke
     conversion = json.loads((tmp_path / "conversion.json").read_text())
     assert conversion["graph"]["total"] == conversion["model"]["total"] == 3
     timed = json.loads((tmp_path / "bench.json").read_text())["runners"]
-    assert all(each["ms"]["p50"] > 0 for each in timed.values())
+    assert all(each["ms"]["p50"] > 0 for each in timed)
 
 
 def test_inception_of_2015_in_float32_is_the_network_that_was_given(
