@@ -7,6 +7,7 @@ process, its memory, and how the memory of a process grows over many classificat
 """
 
 import io
+import math
 import os
 import resource
 import subprocess
@@ -22,12 +23,13 @@ import click
 import numpy as np
 from PIL import Image
 
+from bench.extract import find_photos
 from bench.latency import summary
 from bench.machine import save
 from deploy import Classifier
 from deploy.bundle import write
 from deploy.errors import RetrainError
-from deploy.image import kept_box
+from deploy.image import kept_box, open_image
 
 SMALL, LARGE = (320, 240), (4000, 3000)
 SETTLED = 500
@@ -41,9 +43,20 @@ _MB = 1e6
 @click.option("--rounds", default=200, show_default=True, type=click.IntRange(min=10))
 @click.option("--starts", default=10, show_default=True, type=click.IntRange(min=1))
 @click.option("--classifications", default=10_000, show_default=True, type=click.IntRange(min=1000))
+@click.option(
+    "--enlarge",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder of photos to enlarge.",
+)
 @click.option("--json", "output", type=click.Path(path_type=Path), help="Save the figures here.")
 def main(
-    model: Path, photo: Path, rounds: int, starts: int, classifications: int, output: Path | None
+    model: Path,
+    photo: Path,
+    rounds: int,
+    starts: int,
+    classifications: int,
+    enlarge: Path | None,
+    output: Path | None,
 ) -> None:
     """Print what classifying PHOTO by MODEL costs besides the network."""
     with TemporaryDirectory() as temporary:
@@ -53,6 +66,8 @@ def main(
         bundle = write(model, place / "bundle")["folder"]
         figures |= _starts(Path(bundle) / "classify.pyz", small, starts)
         figures |= _growth(model, small, classifications)
+        if enlarge:
+            figures["enlarged"] = _enlarged(model, find_photos(enlarge), place)
     if output:
         save(output, figures)
     click.echo(table(figures))
@@ -60,9 +75,25 @@ def main(
 
 def _jpeg(photo: Path, folder: Path, size: tuple[int, int]) -> Path:
     path = folder / f"{size[0]}.jpg"
-    with Image.open(photo) as image:
-        image.convert("RGB").resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
+    with photo.open("rb") as stream:
+        image = open_image(stream)
+    image.resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
     return path
+
+
+def _enlarged(model: Path, photos: list[Path], folder: Path) -> dict[str, int]:
+    """Count the `photos` that keep their best label when they have as many pixels as LARGE."""
+    classifier = Classifier.open(model)
+    same = 0
+    for photo in photos:
+        with photo.open("rb") as stream:
+            width, height = open_image(stream).size
+        scale = math.sqrt(LARGE[0] * LARGE[1] / (width * height))
+        large = _jpeg(photo, folder, (round(scale * width), round(scale * height)))
+        first, second = (classifier.classify(each, top=1)[0] for each in (photo, large))
+        same += first.label == second.label
+        large.unlink()
+    return {"same": same, "total": len(photos)}
 
 
 def bare(classifier: Classifier, path: Path) -> Callable[[], Any]:
@@ -193,6 +224,9 @@ def table(figures: dict[str, Any]) -> str:
     print(f"most memory           {figures['peak_mb']:>9.1f} MB", file=out)
     grown = f"MB over {figures['classifications']} classifications, after {SETTLED}"
     print(f"growth                {figures['growth_mb']:>9.2f} {grown}", file=out)
+    if "enlarged" in figures:
+        same, total = figures["enlarged"]["same"], figures["enlarged"]["total"]
+        print(f"same best label at 12 MP {same / total:>6.1%} of {total} photos", file=out)
     return out.getvalue().rstrip()
 
 
