@@ -152,11 +152,12 @@ def to_pixels(
     """Return uint8 (1, height, width, 3): `box` of `image`, else what `spec` keeps, resized."""
     left, top, right, bottom = box or kept_box(image, spec)
     # In two passes, as Pillow did it by itself until it began to do tall images vertically first:
-    # the device may have an older one. The first keeps the rows that the second's filter reaches.
+    # the device may have an older one. The first gets the rows that the second's filter reaches.
     reach = math.ceil(2 * max(1.0, (bottom - top) / spec.height)) + 1
     first, last = max(0, int(top) - reach), min(image.height, math.ceil(bottom) + reach)
-    across = image.resize(
-        (spec.width, last - first), Image.Resampling.BICUBIC, box=(left, first, right, last)
+    rows = image.crop((0, first, image.width, last))
+    across = rows.resize(
+        (spec.width, rows.height), Image.Resampling.BICUBIC, box=(left, 0, right, rows.height)
     )
     resized = across.resize(
         (spec.width, spec.height),
