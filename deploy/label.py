@@ -22,6 +22,7 @@ model_option = click.option(
     default=Path("retrained/model.tflite"),
     show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
+    help="The .tflite file.",
 )
 threads_option = click.option(
     "--threads",

@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +25,7 @@ class Runtime(NamedTuple):
     interpreter: Any
 
 
-_KNOWN = (
-    ("LiteRT", "ai-edge-litert", "ai_edge_litert.interpreter"),
-    ("tflite-runtime", "tflite-runtime", "tflite_runtime.interpreter"),
-)
+_KNOWN = (("LiteRT", "ai_edge_litert"), ("tflite-runtime", "tflite_runtime"))
 
 
 def find_runtime(wanted: str | None = None) -> Runtime:
@@ -37,21 +33,21 @@ def find_runtime(wanted: str | None = None) -> Runtime:
 
     `wanted` is the name of one of them: only that one will do.
     """
-    for name, distribution, module in _KNOWN:
+    for name, package in _KNOWN:
         if wanted not in (None, name):
             continue
         if name == "tflite-runtime" and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
-            if importlib.util.find_spec("tflite_runtime"):
+            if importlib.util.find_spec(package):
                 raise MissingPackage("tflite-runtime fails with numpy 2: pip install 'numpy<2'")
             continue
         try:
-            interpreter = importlib.import_module(module).Interpreter
+            interpreter = importlib.import_module(f"{package}.interpreter").Interpreter
         except ImportError as error:
             missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
-            if missing.split(".")[0] != module.split(".")[0]:
+            if missing.split(".")[0] != package:
                 raise MissingPackage(f"{name} is installed but does not load: {error}") from error
             continue
-        return Runtime(name, metadata.version(distribution), interpreter)
+        return Runtime(name, sys.modules[package].__version__, interpreter)
     how = remedy(platform.machine(), sys.version_info[:2])
     raise MissingPackage(f"no {wanted or 'TFLite runtime'}: {how}")
 

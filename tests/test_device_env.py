@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from deploy_fixtures import LABELS, draw_photos, write_run
 
+from deploy.bundle import write
 from deploy.classifier import Classifier
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -67,14 +68,15 @@ def test_the_runtime_is_the_oldest_that_python_can_have(tmp_path: Path) -> None:
         assert name == "LiteRT"
 
 
-@pytest.mark.parametrize("program", ["deploy", "retrain"])
+@pytest.mark.parametrize("program", ["-m deploy label", "-m retrain label", "classify.pyz"])
 @pytest.mark.parametrize("model", ["model.tflite", "float.tflite"])
 def test_photos_get_the_labels_that_they_get_on_the_laptop(
     retrained: Path, drawn: dict[str, Path], tmp_path: Path, program: str, model: str
 ) -> None:
     path = retrained / model
+    write(retrained / "model.tflite", tmp_path / "bundle")
     done = device(
-        "-m", program, "label", *drawn.values(), "--model", path, "--json", folder=tmp_path
+        *program.split(), *drawn.values(), "--model", path, "--json", folder=tmp_path / "bundle"
     )
     assert done.returncode == 0, done.stderr
     here = Classifier.open(path)
@@ -86,6 +88,14 @@ def test_photos_get_the_labels_that_they_get_on_the_laptop(
         assert next(iter(expected)) == label
         assert set(scores) == set(LABELS)
         assert scores == pytest.approx(expected, abs=0.05)
+
+
+def test_the_bundle_tests_itself(retrained: Path, tmp_path: Path) -> None:
+    write(retrained / "model.tflite", tmp_path / "bundle")
+    done = device("classify.pyz", "selftest", "model.tflite", "--json", folder=tmp_path / "bundle")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["passed"], told["files"]) == (0, True, 6)
+    assert told["runtime"]["name"] == "LiteRT" or told["runtime"]["version"] == "2.14.0"
 
 
 def test_a_damaged_model_never_reaches_the_runtime(
