@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from bench.extract import find_photos
-from bench.latency import summary
+from bench.stats import milliseconds
 from bench.machine import save
 from deploy import Classifier
 from deploy.bundle import write
@@ -142,7 +142,7 @@ def _turns(model: Path, small: Path, large: Path, rounds: int) -> dict[str, Any]
     return {
         "runtime": f"{one.model.runtime.name} {one.model.runtime.version}",
         "rounds": rounds,
-        "ms": {name: summary(taken) for name, taken in samples.items()},
+        "ms": {name: milliseconds([taken]) for name, taken in samples.items()},
         "ratios": {
             name: _ratio(samples[first], samples[second])
             for name, (first, second) in {
