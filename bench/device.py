@@ -24,8 +24,8 @@ import numpy as np
 from PIL import Image
 
 from bench.extract import find_photos
-from bench.stats import milliseconds
 from bench.machine import save
+from bench.stats import milliseconds
 from deploy import Classifier
 from deploy.bundle import write
 from deploy.errors import RetrainError
