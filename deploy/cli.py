@@ -10,6 +10,7 @@ import click
 from deploy.errors import BadData, RetrainError
 from deploy.label import label
 from deploy.selftest import selftest
+from deploy.watch import watch
 
 INTERRUPTED = 130
 
@@ -67,10 +68,10 @@ class _Device(Commands):
 def commands() -> None:
     """Run a classifier that `retrain convert` made.
 
-    Photos without a command before them are labelled. A photo called label or selftest is
-    then ./label or ./selftest.
+    Photos without a command before them are labelled. A photo that is called like a
+    command is then ./label or the like.
     """
 
 
-for _command in (label, selftest):
+for _command in (label, selftest, watch):
     commands.add_command(_command)

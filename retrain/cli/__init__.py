@@ -18,6 +18,7 @@ _COMMANDS = {
     "inspect": ("retrain.cli.inspect", "Print everything in a .tflite file."),
     "bench": ("bench.cli", "Time graphs and models against each other."),
     "label": ("retrain.cli.label", "Print the best labels of photos."),
+    "watch": ("deploy.watch", "Print the label of what a camera sees, when it changes."),
     "bundle": ("retrain.cli.bundle", "Make the folder that is copied to a device."),
     "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),
 }
