@@ -51,9 +51,12 @@ env/bin/python classify.pyz - < photo.jpg
 sha256sum --check SHA256SUMS
 ```
 
-To watch the camera from now on, and after each start of the device:
+To watch the camera from now on, and after each start of the device (`python3-picamera2` is for the
+Pi's own camera, `python3-opencv` for others):
 
 ```sh
+sudo apt install python3-picamera2 python3-opencv
+env/bin/python classify.pyz watch
 systemctl --user enable --now "$PWD/classify.service"
 sudo loginctl enable-linger "$USER"
 journalctl --user --follow --unit classify

@@ -9,7 +9,7 @@ from pathlib import Path
 import filelock
 
 from deploy.contract import Contract
-from deploy.errors import BadData, WrongUse
+from deploy.errors import BadData, GateFailed, WrongUse
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,17 @@ class RunFolder:
     def rejected(self) -> Path:
         """A TFLite model that its gate refused."""
         return self.folder / "model.rejected.tflite"
+
+    def accepted_model(self) -> Path:
+        """Return the TFLite model; raise BadData without one, GateFailed after a refused one."""
+        if self.rejected.exists():
+            raise GateFailed(
+                f"{self.rejected}: the last conversion did not pass: `retrain convert` again, with "
+                "what it advised"
+            )
+        if not self.model.exists():
+            raise BadData(f"{self.model}: no such file: run `retrain convert` first")
+        return self.model
 
     def recipe(self, name: str) -> Path:
         """Return where the model of the recipe `name` is kept when several were tried."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import click
 
-from deploy.errors import BadData, GateFailed
 from retrain.cli.options import FOLDER, json_option, output_dir_option
 
 
@@ -20,15 +19,8 @@ def bundle(output_dir: Path, bundle_dir: Path | None, as_json: bool) -> None:
     from deploy.bundle import write
     from retrain.run_folder import RunFolder
 
-    run = RunFolder(output_dir)
-    if run.rejected.exists():
-        raise GateFailed(
-            f"{run.rejected}: the last conversion did not pass: `retrain convert` again, with "
-            "what it advised"
-        )
-    if not run.model.exists():
-        raise BadData(f"{run.model}: no such file: run `retrain convert` first")
-    made = write(run.model, bundle_dir or output_dir / "bundle")
+    model = RunFolder(output_dir).accepted_model()
+    made = write(model, bundle_dir or output_dir / "bundle")
     if as_json:
         click.echo(json.dumps(made))
         return

@@ -1,0 +1,59 @@
+"""`retrain push`: the bundle, onto a device over ssh."""
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+
+from deploy.errors import GateFailed
+from retrain.cli.options import json_option, output_dir_option
+
+
+@click.command()
+@click.argument("target", metavar="USER@HOST[:DIR]")
+@output_dir_option
+@click.option("--python", help="The Python there.  [default: DIR.env, DIR/env, or python3]")
+@click.option(
+    "--ssh", default="ssh", show_default=True, help="The command, such as 'ssh -p 2222 -i key'."
+)
+@json_option
+def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: bool) -> None:
+    """Copy the bundle to a device over ssh, and self-test it there.
+
+    What was there is kept as DIR.previous. DIR is `classifier` in the home there unless named.
+    """
+    from tempfile import TemporaryDirectory
+
+    from deploy.bundle import write
+    from deploy.selftest import table
+    from retrain.push import Remote, check, parse
+    from retrain.run_folder import RunFolder
+
+    place = parse(target)
+    model = RunFolder(output_dir).accepted_model()
+    remote = Remote(place, python, ssh)
+    found = remote.look()
+    check(found)
+    with TemporaryDirectory(prefix="retrain-") as folder:
+        archive = Path(write(model, Path(folder, "bundle"))["archive"])
+        size = archive.stat().st_size
+        click.echo(f"copying {size / 1e6:.1f} MB to {place.host}:{found['folder']}", err=True)
+        had, record = remote.put(archive)
+    previous = f"{found['folder']}.previous" if had else None
+    if as_json:
+        told = {name: found[name] for name in ("folder", "python", "packages")}
+        told = {"schema": 1, "host": place.host, **told, "previous": previous, "selftest": record}
+        click.echo(json.dumps(told))
+    else:
+        click.echo(table(record))
+        click.echo(f"In {found['folder']}" + (f"; before: {previous}" if previous else ""))
+    if not record["passed"]:
+        raise GateFailed(f"{place.host}: the self-test failed. {_way_back(found['folder'], had)}")
+
+
+def _way_back(folder: str, had: bool) -> str:
+    if not had:
+        return "No earlier version is there"
+    now, failed, previous = map(shlex.quote, (folder, f"{folder}.failed", f"{folder}.previous"))
+    return f"To go back, type there: mv {now} {failed} && mv {previous} {now}"

@@ -1,0 +1,398 @@
+"""`push`: onto a real sshd on loopback, whole or not at all, whatever the folder is called."""
+
+import getpass
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Invoke
+from deploy_fixtures import LABELS, encoded, write_run
+from PIL import Image
+
+from deploy import metadata
+from deploy.errors import MissingPackage, WrongUse
+from deploy.goldens import Golden
+from retrain.push import Target, check, parse
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "folder"),
+    [
+        ("pi@raspberrypi.local", "pi@raspberrypi.local", "classifier"),
+        ("pi@10.0.0.2:", "pi@10.0.0.2", "classifier"),
+        ("shed:/opt/my birds/", "shed", "/opt/my birds"),
+        ("pi@shed:~/it's", "pi@shed", "~/it's"),
+        ("pi@[fe80::1%eth0]:a:b", "pi@fe80::1%eth0", "a:b"),
+        ("pi@h:a\nb", "pi@h", "a\nb"),
+    ],
+)
+def test_a_target_is_a_host_and_a_folder(text: str, host: str, folder: str) -> None:
+    assert parse(text) == Target(host, folder)
+
+
+@pytest.mark.parametrize("text", ["", ":x", "a b", "pi@", "h:/", "h:~", "h:a/.."])
+def test_what_is_no_target_is_wrong_use(text: str) -> None:
+    with pytest.raises(WrongUse, match=r"USER@HOST|of its own"):
+        parse(text)
+
+
+# What is there
+
+FOUND: dict[str, Any] = {
+    "python": "python3",
+    "version": [3, 11, 2],
+    "machine": "aarch64",
+    "bits": 64,
+    "folder": "/home/pi/it's",
+    "own": False,
+    "foreign": False,
+    "packages": {
+        "click": "8.1.3",
+        "numpy": "1.24.2",
+        "pillow": "9.4.0",
+        "ai-edge-litert": "2.3.0",
+    },
+}
+
+
+def without(*names: str, **changed: Any) -> dict[str, Any]:
+    packages = {name: v for name, v in FOUND["packages"].items() if name not in names}
+    return {**FOUND, "packages": packages, **changed}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        FOUND,
+        without("ai-edge-litert", packages={**FOUND["packages"], "tflite-runtime": "2.14.0"}),
+        without(version=[3, 13, 0]),
+    ],
+)
+def test_a_device_that_has_all_passes(found: dict[str, Any]) -> None:
+    check(found)
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    with pytest.raises(MissingPackage) as error:
+        check(found)
+    return str(error.value).splitlines()
+
+
+def test_what_lacks_is_printed_with_the_commands_to_type() -> None:
+    place = shlex.quote("/home/pi/it's.env")
+    python = shlex.quote("/home/pi/it's.env/bin/python")
+    assert lines(without("click", "ai-edge-litert")) == [
+        "Python 3.11.2 on aarch64 lacks click>=8.1, ai-edge-litert. Type there:",
+        "  sudo apt install python3-venv python3-click python3-numpy python3-pil",
+        f"  python3 -m venv --system-site-packages {place}",
+        f"  {python} -m pip install 'click>=8.1' ai-edge-litert",
+    ]
+
+
+def test_in_an_environment_pip_alone_is_needed() -> None:
+    packages = {**FOUND["packages"], "pillow": "9.1.1", "numpy": "1.3"}
+    found = without(own=True, python="/home/pi/c.env/bin/python", packages=packages)
+    (command,) = lines(found)[1:]
+    assert command == "  /home/pi/c.env/bin/python -m pip install 'numpy>=1.24' 'pillow>=9.4'"
+
+
+def test_the_runtime_is_that_of_the_machine() -> None:
+    found = without("ai-edge-litert", machine="armv7l", bits=32, own=True)
+    assert lines(found)[1].endswith("-m pip install tflite-runtime==2.14.0 'numpy<2'")
+    packages = {**found["packages"], "tflite-runtime": "2.14.0", "numpy": "2.4.1"}
+    assert "'numpy<2'" in lines({**found, "packages": packages})[1]
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (without(version=[3, 9, 2]), r"Python 3\.9\.2 on aarch64: at least 3\.11 is needed"),
+        (without("ai-edge-litert", machine="armv6l", bits=32), "none for ARMv6"),
+        (without("ai-edge-litert", machine="armv7l", bits=32, version=[3, 13, 1]), "Bookworm"),
+        (without(foreign=True), "not empty, and not a bundle: name another folder"),
+    ],
+)
+def test_what_cannot_be_mended_there_says_so(found: dict[str, Any], reason: str) -> None:
+    with pytest.raises(WrongUse, match=reason):
+        check(found)
+
+
+# A real sshd
+
+
+class Host:
+    """An sshd of the current user's, whose home is `home`."""
+
+    def __init__(self, folder: Path, sshd: str) -> None:
+        self.home = folder / "home"
+        self.home.mkdir()
+        for key in ("host", "user"):
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key]
+            subprocess.run(command, check=True)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        (folder / "config").write_text(
+            f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nPidFile none\n"
+            f"AuthorizedKeysFile {folder}/user.pub\nStrictModes no\nUsePAM no\n"
+            f"PermitRootLogin yes\nSetEnv HOME={self.home}\n"
+        )
+        tried = subprocess.run(
+            [sshd, "-t", "-f", folder / "config"], capture_output=True, text=True, check=False
+        )
+        if tried.returncode:
+            pytest.skip(f"sshd does not run here: {tried.stderr.strip()}")
+        self.process = subprocess.Popen(
+            [sshd, "-D", "-e", "-f", folder / "config"], stderr=(folder / "log").open("w")
+        )
+        self.name = f"{getpass.getuser()}@127.0.0.1"
+        options = f"-F none -p {port} -i {folder}/user -o IdentitiesOnly=yes -o BatchMode=yes"
+        options += f" -o UserKnownHostsFile={folder}/known -o StrictHostKeyChecking=accept-new"
+        self.ssh = f"ssh {options} -o LogLevel=ERROR"
+        deadline = time.monotonic() + 30
+        while subprocess.run([*shlex.split(self.ssh), self.name, "true"], check=False).returncode:
+            assert time.monotonic() < deadline, (folder / "log").read_text()
+            time.sleep(0.1)
+
+    def python(self, folder: Path) -> None:
+        """Put an environment with the Python of this test at `folder`."""
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        (folder / "bin" / "python").chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    sshd = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if not sshd or not shutil.which("ssh"):
+        pytest.skip("no sshd on this machine: it is in the package openssh-server")
+    host = Host(tmp_path_factory.mktemp("host"), sshd)
+    yield host
+    host.process.terminate()
+    host.process.wait()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return write_run(tmp_path / "run")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Return an empty folder of the device."""
+    (tmp_path / "device").mkdir()
+    return tmp_path / "device"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+def push(host: Host, invoke: Invoke, run: Path, folder: object, *options: object) -> Any:
+    words = ["--output-dir", run, "--ssh", host.ssh, "--python", sys.executable, *options]
+    return invoke("push", f"{host.name}:{folder}", *words)
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "-rf", 'deeper/it\'s "$(touch pwned)`x`" $HOME; & *\n é\\']
+)
+def test_the_bundle_arrives_and_proves_itself(
+    host: Host, invoke: Invoke, run: Path, place: Path, name: str
+) -> None:
+    result = push(host, invoke, run, place / name, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["schema"], told["folder"], told["previous"]) == (1, str(place / name), None)
+    assert (told["selftest"]["passed"], told["selftest"]["files"]) == (True, 6)
+    assert (place / name / "model.tflite").read_bytes() == (run / "model.tflite").read_bytes()
+    assert names((place / name).parent) == [Path(name).name]
+    assert not (run / "bundle").exists()
+
+
+@pytest.mark.parametrize("name", ["", ":birds", ":~/it's here"])
+def test_folders_are_those_of_the_home(host: Host, invoke: Invoke, run: Path, name: str) -> None:
+    options = ("--output-dir", run, "--ssh", host.ssh, "--python", sys.executable)
+    result = invoke("push", host.name + name, *options)
+    assert result.exit_code == 0, result.output
+    assert "PASS" in result.stdout
+    folder = host.home / (name.removeprefix(":").removeprefix("~/") or "classifier")
+    assert result.stdout.splitlines()[-1] == f"In {folder}"
+    assert (folder / "classify.pyz").exists()
+
+
+def test_the_version_before_is_kept_and_only_that(
+    host: Host, invoke: Invoke, run: Path, place: Path
+) -> None:
+    folder = place / "c"
+    for i in range(3):
+        result = push(host, invoke, run, folder)
+        assert result.exit_code == 0, result.output
+        (folder / "mark").write_text(str(i))
+    assert result.stdout.splitlines()[-1] == f"In {folder}; before: {folder}.previous"
+    assert names(place) == ["c", "c.previous"]
+    assert (place / "c.previous" / "mark").read_text() == "1"
+
+
+def test_an_environment_is_used_and_stays(
+    host: Host, invoke: Invoke, run: Path, place: Path
+) -> None:
+    """In the folder, as the bundle's README makes it, or beside: it serves both versions."""
+    host.python(place / "c.env")
+    options = ("--output-dir", run, "--ssh", host.ssh, "--json")
+    result = invoke("push", f"{host.name}:{place}/c", *options)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["python"] == f"{place}/c.env/bin/python"
+    (place / "c" / "env").unlink()
+    (place / "c.env").rename(place / "c" / "env")
+    for _ in range(2):
+        result = invoke("push", f"{host.name}:{place}/c", *options)
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["python"].startswith(f"{place}/c")
+        for each in ("c", "c.previous"):
+            assert (place / each / "env" / "bin" / "python").exists()
+    assert names(place) == ["c", "c.env", "c.previous"]
+
+
+def test_a_python_without_packages_is_told_before_anything_is_copied(
+    host: Host, invoke: Invoke, run: Path, place: Path
+) -> None:
+    venv.create(place / "bare")
+    python = place / "bare" / "bin" / "python"
+    result = push(host, invoke, run, place / "c", "--python", python)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "lacks click>=8.1, numpy>=1.24, pillow>=9.4, ai-edge-litert" in result.stderr
+    assert f"  {python} -m pip install 'click>=8.1'" in result.stderr
+    assert names(place) == ["bare"]
+
+
+def test_a_folder_of_something_else_is_left_alone(
+    host: Host, invoke: Invoke, run: Path, place: Path
+) -> None:
+    (place / "thesis").write_text("chapter")
+    result = push(host, invoke, run, place)
+    assert result.exit_code == 2
+    assert f"{place}: not empty, and not a bundle" in result.stderr
+    assert names(place) == ["thesis"]
+
+
+def test_a_model_that_fails_there_says_how_to_go_back(
+    host: Host, invoke: Invoke, run: Path, place: Path
+) -> None:
+    folder = place / "it's"
+    result = push(host, invoke, run, folder)
+    file = metadata.read(run / "model.tflite")
+    png = encoded(Image.new("RGB", (64, 64), (200, 60, 50)), "PNG")
+    wrong = Golden(png, "0" * 64, LABELS[2], (0.0, 0.0, 1.0, 0.0))
+    file = replace(file, goldens=(wrong,), tolerance=0.1)
+    content = metadata.pack(file.flatbuffer, file.contract, file.goldens, file.tolerance)
+    (run / "model.tflite").write_bytes(content)
+    result = push(host, invoke, run, folder)
+    assert result.exit_code == 4
+    assert "FAIL: " in result.stdout
+    command = result.stderr.splitlines()[-1].partition("To go back, type there: ")[2]
+    assert (folder / "model.tflite").read_bytes() == content
+    subprocess.run(["/bin/sh", "-c", command], check=True)
+    assert (folder / "model.tflite").read_bytes() != content
+    assert names(place) == ["it's", "it's.failed"]
+
+
+# What goes wrong on the way
+
+
+def slow(host: Host, folder: Path, then: str) -> str:
+    """Return an ssh that passes the start of what it copies, and `then`."""
+    program = folder / "ssh"
+    program.write_text(
+        '#!/bin/sh\ncase "$*" in *tar*) (head -c 20000; ' + then + f') | {host.ssh} "$@";;\n'
+        f'*) exec {host.ssh} "$@";; esac\n'
+    )
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_a_copy_that_is_cut_off_changes_nothing(
+    host: Host, invoke: Invoke, run: Path, place: Path, tmp_path: Path
+) -> None:
+    assert push(host, invoke, run, place / "c").exit_code == 0
+    (place / "c" / "mark").touch()
+    result = push(host, invoke, run, place / "c", "--ssh", slow(host, tmp_path, "true"))
+    assert result.exit_code == 3
+    assert "not copied, nothing is changed" in result.stderr
+    assert names(place) == ["c"]
+    assert (place / "c" / "mark").exists()
+
+
+def test_ctrl_c_leaves_nothing_half(host: Host, run: Path, place: Path, tmp_path: Path) -> None:
+    ssh = slow(host, tmp_path, "sleep 60")
+    words = ["push", f"{host.name}:{place}/c", "--output-dir", run, "--ssh", ssh]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "retrain", *words, "--python", sys.executable],
+        cwd=Path(__file__).parents[1],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not names(place):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(30) == 130
+    assert process.stderr
+    assert process.stderr.read().endswith("Error: interrupted\n")
+    while names(place):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_host_that_is_not_there_is_an_error_of_one_line(run: Path, invoke: Invoke) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    result = invoke("push", "pi@127.0.0.1", "--output-dir", run, "--ssh", f"ssh -F none -p {port}")
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "Error: pi@127.0.0.1: ssh: connect to host 127.0.0.1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "reason"),
+    [
+        (("--ssh", "no-such-ssh"), 2, "no-such-ssh: No such file or directory: install ssh"),
+        (("--ssh", "ssh '"), 2, "No closing quotation"),
+    ],
+)
+def test_without_an_ssh_that_runs_it_is_wrong_use(
+    run: Path, invoke: Invoke, options: tuple[str, ...], code: int, reason: str
+) -> None:
+    result = invoke("push", "pi@127.0.0.1", "--output-dir", run, *options)
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert reason in result.stderr
+
+
+def test_a_host_cannot_be_an_option(run: Path, invoke: Invoke, tmp_path: Path) -> None:
+    host = f"-oProxyCommand=touch${{IFS}}{tmp_path}/pwned"
+    assert invoke("push", host, "--output-dir", run).exit_code == 2
+    result = invoke("push", "--output-dir", run, "--", host)
+    assert result.exit_code in (2, 3)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_rejected_model_is_not_pushed(run: Path, invoke: Invoke) -> None:
+    (run / "model.tflite").rename(run / "model.rejected.tflite")
+    result = invoke("push", "pi@127.0.0.1", "--output-dir", run, "--ssh", "no-such-ssh")
+    assert result.exit_code == 4
+    assert "the last conversion did not pass" in result.stderr
