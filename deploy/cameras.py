@@ -182,8 +182,13 @@ def _picamera2() -> Any:
     """Return the class Picamera2 where it is installed and has a camera, else None."""
     try:
         camera = importlib.import_module("picamera2").Picamera2
-    except ImportError:
-        return None
+    except (ImportError, ValueError) as error:  # ValueError: made for another numpy
+        if isinstance(error, ModuleNotFoundError) and error.name == "picamera2":
+            return None
+        raise MissingPackage(
+            f"picamera2 is installed but does not load: {error}. Another camera, such as "
+            "/dev/video0, can be named with --source"
+        ) from error
     return camera if camera.global_camera_info() else None
 
 

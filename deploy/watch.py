@@ -84,10 +84,8 @@ class _Teller:
 )
 @click.option(
     "--frames",
-    default=3,
-    show_default=True,
     type=click.IntRange(min=1),
-    help="Frames in a row that another label needs to be the label.",
+    help="Frames in a row that another label needs to be the label.  [default: 3, of a folder 1]",
 )
 @click.option(
     "--fps",
@@ -120,7 +118,7 @@ def watch(
     model: Path,
     threads: int,
     threshold: float,
-    frames: int,
+    frames: int | None,
     fps: float | None,
     rules: tuple[str, ...],
     post: str | None,
@@ -139,7 +137,7 @@ def watch(
 
     tell = _Teller(as_json)
     classifier = open_model(model, None, threads)
-    steady = Steady(frames)
+    steady = Steady(frames or (1 if source and Path(source).is_dir() else 3))
     commands = Commands(rules, classifier.contract.labels, tell.problem)
     keep = Snapshots(snapshot_dir, tell.problem) if snapshot_dir else None
     opener = cameras.choose(source, classifier.contract.input, fps)

@@ -53,6 +53,7 @@ trap 'exit 1' HUP INT TERM
 set -e
 mkdir -p "$n"
 tar -xzf - -C "$n" --strip-components=1
+sync
 trap '' HUP INT TERM PIPE
 if [ -d "$d/env" ] && ! [ -L "$d/env" ] && ! [ -e "$d.env" ]; then
     mv "$d/env" "$d.env"
@@ -71,7 +72,7 @@ else
     mv "$n" "$d"
 fi
 rm -rf "$n.old"
-[ -e "$d.previous" ] && echo previous || echo first
+[ -e "$d.previous" ] && echo "swapped previous" || echo "swapped first"
 cd "$d"
 "$p" classify.pyz selftest model.tflite --json
 """
@@ -121,8 +122,9 @@ class Remote:
         if done.returncode == _NO_PYTHON:
             raise WrongUse(f"{self.target.host}: no such Python there: sudo apt install python3")
         try:
-            found: dict[str, Any] = json.loads(done.stdout)
-        except ValueError:
+            # Before it may be what the shell there prints when it starts.
+            found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        except (ValueError, IndexError):
             raise BadData(f"{self.target.host}: {_said(done)}") from None
         return found
 
@@ -135,11 +137,11 @@ class Remote:
         """
         with archive.open("rb") as stream:
             done = self._run(self._find + _SWAP.format(mark=uuid4().hex[:12]), stream)
-        state, _, told = done.stdout.partition("\n")
-        if state not in ("previous", "first"):
+        swapped = re.search(r"^swapped (\w+)\n(.*)", done.stdout, flags=re.M | re.S)
+        if not swapped:
             raise BadData(f"{self.target.host}: not copied, nothing is changed: {_said(done)}")
         try:
-            return state == "previous", json.loads(told)
+            return swapped[1] == "previous", json.loads(swapped[2])
         except ValueError:
             raise BadData(
                 f"{self.target.host}: copied, and the self-test did not run: {_said(done)}"

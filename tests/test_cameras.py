@@ -123,6 +123,16 @@ def test_without_opencv_the_remedy_is_named(
         choose(source, SPEC, None)
 
 
+def test_a_picamera2_that_does_not_load_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As with another numpy than the one it was made for: no other camera instead, unasked."""
+    (tmp_path / "picamera2.py").write_text("raise ValueError('numpy.dtype size changed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingPackage, match=r"does not load: numpy.dtype size.*--source"):
+        choose(None, SPEC, None)
+
+
 def test_a_source_that_is_nothing_is_wrong_use(tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match=r"nowhere: no such folder, video file or camera"):
         choose(str(tmp_path / "nowhere"), SPEC, None)

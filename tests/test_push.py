@@ -336,6 +336,17 @@ def test_a_copy_that_is_cut_off_changes_nothing(
     assert (place / "c" / "mark").exists()
 
 
+def test_what_the_shell_there_says_at_its_start_is_not_an_answer(
+    host: Host, invoke: Invoke, run: Path, place: Path, tmp_path: Path
+) -> None:
+    program = tmp_path / "ssh"
+    program.write_text(f'#!/bin/sh\necho Welcome; exec {host.ssh} "$@"\n')
+    program.chmod(0o755)
+    result = push(host, invoke, run, place / "c", "--ssh", program, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["selftest"]["passed"]
+
+
 def test_ctrl_c_leaves_nothing_half(host: Host, run: Path, place: Path, tmp_path: Path) -> None:
     ssh = slow(host, tmp_path, "sleep 60")
     words = ["push", f"{host.name}:{place}/c", "--output-dir", run, "--ssh", ssh]

@@ -211,7 +211,7 @@ def test_wrong_use_is_told_before_it_begins(
 def running(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Return the process that watches the folder `inbox`."""
     (tmp_path / "inbox").mkdir()
-    options = ["--source", "inbox", "--frames", "1", "--json"]
+    options = ["--source", "inbox", "--json"]
     process = subprocess.Popen(
         [sys.executable, "-m", "deploy", "watch", "--model", str(model), *options],
         cwd=tmp_path,
@@ -265,7 +265,7 @@ def test_a_bad_photo_is_a_problem_and_not_the_end(
     monkeypatch.setattr(growing.time, "sleep", sleep)
     monkeypatch.setattr(growing, "PATIENCE", 0)
     shots = tmp_path / "shots"
-    options = ("--source", tmp_path / "inbox", "--frames", 1, "--json", "--snapshot-dir", shots)
+    options = ("--source", tmp_path / "inbox", "--json", "--snapshot-dir", shots)
     told = {each["event"]: each for each in events(watch(model, *options).stdout)}
     assert "bad.jpg: the file is damaged" in told["problem"]["reason"]
     assert told["label"]["label"] == "red"
