@@ -150,8 +150,7 @@ def watch(
         if poster:
             stack.callback(poster.close)
         status = _Status(tell, status_every)
-        if status_every:
-            stack.callback(status.show)
+        stack.callback(status.show_last)
         for frame in stack.enter_context(closing(cameras.unbroken(opener, tell.source))):
             if isinstance(frame, BadData):
                 tell.problem(str(frame))
@@ -190,6 +189,11 @@ class _Status:
     def show_if_due(self) -> None:
         """Tell when it is time to; never with a period of 0."""
         if self._every and time.monotonic() - self._last >= self._every:
+            self.show()
+
+    def show_last(self) -> None:
+        """Tell at the end, of what there was."""
+        if self._every and self.frames:
             self.show()
 
     def show(self) -> None:
