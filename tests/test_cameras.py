@@ -45,7 +45,13 @@ def test_a_camera_that_vanishes_is_waited_for(kind: str, request: pytest.Fixture
     fake: Plug = request.getfixturevalue(kind)(3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 4)
     told: list[str | None] = []
     pauses: list[float] = []
-    frames: Iterator[Any] = unbroken(choose(None, SPEC, None), told.append, pauses.append)
+    opener, held = choose(None, SPEC, None), []
+
+    def opened() -> Frames:
+        held.append(opener())  # what frees a camera is not that nobody holds it any more
+        return held[-1]
+
+    frames: Iterator[Any] = unbroken(opened, told.append, pauses.append)
     taken = [next(frames) for _ in range(9)]
     assert all(tuple(frame.image[0, 0]) == RGB for frame in taken)
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 1, 2]
