@@ -18,6 +18,8 @@ from deploy.image import MAX_BYTES, normalise, open_image, to_pixels, upright
 from deploy.runtime import Model
 
 Photo = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+UNKNOWN = "unknown"
+"""The answer for a photo of nothing that the model knows. A class may be named so too."""
 _ARRAY = "uint8 (height, width, 3)"
 
 
@@ -34,11 +36,28 @@ def top_k(scores: npt.NDArray[Any], labels: Sequence[str], k: int) -> list[Predi
     return [Prediction(labels[i], float(scores[i])) for i in best]
 
 
+def decide(scores: npt.NDArray[Any], contract: Contract, k: int) -> list[Prediction]:
+    """Return the `k` best labels, after UNKNOWN if the best score is below the threshold.
+
+    The score of UNKNOWN is what the best label lacks to 1. `scores` is (classes,).
+    """
+    predictions, best = top_k(scores, contract.labels, k), float(scores.max())
+    if contract.reject_threshold is None or best >= contract.reject_threshold:
+        return predictions
+    others = [each for each in predictions if each.label != UNKNOWN]
+    return [Prediction(UNKNOWN, 1 - best), *others][:k]
+
+
 class Answer(NamedTuple):
-    """The best labels of a photo, best first, and the milliseconds that each step took."""
+    """The labels of a photo, best first, and the milliseconds that each step took."""
 
     predictions: list[Prediction]
     ms: dict[str, float]
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the answer is UNKNOWN, by the contract's threshold or by a class of that name."""
+        return [each.label for each in self.predictions[:1]] == [UNKNOWN]
 
 
 class PhotoClassifier(ABC):
@@ -59,7 +78,7 @@ class PhotoClassifier(ABC):
         return self.run(self.prepare(image))
 
     def classify(self, photo: Photo, top: int = 5) -> list[Prediction]:
-        """Return the `top` best labels of `photo`, best first.
+        """Return the `top` best labels of `photo`, best first; before them UNKNOWN, if it is.
 
         A photo is a path, the bytes of a file, a PIL image, or a numpy array of uint8 (height,
         width, 3), RGB. Raises BadData for what cannot be decoded, WrongUse for anything else,
@@ -78,7 +97,7 @@ class PhotoClassifier(ABC):
         done = time.perf_counter_ns()
         steps = (("decode", decoded - started), ("preprocess", prepared - decoded))
         ms = {name: ns / 1e6 for name, ns in (*steps, ("invoke", done - prepared))}
-        return Answer(top_k(scores, self.contract.labels, top), ms)
+        return Answer(decide(scores, self.contract, top), ms)
 
 
 def to_image(photo: Photo, spec: InputSpec) -> Image.Image:

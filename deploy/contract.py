@@ -44,8 +44,9 @@ class Contract:
     The SHA-256 digests are hexadecimal: of the backbone's weights, of the photos with their
     labels, and of the frozen graph. `output` is the graph's operation that gives probabilities.
     `temperature` is what its logits were divided by, so that a probability is a share of right
-    answers, as far as the validation photos tell: nobody needs to divide again. `recipe` is how a
-    model file was made of the graph, None for the graph itself.
+    answers, as far as the validation photos tell: nobody needs to divide again. A photo whose best
+    score is below `reject_threshold` is unknown; None is for never. `recipe` is how a model file
+    was made of the graph, None for the graph itself.
     """
 
     input: InputSpec
@@ -64,6 +65,8 @@ class Contract:
     def __post_init__(self) -> None:
         if not self.labels:
             raise BadData("the contract has no labels")
+        if not (self.reject_threshold is None or 0 <= self.reject_threshold <= 1):
+            raise BadData(f"reject threshold {self.reject_threshold} is not within 0..1")
         for label in self.labels:
             if not isinstance(label, str) or "\n" in label or "\r" in label:
                 raise BadData(f"label {label!r} is not one line of text")

@@ -113,17 +113,20 @@ def show_labels(
     for photo in find(photos):
         total += 1
         try:
-            predictions, ms = classifier.answer(_read(photo), top)
+            answer = classifier.answer(_read(photo), top)
         except (BadData, OSError) as error:
             bad += 1
             reason = str(error.strerror if isinstance(error, OSError) else error)
             one_line = " ".join(reason.split())
             click.echo(f"Error: {click.format_filename(photo)}: {one_line}", err=True)
             continue
-        shown = [prediction for prediction in predictions if prediction.score >= threshold]
+        shown = [each for each in answer.predictions if each.score >= threshold]
+        if answer.unknown and shown[:1] != answer.predictions[:1]:  # no label, so no threshold
+            shown = [answer.predictions[0], *shown]
         if as_json:
             found = [prediction._asdict() for prediction in shown]
-            click.echo(json.dumps({"schema": 1, "photo": photo, "predictions": found, "ms": ms}))
+            said = {"predictions": found, "unknown": answer.unknown, "ms": answer.ms}
+            click.echo(json.dumps({"schema": 1, "photo": photo, **said}))
             continue
         click.echo(click.format_filename(photo))
         for prediction in shown:

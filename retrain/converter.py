@@ -12,17 +12,32 @@ from deploy.contract import Contract, InputSpec, write_labels
 from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.image import open_image, to_pixels
 from deploy.metadata import ModelFile
-from retrain import dataset, goldens, layers, model_metadata, recipes, split, target_python, targets
+from retrain import (
+    dataset,
+    familiarity,
+    goldens,
+    graph,
+    layers,
+    model_metadata,
+    recipes,
+    rejection,
+    split,
+    target_python,
+    targets,
+)
 from retrain.dataset import Photo
 from retrain.graph_classifier import GraphClassifier
 from retrain.model_metadata import About
 from retrain.parity import Bounds, Parity, Scores, compare, graph_scores
 from retrain.progress import Progress
 from retrain.recipes import Pixels, Quantization
+from retrain.rejection import Rejection
 from retrain.run_folder import RunFolder
 from retrain.targets import Target
 
 SCHEMA_VERSION = 1
+_EACH = 20
+"""Of so many training photos the mean of a class is taken."""
 _NOISIEST = 10
 """Of so many layers `explain` prints the error."""
 
@@ -34,7 +49,8 @@ class ConvertConfig:
     With `choose`, smallest or fastest, each of `recipes.CHOICES` is tried instead of one recipe.
     `explain` measures the error of each layer of an int8 model. So many `goldens` are put into
     the file, with what is told `about` it. The model must run on `target`, and pass its goldens
-    with each of the programs `target_python`, before it takes its place.
+    with each of the programs `target_python`, before it takes its place. Above 0, `reject_rate`
+    is the share of photos of known classes that may be called unknown.
     """
 
     output_dir: Path = Path("retrained")
@@ -46,6 +62,7 @@ class ConvertConfig:
     target_python: tuple[Path, ...] = ()
     bounds: Bounds = field(default_factory=Bounds)
     goldens: int = 8
+    reject_rate: float = 0.0
     seed: int = 0
     about: About = field(default_factory=About)
 
@@ -59,7 +76,8 @@ class Material:
     """What a conversion starts from, and what its models are held against.
 
     `calibration` is uint8 (N, height, width, 3), `expected` what the graph, `reference`, gives the
-    photos `testing`, float32 (N, classes). `likely` are test photos to make `goldens` of.
+    photos `testing`, float32 (N, classes). `likely` are test photos to make `goldens` of, `known`
+    validation photos to calibrate `reject_rate` on.
     """
 
     graph: bytes
@@ -70,6 +88,8 @@ class Material:
     expected: Scores
     likely: Sequence[Photo]
     goldens: int
+    known: Sequence[Photo]
+    reject_rate: float
     about: About
     target: Target | None
 
@@ -83,6 +103,7 @@ class Candidate:
 
     packed: bytes
     parity: Parity
+    rejection: Rejection | None = None
     otherwise: Parity | None = None
 
 
@@ -114,8 +135,9 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
             "calibration_images": len(material.calibration),
             **asdict(config.bounds),
             "passed": not reasons,
-            "bytes": {"graph": len(material.graph), "model": len(candidate.packed)},
+            "bytes": {"graph": run.graph.stat().st_size, "model": len(candidate.packed)},
             **candidate.parity.to_json(),
+            "rejection": candidate.rejection and candidate.rejection._asdict(),
             "otherwise": candidate.otherwise and candidate.otherwise.to_json(),
             **table,
             "seconds": progress.seconds,
@@ -139,15 +161,21 @@ def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Materi
     contract = run.read_contract()
     manifest = dataset.read_manifest(run.manifest)
     training = [photo for photo, name in manifest if name == split.TRAINING]
+    known = [photo for photo, name in manifest if name == split.VALIDATION]
     testing = [photo for photo, name in manifest if name == split.TESTING]
     with progress.stage("calibration"):
         chosen = _balanced(training, config.calibration_images, config.seed)
         calibration = _calibration(chosen, contract.input)
+    reference, frozen = GraphClassifier.open(run.graph), run.graph.read_bytes()
+    if config.reject_rate:
+        near = _balanced(training, _EACH * len(contract.labels), config.seed)
+        with progress.stage("familiarity"):
+            frozen = familiarity.add(frozen, contract, near, known, progress)
+            reference = GraphClassifier(graph.parse(frozen), contract)
     with progress.stage("score"):
-        reference = GraphClassifier.open(run.graph)
         expected = graph_scores(reference, testing, progress)
     return Material(
-        run.graph.read_bytes(),
+        frozen,
         reference,
         contract,
         calibration,
@@ -155,6 +183,8 @@ def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Materi
         expected,
         _balanced(testing, len(testing), config.seed),
         config.goldens,
+        known,
+        config.reject_rate,
         config.about,
         targets.find(name) if name else None,
     )
@@ -193,6 +223,12 @@ def _finish(
     material: Material, how: Quantization, flatbuffer: bytes, progress: Progress
 ) -> Candidate:
     contract = replace(material.contract, recipe=how.recipe)
+    found = None
+    if material.reject_rate:
+        with progress.stage("reject"):
+            bare = ModelFile(flatbuffer, contract)
+            found = rejection.calibrate(bare, material.known, material.reject_rate, progress)
+            contract = replace(contract, reject_threshold=found.threshold)
     with progress.stage("goldens"):
         bare = ModelFile(flatbuffer, contract)
         kept = goldens.make(material.reference, bare, material.likely, material.goldens)
@@ -201,7 +237,7 @@ def _finish(
     packed = metadata.pack(flatbuffer, contract, kept, goldens.tolerance(how.recipe))
     with progress.stage("score"):
         parity = compare(material.expected, metadata.unpack(packed), material.testing, progress)
-    return Candidate(packed, parity)
+    return Candidate(packed, parity, found)
 
 
 def _explain(material: Material, how: Quantization, progress: Progress) -> list[dict[str, Any]]:

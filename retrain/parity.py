@@ -111,7 +111,7 @@ def compare(
     """Classify `photos` with the model of `file`, and hold that against `expected` (N, classes)."""
     names = file.contract.labels
     labels = np.array([names.index(photo.label) for photo in photos])
-    found = _scores("model", lambda: Classifier(file), photos, progress)
+    found = model_scores(file, photos, progress)
     difference: Scores = np.abs(expected - found)
     each = difference.max(axis=1)
     worst = np.argsort(-each, kind="stable")[:_WORST]
@@ -131,6 +131,11 @@ def compare(
             for i in worst
         ),
     )
+
+
+def model_scores(file: ModelFile, photos: Sequence[Photo], progress: Progress) -> Scores:
+    """Return what the model of `file` gives each photo, float32 (N, classes)."""
+    return _scores("model", lambda: Classifier(file), photos, progress)
 
 
 def _scores(

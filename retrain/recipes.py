@@ -144,11 +144,15 @@ def converter_of(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if how.kind.ranges:
         converter.representative_dataset = partial(feed, calibration, spec)
-        converter.target_spec.supported_ops = [
-            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        builtins = tf.lite.OpsSet
+        converter.target_spec.supported_ops = (
+            [  # the second: what has no int16 kernel, such as L2_NORMALIZATION, stays in float32
+                builtins.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+                builtins.TFLITE_BUILTINS,
+            ]
             if how.recipe == "int16x8"
-            else tf.lite.OpsSet.TFLITE_BUILTINS_INT8
-        ]
+            else [builtins.TFLITE_BUILTINS_INT8]
+        )
     if how.kind.integer:
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.uint8 if how.output == "uint8" else tf.float32

@@ -16,6 +16,7 @@ from deploy.contract import Contract, InputSpec, write_labels
 
 SPEC = InputSpec(height=32, width=32, crop=0.875, mean=128.0, std=128.0)
 LABELS = ("red", "grün, hell", "blue", "grey")
+COLOURS = dict(zip(LABELS, [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128,) * 3], strict=True))
 CONTRACT = Contract(SPEC, LABELS, "tiny", "1" * 64, "2" * 64, "3" * 64, "0.1.0")
 
 # The network weighs, for each colour, how far the photo is above and below mid-grey.
@@ -98,6 +99,29 @@ def write_run(folder: Path) -> Path:
     (folder / "model.tflite").write_bytes(metadata.pack(made.uint8, contract))
     (folder / "float.tflite").write_bytes(metadata.pack(made.float32, contract))
     (folder / "labels.txt").write_text(write_labels(LABELS), "utf-8")
+    return folder
+
+
+def write_colour_run(root: Path) -> Path:
+    """Fill `root` with 9 photos of each colour and a run folder of them, not yet converted.
+
+    The tiny network tells the colours; a third of the photos validate, and a third tests.
+    """
+    from retrain.dataset import scan, write_manifest
+
+    random = np.random.default_rng(0)
+    for label, colour in COLOURS.items():
+        (root / "photos" / label).mkdir(parents=True)
+        for i in range(9):
+            pixels = np.clip(random.normal(colour, 4, (40, 40, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / "photos" / label / f"{i}.png")
+    folder = root / "run"
+    folder.mkdir()
+    write_run(folder)
+    (folder / "model.tflite").unlink()
+    photos = scan(root / "photos").photos
+    splits = [("training", "validation", "testing")[i % 3] for i in range(len(photos))]
+    write_manifest(folder / "manifest.csv", photos, splits)
     return folder
 
 

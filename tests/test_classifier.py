@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from deploy_fixtures import (
 from PIL import Image
 
 from deploy import metadata
-from deploy.classifier import Classifier, Prediction, top_k
+from deploy.classifier import Answer, Classifier, Prediction, decide, top_k
 from deploy.contract import Contract
 from deploy.errors import BadData, MissingPackage, WrongUse
 from deploy.image import open_image
@@ -71,6 +72,30 @@ def test_equal_scores_keep_the_order_of_the_labels() -> None:
 @pytest.mark.parametrize(("asked", "given"), [(1, 1), (4, 4), (9, 4)])
 def test_no_more_labels_than_asked_and_than_there_are(asked: int, given: int) -> None:
     assert len(top_k(np.ones(4, np.float32), LABELS, asked)) == given
+
+
+@pytest.mark.parametrize(
+    ("threshold", "labels", "best", "top", "expected"),
+    [
+        (None, "abc", 0.1, 2, "a b"),
+        (0.5, "abc", 0.5, 2, "a b"),
+        (0.51, "abc", 0.5, 2, "unknown a"),
+        (0.51, "abc", 0.5, 9, "unknown a b c"),
+        (0.51, "abc", 0.5, 1, "unknown"),
+        (0.1, "abc", 0.0, 2, "unknown a"),
+        (0.1, "abc", float("nan"), 1, "unknown"),
+        (0.51, ("unknown", "b"), 0.5, 9, "unknown b"),
+        (0.5, ("unknown", "b"), 0.5, 9, "unknown b"),
+    ],
+)
+def test_below_the_threshold_a_photo_is_unknown(
+    threshold: float | None, labels: Sequence[str], best: float, top: int, expected: str
+) -> None:
+    contract = replace(CONTRACT, labels=tuple(labels), reject_threshold=threshold)
+    scores = np.array([best, *(best / 2 for _ in labels[1:])], np.float32)
+    answer = Answer(decide(scores, contract, top), {})
+    assert " ".join(each.label for each in answer.predictions) == expected
+    assert answer.unknown == expected.startswith("unknown")
 
 
 # From an image to scores

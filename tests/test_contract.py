@@ -107,6 +107,12 @@ def test_an_impossible_input_is_refused(values: dict[str, Any], reason: str) -> 
         Contract.from_json(changed_input(**values))
 
 
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", [0.5]])
+def test_an_impossible_threshold_is_refused(threshold: Any) -> None:
+    with pytest.raises(BadData, match=r"reject threshold .* is not within|cannot be read"):
+        Contract.from_json(changed(reject_threshold=threshold))
+
+
 @pytest.mark.parametrize(
     ("labels", "reason"),
     [

@@ -11,37 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Invoke
-from deploy_fixtures import networks, write_run
-from PIL import Image
+from deploy_fixtures import networks, write_colour_run
 
 from deploy import classifier, metadata
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
 from retrain import choose, converter, recipes
-from retrain.dataset import scan, write_manifest
 from retrain.operators import operators
 
-COLOURS = {"red": (200, 60, 50), "grün, hell": (60, 180, 70), "blue": (40, 60, 200)}
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """Return a run folder of the tiny network, which tells colours; a third of the photos tests."""
-    random = np.random.default_rng(0)
-    for label, colour in {**COLOURS, "grey": (128, 128, 128)}.items():
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        for i in range(9):
-            pixels = np.clip(random.normal(colour, 4, (40, 40, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "photos" / label / f"{i}.png")
-    folder = tmp_path / "run"
-    folder.mkdir()
-    write_run(folder)
-    (folder / "model.tflite").unlink()
-    photos = scan(tmp_path / "photos").photos
-    splits = [("training", "validation", "testing")[i % 3] for i in range(len(photos))]
-    write_manifest(folder / "manifest.csv", photos, splits)
-    return folder
+    return write_colour_run(tmp_path)
 
 
 @pytest.fixture

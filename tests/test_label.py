@@ -80,6 +80,7 @@ def test_json_is_one_object_a_photo(
     for line, (best, photo) in zip(result.stdout.splitlines(), drawn.items(), strict=True):
         shown = json.loads(line)
         assert (shown["schema"], shown["photo"]) == (1, str(photo))
+        assert shown["unknown"] is False
         scores = [prediction["score"] for prediction in shown["predictions"]]
         assert shown["predictions"][0]["label"] == best
         assert {prediction["label"] for prediction in shown["predictions"]} == set(LABELS)

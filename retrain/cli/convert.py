@@ -89,6 +89,13 @@ RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")
     type=click.IntRange(0),
     help="Test photos put into the file, small, to check a device by.",
 )
+@click.option(
+    "--reject-rate",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of photos of known classes that may be called unknown; 0 is off.",
+)
 @click.option("--model-name", default="", help="For apps; else it is made of the backbone's.")
 @click.option("--author", default="", help="Who made the model, for apps to show.")
 @click.option("--license", "licence", default="", help="The model's licence, for apps to show.")
@@ -109,6 +116,7 @@ def convert(
     max_mean_difference: float,
     time_limit: float,
     goldens: int,
+    reject_rate: float,
     seed: int,
     model_name: str,
     author: str,
@@ -139,6 +147,7 @@ def convert(
         target_python=target_python,
         bounds=bounds,
         goldens=goldens,
+        reject_rate=reject_rate,
         seed=seed,
         about=about,
     )
@@ -147,8 +156,13 @@ def convert(
         click.echo(json.dumps(result))
         return
     for name in ("graph", "model"):
-        found = Accuracy(result[name]["right"], result[name]["total"])
+        accuracy = Accuracy(result[name]["right"], result[name]["total"])
         size = result["bytes"][name] / 1e6
-        click.echo(f"{name}: test accuracy {found}, {size:.1f} MB")
+        click.echo(f"{name}: test accuracy {accuracy}, {size:.1f} MB")
     click.echo(f"the same best label on {result['agreement']:.1%} of the test photos")
+    if found := result["rejection"]:
+        click.echo(
+            f"unknown below a score of {found['threshold']:.3f}: {found['rejected']} of "
+            f"{found['photos']} validation photos"
+        )
     click.echo(f"Written to {output_dir}: model.tflite, labels.txt, conversion.json")
