@@ -22,8 +22,8 @@ from retrain.progress import Progress
 _ALL, _NONE = 2.0, 4.0
 """So many standard deviations below the mean cosine, familiarity is still whole, and is none.
 
-Of solar cells and flowers, hardly a photo of a known class is as low as the first, and photos of
-the other data set are as low as the second.
+Of solar cells and flowers, few photos of a known class are as low as the first, and most of the
+other data set are as low as the second.
 """
 _SIX = 6.0
 """RELU6 clips as it multiplies. What clips later would be quantized first, in the range of the
