@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -75,23 +76,33 @@ class ConvertConfig:
 class Material:
     """What a conversion starts from, and what its models are held against.
 
-    `calibration` is uint8 (N, height, width, 3), `expected` what the graph, `reference`, gives the
-    photos `testing`, float32 (N, classes). `likely` are test photos to make `goldens` of, `known`
-    validation photos to calibrate `reject_rate` on.
+    `calibration` is uint8 (N, height, width, 3), `testing` are the test photos, `likely` those to
+    make `goldens` of, `known` validation photos to calibrate `reject_rate` on.
     """
 
     graph: bytes
-    reference: GraphClassifier
     contract: Contract
     calibration: Pixels
     testing: Sequence[Photo]
-    expected: Scores
     likely: Sequence[Photo]
     goldens: int
     known: Sequence[Photo]
     reject_rate: float
     about: About
     target: Target | None
+    progress: Progress
+
+    # Both when they are asked for, after the first conversion: until then TensorFlow is in the
+    # converter's process only, and the two do not add up.
+    @cached_property
+    def reference(self) -> GraphClassifier:
+        """The graph, to be held against."""
+        return GraphClassifier(graph.parse(self.graph), self.contract)
+
+    @cached_property
+    def expected(self) -> Scores:
+        """What it gives the photos `testing`, float32 (N, classes)."""
+        return graph_scores(self.reference, self.testing, self.progress)
 
 
 @dataclass(frozen=True)
@@ -166,27 +177,23 @@ def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Materi
     with progress.stage("calibration"):
         chosen = _balanced(training, config.calibration_images, config.seed)
         calibration = _calibration(chosen, contract.input)
-    reference, frozen = GraphClassifier.open(run.graph), run.graph.read_bytes()
+    frozen = run.graph.read_bytes()
     if config.reject_rate:
         near = _balanced(training, _EACH * len(contract.labels), config.seed)
         with progress.stage("familiarity"):
             frozen = familiarity.add(frozen, contract, near, known, progress)
-            reference = GraphClassifier(graph.parse(frozen), contract)
-    with progress.stage("score"):
-        expected = graph_scores(reference, testing, progress)
     return Material(
         frozen,
-        reference,
         contract,
         calibration,
         testing,
-        expected,
         _balanced(testing, len(testing), config.seed),
         config.goldens,
         known,
         config.reject_rate,
         config.about,
         targets.find(name) if name else None,
+        progress,
     )
 
 

@@ -57,9 +57,7 @@ def function(graph: Any, output: str) -> Any:
     Raises BadData where the graph has no such operation.
     """
     tf = tensorflow()
-    missing = {INPUT, output} - {node.name for node in graph.node}
-    if missing:
-        raise BadData(f"the graph has no operation named {', '.join(sorted(missing))}")
+    _require_ends(graph, output)
     try:
         wrapped = tf.compat.v1.wrap_function(
             lambda: tf.graph_util.import_graph_def(graph, name=""), []
@@ -68,6 +66,12 @@ def function(graph: Any, output: str) -> Any:
         raise BadData(f"the graph is damaged: {error}") from error
     ends = (wrapped.graph.get_tensor_by_name(f"{name}:0") for name in (INPUT, output))
     return wrapped.prune(*ends)
+
+
+def _require_ends(graph: Any, output: str) -> None:
+    missing = {INPUT, output} - {node.name for node in graph.node}
+    if missing:
+        raise BadData(f"the graph has no operation named {', '.join(sorted(missing))}")
 
 
 def trace(body: Callable[[Any], Any], shape: tuple[int, int, int], output: str) -> Any:
@@ -80,6 +84,17 @@ def trace(body: Callable[[Any], Any], shape: tuple[int, int, int], output: str) 
         images = tf.compat.v1.placeholder(tf.float32, [None, *shape], name=INPUT)
         tf.identity(body(images), name=output)
     return graph.as_graph_def()
+
+
+def lite_converter(path: Path, height: int, width: int, output: str) -> Any:
+    """Return the TFLiteConverter of the frozen graph at `path`, from INPUT to `output`.
+
+    For one photo (1, height, width, 3) at a time. Of TensorFlow's two ways in, this one takes less
+    memory: 1.6 GB for Inception v3, not 2.7.
+    """
+    return tensorflow().compat.v1.lite.TFLiteConverter.from_frozen_graph(
+        str(path), [INPUT], [output], {INPUT: [1, height, width, 3]}
+    )
 
 
 def refusal(error: Exception) -> str:
@@ -99,12 +114,18 @@ def predict(run: Any, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
 def session(graph: Any, output: str) -> Callable[..., npt.NDArray[np.float32]]:
     """Return `graph` as a function of the array for INPUT, for any threads, on all cores.
 
+    Raises BadData where it lacks an end, or cannot be loaded.
+
     Only kernels are fused: the other rewrites hold copies of the weights, and `function` more
     still (2.4 GB in all with Inception v3, against 1.6 GB so).
     """
     tf = tensorflow()
+    _require_ends(graph, output)
     with tf.Graph().as_default() as loaded:
-        tf.graph_util.import_graph_def(graph, name="")
+        try:
+            tf.graph_util.import_graph_def(graph, name="")
+        except ValueError as error:
+            raise BadData(f"the graph is damaged: {error}") from error
     settings = tf.compat.v1.ConfigProto()
     rewrites = settings.graph_options.rewrite_options
     rewrites.optimizers.append("remap")

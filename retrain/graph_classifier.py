@@ -21,8 +21,9 @@ class GraphClassifier(PhotoClassifier):
     def __init__(self, graph_def: Any, contract: Contract, output_layer: str | None = None) -> None:
         """Take the operation `output_layer`, the contract's output if None, as probabilities."""
         self.contract = contract
-        self._run = graph.function(graph_def, output_layer or contract.output)
-        width = self._run.outputs[0].shape[-1]
+        self._run = graph.session(graph_def, output_layer or contract.output)
+        spec = contract.input
+        width = self._run(np.zeros((1, spec.height, spec.width, 3), np.float32)).shape[-1]
         if width != len(contract.labels):
             raise BadData(
                 f"the graph has {width} outputs, its contract {len(contract.labels)} labels"
@@ -40,5 +41,5 @@ class GraphClassifier(PhotoClassifier):
 
     def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return float32 (classes,), the probabilities for a graph's input."""
-        scores: npt.NDArray[np.float32] = graph.predict(self._run, tensor)[0]
+        scores: npt.NDArray[np.float32] = self._run(tensor)[0]
         return scores

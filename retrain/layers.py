@@ -7,6 +7,7 @@ layers before it would give, so that its error is its own
 
 import math
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from retrain.apart import apart
-from retrain.recipes import Pixels, Quantization, converter_of, feed
+from retrain.recipes import Pixels, Quantization, converter_of, feed, on_disk
 
 
 class Layer(NamedTuple):
@@ -32,7 +33,8 @@ def explain(
 
     Those without error are left out, as those that are all zero.
     """
-    layers = apart("explaining", how.seconds, _explain, graph, how, calibration, spec, output)
+    with on_disk(graph) as path:
+        layers = apart("explaining", how.seconds, _explain, path, how, calibration, spec, output)
     return sorted(layers, key=lambda layer: layer.signal_to_noise_db)
 
 
@@ -70,7 +72,7 @@ def _debugger(converter: Any, calibration: Pixels, spec: InputSpec) -> Any:
 
 
 def _explain(
-    graph: bytes, how: Quantization, calibration: Pixels, spec: InputSpec, output: str
+    graph: Path, how: Quantization, calibration: Pixels, spec: InputSpec, output: str
 ) -> list[Layer]:
     debugger = _debugger(converter_of(graph, how, calibration, spec, output), calibration, spec)
     debugger.run()

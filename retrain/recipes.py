@@ -1,8 +1,11 @@
 """The ways to make a TFLite model of a frozen graph, each converted in a process of its own."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,9 +89,10 @@ def quantize(
     (N, height, width, 3), as in `spanned`. Raises BadData when TFLite does not convert it.
     """
     what = f"converting with {how.recipe}"
-    flatbuffer, (scale, zero_point) = apart(
-        what, how.seconds, _quantize, graph, how, calibration, spec, output
-    )
+    with on_disk(graph) as path:
+        flatbuffer, (scale, zero_point) = apart(
+            what, how.seconds, _quantize, path, how, calibration, spec, output
+        )
     if how.kind.integer and (np.float32(scale), zero_point) != (
         np.float32(1 / spec.std),
         spec.mean,
@@ -98,6 +102,15 @@ def quantize(
             f"not {1 / spec.std} and {spec.mean:g}: a pixel would not be its byte"
         )
     return flatbuffer
+
+
+@contextmanager
+def on_disk(graph: bytes) -> Iterator[Path]:
+    """Give the path of a file that holds `graph`, which a process need not be sent then."""
+    with TemporaryDirectory(prefix="retrain-") as folder:
+        path = Path(folder) / "graph.pb"
+        path.write_bytes(graph)
+        yield path
 
 
 def spanned(pixels: Pixels) -> Pixels:
@@ -112,7 +125,7 @@ def spanned(pixels: Pixels) -> Pixels:
 
 
 def _quantize(
-    graph: bytes, how: Quantization, calibration: Pixels, spec: InputSpec, output: str
+    graph: Path, how: Quantization, calibration: Pixels, spec: InputSpec, output: str
 ) -> tuple[bytes, tuple[float, int]]:
     from retrain import layers
     from retrain.graph import tensorflow
@@ -129,17 +142,13 @@ def _quantize(
 
 
 def converter_of(
-    graph: bytes, how: Quantization, calibration: Pixels, spec: InputSpec, output: str
+    graph: Path, how: Quantization, calibration: Pixels, spec: InputSpec, output: str
 ) -> Any:
-    """Return the TFLiteConverter that `how` asks for, of one photo at a time."""
-    from retrain.graph import INPUT, function, parse, tensorflow
+    """Return the TFLiteConverter that `how` asks for, of the frozen graph in the file `graph`."""
+    from retrain.graph import lite_converter, tensorflow
 
     tf = tensorflow()
-    definition = parse(graph)
-    for node in definition.node:
-        if node.name == INPUT:
-            node.attr["shape"].shape.dim[0].size = 1
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function(definition, output)])
+    converter = lite_converter(graph, spec.height, spec.width, output)
     if how.recipe != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if how.kind.ranges:

@@ -1,8 +1,9 @@
 """What several tests share: a drawn folder of photos, and the road done once for the session."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +33,19 @@ def draw(label: str, random: np.random.Generator) -> Image.Image:
     else:
         image = Image.fromarray(random.integers(40, 200, (96, 96, 3), dtype=np.uint8))
     return image
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _prepared_here() -> Iterator[None]:
+    """Prepare backbones in this process: TensorFlow is there already."""
+    from retrain import backbones
+
+    def here(_what: str, _seconds: float, body: Callable[..., Any], *arguments: Any) -> Any:
+        return body(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backbones, "apart", here)
+        yield
 
 
 @pytest.fixture(scope="session")

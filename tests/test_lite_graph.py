@@ -1,6 +1,7 @@
 """A .tflite file as the backbone: its features are what the TFLite runtime finds in that file."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deploy_fixtures import networks
 from deploy.errors import BadData, RetrainError, WrongUse
 from deploy.image import open_image, to_tensor
 from retrain import backbones, graph
+from retrain.apart import apart
 from retrain.backbones import Backbone, lite_graph, own_file
 from retrain.backbones.lite_file import parse
 from retrain.backbones.own_graph import load_own
@@ -356,13 +358,16 @@ def test_the_whole_road(converted: Path, photos: Path, tmp_path: Path, invoke: I
         assert "circles" in result.output.splitlines()[1]
 
 
-def test_an_operation_that_tflite_lacks_is_named_in_a_line(tmp_path: Path) -> None:
-    def body(images: Any) -> Any:
-        x = tf.nn.erosion2d(images, values(1, 1, 3), [1] * 4, "SAME", "NHWC", [1] * 4)
-        return tf.reduce_mean(x, [1, 2])
+def eroded(images: Any) -> Any:
+    x = tf.nn.erosion2d(images, values(1, 1, 3), [1] * 4, "SAME", "NHWC", [1] * 4)
+    return tf.reduce_mean(x, [1, 2])
 
+
+def test_an_operation_that_tflite_lacks_is_named_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbones, "apart", apart)
+    trace = partial(graph.trace, eroded, (32, 32, 3), "bottleneck")
     with pytest.raises(BadData, match=r"TFLite has no operation for Dilation2D$"):
-        backbones.prepare(
-            "own", "0" * 64, lambda: graph.trace(body, (32, 32, 3), "bottleneck"), tmp_path
-        )
+        backbones.prepare("own", "0" * 64, trace, 32, tmp_path)
     assert not any(tmp_path.rglob("*.tflite"))

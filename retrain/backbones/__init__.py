@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import numpy as np
 
 from deploy import files
 from deploy.contract import InputSpec
-from deploy.errors import BadData
 from deploy.image import DECODER
 from retrain import graph
+from retrain.apart import apart
 from retrain.backbones import efficientnet_lite, keras_family
 from retrain.backbones.network import Network
 from retrain.backbones.torch_file import Weights
@@ -22,6 +23,7 @@ from retrain.rounding import round_kernels
 DEFAULT = efficientnet_lite.NETWORKS[0].name
 _PREPARED = 3
 """Raised when the preparation below changes what it writes."""
+_PATIENCE_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,23 @@ def load(name: str, cache_dir: Path, weights: Path | None = None) -> Backbone:
     network = NETWORKS[name]
     path = weights or network.obtain()
     sha256 = digest(network.read(path))
-    prepared = prepare(name, sha256, lambda: round_kernels(network.graph_def(path)), cache_dir)
+    trace = partial(_rounded, network, path)
+    prepared = prepare(name, sha256, trace, network.spec.height, cache_dir)
     return Backbone(name, network.spec, network.width, sha256, *prepared)
 
 
+def _rounded(network: Network, weights: Path) -> Any:
+    return round_kernels(network.graph_def(weights))
+
+
 def prepare(
-    name: str, sha256: str, trace: Callable[[], Any], cache_dir: Path
+    name: str, sha256: str, trace: Callable[[], Any], side: int, cache_dir: Path
 ) -> tuple[Path, bytes]:
     """Return the path of a backbone's graph, and its flatbuffer, prepared under `cache_dir`.
 
-    What is not there whole is made of the GraphDef that `trace` returns; `name` and `sha256` name
-    its cause.
+    What is not there whole is made of the GraphDef that `trace` returns, which takes photos of
+    `side` pixels; `name` and `sha256` name its cause. Tracing and converting have a process each,
+    whose memory, 1.9 GB for Inception v3, does not stay.
     """
     folder = cache_dir / "backbones" / f"{name}-{sha256[:16]}-{_PREPARED}"
     graph_path, lite_path, sums_path = (
@@ -100,12 +108,10 @@ def prepare(
     except (OSError, ValueError):
         whole = False
     if not whole:
-        graph_def = trace()
-        frozen = graph_def.SerializeToString(deterministic=True)
-        flatbuffer = _to_float32(graph_def)
-        files.write(graph_path, frozen)
+        apart("preparing the backbone", _PATIENCE_S, _write_traced, trace, graph_path)
+        flatbuffer = apart("converting the backbone", _PATIENCE_S, _to_float32, graph_path, side)
         files.write(lite_path, flatbuffer)
-        files.write_json(sums_path, _sums(frozen, flatbuffer))
+        files.write_json(sums_path, _sums(graph_path.read_bytes(), flatbuffer))
     return graph_path, flatbuffer
 
 
@@ -113,11 +119,11 @@ def _sums(*parts: bytes) -> list[str]:
     return [hashlib.sha256(part).hexdigest() for part in parts]
 
 
-def _to_float32(graph_def: Any) -> bytes:
-    tf = graph.tensorflow()
-    run = graph.function(graph_def, graph.BOTTLENECK)
-    try:
-        converted: bytes = tf.lite.TFLiteConverter.from_concrete_functions([run]).convert()
-    except Exception as error:  # the converter's own, undocumented kinds
-        raise BadData(f"this backbone cannot be converted: {graph.refusal(error)}") from error
-    return converted
+def _write_traced(trace: Callable[[], Any], path: Path) -> None:
+    files.write(path, trace().SerializeToString(deterministic=True))
+
+
+def _to_float32(graph_path: Path, side: int) -> bytes:
+    converter = graph.lite_converter(graph_path, side, side, graph.BOTTLENECK)
+    flatbuffer: bytes = converter.convert()
+    return flatbuffer

@@ -33,10 +33,10 @@ def between(graph_def: Any, fed: str, bottleneck: str, side: int) -> Any:
 
 def _require_apart(traced: Any, side: int) -> None:
     """Raise BadData for a network in which the photos of a batch change each other's bottleneck."""
-    run = graph.function(traced, graph.BOTTLENECK)
+    run = graph.session(traced, graph.BOTTLENECK)
     photos = np.random.default_rng(0).uniform(-1, 1, (2, side, side, 3)).astype(np.float32)
     try:
-        together, first = graph.predict(run, photos), graph.predict(run, photos[:1])
+        together, first = run(photos), run(photos[:1])
     except graph.tensorflow().errors.OpError as error:
         raise BadData(f"TensorFlow does not run this graph: {error.message}") from error
     if not np.isfinite(together).all():

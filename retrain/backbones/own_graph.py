@@ -2,6 +2,7 @@
 
 import hashlib
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,18 @@ def load_own(
     spec = InputSpec(height=side, width=side, crop=None, mean=float(mean), std=float(std))
     sha256 = _digest(path, key(fed), key(bottleneck), side)
 
-    def trace() -> Any:
-        try:
-            return between(network.graph_def, key(fed), key(bottleneck), side)
-        except BadData as error:
-            raise BadData(f"{path}: {error}") from error
-
-    graph_path, flatbuffer = prepare("own", sha256, trace, cache_dir)
+    trace = partial(_trace, path, key(fed), key(bottleneck), side)
+    graph_path, flatbuffer = prepare("own", sha256, trace, side, cache_dir)
     width = Model(flatbuffer).output_width
     return Backbone(path.name, spec, width, sha256, graph_path, flatbuffer)
+
+
+def _trace(path: Path, fed: str, bottleneck: str, side: int) -> Any:
+    network = own_file.read(path)
+    try:
+        return between(network.graph_def, fed, bottleneck, side)
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from error
 
 
 def _digest(path: Path, *settings: str | int) -> str:
