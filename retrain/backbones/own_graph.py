@@ -61,7 +61,7 @@ def load_own(
 
 
 def _trace(path: Path, fed: str, bottleneck: str, side: int) -> Any:
-    network = own_file.read(path)
+    network = own_file.read(path, bottleneck, side)
     try:
         return between(network.graph_def, fed, bottleneck, side)
     except BadData as error:
