@@ -31,8 +31,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = list(folder.glob("*.tar.gz"))
     if not found:
         pytest.skip(f"pip: {(done.stderr.strip() or 'no source archive').splitlines()[-1]}")
-    with tarfile.open(found[0]) as archive:
-        archive.extractall(folder, filter="data")
+    with tarfile.open(found[0]) as archive:  # by hand: Python 3.11.2 has no filter
+        for member in archive:
+            path = folder / member.name
+            if member.isfile() and "/Tests/images/" in member.name and ".." not in path.parts:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                content = archive.extractfile(member)
+                assert content
+                path.write_bytes(content.read())
     (inside,) = folder.glob("*/Tests/images")
     return inside
 
