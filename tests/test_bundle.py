@@ -73,7 +73,7 @@ def test_text_lists_the_files(run: Path, invoke: Invoke, tmp_path: Path) -> None
 
 def test_the_archive_holds_the_same(bundle: Path, tmp_path: Path) -> None:
     with tarfile.open(f"{bundle}.tar.gz") as archive:
-        archive.extractall(tmp_path / "device", filter="data")
+        archive.extractall(tmp_path / "device")  # noqa: S202 (Python 3.11.2 has no filter)
     for name in NAMES:
         copy = tmp_path / "device" / "bundle" / name
         assert copy.read_bytes() == (bundle / name).read_bytes()
