@@ -26,10 +26,9 @@ model_option = click.option(
 )
 threads_option = click.option(
     "--threads",
-    default=1,
-    show_default=True,
+    default=min(2, os.cpu_count() or 1),
     type=click.IntRange(min=1),
-    help="CPU threads.",
+    help="CPU threads.  [default: 2, which take 0.66 of one's time on two cores]",
 )
 
 
