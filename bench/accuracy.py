@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,16 @@ import click
 import numpy as np
 
 from bench.machine import save
+from deploy.cli import ending
 
 Row = dict[str, Any]
+folders_argument = click.argument(
+    "folders",
+    metavar="DIR...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+)
 NO_BOUNDS = ("--max-accuracy-drop", "100", "--min-agreement", "0", "--max-mean-difference", "1")
 """For `retrain convert`: only the figures are wanted here, those of a refused model too."""
 
@@ -120,4 +129,4 @@ def retrain(*arguments: str) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    ending(partial(main, standalone_mode=False))

@@ -6,8 +6,8 @@ bench` of the last run, with its int8 model and then with its float32 one.
 """
 
 import shutil
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -15,10 +15,10 @@ from typing import Any
 
 import click
 
-from bench.accuracy import NO_BOUNDS, mean, measure, retrain
+from bench.accuracy import NO_BOUNDS, folders_argument, mean, measure, retrain
 from bench.extract import find_photos, one_of_each, product
 from bench.machine import save
-from deploy.errors import RetrainError
+from deploy.cli import ending
 
 BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2")
 _STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
@@ -28,13 +28,7 @@ Row = dict[str, Any]
 
 
 @click.command()
-@click.argument(
-    "folders",
-    metavar="DIR...",
-    nargs=-1,
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-)
+@folders_argument
 @click.option(
     "--backbone",
     "names",
@@ -136,8 +130,4 @@ def _interval(row: Row, name: str) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RetrainError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+    ending(partial(main, standalone_mode=False))

@@ -6,6 +6,7 @@ output array, and as people time by hand, around `Interpreter.invoke` alone.
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from bench.runners import PATIENCE_S, call, packages
 from bench.stats import milliseconds, ratio
 from bench.timing import Limits, timed
 from deploy import metadata
-from deploy.errors import BadData, RetrainError
+from deploy.cli import ending
+from deploy.errors import BadData
 from deploy.runtime import find_runtime
 
 WITHIN = 0.05
@@ -72,8 +74,4 @@ def both(path: str, threads: int, runtime: str, runs: int) -> tuple[list[int], l
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RetrainError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+    ending(partial(main, standalone_mode=False))

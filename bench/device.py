@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -28,7 +29,7 @@ from bench.machine import save
 from bench.stats import milliseconds
 from deploy import Classifier
 from deploy.bundle import write
-from deploy.errors import RetrainError
+from deploy.cli import ending
 from deploy.image import kept_box, open_image
 
 SMALL, LARGE = (320, 240), (4000, 3000)
@@ -231,8 +232,4 @@ def table(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RetrainError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+    ending(partial(main, standalone_mode=False))

@@ -32,8 +32,9 @@ from bench.graphs import load_graph
 from bench.machine import save
 from bench.models import About, Loaded
 from bench.runners import call, packages
+from deploy.cli import ending
 from deploy.contract import InputSpec
-from deploy.errors import BadData, RetrainError
+from deploy.errors import BadData
 from deploy.image import open_image, to_tensor, why_not_photo
 from deploy.runtime import Model
 
@@ -222,8 +223,4 @@ def table(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RetrainError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+    ending(partial(main, standalone_mode=False))

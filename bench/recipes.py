@@ -8,6 +8,7 @@ asked, of another. The product's own commands do the work.
 import shlex
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,10 +16,11 @@ from typing import Any
 import click
 import numpy as np
 
-from bench.accuracy import NO_BOUNDS, retrain
+from bench.accuracy import NO_BOUNDS, folders_argument, retrain
 from bench.machine import save
 from bench.runners import PATIENCE_S, call, packages
 from bench.stats import milliseconds
+from deploy.cli import ending
 from deploy.errors import RetrainError
 
 NETWORKS = {"Lite0": "", "Lite2": "--architecture efficientnet_lite2"}
@@ -32,13 +34,7 @@ Row = dict[str, Any]
 
 
 @click.command()
-@click.argument(
-    "folders",
-    metavar="DIR...",
-    nargs=-1,
-    required=True,
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-)
+@folders_argument
 @click.option("--network", "networks", multiple=True, metavar="NAME=OPTIONS", help="Repeatable.")
 @click.option("--recipe", "recipes", multiple=True, metavar="NAME=OPTIONS", help="Repeatable.")
 @click.option("--salts", default=5, show_default=True, type=click.IntRange(1))
@@ -206,8 +202,4 @@ def _named(values: tuple[str, ...]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RetrainError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+    ending(partial(main, standalone_mode=False))

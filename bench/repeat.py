@@ -7,6 +7,7 @@ taken by turns, should not: that is what the bench is for.
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import click
 from bench.machine import save
 from bench.stats import variation
 from bench.table import Row, render
+from deploy.cli import ending
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -69,4 +71,4 @@ def table(figures: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    ending(partial(main, standalone_mode=False))

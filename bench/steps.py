@@ -9,6 +9,7 @@ process's peak, above that of one that does nothing but `import tensorflow`.
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -17,7 +18,8 @@ from typing import Any
 import click
 
 from bench.machine import save
-from deploy.errors import BadData, RetrainError
+from deploy.cli import ending
+from deploy.errors import BadData
 
 FEW = 3000
 BATCH = 100
@@ -189,8 +191,4 @@ def table(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except RetrainError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+    ending(partial(main, standalone_mode=False))

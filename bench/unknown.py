@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from shutil import copytree
 from tempfile import TemporaryDirectory
@@ -22,6 +23,7 @@ import numpy.typing as npt
 from bench.accuracy import NO_BOUNDS, retrain
 from bench.machine import save
 from deploy.classifier import UNKNOWN
+from deploy.cli import ending
 
 Row = dict[str, Any]
 Values = npt.NDArray[np.float64]
@@ -136,4 +138,4 @@ def table(rows: Sequence[Row]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    ending(partial(main, standalone_mode=False))

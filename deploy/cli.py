@@ -3,7 +3,9 @@
 import os
 import sys
 import traceback
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
 
 import click
 
@@ -19,32 +21,40 @@ class Commands(click.Group):
     """A click group that ends with a message and an exit code, never with a traceback."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run; exit 0 done, 2 wrong use, 3 bad data, 4 a gate failed, 130 interrupted, 1 a bug."""
-        try:
-            code = super().main(*args, **{**extra, "standalone_mode": False})
-            sys.exit(code if isinstance(code, int) else 0)
-        except click.ClickException as error:
-            error.show()
-            sys.exit(error.exit_code)
-        except RetrainError as error:
-            _fail(str(error), error.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            _fail("interrupted", INTERRUPTED)
-        except OSError as error:
-            _fail(f"{error.filename or 'file'}: {error.strerror or error}", BadData.exit_code)
-        except MemoryError:
-            _fail("out of memory", BadData.exit_code)
-        except Exception as error:
-            if os.environ.get("RETRAIN_DEBUG"):
-                traceback.print_exc()
-            _fail(
-                f"a bug in retrain: {type(error).__name__}: {error}\n"
-                "Please report it with what RETRAIN_DEBUG=1 in the environment prints.",
-                RetrainError.exit_code,
-            )
+        """Run, and end as `ending` says."""
+        ending(partial(super().main, *args, **{**extra, "standalone_mode": False}))
 
 
-def _fail(message: str, code: int) -> None:
+def ending(run: Callable[[], Any]) -> NoReturn:
+    """Run; exit 0 done, 2 wrong use, 3 bad data, 4 a gate failed, 130 interrupted, 1 a bug.
+
+    `run` is a click command that is not standalone.
+    """
+    try:
+        code = run()
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except RetrainError as error:
+        _fail(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", INTERRUPTED)
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}", BadData.exit_code)
+    except MemoryError:
+        _fail("out of memory", BadData.exit_code)
+    except Exception as error:  # whatever is left is our mistake, and is told as one
+        if os.environ.get("RETRAIN_DEBUG"):
+            traceback.print_exc()
+        _fail(
+            f"a bug in retrain: {type(error).__name__}: {error}\n"
+            "Please report it with what RETRAIN_DEBUG=1 in the environment prints.",
+            RetrainError.exit_code,
+        )
+
+
+def _fail(message: str, code: int) -> NoReturn:
     click.echo(f"Error: {message}", err=True)
     sys.exit(code)
 
