@@ -4,15 +4,13 @@ import json
 import os
 import platform
 import re
-import shutil
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from deploy import files
-from deploy.machine import cpu_name
+from deploy.machine import cpu_name, governor, temperature, text_of, throttled_bits
 
 SCHEMA_VERSION = 2
 BUSY = 0.1
@@ -49,28 +47,27 @@ class State(NamedTuple):
 
 def read_machine(root: Path = ROOT) -> Machine:
     """Return this machine, as the files under `root` or else Python tell of it."""
-    memory = re.search(r"MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"))
+    memory = re.search(r"MemTotal:\s+(\d+) kB", text_of(root / "proc/meminfo") or "")
     return Machine(
         cpu=cpu_name(root / "proc/cpuinfo"),
         architecture=platform.machine(),
         cores=os.cpu_count() or 1,
         os=platform.platform(),
         python=platform.python_version(),
-        governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or None,
+        governor=governor(root),
         memory_bytes=int(memory[1]) * 1024 if memory else None,
     )
 
 
 def read_state(root: Path = ROOT) -> State:
     """Return what the machine does now; each None where the system does not tell."""
-    khz = _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
-    mhz = re.search(r"cpu MHz\s*:\s*([\d.]+)", _text(root / "proc/cpuinfo"))
-    heat = _text(root / "sys/class/thermal/thermal_zone0/temp")
+    khz = text_of(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
+    mhz = re.search(r"cpu MHz\s*:\s*([\d.]+)", text_of(root / "proc/cpuinfo") or "")
     return State(
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         mhz=int(khz) / 1e3 if khz else float(mhz[1]) if mhz else None,
-        celsius=int(heat) / 1e3 if heat else None,
-        throttled=_throttled(),
+        celsius=temperature(root),
+        throttled=throttled_bits(),
     )
 
 
@@ -80,7 +77,7 @@ class Watch:
     def __init__(self, root: Path = ROOT) -> None:
         """Start to watch."""
         self._root = root
-        self._before = (*_cpu_seconds(root), time.perf_counter(), _throttled())
+        self._before = (*_cpu_seconds(root), time.perf_counter(), throttled_bits())
 
     def seen(self) -> dict[str, Any]:
         """Return `others` and `throttled`.
@@ -94,7 +91,7 @@ class Watch:
         if busy is not None and busy_now is not None:
             free = (time.perf_counter() - clock) * (os.cpu_count() or 1)
             others = max(0.0, (busy_now - busy - (ours_now - ours)) / free)
-        return {"others": others, "throttled": was_throttled(bits, _throttled())}
+        return {"others": others, "throttled": was_throttled(bits, throttled_bits())}
 
 
 def was_throttled(before: int | None, after: int | None) -> bool:
@@ -128,26 +125,8 @@ def _cpu_seconds(root: Path) -> tuple[float | None, float]:
     """Return the seconds of all cores that were used, stolen ones too, and those used by us."""
     mine = os.times()
     ours = mine.user + mine.system + mine.children_user + mine.children_system
-    fields = _text(root / "proc/stat").split("\n", 1)[0].split()[1:9]
+    fields = (text_of(root / "proc/stat") or "").split("\n", 1)[0].split()[1:9]
     if len(fields) < 8:
         return None, ours
     user, nice, system, _, _, irq, softirq, stolen = map(int, fields)
     return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK"), ours
-
-
-def _throttled() -> int | None:
-    program = shutil.which("vcgencmd")
-    if not program:
-        return None
-    done = subprocess.run(  # noqa: S603 (a Raspberry Pi's own)
-        [program, "get_throttled"], capture_output=True, text=True, check=False
-    )
-    bits = re.match(r"throttled=0x([0-9a-fA-F]+)", done.stdout)
-    return int(bits[1], 16) if bits else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", errors="replace").strip()
-    except OSError:
-        return ""

@@ -33,7 +33,7 @@ class Device(NamedTuple):
 
 def device(root: Path = _ROOT) -> Device:
     """Return what this machine tells; `root` is where its files are looked for."""
-    board = _text(root / "proc/device-tree/model")
+    board = text_of(root / "proc/device-tree/model")
     return Device(
         board=board.rstrip("\0") if board else None,
         cpu=cpu_name(root / "proc/cpuinfo"),
@@ -42,7 +42,7 @@ def device(root: Path = _ROOT) -> Device:
         os=_os(root) or platform.system(),
         kernel=platform.release(),
         python=platform.python_version(),
-        governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        governor=governor(root),
         temperature_c=temperature(root),
         throttling=throttling(),
     )
@@ -55,7 +55,7 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 def temperature(root: Path = _ROOT) -> float | None:
     """Return the CPU's temperature in degrees Celsius, or None where the kernel does not tell."""
-    text = _text(root / "sys/class/thermal/thermal_zone0/temp")
+    text = text_of(root / "sys/class/thermal/thermal_zone0/temp")
     try:
         return int(text) / 1000 if text else None
     except ValueError:
@@ -64,14 +64,8 @@ def temperature(root: Path = _ROOT) -> float | None:
 
 def throttling() -> str | None:
     """Return what a Raspberry Pi's firmware holds back, in words, or None on other machines."""
-    program = shutil.which("vcgencmd")
-    if not program:
-        return None
-    command = [program, "get_throttled"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603
-        bits = int(told.stdout.partition("=")[2], 16)
-    except (OSError, ValueError, subprocess.SubprocessError):
+    bits = throttled_bits()
+    if bits is None:
         return None
     now = [f"{name} now" for i, name in enumerate(_THROTTLING) if bits >> i & 1]
     before = [
@@ -80,7 +74,26 @@ def throttling() -> str | None:
     return ", ".join(now + before) or "none"
 
 
-def _text(path: Path) -> str | None:
+def throttled_bits() -> int | None:
+    """Return the bits of a Raspberry Pi's `get_throttled`, or None on other machines."""
+    program = shutil.which("vcgencmd")
+    if not program:
+        return None
+    command = [program, "get_throttled"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603
+        return int(told.stdout.partition("=")[2], 16)
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+
+
+def governor(root: Path = _ROOT) -> str | None:
+    """Return the name of the rule that sets the CPU's clock, or None where it is not told."""
+    return text_of(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+def text_of(path: Path) -> str | None:
+    """Return the text of a file of the system, or None where there is none."""
     try:
         return path.read_text("utf-8", errors="replace").strip() or None
     except OSError:
@@ -88,7 +101,7 @@ def _text(path: Path) -> str | None:
 
 
 def _os(root: Path) -> str | None:
-    lines = (_text(root / "etc/os-release") or "").splitlines()
+    lines = (text_of(root / "etc/os-release") or "").splitlines()
     names = [
         line.partition("=")[2].strip("\"'") for line in lines if line.startswith("PRETTY_NAME=")
     ]
@@ -96,7 +109,7 @@ def _os(root: Path) -> str | None:
 
 
 def _model(cpuinfo: Path) -> str:
-    lines = (_text(cpuinfo) or "").splitlines()
+    lines = (text_of(cpuinfo) or "").splitlines()
     pairs = (line.partition(":") for line in lines)
     values = {key.strip(): value.strip() for key, _, value in pairs}
     # ARM boards: "Model" names the board (x86 has "model", a number), "model name" only "ARMv7".
