@@ -19,6 +19,13 @@ pytestmark = pytest.mark.skipif(
 )
 PATIENCE_S = 10
 MEMORY_MB = 1000
+# A process that starts the program and then prints its exit code and its peak memory. Linux hands
+# a process's peak down through exec, so what starts the program must itself be small.
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +56,7 @@ def test_every_file_ends_in_labels_or_in_a_reason(images: Path, tmp_path: Path) 
     files = sorted(path for path in images.rglob("*") if path.is_file())
     assert len(files) > 900
     with subprocess.Popen(
-        [sys.executable, program, *files, "--json"],
+        [sys.executable, "-c", MEASURED, sys.executable, program, *files, "--json"],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -60,9 +67,8 @@ def test_every_file_ends_in_labels_or_in_a_reason(images: Path, tmp_path: Path) 
         for line in process.stdout:
             longest, last = max(longest, time.monotonic() - last), time.monotonic()
             lines.append(line)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 3
+    code, peak = map(int, lines.pop().split())
+    assert code == 3
     assert lines.pop().endswith("photos could not be classified\n")
     good = [json.loads(line)["photo"] for line in lines if line.startswith("{")]
     bad = dict(line.split(": ", 2)[1:] for line in lines if line.startswith("Error: "))
@@ -71,4 +77,4 @@ def test_every_file_ends_in_labels_or_in_a_reason(images: Path, tmp_path: Path) 
     assert len(good) > 400
     assert not [reason for reason in bad.values() if "bug" in reason or not reason.strip()]
     assert longest < PATIENCE_S
-    assert usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < MEMORY_MB * 1e6
+    assert peak * (1 if sys.platform == "darwin" else 1024) < MEMORY_MB * 1e6
