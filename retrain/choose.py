@@ -15,7 +15,6 @@ from deploy.image import normalise
 from deploy.machine import cpu_name
 from deploy.runtime import Model, find_runtime
 from retrain.converter import Candidate, ConvertConfig, Material, attempt
-from retrain.progress import Progress
 from retrain.recipes import CHOICES, Quantization
 from retrain.run_folder import RunFolder
 
@@ -40,19 +39,18 @@ class Row(NamedTuple):
     best: bool = False
 
 
-def choose(
-    run: RunFolder, material: Material, config: ConvertConfig, progress: Progress
-) -> tuple[Quantization, Candidate, dict[str, Any]]:
+def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate, dict[str, Any]]:
     """Return the recipe chosen, its model, and the table of all as JSON values.
 
     Each model is kept in the run's folder `recipes`. Raises GateFailed if none may be taken.
     """
+    config, progress = material.config, material.progress
     made: dict[str, Candidate] = {}
     failed: dict[str, str] = {}
     hows = {name: replace(config.quantization, recipe=name) for name in CHOICES}
     for name, how in hows.items():
         try:
-            made[name] = attempt(material, how, progress)
+            made[name] = attempt(material, how)
         except BadData as error:
             progress.warn(str(error))
             failed[name] = str(error)

@@ -77,18 +77,16 @@ class Material:
     """What a conversion starts from, and what its models are held against.
 
     `calibration` is uint8 (N, height, width, 3), `testing` are the test photos, `likely` those to
-    make `goldens` of, `known` validation photos to calibrate `reject_rate` on.
+    make goldens of, `known` validation photos to calibrate the reject rate on.
     """
 
+    config: ConvertConfig
     graph: bytes
     contract: Contract
     calibration: Pixels
     testing: Sequence[Photo]
     likely: Sequence[Photo]
-    goldens: int
     known: Sequence[Photo]
-    reject_rate: float
-    about: About
     target: Target | None
     progress: Progress
 
@@ -133,12 +131,13 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
         table: dict[str, Any] = {}
         how = config.quantization
         if config.choose:
-            how, candidate, table = choose(run, material, config, progress)
+            how, candidate, table = choose(run, material)
         else:
-            candidate = attempt(material, how, progress)
+            candidate = attempt(material, how)
         if config.explain:
-            table["layers"] = _explain(material, how, progress)
-        reasons = candidate.parity.beyond(config.bounds)
+            table["layers"] = _explain(material, how)
+        files.write(run.rejected, candidate.packed)
+        reasons = candidate.parity.beyond(config.bounds) or _unproved(run, config, progress)
         result = {
             "schema": SCHEMA_VERSION,
             "recipe": how.recipe,
@@ -153,14 +152,9 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
             **table,
             "seconds": progress.seconds,
         }
-        files.write(run.rejected, candidate.packed)
         files.write_json(run.conversion, result)
         if reasons:
             raise GateFailed(_refusal(run, candidate.parity, reasons))
-        for python in config.target_python:
-            record = target_python.selftest(python, run.rejected)
-            runtime = "{name} {version}".format(**record["runtime"])
-            progress.info(f"{python}: all goldens pass on {runtime}")
         run.rejected.replace(run.model)
         files.write(run.labels, write_labels(material.contract.labels))
     return result
@@ -168,12 +162,13 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
 
 def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Material:
     """Read the photos of the run's manifest: some to calibrate on, all of the test split."""
-    name = config.target or ("edgetpu" if config.quantization.recipe == "int8-edgetpu" else None)
+    target = config.target or ("edgetpu" if config.quantization.recipe == "int8-edgetpu" else None)
     contract = run.read_contract()
     manifest = dataset.read_manifest(run.manifest)
-    training = [photo for photo, name in manifest if name == split.TRAINING]
-    known = [photo for photo, name in manifest if name == split.VALIDATION]
-    testing = [photo for photo, name in manifest if name == split.TESTING]
+    training, known, testing = (
+        [photo for photo, name in manifest if name == wanted]
+        for wanted in (split.TRAINING, split.VALIDATION, split.TESTING)
+    )
     with progress.stage("calibration"):
         chosen = _balanced(training, config.calibration_images, config.seed)
         calibration = _calibration(chosen, contract.input)
@@ -183,71 +178,84 @@ def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Materi
         with progress.stage("familiarity"):
             frozen = familiarity.add(frozen, contract, near, known, progress)
     return Material(
+        config,
         frozen,
         contract,
         calibration,
         testing,
         _balanced(testing, len(testing), config.seed),
-        config.goldens,
         known,
-        config.reject_rate,
-        config.about,
-        targets.find(name) if name else None,
+        targets.find(target) if target else None,
         progress,
     )
 
 
-def attempt(material: Material, how: Quantization, progress: Progress) -> Candidate:
+def attempt(material: Material, how: Quantization) -> Candidate:
     """Convert and score; raise BadData where TFLite does not convert the graph.
 
     Also where the target does not run the model. If dense layers with one scale each help it,
     they get that, and the model that would be without is scored too.
     """
     photos = f", calibrated on {len(material.calibration)} training photos"
+    target, progress = material.target, material.progress
     progress.info(f"converting: {how.recipe}{photos if how.kind.ranges else ''}")
-    target = material.target
-    flatbuffer = _flatbuffer(material, how, progress)
+    flatbuffer = _flatbuffer(material, how)
     otherwise = None
     if target and target.per_tensor_dense and targets.check(flatbuffer, target):
-        otherwise = _finish(material, how, flatbuffer, progress).parity
+        otherwise = _compared(material, ModelFile(flatbuffer, material.contract))
         progress.info(f"converting again: one scale for each dense layer, for {target.name}")
-        flatbuffer = _flatbuffer(material, replace(how, per_tensor_dense=True), progress)
+        flatbuffer = _flatbuffer(material, replace(how, per_tensor_dense=True))
     if target:
         targets.require(flatbuffer, target)
-    candidate = _finish(material, how, flatbuffer, progress)
+    candidate = _finish(material, how, flatbuffer)
     if otherwise:
         progress.info(f"test accuracy {candidate.parity.model}, without that {otherwise.model}")
     return replace(candidate, otherwise=otherwise)
 
 
-def _flatbuffer(material: Material, how: Quantization, progress: Progress) -> bytes:
+def _flatbuffer(material: Material, how: Quantization) -> bytes:
     spec, output = material.contract.input, material.contract.output
-    with progress.stage("convert"):
+    with material.progress.stage("convert"):
         return recipes.quantize(material.graph, how, material.calibration, spec, output)
 
 
-def _finish(
-    material: Material, how: Quantization, flatbuffer: bytes, progress: Progress
-) -> Candidate:
+def _compared(material: Material, file: ModelFile) -> Parity:
+    with material.progress.stage("score"):
+        return compare(material.expected, file, material.testing, material.progress)
+
+
+def _finish(material: Material, how: Quantization, flatbuffer: bytes) -> Candidate:
+    config, progress = material.config, material.progress
     contract = replace(material.contract, recipe=how.recipe)
     found = None
-    if material.reject_rate:
+    if config.reject_rate:
         with progress.stage("reject"):
             bare = ModelFile(flatbuffer, contract)
-            found = rejection.calibrate(bare, material.known, material.reject_rate, progress)
+            found = rejection.calibrate(bare, material.known, config.reject_rate, progress)
             contract = replace(contract, reject_threshold=found.threshold)
     with progress.stage("goldens"):
         bare = ModelFile(flatbuffer, contract)
-        kept = goldens.make(material.reference, bare, material.likely, material.goldens)
-    told = model_metadata.describe(contract, material.about, len(kept))
+        kept = goldens.make(material.reference, bare, material.likely, config.goldens)
+    told = model_metadata.describe(contract, config.about, len(kept))
     flatbuffer = model_metadata.attach(flatbuffer, told)
     packed = metadata.pack(flatbuffer, contract, kept, goldens.tolerance(how.recipe))
-    with progress.stage("score"):
-        parity = compare(material.expected, metadata.unpack(packed), material.testing, progress)
-    return Candidate(packed, parity, found)
+    return Candidate(packed, _compared(material, metadata.unpack(packed)), found)
 
 
-def _explain(material: Material, how: Quantization, progress: Progress) -> list[dict[str, Any]]:
+def _unproved(run: RunFolder, config: ConvertConfig, progress: Progress) -> list[str]:
+    """Let each Python of `target_python` run the goldens; return why one did not pass them."""
+    try:
+        for python in config.target_python:
+            record = target_python.selftest(python, run.rejected)
+            runtime = "{name} {version}".format(**record["runtime"])
+            progress.info(f"{python}: all goldens pass on {runtime}")
+    except GateFailed as error:
+        return [str(error)]
+    return []
+
+
+def _explain(material: Material, how: Quantization) -> list[dict[str, Any]]:
+    progress = material.progress
     with progress.stage("explain"):
         found = layers.explain(
             material.graph,
