@@ -54,7 +54,7 @@ def main(
     path: Path | None,
 ) -> None:
     """Compare backbones on each DIR, and print a Markdown table."""
-    rows = []
+    rows: list[Row] = []
     for name in names:
         options = ["--architecture", name]
         if name == "mobilenet_v2":
@@ -62,9 +62,10 @@ def main(
                 click.echo("mobilenet_v2 is left out: no --weights", err=True)
                 continue
             options += ["--weights", str(weights)]
-        rows += [{"backbone": name, **_row(each, options, salts, rounds)} for each in folders]
-    if path:
-        save(path, {"salts": salts, "rounds": rounds, "rows": rows})
+        for folder in folders:
+            rows.append({"backbone": name, **_row(folder, options, salts, rounds)})
+            if path:  # an hour of work: what is measured is kept
+                save(path, {"salts": salts, "rounds": rounds, "rows": rows})
     click.echo(table(rows))
 
 
