@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench.machine import BUSY
+from deploy.machine import NO_FAST_INT8, lacks_fast_int8
 
 Row = Sequence[str]
-X86 = ("x86_64", "amd64", "i386", "i686")
 _TEXT_COLUMNS = {"model", "runtime", "delegate", "operator"}
 
 
@@ -183,10 +183,9 @@ def _notes(record: dict[str, Any]) -> Iterable[str]:
 
 def _is_slow_int8(runner: dict[str, Any], record: dict[str, Any]) -> bool:
     return (
-        runner["runtime"] == "tflite-runtime"
-        and runner["input"] in ("uint8", "int8")
+        runner["input"] in ("uint8", "int8")
         and runner["delegate"] is None
-        and record["machine"]["architecture"].lower() in X86
+        and lacks_fast_int8(runner["runtime"], record["machine"]["architecture"])
     )
 
 
@@ -199,7 +198,7 @@ def _slow_int8(runner: dict[str, Any], record: dict[str, Any]) -> str:
     ]
     text = (
         f"{runner['model']} on tflite-runtime {runner['version']}, threads {runner['threads']}: "
-        "this runtime has no fast int8 kernels on x86 (it has on ARM), XNNPACK took nothing of it"
+        f"{NO_FAST_INT8}, XNNPACK took nothing of it"
     )
     if floats:
         times = runner["ms"]["p50"] / floats[0]["ms"]["p50"]

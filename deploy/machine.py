@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
+NO_FAST_INT8 = "this runtime has no fast int8 kernels on x86 (it has on ARM)"
+_X86 = ("x86_64", "amd64", "i386", "i686")
 _ROOT = Path("/")
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 _THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
@@ -46,6 +48,11 @@ def device(root: Path = _ROOT) -> Device:
         temperature_c=temperature(root),
         throttling=throttling(),
     )
+
+
+def lacks_fast_int8(runtime: str, architecture: str) -> bool:
+    """Return whether NO_FAST_INT8 is true of the TFLite runtime of this name."""
+    return runtime == "tflite-runtime" and architecture.lower() in _X86
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

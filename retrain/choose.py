@@ -1,5 +1,6 @@
 """Try each recipe, and take the smallest or fastest model that is near enough to the graph."""
 
+import platform
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from deploy import files, metadata
 from deploy.errors import BadData, GateFailed
 from deploy.image import normalise
-from deploy.machine import cpu_name
+from deploy.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
 from deploy.runtime import Model, find_runtime
 from retrain.converter import Candidate, ConvertConfig, Material, attempt
 from retrain.recipes import CHOICES, Quantization
@@ -148,10 +149,9 @@ def _slow_int8(paces: Mapping[str, float]) -> list[str]:
     """Return why int8 is slower than float32 here, if it is."""
     if not paces.get("int8", 0) > paces.get("float32", float("inf")):
         return []
-    name = find_runtime().name
     why = (
-        "tflite-runtime has no fast int8 kernels on x86; it does on ARM"
-        if name == "tflite-runtime"
+        NO_FAST_INT8
+        if lacks_fast_int8(find_runtime().name, platform.machine())
         else "this CPU or runtime computes float32 faster than int8: measure on the device itself"
     )
     ratio = paces["int8"] / paces["float32"]
