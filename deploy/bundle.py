@@ -11,11 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 from deploy import bundle_texts, files, metadata
+from deploy.bundle_texts import SUMS
 from deploy.contract import write_labels
 from deploy.errors import WrongUse
 
 SCHEMA_VERSION = 1
-SUMS = "SHA256SUMS"
 _PROGRAM = "classify.pyz"
 _TIME = (1980, 1, 1, 0, 0, 0)
 _SECONDS = 315532800  # the same, as tar counts

@@ -1,5 +1,8 @@
 """The texts of a bundle: what to install, how to run, how to keep running."""
 
+SUMS = "SHA256SUMS"
+OLDEST_PYTHON = (3, 11)  # of Raspberry Pi OS Bookworm
+
 REQUIREMENTS = """\
 # What classify.pyz needs. Debian's python3-click, python3-numpy and python3-pil will do.
 click>=8.1

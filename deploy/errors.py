@@ -33,3 +33,9 @@ class GateFailed(RetrainError):
     """The result was made, and it is not good enough."""
 
     exit_code = 4
+
+
+def last_line(said: str, otherwise: str) -> str:
+    """Return the last line that a process wrote before it failed: most put the reason there."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1] if lines else otherwise

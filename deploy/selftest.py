@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploy.bundle_texts import SUMS
 from deploy.errors import BadData, GateFailed, RetrainError
 
 if TYPE_CHECKING:
     from deploy.classifier import Classifier
 
 SCHEMA_VERSION = 1
-SUMS = "SHA256SUMS"
 
 
 @click.command()

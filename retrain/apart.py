@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploy.errors import BadData, RetrainError
+from deploy.errors import BadData, RetrainError, last_line
 from retrain.graph import refusal
 
 Result = TypeVar("Result")
@@ -32,9 +32,8 @@ def apart(what: str, seconds: float, body: Callable[..., Result], *arguments: An
                 raise BadData(f"{what} took longer than {seconds:g} s")
             done, result = receiver.recv()
         except EOFError as error:
-            lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-            said = next((line for line in reversed(lines) if line.strip()), "without a word")
-            raise BadData(f"{what} died: {said}") from error
+            said = log.read_text(errors="replace") if log.exists() else ""
+            raise BadData(f"{what} died: {last_line(said, 'without a word')}") from error
         finally:
             process.kill()
             process.join()

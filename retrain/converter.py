@@ -125,6 +125,8 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
     from retrain.choose import choose
 
     progress = progress or Progress()
+    for python in config.target_python:
+        target_python.find(python)
     run = RunFolder(config.output_dir)
     with run.writing():
         material = prepare(run, config, progress)

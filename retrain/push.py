@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from deploy.bundle import SUMS
-from deploy.bundle_texts import REQUIREMENTS
-from deploy.errors import BadData, MissingPackage, WrongUse
+from deploy.bundle_texts import OLDEST_PYTHON, REQUIREMENTS, SUMS
+from deploy.errors import BadData, MissingPackage, WrongUse, last_line
 from deploy.runtime import remedy
 
-OLDEST = (3, 11)
 _NO_PYTHON = 91
 _LEAST = dict(re.findall(r"^([a-z]+)>=([\d.]+)$", REQUIREMENTS, flags=re.MULTILINE))
 _RUNTIMES = ("ai-edge-litert", "tflite-runtime")
@@ -169,10 +167,9 @@ def check(found: dict[str, Any]) -> None:
     """Raise WrongUse, with the commands to type there, where a device of `look` lacks something."""
     version = tuple(found["version"])
     shown = f"Python {'.'.join(map(str, version))} on {found['machine']}"
-    if version < OLDEST:
-        raise WrongUse(
-            f"{shown}: at least {OLDEST[0]}.{OLDEST[1]} is needed, as Raspberry Pi OS Bookworm has"
-        )
+    if version < OLDEST_PYTHON:
+        least = ".".join(map(str, OLDEST_PYTHON))
+        raise WrongUse(f"{shown}: at least {least} is needed, as Raspberry Pi OS Bookworm has")
     if found["foreign"]:
         raise WrongUse(f"{found['folder']}: not empty, and not a bundle: name another folder")
     have = found["packages"]
@@ -217,5 +214,4 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1] if lines else f"exit code {done.returncode}"
+    return last_line(done.stderr, f"exit code {done.returncode}")

@@ -9,34 +9,27 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import deploy
-from deploy.errors import GateFailed, RetrainError, WrongUse
+from deploy.bundle import program
+from deploy.bundle_texts import OLDEST_PYTHON
+from deploy.errors import GateFailed, RetrainError, WrongUse, last_line
 
-OLDEST = (3, 11)
 SECONDS = 300.0
 _NEEDS = "click, numpy, Pillow and tflite-runtime or ai-edge-litert"
 _MISSING = ("No module named", "is not installed", "no TFLite runtime")
 
 
 def selftest(python: Path, model: Path, seconds: float = SECONDS) -> dict[str, Any]:
-    """Return what `deploy selftest --json` says of `model`, run by the executable `python`.
+    """Return what `classify.pyz selftest --json` says of `model`, run by the executable `python`.
 
-    It sees our `deploy` and its own packages, nothing of this environment. Raises WrongUse when
+    It sees that program and its own packages, nothing of this environment. Raises WrongUse when
     `python` is none, is too old or lacks a package, and GateFailed when the goldens fail, its
     process dies or takes longer than `seconds`.
     """
-    found = shutil.which(python)
-    if not found:
-        raise WrongUse(f"--target-python {python}: no such program, or not executable")
-    executable = Path(found).absolute()  # not resolved: the link is what makes an environment
+    executable = find(python)
     with TemporaryDirectory(prefix="retrain-") as folder:
-        source = Path(deploy.__path__[0])
-        shutil.copytree(
-            source, Path(folder, "deploy"), ignore=shutil.ignore_patterns("__pycache__")
-        )
-        _check_version(executable, folder)
-        command = ("-m", "deploy", "selftest", model.absolute(), "--json")
-        done = _run(executable, folder, seconds, *command)
+        classify = Path(folder, "classify.pyz")
+        classify.write_bytes(program())
+        done = _run(executable, seconds, classify, "selftest", model.absolute(), "--json")
     try:
         record: dict[str, Any] = json.loads(done.stdout)
         failures = record["failures"]
@@ -47,30 +40,32 @@ def selftest(python: Path, model: Path, seconds: float = SECONDS) -> dict[str, A
     return record
 
 
-def _check_version(python: Path, folder: str) -> None:
+def find(python: Path) -> Path:
+    """Return the path of the executable `python`; raise WrongUse if it is none or is too old."""
+    found = shutil.which(python)
+    if not found:
+        raise WrongUse(f"--target-python {python}: no such program, or not executable")
+    executable = Path(found).absolute()  # not resolved: the link is what makes an environment
     code = "import sys; print(*sys.version_info[:2])"
-    done = _run(python, folder, SECONDS, "-c", code)
+    done = _run(executable, SECONDS, "-c", code)
     try:
         version = tuple(int(part) for part in done.stdout.split())
     except ValueError:
         version = ()
     if done.returncode or len(version) != 2:
         raise WrongUse(f"--target-python {python}: it is not a Python that works: {_said(done)}")
-    if version < OLDEST:
-        had, least = (".".join(map(str, each)) for each in (version, OLDEST))
+    if version < OLDEST_PYTHON:
+        had, least = (".".join(map(str, each)) for each in (version, OLDEST_PYTHON))
         raise WrongUse(f"--target-python {python}: it is Python {had}; at least {least} is needed")
+    return executable
 
 
-def _run(
-    python: Path, folder: str, seconds: float, *arguments: object
-) -> subprocess.CompletedProcess[str]:
-    ours = {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1"}
+def _run(python: Path, seconds: float, *arguments: object) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     try:
         return subprocess.run(  # noqa: S603
             [python, *map(str, arguments)],
-            cwd=folder,
-            env=kept | ours,
+            env={**kept, "PYTHONUTF8": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -102,5 +97,4 @@ def _refusal(python: Path, said: str) -> RetrainError:
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    return lines[-1].removeprefix("Error: ") if lines else f"exit code {done.returncode}"
+    return last_line(done.stderr, f"exit code {done.returncode}").removeprefix("Error: ")

@@ -216,6 +216,14 @@ def test_another_python_must_pass_the_goldens(run: Path, invoke: Invoke) -> None
     result = invoke("convert", *options, run / "labels.txt")
     assert result.exit_code == 2
     assert "--target-python" in result.stderr
+    assert "converting" not in result.stderr
+    fails = run / "fails"
+    fails.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 3 11 || echo \'{"failures": ["wrong"]}\'\n')
+    fails.chmod(0o755)
+    result = invoke("convert", *options, fails)
+    assert result.exit_code == 4
+    assert f"{fails}: wrong" in result.stderr
+    assert json.loads((run / "conversion.json").read_text("utf-8"))["passed"] is False
     assert not (run / "model.tflite").exists()
     result = invoke("convert", *options, sys.executable, "--goldens", 0)
     assert result.exit_code == 2
