@@ -106,11 +106,6 @@ def refusal(error: Exception) -> str:
     return said.splitlines()[0]
 
 
-def predict(run: Any, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return what the concrete function `run` makes of `tensor`, as a numpy array."""
-    return np.asarray(run(tensorflow().constant(tensor)))
-
-
 def session(graph: Any, output: str) -> Callable[..., npt.NDArray[np.float32]]:
     """Return `graph` as a function of the array for INPUT, for any threads, on all cores.
 

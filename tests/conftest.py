@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image, ImageDraw
+from train_fixtures import STEPS, Run, Train
 
 from retrain.backbones import Backbone
 from retrain.cli import commands
@@ -78,6 +79,28 @@ def backbone(cache_dir: Path) -> Backbone:
 def invoke() -> Invoke:
     """Return what runs `retrain` with the arguments it gets."""
     return lambda *arguments: CliRunner().invoke(commands, [str(each) for each in arguments])
+
+
+@pytest.fixture(scope="session")
+def train(
+    photos: Path, cache_dir: Path, invoke: Invoke, tmp_path_factory: pytest.TempPathFactory
+) -> Train:
+    """Return what runs `retrain train` for a few steps, in a new folder unless told another."""
+
+    def run(*options: object, source: Path = photos, folder: Path | None = None) -> Run:
+        folder = folder or tmp_path_factory.mktemp("run")
+        where = ("--cache-dir", cache_dir, "--output-dir", folder)
+        result = invoke("train", source, *where, "--how_many_training_steps", STEPS, *options)
+        assert result.exit_code == 0, result.output
+        return Run(folder, result)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def base(train: Train) -> Run:
+    """Return a run of a few steps with the usual settings. Not to be changed."""
+    return train()
 
 
 @pytest.fixture(scope="session")

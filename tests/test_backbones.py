@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from graph_fixtures import predict
 from published_lite0 import published
 
 from deploy.contract import InputSpec
@@ -28,7 +29,7 @@ def test_graph_and_flatbuffer_agree(backbone: Backbone, photos: Path) -> None:
     model = Model(backbone.flatbuffer)
     for path in sorted(photos.glob("*/*"))[::20]:
         tensor = to_tensor(open_image(path.read_bytes()), backbone.spec)
-        by_graph, by_model = graph.predict(run, tensor)[0], model(tensor)
+        by_graph, by_model = predict(run, tensor)[0], model(tensor)
         assert by_graph.shape == by_model.shape == (backbone.width,) == (1280,)
         assert np.abs(by_graph - by_model).max() < 1e-3 * np.abs(by_graph).max()
 
@@ -61,9 +62,7 @@ def test_folding_batch_normalization_changes_nothing() -> None:
     weights = LITE0.read(LITE0.obtain())
     y, x = np.mgrid[:224, :224]
     waves = np.stack([np.sin(x / 9), np.sin(y / 17), np.cos((x + y) / 31)], axis=-1)[np.newaxis]
-    expected = graph.predict(
-        graph.function(published(weights), graph.BOTTLENECK), np.float32(waves)
-    )
+    expected = predict(graph.function(published(weights), graph.BOTTLENECK), np.float32(waves))
     found = np.asarray(LITE0.features(np.float32(waves), weights))
     assert np.abs(found - expected).max() < 1e-3 * expected.max()
 
@@ -120,7 +119,7 @@ def test_a_backbone_is_prepared_once(tiny: Tiny, tmp_path: Path) -> None:
     tensor = np.random.default_rng(1).normal(size=(1, 16, 16, 3)).astype(np.float32)
     run = graph.function(graph.read(second.graph_path), graph.BOTTLENECK)
     np.testing.assert_allclose(
-        Model(second.flatbuffer)(tensor), graph.predict(run, tensor)[0], rtol=1e-5, atol=1e-6
+        Model(second.flatbuffer)(tensor), predict(run, tensor)[0], rtol=1e-5, atol=1e-6
     )
 
 

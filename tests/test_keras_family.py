@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Invoke
+from graph_fixtures import predict
 from random_networks import random_model
 
 from deploy.contract import InputSpec
@@ -60,7 +61,7 @@ def test_the_graph_does_the_preprocessing_that_a_mean_cannot() -> None:
     keras.utils.set_random_seed(1)
     wanted = keras.applications.resnet.preprocess_input(pixels.copy())
     expected = np.asarray(network._model(top=False)(wanted))
-    found = graph.predict(run, (pixels - 128) / 128)
+    found = predict(run, (pixels - 128) / 128)
     assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 

@@ -13,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from conftest import Invoke
 from deploy_fixtures import networks
+from graph_fixtures import predict
 
 from deploy.errors import BadData, RetrainError, WrongUse
 from deploy.image import open_image, to_tensor
@@ -98,7 +99,7 @@ def found_by_runtime(content: bytes, pixels: Array) -> Array:
 
 def features(backbone: Backbone, pixels: Array) -> Array:
     run = graph.function(graph.read(backbone.graph_path), graph.BOTTLENECK)
-    return graph.predict(run, (pixels - backbone.spec.mean) / np.float32(backbone.spec.std))
+    return predict(run, (pixels - backbone.spec.mean) / np.float32(backbone.spec.std))
 
 
 def load(path: Path, cache_dir: Path, bottleneck: str | None = None) -> Backbone:
@@ -337,7 +338,7 @@ def test_the_real_lite0(backbone: Backbone, photos: Path, tmp_path: Path) -> Non
     some = sorted(photos.glob("*/*"))[::12]
     tensors = np.concatenate([to_tensor(open_image(p.read_bytes()), spec) for p in some])
     first, second = (
-        graph.predict(graph.function(graph.read(each.graph_path), graph.BOTTLENECK), tensors)
+        predict(graph.function(graph.read(each.graph_path), graph.BOTTLENECK), tensors)
         for each in (backbone, again)
     )
     assert first.shape == (6, 1280)

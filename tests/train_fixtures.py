@@ -1,0 +1,70 @@
+"""A run of `retrain train` that is over, and what to read of it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+from click.testing import Result
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
+
+from retrain.dataset import Photo, read_manifest
+
+STEPS = 40
+"""Of the runs that the fixture `train` makes, unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that is over."""
+
+    folder: Path
+    result: Result
+
+    @property
+    def metrics(self) -> Any:
+        """What metrics.json holds."""
+        return json.loads((self.folder / "metrics.json").read_text("utf-8"))
+
+    @property
+    def manifest(self) -> list[tuple[Photo, str]]:
+        """Each photo with its split."""
+        return read_manifest(self.folder / "manifest.csv")
+
+    @property
+    def splits(self) -> dict[bytes, str]:
+        """The split of each photo, by its digest."""
+        return {photo.digest: name for photo, name in self.manifest}
+
+    def weights(self, name: str = "weights") -> npt.NDArray[Any]:
+        """Return an array of the checkpoint."""
+        with np.load(self.folder / "checkpoint.npz") as found:
+            return np.asarray(found[name])
+
+    def curve(self, tag: str, side: str = "train") -> dict[int, npt.NDArray[Any]]:
+        """Return what TensorBoard has under `tag`, by step."""
+        (folder,) = self.folder.glob(f"summaries/*/{side}")
+        return tensors(folder, tag)
+
+
+Train = Callable[..., Run]
+
+
+def tensors(folder: Path, tag: str) -> dict[int, npt.NDArray[Any]]:
+    """Return what TensorBoard has under `tag` in `folder`, by step."""
+    events = EventAccumulator(str(folder), {"tensors": 0}).Reload().Tensors(tag)
+    return {event.step: make_ndarray(event.tensor_proto) for event in events}
+
+
+def shards(folder: Path) -> dict[str, dict[tuple[bytes, int], Any]]:
+    """Return the bottlenecks in each cache below `folder`, by digest and view."""
+    found: dict[str, dict[tuple[bytes, int], Any]] = {}
+    for path in folder.glob("*/shard-*.parquet"):
+        for row in pq.read_table(path).to_pylist():
+            found.setdefault(path.parent.name, {})[row["digest"], row["view"]] = row["bottleneck"]
+    return found
