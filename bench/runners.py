@@ -117,7 +117,7 @@ def _serve(job: IO[bytes], answer: IO[bytes]) -> None:
         told = _refusal(MissingPackage.of(error))
     except RetrainError as error:
         told = _refusal(error)
-    except Exception as error:
+    except Exception as error:  # of any library: the process that asked must hear of it
         text = f"{type(error).__name__}: {error}".splitlines()[0]
         told = {"error": "BadData", "reason": "{name}: " + _literal(text)}
     answer.write(json.dumps(told).encode())

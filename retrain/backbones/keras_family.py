@@ -119,7 +119,7 @@ class KerasNetwork(Network):
             whole = self._model(top=True)
             try:
                 whole.load_weights(str(weights))
-            except Exception:
+            except Exception:  # as above
                 raise BadData(f"{weights}: not weights of {self.name} ({_line(error)})") from error
             model.set_weights(whole.get_weights()[: len(model.weights)])
 
