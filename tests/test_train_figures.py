@@ -142,7 +142,7 @@ def test_metrics_tell_settings_versions_and_seconds(mixed: Run, cache_dir: Path)
 
 SERVE = """
 import json, sys
-from graph_fixtures import predict
+import numpy as np
 import tensorflow as tf
 assert not {"retrain", "deploy"} & set(sys.modules)
 images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (2, 224, 224, 3)), tf.float32)
