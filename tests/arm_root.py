@@ -1,14 +1,13 @@
 """A Debian root of another architecture, unpacked into a folder and run by qemu-user.
 
-Nothing of the host is changed: apt keeps its lists and its state inside the folder, with the
-host's own sources, and qemu is unpacked beside it.
+Nothing of the host is changed: qemu is unpacked beside it.
 """
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import debian
 
 CPUS = {"arm64": "cortex-a72", "armhf": "cortex-a7"}
 _MACHINES = {"arm64": "aarch64", "armhf": "armv7l"}
@@ -29,49 +28,41 @@ CPU revision\t: 3
 """
 
 
-class Missing(Exception):
-    """A program or a package registry that is needed is not there."""
-
-
 class ArmRoot:
     """A root with Debian's Python 3.11; `run` runs that Python."""
 
     def __init__(self, architecture: str, folder: Path, *packages: str) -> None:
-        """Fetch and unpack `python3` and `packages`; raise Missing where that cannot be done."""
-        for program in ("apt-get", "dpkg-deb", "tar"):
-            if not shutil.which(program):
-                raise Missing(f"no {program}")
+        """Fetch and unpack `python3` and `packages`; raise debian.Missing where it cannot be."""
+        host = debian.architecture()
         self.architecture = architecture
         self.folder = folder
         self.root = folder / "root"
         for name in ("bin", "sbin", "lib"):  # Debian's /lib is a link, and must stay one
             (self.root / "usr" / name).mkdir(parents=True)
             (self.root / name).symlink_to(f"usr/{name}")
-        for package in self._fetch(architecture, "python3", "libstdc++6", *packages):
-            _unpack(package, self.root)
+        for package in debian.fetch(folder, architecture, "python3", "libstdc++6", *packages):
+            debian.unpack(package, self.root)
         libraries = self.root / "usr/lib" / _LIBRARIES[architecture]
         for name in ("blas/libblas.so.3", "lapack/liblapack.so.3"):
             if (libraries / name).exists():  # what an installation's alternatives link
                 (libraries / Path(name).name).symlink_to(name)
         (self.root / "proc").mkdir()
         (self.root / "proc/cpuinfo").write_text("".join(map(_CPUINFO.format, range(4))))
-        ask = ["dpkg", "--print-architecture"]
-        host = subprocess.run(ask, capture_output=True, text=True, check=True)
         tools = folder / "tools"
-        for package in self._fetch(host.stdout.strip(), "qemu-user-static"):
+        for package in debian.fetch(folder, host, "qemu-user-static"):
             if package.name.startswith("qemu-user-static_"):
-                _unpack(package, tools)
+                debian.unpack(package, tools)
         self._qemu = tools / "usr/bin" / _QEMU[architecture]
 
     def install(self, *requirements: str, dependencies: bool = True) -> None:
-        """Unpack wheels for this root where its Python finds them; raise Missing without."""
+        """Unpack wheels for this root where its Python finds them; raise debian.Missing without."""
         machine = _MACHINES[self.architecture]
         tags = [f"manylinux_2_{minor}_{machine}" for minor in range(_GLIBC, 16, -1)]
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
         command += ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp"]
         command += [f"--platform={tag}" for tag in (*tags, f"manylinux2014_{machine}")]
         command += [f"--target={self.folder / 'packages'}", *requirements]
-        _call([*command, *([] if dependencies else ["--no-deps"])])
+        debian.call([*command, *([] if dependencies else ["--no-deps"])])
 
     def run(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
         """Run this root's Python."""
@@ -84,43 +75,3 @@ class ArmRoot:
             encoding="utf-8",
             check=False,
         )
-
-    def _fetch(self, architecture: str, *packages: str) -> list[Path]:
-        place = self.folder / f"apt-{architecture}"
-        for name in ("lists/partial", "archives/partial"):
-            (place / name).mkdir(parents=True)
-        (place / "status").touch()
-        settings = {
-            "APT::Architecture": architecture,
-            "APT::Architectures": architecture,
-            "APT::Install-Recommends": "false",
-            "APT::Sandbox::User": "",
-            "Debug::NoLocking": "1",
-            "Dir::State::Lists": place / "lists",
-            "Dir::State::status": place / "status",
-            "Dir::Cache": place,
-            "Dir::Cache::archives": place / "archives",
-        }
-        options = [f"-o{name}={value}" for name, value in settings.items()]
-        # Other sources of the host may not have this architecture: what lacks is told below.
-        update = ["apt-get", *options, "-qq", "update"]
-        subprocess.run(update, capture_output=True, check=False)
-        _call(["apt-get", *options, "-qq", "-y", "--download-only", "install", *packages])
-        return sorted((place / "archives").glob("*.deb"))
-
-
-def _unpack(package: Path, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    unpack = ["dpkg-deb", "--fsys-tarfile", package]
-    with subprocess.Popen(unpack, stdout=subprocess.PIPE) as archive:
-        command = ["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", folder]
-        subprocess.run(command, stdin=archive.stdout, check=True)
-
-
-def _call(command: list[str]) -> None:
-    done = subprocess.run(
-        command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        raise Missing(f"{Path(command[0]).name}: {reason}")

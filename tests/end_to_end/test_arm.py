@@ -11,8 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import debian
 import pytest
-from arm_root import ArmRoot, Missing
+from arm_root import ArmRoot
 from conftest import Invoke
 
 pytestmark = pytest.mark.skipif(
@@ -83,7 +84,7 @@ def test_the_bundle_runs_on_arm(
 ) -> None:
     try:
         root = make(tmp_path, bundle)
-    except Missing as missing:
+    except debian.Missing as missing:
         pytest.skip(str(missing))
     program = bundle / "classify.pyz"
     tested = root.run(program, "selftest", bundle / "model.tflite", "--json")

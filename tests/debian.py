@@ -1,0 +1,72 @@
+"""Debian packages without installing them: apt keeps lists and archives in a folder of its own.
+
+Nothing of the host is changed; where to fetch from is told by the host's own sources.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+INSTALLED = Path("/var/lib/dpkg/status")
+
+
+class Missing(Exception):
+    """A program or a package registry that is needed is not there."""
+
+
+def architecture() -> str:
+    """Return Debian's name for the host's architecture; raise Missing where it is no Debian."""
+    for program in ("apt-get", "dpkg", "dpkg-deb", "tar"):
+        if not shutil.which(program):
+            raise Missing(f"no {program}")
+    ask = ["dpkg", "--print-architecture"]
+    return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def fetch(folder: Path, machine: str, *packages: str, beside: Path | None = None) -> list[Path]:
+    """Return the .deb files of `packages` and what they need, for the architecture `machine`.
+
+    What the dpkg status file `beside` lists is there already. Raises Missing.
+    """
+    place = Path(tempfile.mkdtemp(prefix="apt-", dir=folder))
+    for name in ("lists/partial", "archives/partial"):
+        (place / name).mkdir(parents=True)
+    (place / "status").touch()
+    settings = {
+        "APT::Architecture": machine,
+        "APT::Architectures": machine,
+        "APT::Install-Recommends": "false",
+        "APT::Sandbox::User": "",
+        "Debug::NoLocking": "1",
+        "Dir::State::Lists": place / "lists",
+        "Dir::State::status": beside or place / "status",
+        "Dir::Cache": place,
+        "Dir::Cache::archives": place / "archives",
+    }
+    options = [f"-o{name}={value}" for name, value in settings.items()]
+    # Other sources of the host may not have this architecture: what lacks is told below.
+    update = ["apt-get", *options, "-qq", "update"]
+    subprocess.run(update, capture_output=True, check=False)
+    call(["apt-get", *options, "-qq", "-y", "--download-only", "install", *packages])
+    return sorted((place / "archives").glob("*.deb"))
+
+
+def unpack(package: Path, folder: Path) -> None:
+    """Add the files of a .deb file to `folder`."""
+    folder.mkdir(exist_ok=True)
+    command = ["dpkg-deb", "--fsys-tarfile", package]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as archive:
+        tar = ["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", folder]
+        subprocess.run(tar, stdin=archive.stdout, check=True)
+
+
+def call(command: list[str]) -> None:
+    """Run `command`; raise Missing with its last word where it fails."""
+    done = subprocess.run(
+        command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        raise Missing(f"{Path(command[0]).name}: {reason}")
