@@ -21,6 +21,8 @@ from retrain.run_folder import RunFolder
 
 _ROUNDS, _RUNS = 10, 10
 """Each model in turn, so that a machine whose speed drifts drifts for all."""
+_SECONDS = 1.0
+"""A turn's limit: with int16x8 a photo may take seconds."""
 
 
 class Row(NamedTuple):
@@ -124,11 +126,14 @@ def _p50_ms(packed: Mapping[str, bytes], material: Material) -> dict[str, float]
     for turn in range(_ROUNDS + 1):
         for name, model in models.items():
             given: npt.NDArray[Any] = pixels if model.input_dtype == np.uint8 else tensor
+            end = time.perf_counter() + _SECONDS
             for _ in range(_RUNS):
                 start = time.perf_counter_ns()
                 model(given)
                 if turn:  # the first warms up
                     taken[name].append((time.perf_counter_ns() - start) / 1e6)
+                if time.perf_counter() > end:
+                    break
     return {name: median(each) for name, each in taken.items()}
 
 
