@@ -8,6 +8,8 @@ from deploy import files
 from deploy.errors import MissingPackage, WrongUse
 
 FORMATS = (".png", ".svg")
+_LEAST_POINTS = 10
+"""Of accuracy, from the bottom to the top of a plot."""
 
 
 def check(path: Path) -> None:
@@ -109,6 +111,9 @@ def _accuracies(axes: Any, scored: list[tuple[dict[str, Any], str]]) -> None:
         )
     axes.set_xscale("log")
     axes.margins(0.15)
+    low, high = axes.get_ylim()
+    half = max(high - low, _LEAST_POINTS) / 2  # one photo should not look like much
+    axes.set_ylim((low + high) / 2 - half, (low + high) / 2 + half)
     axes.grid(which="both", alpha=0.3)
     _plain_ticks(axes)
     axes.set_xlabel("ms a call, p50, at the number of threads that is fastest")
