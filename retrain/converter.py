@@ -266,9 +266,13 @@ def _explain(material: Material, how: Quantization) -> list[dict[str, Any]]:
             material.contract.input,
             material.contract.output,
         )
-    progress.info(f"the noisiest of {len(found)} layers, for --keep-float (signal to noise):")
+    progress.info(
+        f"of {len(found)} layers, those whose errors move the scores most, for --keep-float\n"
+        "(signal to noise in dB: of the scores, of the layer's own output):"
+    )
     for layer in found[:_NOISIEST]:
-        progress.info(f"  {layer.signal_to_noise_db:5.1f} dB  {layer.name}")
+        scores = "    -" if layer.scores_db is None else f"{layer.scores_db:5.1f}"
+        progress.info(f"  {scores} {layer.signal_to_noise_db:5.1f}  {layer.name}")
     return [layer._asdict() for layer in found]
 
 
