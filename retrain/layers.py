@@ -134,11 +134,12 @@ class _Scores:
         v1 = tensorflow().compat.v1
         # A fused layer's name joins its operations', the last one first.
         operations = [layer.partition(";")[0] for layer in layers]
-        known = {node.name for node in graph.node}
+        known = {node.name for node in graph.node}.intersection(operations)
         self._turns = cycle([each if each in known else None for each in operations])
-        self._none = {f"{each}/error:0": np.float32(0) for each in operations if each in known}
+        self._none = {f"{each}/error:0": np.float32(0) for each in known}
         with v1.Graph().as_default() as loaded:
-            v1.import_graph_def(_with_errors(graph, known.intersection(operations)), name="")
+            v1.import_graph_def(_with_errors(graph, known), name="")
+        self._shapes = {each: loaded.get_tensor_by_name(f"{each}:0").shape for each in known}
         self._session = v1.Session(graph=loaded)
         self._scores = loaded.get_operation_by_name(output).inputs[0]
         self.plain: list[npt.NDArray[np.float32]] = []
@@ -155,7 +156,7 @@ class _Scores:
     ) -> float:
         """Return how far the next layer's error moves the scores, squared; NaN if not known."""
         operation = next(self._turns)
-        if operation is None:
+        if operation is None or not self._shapes[operation].is_compatible_with(found.shape):
             return math.nan
         error = (found.astype(np.float32) - zero_point) * np.float32(scale) - expected
         scores = self._run({f"{operation}/error:0": error})
