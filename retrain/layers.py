@@ -9,6 +9,7 @@ dB below its output, and loses most: what tells one solar cell from another is s
 
 import math
 from collections.abc import Callable, Iterator
+from copy import copy
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -21,7 +22,7 @@ from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from retrain.apart import apart
 from retrain.graph import INPUT, read, tensorflow
-from retrain.operators import operators
+from retrain.operators import ends, operators
 from retrain.recipes import Pixels, Quantization, converter_of, feed, on_disk
 
 _PHOTOS = 20
@@ -76,7 +77,40 @@ def partly_quantized(
     kept = sorted(readers.union(how.keep_float))
     quantized = mlir_quantize(debugger.calibrated_model, denylisted_nodes=kept)
     types = (converter.inference_input_type, converter.inference_output_type)
-    return bytes(modify_model_io_type(quantized, *types))
+    flatbuffer = bytes(modify_model_io_type(quantized, *types))
+    return (
+        _with_bytes_in(flatbuffer, spec) if ends(flatbuffer)[0][0].type == "FLOAT32" else flatbuffer
+    )
+
+
+def _with_bytes_in(flatbuffer: bytes, spec: InputSpec) -> bytes:
+    """Return the model, whose first layer is in float32, with a pixel's byte as the input's byte.
+
+    A DEQUANTIZE in front normalises it.
+    """
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(flatbuffer))
+    (graph,) = model.subgraphs
+    (given,) = graph.inputs
+    as_bytes = copy(graph.tensors[given])
+    as_bytes.type = schema.TensorType.UINT8
+    as_bytes.quantization = schema.QuantizationParametersT()
+    as_bytes.quantization.scale = [1 / spec.std]
+    as_bytes.quantization.zeroPoint = [int(spec.mean)]
+    graph.tensors[given].name += b"/normalised"
+    graph.tensors.append(as_bytes)
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+    code.version = 1
+    model.operatorCodes.append(code)
+    operator = schema.OperatorT()
+    operator.opcodeIndex = len(model.operatorCodes) - 1
+    operator.inputs, operator.outputs = [len(graph.tensors) - 1], [given]
+    graph.operators.insert(0, operator)
+    graph.inputs = operator.inputs
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _debugger(converter: Any, photos: Callable[[], Iterator[Any]], **metrics: Any) -> Any:

@@ -93,7 +93,7 @@ def quantize(
         flatbuffer, (scale, zero_point) = apart(
             what, how.seconds, _quantize, path, how, calibration, spec, output
         )
-    if scale and (np.float32(scale), zero_point) != (  # 0: it takes float32
+    if how.kind.integer and (np.float32(scale), zero_point) != (
         np.float32(1 / spec.std),
         spec.mean,
     ):

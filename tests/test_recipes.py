@@ -136,6 +136,7 @@ def test_the_layer_to_blame_is_not_the_noisiest() -> None:
 
     def off(how: Quantization) -> float:
         model = Model(quantize(given[0], how, *given[2:], "final_result"))
+        assert model.input_quantization == (1 / 128, 128)
         return float(np.abs(answers(model) - expected).max())
 
     assert off(Quantization()) > 0.05
