@@ -230,6 +230,18 @@ def test_another_python_must_pass_the_goldens(run: Path, invoke: Invoke) -> None
     assert "--goldens 0 leaves it none" in result.stderr
 
 
+def test_the_layer_that_is_blamed_can_be_kept(run: Path, invoke: Invoke) -> None:
+    result = invoke("convert", "--output-dir", run, "--explain")
+    assert result.exit_code == 0, result.output
+    table = json.loads((run / "conversion.json").read_text("utf-8"))["layers"]
+    worst = table[0]
+    assert set(worst) == {"name", "signal_to_noise_db", "scores_db"}
+    line = f"{worst['scores_db']:5.1f} {worst['signal_to_noise_db']:5.1f}  {worst['name']}"
+    assert line in result.stderr
+    result = invoke("convert", "--output-dir", run, "--keep-float", worst["name"])
+    assert result.exit_code == 0, result.output
+
+
 def test_calibration_on_noise_is_caught(
     run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
