@@ -182,28 +182,32 @@ def _notes(record: dict[str, Any]) -> Iterable[str]:
 
 
 def _is_slow_int8(runner: dict[str, Any], record: dict[str, Any]) -> bool:
+    real = _float32(runner, record)
     return (
         runner["input"] in ("uint8", "int8")
-        and runner["delegate"] is None
         and lacks_fast_int8(runner["runtime"], record["machine"]["architecture"])
+        and (real is None or runner["ms"]["p50"] > real["ms"]["p50"])
     )
 
 
 def _slow_int8(runner: dict[str, Any], record: dict[str, Any]) -> str:
-    floats = [
-        each
-        for each in record["runners"]
-        if (each["runtime"], each["threads"]) == (runner["runtime"], runner["threads"])
-        and each["input"] == "float32"
-    ]
     text = (
         f"{runner['model']} on tflite-runtime {runner['version']}, threads {runner['threads']}: "
-        f"{NO_FAST_INT8}, XNNPACK took nothing of it"
+        f"{NO_FAST_INT8}"
     )
-    if floats:
-        times = runner["ms"]["p50"] / floats[0]["ms"]["p50"]
-        text += f": {times:.1f} times the time of {floats[0]['model']}"
+    if real := _float32(runner, record):
+        times = runner["ms"]["p50"] / real["ms"]["p50"]
+        text += f": {times:.1f} times the time of {real['model']}"
     return text
+
+
+def _float32(runner: dict[str, Any], record: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the first that is given float32, on the same runtime and as many threads."""
+    where = runner["runtime"], runner["threads"]
+    for each in record["runners"]:
+        if each["input"] == "float32" and (each["runtime"], each["threads"]) == where:
+            return dict(each)
+    return None
 
 
 def _runtime(runner: dict[str, Any], record: dict[str, Any]) -> str:

@@ -261,7 +261,7 @@ def _explain(material: Material, how: Quantization) -> list[dict[str, Any]]:
     with progress.stage("explain"):
         found = layers.explain(
             material.graph,
-            replace(how, keep_float=()),
+            how,
             material.calibration,
             material.contract.input,
             material.contract.output,

@@ -10,7 +10,6 @@ dB below its output, and loses most: what tells one solar cell from another is s
 import math
 from collections.abc import Callable, Iterator
 from copy import copy
-from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from retrain.graph import INPUT, read, tensorflow
 from retrain.operators import ends, operators
 from retrain.recipes import Pixels, Quantization, converter_of, feed, on_disk
 
+_WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _PHOTOS = 20
 """That layers are explained by: each layer runs the network on each once more."""
 
@@ -45,46 +45,63 @@ class Layer(NamedTuple):
 def explain(
     graph: bytes, how: Quantization, calibration: Pixels, spec: InputSpec, output: str
 ) -> list[Layer]:
-    """Return the layers of the int8 model of `graph`, that to blame most first; see `quantize`.
+    """Return the layers that are int8 in the model of `graph`, that to blame most first.
 
-    Those without error are left out, as those that are all zero.
+    See `quantize`. Those without error are left out, as those that are all zero.
     """
     with on_disk(graph) as path:
         layers = apart("explaining", how.seconds, _explain, path, how, calibration, spec, output)
     return sorted(layers, key=lambda layer: (layer.scores_db is None, layer.scores_db or 0, layer))
 
 
-def partly_quantized(
-    converter: Any, how: Quantization, calibration: Pixels, spec: InputSpec
-) -> bytes:
-    """Return the flatbuffer of `converter`'s int8 model, the layers `how.keep_float` in float32.
+def partly_quantized(converter: Any, how: Quantization, spec: InputSpec) -> bytes:
+    """Return the flatbuffer of `converter`'s int8 model, in float32 what `_in_float` tells.
 
-    So are those that read their outputs: an int8 layer would round what it is given. Raises
-    WrongUse for a layer that is not there.
+    Raises WrongUse for a layer that is not there, and for bytes out of a layer in float32.
     """
     from tensorflow.lite.python.convert import mlir_quantize
     from tensorflow.lite.python.util import modify_model_io_type
 
-    debugger = _debugger(converter, partial(feed, calibration, spec))
-    unknown = set(how.keep_float) - set(_names(debugger))
+    converter._experimental_calibrate_only = True
+    calibrated = converter.convert()
+    unknown = set(how.keep_float) - {each.outputs[0].name for each in operators(calibrated)}
     if unknown:
         raise WrongUse(f"--keep-float: no layer {', '.join(sorted(unknown))}: see --explain")
-    readers = {
-        operator.outputs[0].name
-        for operator in operators(debugger.calibrated_model)
-        if any(tensor.name in how.keep_float for tensor in operator.inputs)
-    }
-    kept = sorted(readers.union(how.keep_float))
-    quantized = mlir_quantize(debugger.calibrated_model, denylisted_nodes=kept)
-    types = (converter.inference_input_type, converter.inference_output_type)
-    flatbuffer = bytes(modify_model_io_type(quantized, *types))
-    return (
-        _with_bytes_in(flatbuffer, spec) if ends(flatbuffer)[0][0].type == "FLOAT32" else flatbuffer
+    quantized = mlir_quantize(
+        calibrated,
+        denylisted_nodes=sorted(_in_float(calibrated, how)),
+        disable_per_channel_for_dense_layers=how.per_tensor_dense,
     )
+    if how.output == "uint8" and operators(quantized)[-1].name != "DEQUANTIZE":
+        raise WrongUse("--output-type uint8: the output layer is in float32, by --keep-float")
+    types = (tensorflow().float32, converter.inference_output_type)
+    return _with_bytes_in(bytes(modify_model_io_type(quantized, *types)), spec)
+
+
+def _in_float(calibrated: bytes, how: Quantization) -> set[str]:
+    """Return the layers of the float model `calibrated` that stay in float32: see `Quantization`.
+
+    Those are the first with weights, what stands before it, `how.keep_float`, and what reads any
+    of them: an int8 layer would round what it is given.
+    """
+    layers = operators(calibrated)
+    kept = set(how.keep_float)
+    given = {tensor.name for tensor in ends(calibrated)[0]}
+    for layer in layers:
+        if given.intersection(tensor.name for tensor in layer.inputs):
+            kept.add(layer.outputs[0].name)
+            if layer.name not in _WITH_WEIGHTS:
+                given.update(tensor.name for tensor in layer.outputs)
+    readers = {
+        layer.outputs[0].name
+        for layer in layers
+        if kept.intersection(tensor.name for tensor in layer.inputs)
+    }
+    return kept | readers
 
 
 def _with_bytes_in(flatbuffer: bytes, spec: InputSpec) -> bytes:
-    """Return the model, whose first layer is in float32, with a pixel's byte as the input's byte.
+    """Return the model, whose input is float32, with a pixel's byte as the input's byte.
 
     A DEQUANTIZE in front normalises it.
     """
@@ -146,6 +163,7 @@ def _explain(
     )
     scores = _Scores(read(graph), output, _names(debugger))
     debugger.run()
+    kept = _in_float(debugger.calibrated_model, how)
     differ = float(np.var(scores.plain, axis=0).sum())
     return [
         Layer(
@@ -154,7 +172,7 @@ def _explain(
             10 * math.log10(differ / found["moved"]) if found["moved"] > 0 < differ else None,
         )
         for tensor, found in debugger.layer_statistics.items()
-        if found["signal"] and found["noise"]
+        if found["signal"] and found["noise"] and _name(tensor) not in kept
     ]
 
 

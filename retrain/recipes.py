@@ -34,12 +34,12 @@ class Recipe(NamedTuple):
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("int8", "weights and activations int8, uint8 in", ranges=True, integer=True),
+        Recipe("int8", "int8 but the first layer, uint8 in", ranges=True, integer=True),
         Recipe("dynamic", "weights int8, activations float32, quantized as they come"),
         Recipe("float16", "weights float16, computed in float32"),
         Recipe("float32", "weights and activations float32"),
         Recipe("int16x8", "weights int8, activations int16", ranges=True),
-        Recipe("int8-edgetpu", "as int8, uint8 out too", ranges=True, integer=True),
+        Recipe("int8-edgetpu", "int8 throughout, uint8 in and out", ranges=True, integer=True),
     )
 }
 CHOICES = tuple(name for name in RECIPES if name != "int8-edgetpu")
@@ -50,8 +50,9 @@ CHOICES = tuple(name for name in RECIPES if name != "int8-edgetpu")
 class Quantization:
     """How to convert.
 
-    `output_type` is float32 or uint8. The layers `keep_float` of int8, as `layers.explain`
-    names them, stay in float32. `per_tensor_dense` gives dense layers one scale, which older
+    `output_type` is float32 or uint8. Of int8 the first layer stays in float32, whose rounding
+    costs most and whose speed matters least, and so do the layers `keep_float`, as
+    `layers.explain` names them. `per_tensor_dense` gives dense layers one scale, which older
     runtimes need with `dynamic`. A conversion may take `seconds`.
     """
 
@@ -133,8 +134,8 @@ def _quantize(
     tf = tensorflow()
     converter = converter_of(graph, how, calibration, spec, output)
     flatbuffer: bytes = (
-        layers.partly_quantized(converter, how, calibration, spec)
-        if how.keep_float
+        layers.partly_quantized(converter, how, spec)
+        if how.recipe == "int8"
         else converter.convert()
     )
     detail = tf.lite.Interpreter(model_content=flatbuffer).get_input_details()[0]

@@ -296,4 +296,4 @@ def test_an_input_scale_that_is_not_a_byte_a_pixel_is_refused() -> None:
     frozen = trace(lambda images: tf.nn.relu(tf.reduce_mean(images, [1, 2])))
     calibration = np.linspace(64, 191, 192).astype(np.uint8).reshape(1, 8, 8, 3)
     with pytest.raises(BadData, match="a pixel would not be its byte"):
-        recipes.quantize(frozen, INT8, calibration, SPEC, "output")
+        recipes.quantize(frozen, recipes.Quantization("int8-edgetpu"), calibration, SPEC, "output")

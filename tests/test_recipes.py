@@ -96,51 +96,73 @@ def operations(model: Model) -> list[str]:
     return [each["op_name"] for each in model._interpreter._get_ops_details()]
 
 
-def test_a_layer_that_is_kept_is_computed_in_float() -> None:
-    found = layers.explain(
-        networks().graph, Quantization(), spanned(photos()), SPEC, "final_result"
-    )
-    assert len(found) > 2
-    assert all(10 < layer.signal_to_noise_db < 80 for layer in found)
-    scores = [layer.scores_db for layer in found if layer.scores_db is not None]
-    assert scores == sorted(scores)
-    assert len(scores) > 2
-    dense = next(layer.name for layer in found if "logits" in layer.name)
-    plain, kept = made(Quantization()), made(Quantization(keep_float=(dense,)))
-    assert kept.input_quantization == plain.input_quantization
-    # With what reads it: the softmax is in float32 too.
-    for model, in_int8 in ((plain, "SOFTMAX"), (kept, "MEAN")):
-        names = operations(model)
-        assert names[names.index("DEQUANTIZE") - 1] == in_int8
+def test_the_first_layer_and_what_reads_it_are_in_float_unless_all_must_be_integer() -> None:
+    product = ["FULLY_CONNECTED", "SOFTMAX"]
+    for how, expected in (
+        (Quantization(), ["DEQUANTIZE", "CONV_2D", "MEAN", "QUANTIZE", *product, "DEQUANTIZE"]),
+        (Quantization("int8-edgetpu"), ["QUANTIZE", "CONV_2D", "MEAN", *product, "QUANTIZE"]),
+    ):
+        assert [name for name in operations(made(how)) if name != "DELEGATE"] == expected
+
+
+def test_a_layer_that_is_kept_is_computed_in_float_with_what_reads_it() -> None:
+    dense, softmax = explained(networks().graph, Quantization())
+    assert (dense.name, softmax.name) == ("MatMul;logits", "final_result")
+    assert all(10 < layer.signal_to_noise_db < 80 for layer in (dense, softmax))
+    assert dense.scores_db
+    assert softmax.scores_db is None
+    kept = Quantization(keep_float=(dense.name,))
+    assert explained(networks().graph, kept) == []
+    assert "QUANTIZE" not in operations(made(kept))
     expected = [probabilities(colour) for colour in COLOURS]
-    np.testing.assert_allclose(answers(kept), expected, atol=0.02)
+    np.testing.assert_allclose(answers(made(kept)), expected, atol=1e-4)
 
 
-def test_the_layer_to_blame_is_not_the_noisiest() -> None:
-    """The first layer's output is nearly the same for all photos; the second enlarges the rest."""
+def explained(given: bytes, how: Quantization) -> list[layers.Layer]:
+    return layers.explain(given, how, spanned(photos()), SPEC, "final_result")
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_the_layer_to_blame_is_not_the_noisiest(before: int) -> None:
+    """A layer's output is nearly the same for all photos, and the next one enlarges the rest.
+
+    The first layer is in float32 as it is; with others before it it is one to find.
+    """
     tf = graph.tensorflow()
     mixed = np.random.default_rng(0).uniform(-1, 1, (1, 1, 3, 3)).astype(np.float32)
 
     def network(x: Any) -> Any:
+        for _ in range(before):
+            x = tf.nn.conv2d(x, np.eye(3, dtype=np.float32)[None, None], 1, "SAME")
         x = tf.nn.relu6(tf.nn.bias_add(tf.nn.conv2d(x, mixed / 100, 1, "SAME"), [5.0] * 3))
         enlarged = tf.nn.conv2d(x, np.float32(100) * np.eye(3)[None, None], 1, "SAME")
         x = tf.nn.bias_add(enlarged, [-500.0] * 3)
         return tf.nn.softmax(tf.reduce_mean(x, axis=[1, 2]))
 
     definition = graph.trace(network, (32, 32, 3), "final_result")
-    given = (definition.SerializeToString(), Quantization(), spanned(photos()), SPEC)
-    first, *others = layers.explain(*given, "final_result")
-    assert first.signal_to_noise_db > min(each.signal_to_noise_db for each in others)
-    run = graph.session(definition, "final_result")
-    expected = run(normalise(photos(), SPEC))
+    given = definition.SerializeToString()
+    expected = graph.session(definition, "final_result")(normalise(photos(), SPEC))
 
     def off(how: Quantization) -> float:
-        model = Model(quantize(given[0], how, *given[2:], "final_result"))
-        assert model.input_quantization == (1 / 128, 128)
-        return float(np.abs(answers(model) - expected).max())
+        model = Model(quantize(given, how, spanned(photos()), SPEC, "final_result"))
+        assert model.input_quantization[0] == pytest.approx(1 / 128)
+        found = answers(model) * (1 / 256 if how.output == "uint8" else 1)
+        return float(np.abs(found - expected).max())
 
+    if not before:
+        assert off(Quantization("int8-edgetpu")) > 0.05
+        assert off(Quantization()) < 0.01
+        return
+    blamed, *others = explained(given, Quantization())
+    assert blamed.signal_to_noise_db > min(each.signal_to_noise_db for each in others)
     assert off(Quantization()) > 0.05
-    assert off(Quantization(keep_float=(first.name,))) < 0.01
+    assert off(Quantization(keep_float=(blamed.name,))) < 0.01
+
+
+@pytest.mark.parametrize("kept", ["MatMul;logits", "final_result"])
+def test_an_output_layer_in_float_gives_no_bytes(kept: str) -> None:
+    with pytest.raises(WrongUse, match="the output layer is in float32, by --keep-float"):
+        made(Quantization(output_type="uint8", keep_float=(kept,)))
 
 
 def test_a_layer_that_is_not_there_is_named() -> None:

@@ -88,7 +88,8 @@ def test_the_kernels_of_a_graph_are_rounded_and_nothing_else() -> None:
 def test_the_converter_finds_the_same_grid_again() -> None:
     rounded = round_kernels(graph.trace(network, (16, 16, 3), "output"))
     calibration = spanned(RANDOM.integers(0, 256, (8, 16, 16, 3), np.uint8))
-    flatbuffer = quantize(rounded.SerializeToString(), Quantization(), calibration, SPEC, "output")
+    how = Quantization("int8-edgetpu")
+    flatbuffer = quantize(rounded.SerializeToString(), how, calibration, SPEC, "output")
     interpreter = Interpreter(model_content=flatbuffer)
     details = [
         each
