@@ -1,10 +1,11 @@
 """Which layers an int8 model's error comes from, and int8 models that keep some in float32.
 
-Both are TensorFlow's QuantizationDebugger: each layer of the int8 model is given what the float
-layers before it would give, so that its error is its own
+Layers' errors are told by TensorFlow's QuantizationDebugger: each layer of the int8 model is given
+what the float layers before it would give, so that its error is its own
 (https://www.tensorflow.org/lite/performance/quantization_debugger). What that error does to the
-scores is another matter. The first layer of EfficientNet-Lite2 has one of the smallest errors, 51
-dB below its output, and loses most: what tells one solar cell from another is smaller still.
+scores is another matter. The first layer of EfficientNet-Lite2, where it is int8, has one of the
+smallest errors, 51 dB below its output, and loses most: what tells one solar cell from another is
+smaller still.
 """
 
 import math
@@ -73,7 +74,10 @@ def partly_quantized(converter: Any, how: Quantization, spec: InputSpec) -> byte
         disable_per_channel_for_dense_layers=how.per_tensor_dense,
     )
     if how.output == "uint8" and operators(quantized)[-1].name != "DEQUANTIZE":
-        raise WrongUse("--output-type uint8: the output layer is in float32, by --keep-float")
+        raise WrongUse(
+            "--output-type uint8: the output layer is in float32, by --keep-float or as the first "
+            "with weights. Remedy: --output-type float32"
+        )
     types = (tensorflow().float32, converter.inference_output_type)
     return _with_bytes_in(bytes(modify_model_io_type(quantized, *types)), spec)
 

@@ -20,27 +20,22 @@ Pixels = npt.NDArray[np.uint8]
 
 
 class Recipe(NamedTuple):
-    """What is stored how: `ranges` tells whether activations are integers, which need photos.
+    """`ranges` tells whether activations are integers, which need photos.
 
     `integer` tells whether the input is uint8, a pixel its own byte.
     """
 
-    name: str
-    words: str
     ranges: bool = False
     integer: bool = False
 
 
 RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("int8", "int8 but the first layer, uint8 in", ranges=True, integer=True),
-        Recipe("dynamic", "weights int8, activations float32, quantized as they come"),
-        Recipe("float16", "weights float16, computed in float32"),
-        Recipe("float32", "weights and activations float32"),
-        Recipe("int16x8", "weights int8, activations int16", ranges=True),
-        Recipe("int8-edgetpu", "int8 throughout, uint8 in and out", ranges=True, integer=True),
-    )
+    "int8": Recipe(ranges=True, integer=True),
+    "dynamic": Recipe(),
+    "float16": Recipe(),
+    "float32": Recipe(),
+    "int16x8": Recipe(ranges=True),
+    "int8-edgetpu": Recipe(ranges=True, integer=True),
 }
 CHOICES = tuple(name for name in RECIPES if name != "int8-edgetpu")
 """What is tried for whoever does not choose: the Edge TPU's is int8 with another output."""

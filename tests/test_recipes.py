@@ -161,7 +161,7 @@ def test_the_layer_to_blame_is_not_the_noisiest(before: int) -> None:
 
 @pytest.mark.parametrize("kept", ["MatMul;logits", "final_result"])
 def test_an_output_layer_in_float_gives_no_bytes(kept: str) -> None:
-    with pytest.raises(WrongUse, match="the output layer is in float32, by --keep-float"):
+    with pytest.raises(WrongUse, match="uint8: the output layer is in float32, by --keep"):
         made(Quantization(output_type="uint8", keep_float=(kept,)))
 
 
