@@ -1,0 +1,113 @@
+"""What `push` asks before it copies: whose device this is, and whether it has all it needs."""
+
+import shlex
+from typing import Any
+
+import pytest
+
+from deploy.errors import MissingPackage, WrongUse
+from retrain.push import Target, check, parse
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "folder"),
+    [
+        ("pi@raspberrypi.local", "pi@raspberrypi.local", "classifier"),
+        ("pi@10.0.0.2:", "pi@10.0.0.2", "classifier"),
+        ("shed:/opt/my birds/", "shed", "/opt/my birds"),
+        ("pi@shed:~/it's", "pi@shed", "~/it's"),
+        ("pi@[fe80::1%eth0]:a:b", "pi@fe80::1%eth0", "a:b"),
+        ("pi@h:a\nb", "pi@h", "a\nb"),
+    ],
+)
+def test_a_target_is_a_host_and_a_folder(text: str, host: str, folder: str) -> None:
+    assert parse(text) == Target(host, folder)
+
+
+@pytest.mark.parametrize("text", ["", ":x", "a b", "pi@", "h:/", "h:~", "h:a/.."])
+def test_what_is_no_target_is_wrong_use(text: str) -> None:
+    with pytest.raises(WrongUse, match=r"USER@HOST|of its own"):
+        parse(text)
+
+
+# What is there
+
+FOUND: dict[str, Any] = {
+    "python": "python3",
+    "version": [3, 11, 2],
+    "machine": "aarch64",
+    "bits": 64,
+    "folder": "/home/pi/it's",
+    "own": False,
+    "foreign": False,
+    "packages": {
+        "click": "8.1.3",
+        "numpy": "1.24.2",
+        "pillow": "9.4.0",
+        "ai-edge-litert": "2.3.0",
+    },
+}
+
+
+def without(*names: str, **changed: Any) -> dict[str, Any]:
+    packages = {name: v for name, v in FOUND["packages"].items() if name not in names}
+    return {**FOUND, "packages": packages, **changed}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        FOUND,
+        without("ai-edge-litert", packages={**FOUND["packages"], "tflite-runtime": "2.14.0"}),
+        without(version=[3, 13, 0]),
+    ],
+)
+def test_a_device_that_has_all_passes(found: dict[str, Any]) -> None:
+    check(found)
+
+
+def lines(found: dict[str, Any]) -> list[str]:
+    with pytest.raises(MissingPackage) as error:
+        check(found)
+    return str(error.value).splitlines()
+
+
+def test_what_lacks_is_printed_with_the_commands_to_type() -> None:
+    place = shlex.quote("/home/pi/it's.env")
+    python = shlex.quote("/home/pi/it's.env/bin/python")
+    assert lines(without("click", "ai-edge-litert")) == [
+        "Python 3.11.2 on aarch64 lacks click>=8.1, ai-edge-litert. Type there:",
+        "  sudo apt install python3-venv python3-click python3-numpy python3-pil",
+        f"  python3 -m venv --system-site-packages {place}",
+        f"  {python} -m pip install 'click>=8.1' ai-edge-litert",
+    ]
+
+
+def test_in_an_environment_pip_alone_is_needed() -> None:
+    packages = {**FOUND["packages"], "pillow": "9.1.1", "numpy": "1.3"}
+    found = without(own=True, python="/home/pi/c.env/bin/python", packages=packages)
+    (command,) = lines(found)[1:]
+    assert command == "  /home/pi/c.env/bin/python -m pip install 'numpy>=1.24' 'pillow>=9.4'"
+
+
+def test_the_runtime_is_that_of_the_machine() -> None:
+    found = without("ai-edge-litert", machine="armv7l", bits=32, own=True)
+    assert lines(found)[1].endswith("-m pip install tflite-runtime==2.14.0 'numpy<2'")
+    packages = {**found["packages"], "tflite-runtime": "2.14.0", "numpy": "2.4.1"}
+    assert "'numpy<2'" in lines({**found, "packages": packages})[1]
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (without(version=[3, 9, 2]), r"Python 3\.9\.2 on aarch64: at least 3\.11 is needed"),
+        (without("ai-edge-litert", machine="armv6l", bits=32), "none for ARMv6"),
+        (without("ai-edge-litert", machine="armv7l", bits=32, version=[3, 13, 1]), "Bookworm"),
+        (without(foreign=True), "not empty, and not a bundle: name another folder"),
+    ],
+)
+def test_what_cannot_be_mended_there_says_so(found: dict[str, Any], reason: str) -> None:
+    with pytest.raises(WrongUse, match=reason):
+        check(found)
