@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from retrain.config import Source as Source
     from retrain.config import TrainConfig as TrainConfig
-    from retrain.converter import ConvertConfig as ConvertConfig
     from retrain.converter import convert as convert
     from retrain.distort import Distortion as Distortion
     from retrain.head import HeadConfig as HeadConfig
+    from retrain.material import ConvertConfig as ConvertConfig
     from retrain.model_metadata import About as About
     from retrain.split import SplitConfig as SplitConfig
     from retrain.trainer import train as train
@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "About": "model_metadata",
-    "ConvertConfig": "converter",
+    "ConvertConfig": "material",
     "Distortion": "distort",
     "HeadConfig": "head",
     "Source": "config",

@@ -15,8 +15,9 @@ from deploy.errors import BadData, GateFailed
 from deploy.image import normalise
 from deploy.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
 from deploy.runtime import Model, find_runtime
-from retrain.converter import Candidate, ConvertConfig, Material, attempt
-from retrain.recipes import CHOICES, Quantization
+from retrain.candidate import Candidate, attempt
+from retrain.material import ConvertConfig, Material
+from retrain.quantization import CHOICES, Quantization
 from retrain.run_folder import RunFolder
 
 _ROUNDS, _RUNS = 10, 10

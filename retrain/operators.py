@@ -7,6 +7,9 @@ from deploy.errors import BadData
 
 Found = TypeVar("Found")
 
+WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+"""The operations that hold nearly all of an image network's weights."""
+
 
 class Tensor(NamedTuple):
     """What an operation reads or writes: `type` as in the schema (INT8), -1 is an open dimension.

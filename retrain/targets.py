@@ -6,7 +6,7 @@ from functools import partial
 
 from deploy.errors import BadData, WrongUse
 from retrain.operation_versions import LITERT_2_3, OLDEST, TFLITE_RUNTIME_2_14
-from retrain.operators import Operator, Tensor, operators
+from retrain.operators import WITH_WEIGHTS, Operator, Tensor, operators
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,6 @@ _EDGETPU = str.split(
     """
 )
 _UNFUSED = ("AVERAGE_POOL_2D", "CONCATENATION", "MAX_POOL_2D")
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _VECTORS = ("FULLY_CONNECTED", "SOFTMAX")
 _SOFTMAX_SIZE = 16_000
 
@@ -96,7 +95,7 @@ def _edgetpu(operator: Operator) -> Iterable[str]:
         yield "a tensor's size is open, and all must be fixed"
     if any(size > 1 for tensor in values for size in tensor.shape[:-3]):
         yield "only the three innermost dimensions may be above 1: the batch must be 1"
-    if name in _WEIGHTED and not all(tensor.constant for tensor in operator.inputs[1:]):
+    if name in WITH_WEIGHTS and not all(tensor.constant for tensor in operator.inputs[1:]):
         yield "its weights must be constant"
     if name in _UNFUSED and operator.activation != "NONE":
         yield f"{operator.activation} is fused into it, and nothing may be"

@@ -21,9 +21,10 @@ from deploy.image import open_image, to_pixels
 from retrain import graph, recipes
 from retrain.dataset import Photo, read_manifest, write_manifest
 from retrain.model_metadata import About, describe, extract
+from retrain.quantization import Quantization
 
 SPEC = InputSpec(height=8, width=8, crop=None, mean=127, std=128)
-INT8 = recipes.Quantization()
+INT8 = Quantization()
 LOOSE = ("--max-accuracy-drop", 100, "--min-agreement", 0, "--max-mean-difference", 1)
 
 ABOUT = About("Żółwie", "Ada", "CC0")
@@ -296,4 +297,4 @@ def test_an_input_scale_that_is_not_a_byte_a_pixel_is_refused() -> None:
     frozen = trace(lambda images: tf.nn.relu(tf.reduce_mean(images, [1, 2])))
     calibration = np.linspace(64, 191, 192).astype(np.uint8).reshape(1, 8, 8, 3)
     with pytest.raises(BadData, match="a pixel would not be its byte"):
-        recipes.quantize(frozen, recipes.Quantization("int8-edgetpu"), calibration, SPEC, "output")
+        recipes.quantize(frozen, Quantization("int8-edgetpu"), calibration, SPEC, "output")

@@ -16,8 +16,9 @@ from deploy_fixtures import networks, write_colour_run
 from deploy import classifier, metadata
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
-from retrain import choose, converter, recipes
+from retrain import choose, material, recipes
 from retrain.operators import operators
+from retrain.quantization import Quantization, spanned
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -32,7 +33,7 @@ def run(tmp_path: Path) -> Path:
 def ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the networks that were converted already."""
 
-    def made(_graph: bytes, how: recipes.Quantization, *_: Any) -> bytes:
+    def made(_graph: bytes, how: Quantization, *_: Any) -> bytes:
         return networks().uint8 if how.recipe == "int8" else networks().float32
 
     monkeypatch.setattr(recipes, "quantize", made)
@@ -123,7 +124,7 @@ def recipe_models(folder: Path) -> set[str]:
 def choices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Choose among two recipes, converted already, and one that TFLite does not convert."""
 
-    def made(_graph: bytes, how: recipes.Quantization, *_: Any) -> bytes:
+    def made(_graph: bytes, how: Quantization, *_: Any) -> bytes:
         if how.recipe == "dynamic":
             raise BadData("converting with dynamic failed")
         return networks().uint8 if how.recipe == "int8" else networks().float32
@@ -246,9 +247,9 @@ def test_calibration_on_noise_is_caught(
     run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def noise(_photos: Any, _spec: InputSpec) -> Any:
-        return recipes.spanned(np.random.default_rng(0).integers(0, 256, (99, 32, 32, 3), np.uint8))
+        return spanned(np.random.default_rng(0).integers(0, 256, (99, 32, 32, 3), np.uint8))
 
-    monkeypatch.setattr(converter, "_calibration", noise)
+    monkeypatch.setattr(material, "_calibration", noise)
     result = invoke("convert", "--output-dir", run)
     assert result.exit_code == 4, result.output
     assert "model.rejected.tflite: it loses" in result.stderr

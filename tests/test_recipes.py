@@ -13,7 +13,8 @@ from deploy.image import normalise
 from deploy.runtime import Model
 from retrain import graph, layers, recipes
 from retrain.cli.convert import RECIPES as OFFERED
-from retrain.recipes import RECIPES, Quantization, quantize, spanned
+from retrain.quantization import RECIPES, Quantization, spanned
+from retrain.recipes import quantize
 
 COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128), (0, 0, 0), (255, 255, 255)]
 

@@ -9,7 +9,8 @@ from ai_edge_litert.interpreter import Interpreter
 
 from deploy.contract import InputSpec
 from retrain import graph
-from retrain.recipes import Quantization, quantize, spanned
+from retrain.quantization import Quantization, spanned
+from retrain.recipes import quantize
 from retrain.rounding import round_kernels, to_int8_grid
 
 RANDOM = np.random.default_rng(0)

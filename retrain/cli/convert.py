@@ -124,12 +124,12 @@ def convert(
     as_json: bool,
 ) -> None:
     """Make model.tflite of the trained graph, scored on the test photos."""
-    from retrain.converter import ConvertConfig
     from retrain.converter import convert as run
+    from retrain.material import ConvertConfig
     from retrain.model_metadata import About
     from retrain.parity import Bounds
     from retrain.progress import Progress
-    from retrain.recipes import Quantization
+    from retrain.quantization import Quantization
     from retrain.scores import Accuracy
 
     if choose and quantize:

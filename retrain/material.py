@@ -1,0 +1,133 @@
+"""What a conversion starts from: settings, the run's graph, and photos of each split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from deploy.contract import Contract, InputSpec
+from deploy.errors import BadData, WrongUse
+from deploy.image import open_image, to_pixels
+from retrain import dataset, familiarity, graph, split, targets
+from retrain.dataset import Photo
+from retrain.graph_classifier import GraphClassifier
+from retrain.model_metadata import About
+from retrain.parity import Bounds, Scores, graph_scores
+from retrain.progress import Progress
+from retrain.quantization import Pixels, Quantization, spanned
+from retrain.run_folder import RunFolder
+from retrain.targets import Target
+
+_EACH = 20
+"""Of so many training photos the mean of a class is taken."""
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """How to convert: `calibration_images` are training photos.
+
+    With `choose`, smallest or fastest, each of `quantization.CHOICES` is tried instead of one.
+    `explain` measures the error of each layer of an int8 model. So many `goldens` are put into
+    the file, with what is told `about` it. The model must run on `target`, and pass its goldens
+    with each of the programs `target_python`, before it takes its place. Above 0, `reject_rate`
+    is the share of photos of known classes that may be called unknown.
+    """
+
+    output_dir: Path = Path("retrained")
+    quantization: Quantization = field(default_factory=Quantization)
+    choose: str | None = None
+    explain: bool = False
+    calibration_images: int = 100
+    target: str | None = None
+    target_python: tuple[Path, ...] = ()
+    bounds: Bounds = field(default_factory=Bounds)
+    goldens: int = 8
+    reject_rate: float = 0.0
+    seed: int = 0
+    about: About = field(default_factory=About)
+
+    def __post_init__(self) -> None:
+        if self.target_python and not self.goldens:
+            raise WrongUse("--target-python proves the goldens: --goldens 0 leaves it none")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a conversion starts from, and what its models are held against.
+
+    `calibration` is uint8 (N, height, width, 3), `testing` are the test photos, `likely` those to
+    make goldens of, `known` validation photos to calibrate the reject rate on.
+    """
+
+    config: ConvertConfig
+    graph: bytes
+    contract: Contract
+    calibration: Pixels
+    testing: Sequence[Photo]
+    likely: Sequence[Photo]
+    known: Sequence[Photo]
+    target: Target | None
+    progress: Progress
+
+    # Both when they are asked for, after the first conversion: until then TensorFlow is in the
+    # converter's process only, and the two do not add up.
+    @cached_property
+    def reference(self) -> GraphClassifier:
+        """The graph, to be held against."""
+        return GraphClassifier(graph.parse(self.graph), self.contract)
+
+    @cached_property
+    def expected(self) -> Scores:
+        """What it gives the photos `testing`, float32 (N, classes)."""
+        return graph_scores(self.reference, self.testing, self.progress)
+
+
+def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Material:
+    """Read the photos of the run's manifest: some to calibrate on, all of the test split."""
+    target = config.target or ("edgetpu" if config.quantization.recipe == "int8-edgetpu" else None)
+    contract = run.read_contract()
+    manifest = dataset.read_manifest(run.manifest)
+    training, known, testing = (
+        [photo for photo, name in manifest if name == wanted]
+        for wanted in (split.TRAINING, split.VALIDATION, split.TESTING)
+    )
+    with progress.stage("calibration"):
+        chosen = _balanced(training, config.calibration_images, config.seed)
+        calibration = _calibration(chosen, contract.input)
+    frozen = run.graph.read_bytes()
+    if config.reject_rate:
+        near = _balanced(training, _EACH * len(contract.labels), config.seed)
+        with progress.stage("familiarity"):
+            frozen = familiarity.add(frozen, contract, near, known, progress)
+    return Material(
+        config,
+        frozen,
+        contract,
+        calibration,
+        testing,
+        _balanced(testing, len(testing), config.seed),
+        known,
+        targets.find(target) if target else None,
+        progress,
+    )
+
+
+def _balanced(photos: Sequence[Photo], count: int, seed: int) -> list[Photo]:
+    """Return `count` photos, as many of each class as there are; the same seed, the same ones."""
+    random = np.random.default_rng(seed)
+    by_label: dict[str, list[Photo]] = {}
+    for i in random.permutation(len(photos)):
+        by_label.setdefault(photos[i].label, []).append(photos[i])
+    columns = [by_label[label] for label in sorted(by_label)]
+    longest = max((len(column) for column in columns), default=0)
+    turns = (column[turn] for turn in range(longest) for column in columns if turn < len(column))
+    return [photo for photo, _ in zip(turns, range(count), strict=False)]
+
+
+def _calibration(photos: Sequence[Photo], spec: InputSpec) -> Pixels:
+    if not photos:
+        raise BadData("no training photos to calibrate on")
+    pixels = [to_pixels(open_image(photo.read(), spec), spec) for photo in photos]
+    return spanned(np.concatenate(pixels))
