@@ -1,8 +1,10 @@
-"""A recipe's model: converted for its target, packed with all that it carries, and scored."""
+"""A recipe's model: converted for its targets, packed with all that it carries, and scored."""
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from deploy import metadata
+from deploy.classifier import Classifier
 from deploy.metadata import ModelFile
 from retrain import goldens, model_metadata, recipes, rejection, targets
 from retrain.material import Material
@@ -11,11 +13,22 @@ from retrain.quantization import Quantization
 from retrain.rejection import Rejection
 
 
+class Converted(NamedTuple):
+    """What the recipe `how` made of the graph: a flatbuffer that each target runs.
+
+    `otherwise` is the one that was made first, where a target does not run that.
+    """
+
+    how: Quantization
+    flatbuffer: bytes
+    otherwise: bytes | None = None
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A model file's bytes, and how it compares with the graph.
 
-    `otherwise` is how a model compares that the target cannot run, where one was made first.
+    `otherwise` is how a model compares that a target cannot run, where one was made first.
     """
 
     packed: bytes
@@ -24,26 +37,39 @@ class Candidate:
     otherwise: Parity | None = None
 
 
-def attempt(material: Material, how: Quantization) -> Candidate:
-    """Convert and score; raise BadData where TFLite does not convert the graph.
+def converted(material: Material, how: Quantization) -> Converted:
+    """Convert the graph; raise BadData where TFLite does not, or where a target does not run it.
 
-    Also where the target does not run the model. If dense layers with one scale each help it,
-    they get that, and the model that would be without is scored too.
+    If dense layers with one scale each help a target, they get that.
     """
     photos = f", calibrated on {len(material.calibration)} training photos"
-    target, progress = material.target, material.progress
+    progress = material.progress
     progress.info(f"converting: {how.recipe}{photos if how.kind.ranges else ''}")
-    flatbuffer = _flatbuffer(material, how)
-    otherwise = None
-    if target and target.per_tensor_dense and targets.check(flatbuffer, target):
-        otherwise = _compared(material, ModelFile(flatbuffer, material.contract))
-        progress.info(f"converting again: one scale for each dense layer, for {target.name}")
+    flatbuffer, otherwise = _flatbuffer(material, how), None
+    helped = [
+        target.name
+        for target in material.targets
+        if target.per_tensor_dense and targets.check(flatbuffer, target)
+    ]
+    if helped:
+        progress.info(f"converting again: one scale for each dense layer, for {helped[0]}")
+        otherwise = flatbuffer
         flatbuffer = _flatbuffer(material, replace(how, per_tensor_dense=True))
-    if target:
+    for target in material.targets:
         targets.require(flatbuffer, target)
-    candidate = _finish(material, how, flatbuffer)
-    if otherwise:
-        progress.info(f"test accuracy {candidate.parity.model}, without that {otherwise.model}")
+    Classifier(ModelFile(flatbuffer, material.contract))  # what does not load is no model either
+    return Converted(how, flatbuffer, otherwise)
+
+
+def scored(material: Material, made: Converted) -> Candidate:
+    """Pack the model with all that a file carries, and score that file on the test photos."""
+    candidate = _packed(material, made)
+    if not made.otherwise:
+        return candidate
+    otherwise = _compared(material, ModelFile(made.otherwise, material.contract))
+    material.progress.info(
+        f"test accuracy {candidate.parity.model}, with a scale for each channel {otherwise.model}"
+    )
     return replace(candidate, otherwise=otherwise)
 
 
@@ -54,13 +80,15 @@ def _flatbuffer(material: Material, how: Quantization) -> bytes:
 
 
 def _compared(material: Material, file: ModelFile) -> Parity:
-    with material.progress.stage("score"):
-        return compare(material.expected, file, material.testing, material.progress)
+    labels, progress = material.contract.labels, material.progress
+    with progress.stage("score"):
+        return compare(material.expected, file, labels, material.testing, progress)
 
 
-def _finish(material: Material, how: Quantization, flatbuffer: bytes) -> Candidate:
+def _packed(material: Material, made: Converted) -> Candidate:
     config, progress = material.config, material.progress
-    contract = replace(material.contract, recipe=how.recipe)
+    recipe, flatbuffer = made.how.recipe, made.flatbuffer
+    contract = replace(material.contract, recipe=recipe)
     found = None
     if config.reject_rate:
         with progress.stage("reject"):
@@ -72,5 +100,7 @@ def _finish(material: Material, how: Quantization, flatbuffer: bytes) -> Candida
         kept = goldens.make(material.reference, bare, material.likely, config.goldens)
     told = model_metadata.describe(contract, config.about, len(kept))
     flatbuffer = model_metadata.attach(flatbuffer, told)
-    packed = metadata.pack(flatbuffer, contract, kept, goldens.tolerance(how.recipe))
-    return Candidate(packed, _compared(material, metadata.unpack(packed)), found)
+    packed = metadata.pack(flatbuffer, contract, kept, goldens.tolerance(recipe))
+    file = metadata.unpack(packed)
+    model_metadata.require(file.flatbuffer, told)
+    return Candidate(packed, _compared(material, file), found)

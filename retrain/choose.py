@@ -15,7 +15,7 @@ from deploy.errors import BadData, GateFailed
 from deploy.image import normalise
 from deploy.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
 from deploy.runtime import Model, find_runtime
-from retrain.candidate import Candidate, attempt
+from retrain.candidate import Candidate, converted, scored
 from retrain.material import ConvertConfig, Material
 from retrain.quantization import CHOICES, Quantization
 from retrain.run_folder import RunFolder
@@ -46,20 +46,28 @@ class Row(NamedTuple):
 def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate, dict[str, Any]]:
     """Return the recipe chosen, its model, and the table of all as JSON values.
 
-    Each model is kept in the run's folder `recipes`. Raises GateFailed if none may be taken.
+    `keep_float` and `output_type` are for int8 alone. Each model is kept in the run's folder
+    `recipes`, what is beyond the bounds in `rejected` there. Raises BadData if none could be made,
+    GateFailed if none may be taken.
     """
     config, progress = material.config, material.progress
     made: dict[str, Candidate] = {}
     failed: dict[str, str] = {}
-    hows = {name: replace(config.quantization, recipe=name) for name in CHOICES}
+    int8 = replace(config.quantization, recipe="int8")
+    plain = replace(int8, output_type="float32", keep_float=())
+    hows = {name: int8 if name == "int8" else replace(plain, recipe=name) for name in CHOICES}
     for name, how in hows.items():
         try:
-            made[name] = attempt(material, how)
+            model = converted(material, how)
         except BadData as error:
             progress.warn(str(error))
             failed[name] = str(error)
             continue
-        files.write(run.recipe(name), made[name].packed)
+        made[name] = scored(material, model)
+        rejected = bool(made[name].parity.beyond(config.bounds))
+        files.write(run.recipe(name, rejected), made[name].packed)
+    if not made:
+        raise BadData("no recipe makes a model of this graph: see the warnings above")
     with progress.stage("time"):
         paces = _p50_ms({name: each.packed for name, each in made.items()}, material)
     rows = _best(

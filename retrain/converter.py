@@ -6,13 +6,13 @@ from typing import Any
 from deploy import files
 from deploy.contract import write_labels
 from deploy.errors import GateFailed
-from retrain import layers, target_python
-from retrain.candidate import attempt
+from retrain import target_python
+from retrain.candidate import converted, scored
 from retrain.choose import choose
+from retrain.layers import explain
 from retrain.material import ConvertConfig, Material, prepare
 from retrain.parity import Parity
 from retrain.progress import Progress
-from retrain.quantization import Quantization
 from retrain.run_folder import RunFolder
 
 SCHEMA_VERSION = 1
@@ -32,14 +32,13 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
     run = RunFolder(config.output_dir)
     with run.writing():
         material = prepare(run, config, progress)
-        table: dict[str, Any] = {}
-        how = config.quantization
+        run.forget_recipes()
+        layers = {"layers": _explain(material)} if config.explain else {}
+        how, table = config.quantization, dict[str, Any]()
         if config.choose:
             how, candidate, table = choose(run, material)
         else:
-            candidate = attempt(material, how)
-        if config.explain:
-            table["layers"] = _explain(material, how)
+            candidate = scored(material, converted(material, how))
         files.write(run.rejected, candidate.packed)
         reasons = candidate.parity.beyond(config.bounds) or _unproved(run, config, progress)
         result = {
@@ -54,6 +53,7 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
             "rejection": candidate.rejection and candidate.rejection._asdict(),
             "otherwise": candidate.otherwise and candidate.otherwise.to_json(),
             **table,
+            **layers,
             "seconds": progress.seconds,
         }
         files.write_json(run.conversion, result)
@@ -76,12 +76,12 @@ def _unproved(run: RunFolder, config: ConvertConfig, progress: Progress) -> list
     return []
 
 
-def _explain(material: Material, how: Quantization) -> list[dict[str, Any]]:
+def _explain(material: Material) -> list[dict[str, Any]]:
     progress = material.progress
     with progress.stage("explain"):
-        found = layers.explain(
+        found = explain(
             material.graph,
-            how,
+            material.config.explained,
             material.calibration,
             material.contract.input,
             material.contract.output,

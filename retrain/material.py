@@ -1,7 +1,7 @@
 """What a conversion starts from: settings, the run's graph, and photos of each split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from retrain import dataset, familiarity, graph, split, targets
 from retrain.dataset import Photo
 from retrain.graph_classifier import GraphClassifier
 from retrain.model_metadata import About
-from retrain.parity import Bounds, Scores, graph_scores
+from retrain.parity import Bounds, Scores, graph_scores, require_accuracy
 from retrain.progress import Progress
 from retrain.quantization import Pixels, Quantization, spanned
 from retrain.run_folder import RunFolder
+from retrain.scores import Accuracy
 from retrain.targets import Target
 
 _EACH = 20
@@ -51,6 +52,25 @@ class ConvertConfig:
     def __post_init__(self) -> None:
         if self.target_python and not self.goldens:
             raise WrongUse("--target-python proves the goldens: --goldens 0 leaves it none")
+        if self.explain and not self.explained.kind.integer:
+            raise WrongUse(
+                f"--explain is for int8 and int8-edgetpu, not for {self.explained.recipe}: "
+                "leave out --explain"
+            )
+        for name in self.targets:
+            targets.find(name)
+
+    @property
+    def explained(self) -> Quantization:
+        """What `explain` tells of: int8 where recipes are chosen among."""
+        return replace(self.quantization, recipe="int8") if self.choose else self.quantization
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of all that the model must run on: the Edge TPU's recipe is for that too."""
+        of_recipe = self.quantization.recipe == "int8-edgetpu" and not self.choose
+        named = (self.target, "edgetpu" if of_recipe else None)
+        return tuple(dict.fromkeys(filter(None, named)))
 
 
 @dataclass(frozen=True)
@@ -58,7 +78,8 @@ class Material:
     """What a conversion starts from, and what its models are held against.
 
     `calibration` is uint8 (N, height, width, 3), `testing` are the test photos, `likely` those to
-    make goldens of, `known` validation photos to calibrate the reject rate on.
+    make goldens of, `known` validation photos to calibrate the reject rate on. `trained` is the
+    test accuracy that training told of this graph, None if it is not known.
     """
 
     config: ConvertConfig
@@ -68,7 +89,8 @@ class Material:
     testing: Sequence[Photo]
     likely: Sequence[Photo]
     known: Sequence[Photo]
-    target: Target | None
+    trained: Accuracy | None
+    targets: tuple[Target, ...]
     progress: Progress
 
     # Both when they are asked for, after the first conversion: until then TensorFlow is in the
@@ -81,13 +103,16 @@ class Material:
     @cached_property
     def expected(self) -> Scores:
         """What it gives the photos `testing`, float32 (N, classes)."""
-        return graph_scores(self.reference, self.testing, self.progress)
+        scores = graph_scores(self.reference, self.testing, self.progress)
+        if self.trained:
+            require_accuracy(scores, self.testing, self.contract.labels, self.trained)
+        return scores
 
 
 def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Material:
     """Read the photos of the run's manifest: some to calibrate on, all of the test split."""
-    target = config.target or ("edgetpu" if config.quantization.recipe == "int8-edgetpu" else None)
     contract = run.read_contract()
+    trained = run.test_accuracy(contract)
     manifest = dataset.read_manifest(run.manifest)
     training, known, testing = (
         [photo for photo, name in manifest if name == wanted]
@@ -109,7 +134,9 @@ def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Materi
         testing,
         _balanced(testing, len(testing), config.seed),
         known,
-        targets.find(target) if target else None,
+        # Familiarity changes the graph: where it is 0, so are all scores.
+        None if config.reject_rate else trained,
+        tuple(map(targets.find, config.targets)),
         progress,
     )
 

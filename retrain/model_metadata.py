@@ -145,6 +145,13 @@ def extract(flatbuffer: bytes) -> dict[str, Any] | None:
     return metadata_schema.from_bytes(data)
 
 
+def require(flatbuffer: bytes, values: dict[str, Any]) -> None:
+    """Raise BadData if `extract` finds another ModelMetadata in a model, numbers as float32."""
+    found = extract(flatbuffer)
+    if found is None or metadata_schema.to_bytes(found) != metadata_schema.to_bytes(values):
+        raise BadData("the metadata in the model reads otherwise than it was written")
+
+
 def _model(flatbuffer: bytes) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 

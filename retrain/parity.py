@@ -15,10 +15,13 @@ from retrain import parallel
 from retrain.dataset import Photo, shown
 from retrain.graph_classifier import GraphClassifier
 from retrain.progress import Progress
-from retrain.scores import Accuracy
+from retrain.scores import Accuracy, Labels
 
 _WORST = 10
 """Of so many photos the names are kept."""
+
+_ASTRAY = 0.02
+"""Of the test photos so many may be called otherwise than at training."""
 
 Scores = npt.NDArray[np.float32]
 
@@ -105,12 +108,40 @@ def graph_scores(reference: GraphClassifier, photos: Sequence[Photo], progress: 
     return _scores("graph", lambda: reference, photos, progress)
 
 
+def require_accuracy(
+    scores: Scores, photos: Sequence[Photo], names: Sequence[str], told: Accuracy
+) -> None:
+    """Raise BadData if a graph's `scores` (N, classes) are not as right as training told.
+
+    Labels in another order would make it so. Training may have scored bottlenecks of another
+    runtime: a photo, or 2% of them, may differ; another number of photos is not compared.
+    """
+    found = Accuracy.of(scores, _indices(photos, names))
+    allowed = max(1, _ASTRAY * told.total)
+    if found.total == told.total and abs(found.right - told.right) > allowed:
+        raise BadData(
+            f"the graph's test accuracy is {found}, and was {told} when it was trained: labels or "
+            "photos are not what they were. Remedy: train again"
+        )
+
+
 def compare(
-    expected: Scores, file: ModelFile, photos: Sequence[Photo], progress: Progress
+    expected: Scores,
+    file: ModelFile,
+    names: tuple[str, ...],
+    photos: Sequence[Photo],
+    progress: Progress,
 ) -> Parity:
-    """Classify `photos` with the model of `file`, and hold that against `expected` (N, classes)."""
-    names = file.contract.labels
-    labels = np.array([names.index(photo.label) for photo in photos])
+    """Classify `photos` with the model of `file`, and hold that against `expected` (N, classes).
+
+    Raises BadData if the file's labels are not `names`, the graph's: scores do not tell.
+    """
+    if file.contract.labels != names:
+        raise BadData(
+            f"the model file has the labels {', '.join(file.contract.labels)}, its graph "
+            f"{', '.join(names)}"
+        )
+    labels = _indices(photos, names)
     found = model_scores(file, photos, progress)
     difference: Scores = np.abs(expected - found)
     each = difference.max(axis=1)
@@ -131,6 +162,14 @@ def compare(
             for i in worst
         ),
     )
+
+
+def _indices(photos: Sequence[Photo], names: Sequence[str]) -> Labels:
+    places = {name: i for i, name in enumerate(names)}
+    unknown = {photo.label for photo in photos} - set(places)
+    if unknown:
+        raise BadData(f"test photos of {', '.join(sorted(unknown))}, which the graph has not")
+    return np.array([places[photo.label] for photo in photos])
 
 
 def model_scores(file: ModelFile, photos: Sequence[Photo], progress: Progress) -> Scores:

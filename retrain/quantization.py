@@ -17,6 +17,7 @@ from deploy.image import normalise
 from retrain.graph import lite_converter, tensorflow
 
 Pixels = npt.NDArray[np.uint8]
+_DAY = 86_400
 
 
 class Recipe(NamedTuple):
@@ -47,8 +48,9 @@ class Quantization:
 
     `output_type` is float32 or uint8. Of int8 the first layer stays in float32, whose rounding
     costs most and whose speed matters least, and so do the layers `keep_float`, as
-    `layers.explain` names them. `per_tensor_dense` gives dense layers one scale, which older
-    runtimes need with `dynamic`. A conversion may take `seconds`.
+    `layers.explain` names them; what reads any of them is float32 too, or would round what it is
+    given. `per_tensor_dense` gives dense layers one scale, which older runtimes need with
+    `dynamic`. A conversion may take `seconds`, a day at most.
     """
 
     recipe: str = "int8"
@@ -64,6 +66,8 @@ class Quantization:
             raise WrongUse(f"--output-type uint8 is for int8, not for {self.recipe}")
         if self.keep_float and self.recipe != "int8":
             raise WrongUse(f"--keep-float is for int8, not for {self.recipe}")
+        if not 0 < self.seconds <= _DAY:  # NaN is not either
+            raise WrongUse(f"--time-limit {self.seconds:g}: above 0, up to {_DAY:,} seconds")
 
     @property
     def output(self) -> str:

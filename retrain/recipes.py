@@ -18,8 +18,14 @@ def quantize(
     """Return a TFLite flatbuffer of one photo in, float32 or uint8 as `how` says.
 
     `graph` is a frozen GraphDef whose operation `output` gives probabilities, `calibration` uint8
-    (N, height, width, 3), as in `spanned`. Raises BadData when TFLite does not convert it.
+    (N, height, width, 3), as in `spanned`. Raises BadData when TFLite does not convert it, or when
+    a pixel could not be the byte of a uint8 input.
     """
+    if how.kind.integer and spec.mean % 1:
+        raise BadData(
+            f"the network's mean is {spec.mean:g}, and {how.recipe} needs a whole number. "
+            "Remedy: --quantize float32, float16 or dynamic"
+        )
     what = f"converting with {how.recipe}"
     with on_disk(graph) as path:
         flatbuffer, (scale, zero_point) = apart(

@@ -1,5 +1,6 @@
 """The folder that a run writes into: which file is which, and who may write."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import filelock
 
-from deploy.contract import Contract
+from deploy.contract import Contract, read_labels
 from deploy.errors import BadData, GateFailed, WrongUse
+from retrain.quantization import RECIPES
+from retrain.scores import Accuracy
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,16 @@ class RunFolder:
             raise BadData(f"{self.model}: no such file: run `retrain convert` first")
         return self.model
 
-    def recipe(self, name: str) -> Path:
+    def recipe(self, name: str, rejected: bool = False) -> Path:
         """Return where the model of the recipe `name` is kept when several were tried."""
-        return self.folder / "recipes" / f"{name}.tflite"
+        folder = self.folder / "recipes"
+        return (folder / "rejected" if rejected else folder) / f"{name}.tflite"
+
+    def forget_recipes(self) -> None:
+        """Remove the models that an earlier conversion tried: what measured them is overwritten."""
+        for name in RECIPES:
+            for rejected in (False, True):
+                self.recipe(name, rejected).unlink(missing_ok=True)
 
     @property
     def labels(self) -> Path:
@@ -107,6 +117,27 @@ class RunFolder:
             raise BadData(f"{graph}: not the graph that {self.contract} tells of: train again")
         return contract
 
+    def test_accuracy(self, contract: Contract) -> Accuracy | None:
+        """Return what training told of the graph of `contract`, None if nothing tells.
+
+        Raises BadData where the labels beside the graph, or those told with it, are others.
+        """
+        if self.graph_labels.exists():
+            labels = read_labels(self.graph_labels.read_text("utf-8", "replace"))
+            _require(labels, contract, self.graph_labels)
+        try:
+            metrics = json.loads(self.metrics.read_bytes())
+            if metrics["graph_sha256"] != contract.graph_sha256:
+                return None
+            test = metrics["test"]
+            accuracy, labels = Accuracy(test["right"], test["total"]), tuple(test["per_class"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadData(f"{self.metrics}: cannot be read ({error!r}): train again") from error
+        _require(labels, contract, self.metrics)
+        return accuracy
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Keep other runs from writing here; raise WrongUse if one is at it."""
@@ -119,3 +150,11 @@ class RunFolder:
                 f"{self.folder}: another retrain is writing there: wait, "
                 "or name another --output-dir"
             ) from error
+
+
+def _require(labels: tuple[str, ...], contract: Contract, path: Path) -> None:
+    if labels != contract.labels:
+        raise BadData(
+            f"{path}: its labels are {', '.join(labels)}, those of the contract "
+            f"{', '.join(contract.labels)}: train again"
+        )

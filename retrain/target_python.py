@@ -15,6 +15,15 @@ from deploy.errors import GateFailed, RetrainError, WrongUse, last_line
 
 SECONDS = 300.0
 _NEEDS = "click, numpy, Pillow and tflite-runtime or ai-edge-litert"
+_PROBE = """
+import sys
+print(*sys.version_info[:2], flush=True)
+import click, numpy, PIL
+try:
+    import ai_edge_litert.interpreter
+except ModuleNotFoundError:
+    import tflite_runtime.interpreter
+"""
 _MISSING = ("No module named", "is not installed", "no TFLite runtime")
 
 
@@ -41,22 +50,27 @@ def selftest(python: Path, model: Path, seconds: float = SECONDS) -> dict[str, A
 
 
 def find(python: Path) -> Path:
-    """Return the path of the executable `python`; raise WrongUse if it is none or is too old."""
+    """Return the path of the executable `python`.
+
+    Raises WrongUse if it is none, is too old or cannot import what the goldens need.
+    """
     found = shutil.which(python)
     if not found:
         raise WrongUse(f"--target-python {python}: no such program, or not executable")
     executable = Path(found).absolute()  # not resolved: the link is what makes an environment
-    code = "import sys; print(*sys.version_info[:2])"
-    done = _run(executable, SECONDS, "-c", code)
+    done = _run(executable, SECONDS, "-c", _PROBE)
     try:
         version = tuple(int(part) for part in done.stdout.split())
     except ValueError:
         version = ()
-    if done.returncode or len(version) != 2:
+    if len(version) != 2:
         raise WrongUse(f"--target-python {python}: it is not a Python that works: {_said(done)}")
     if version < OLDEST_PYTHON:
         had, least = (".".join(map(str, each)) for each in (version, OLDEST_PYTHON))
         raise WrongUse(f"--target-python {python}: it is Python {had}; at least {least} is needed")
+    if done.returncode:
+        said = _said(done)
+        raise WrongUse(f"--target-python {python}: {said}. Remedy: install {_NEEDS} for it")
     return executable
 
 

@@ -112,7 +112,7 @@ def _eight_bits(tensor: Tensor) -> bool:
     return tensor.type in ("INT8", "UINT8") and tensor.quantized
 
 
-_OTHERWISE = "--quantize int8 or float32, or another --target"
+_OTHERWISE = "another --quantize, or another --target"
 TARGETS = {
     "litert": Target("LiteRT 2.3", partial(_runtime, LITERT_2_3), _OTHERWISE),
     "tflite-runtime==2.14": Target(

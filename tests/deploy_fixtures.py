@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import warnings
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,6 +14,10 @@ from PIL import Image, ImageDraw
 
 from deploy import metadata
 from deploy.contract import Contract, InputSpec, write_labels
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DEVICE = Path(os.environ.get("RETRAIN_DEVICE_PYTHON", REPOSITORY / ".venv-device/bin/python"))
+"""A Python with tflite-runtime 2.14, which `make test` makes."""
 
 SPEC = InputSpec(height=32, width=32, crop=0.875, mean=128.0, std=128.0)
 LABELS = ("red", "grün, hell", "blue", "grey")
@@ -102,15 +107,18 @@ def write_run(folder: Path) -> Path:
     return folder
 
 
-def write_colour_run(root: Path) -> Path:
+def write_colour_run(
+    root: Path, colours: dict[str, tuple[int, int, int]] = COLOURS, graph: bytes | None = None
+) -> Path:
     """Fill `root` with 9 photos of each colour and a run folder of them, not yet converted.
 
-    The tiny network tells the colours; a third of the photos validate, and a third tests.
+    `graph`, the tiny network if None, tells the colours; a third of the photos validate, and a
+    third tests.
     """
     from retrain.dataset import scan, write_manifest
 
     random = np.random.default_rng(0)
-    for label, colour in COLOURS.items():
+    for label, colour in colours.items():
         (root / "photos" / label).mkdir(parents=True)
         for i in range(9):
             pixels = np.clip(random.normal(colour, 4, (40, 40, 3)), 0, 255).astype(np.uint8)
@@ -119,6 +127,11 @@ def write_colour_run(root: Path) -> Path:
     folder.mkdir()
     write_run(folder)
     (folder / "model.tflite").unlink()
+    if graph:
+        digest = hashlib.sha256(graph).hexdigest()
+        contract = replace(CONTRACT, labels=tuple(colours), graph_sha256=digest)
+        (folder / "output_graph.pb").write_bytes(graph)
+        (folder / "contract.json").write_text(contract.to_json(), "utf-8")
     photos = scan(root / "photos").photos
     splits = [("training", "validation", "testing")[i % 3] for i in range(len(photos))]
     write_manifest(folder / "manifest.csv", photos, splits)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import venv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Invoke
-from deploy_fixtures import networks, write_colour_run
+from deploy_fixtures import DEVICE, networks, write_colour_run
 
 from deploy import classifier, metadata
 from deploy.contract import Contract, InputSpec
-from deploy.errors import BadData
-from retrain import choose, material, recipes
+from retrain import material, model_metadata, recipes
 from retrain.operators import operators
 from retrain.quantization import Quantization, spanned
 
@@ -49,22 +49,15 @@ def test_a_good_model_passes(run: Path, invoke: Invoke, recipe: str) -> None:
     assert found["agreement"] == 1
     assert [each["graph"] for each in found["worst"]] == [each["model"] for each in found["worst"]]
     assert metadata.read(run / "model.tflite").contract.recipe == recipe
+    largest, mean = found["max_difference"], found["mean_difference"]
+    words = f"probabilities differ by {mean:.4f} in the mean, by {largest:.3f} at most: "
+    assert f"{words}{found['worst'][0]['photo']}\n" in result.stdout
 
 
 def swapped_channels(patch: pytest.MonkeyPatch) -> None:
     """Give the model BGR."""
     right = classifier.to_pixels
     patch.setattr(classifier, "to_pixels", lambda image, spec: right(image, spec)[..., ::-1].copy())
-
-
-def permuted_labels(patch: pytest.MonkeyPatch) -> None:
-    """Name the outputs in the model's file in another order."""
-    right = metadata.pack
-
-    def pack(flatbuffer: bytes, contract: Contract, *more: Any) -> bytes:
-        return right(flatbuffer, replace(contract, labels=contract.labels[::-1]), *more)
-
-    patch.setattr(metadata, "pack", pack)
 
 
 def other_mean(patch: pytest.MonkeyPatch) -> None:
@@ -94,8 +87,6 @@ def other_std(patch: pytest.MonkeyPatch) -> None:
     [
         (swapped_channels, "int8", 4, "its best label is the graph's on"),
         (swapped_channels, "float32", 4, "its best label is the graph's on"),
-        (permuted_labels, "int8", 3, "the labels make it"),
-        (permuted_labels, "float32", 3, "the labels make it"),
         (other_mean, "float32", 4, "its probabilities are"),
         (other_std, "int8", 3, "the model's input has scale and zero point"),
     ],
@@ -116,80 +107,61 @@ def test_what_differs_between_graph_and_model_is_caught(
     assert not (run / "model.tflite").exists()
 
 
-def recipe_models(folder: Path) -> set[str]:
-    return {path.stem for path in (folder / "recipes").glob("*")}
-
-
-@pytest.fixture
-def choices(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Choose among two recipes, converted already, and one that TFLite does not convert."""
-
-    def made(_graph: bytes, how: Quantization, *_: Any) -> bytes:
-        if how.recipe == "dynamic":
-            raise BadData("converting with dynamic failed")
-        return networks().uint8 if how.recipe == "int8" else networks().float32
-
-    monkeypatch.setattr(recipes, "quantize", made)
-    monkeypatch.setattr(choose, "CHOICES", ("int8", "dynamic", "float32"))
-
-
-@pytest.mark.usefixtures("choices")
-@pytest.mark.parametrize(("by", "value"), [("smallest", "bytes"), ("fastest", "p50_ms")])
-def test_a_choice_is_of_what_was_measured(run: Path, invoke: Invoke, by: str, value: str) -> None:
-    result = invoke("convert", "--output-dir", run, "--choose", by)
-    assert result.exit_code == 0, result.output
-    found = json.loads((run / "conversion.json").read_text("utf-8"))
-    rows = {row["recipe"]: row for row in found["candidates"]}
-    assert set(rows) == {"int8", "float32"} == recipe_models(run)
-    assert found["failed"] == {"dynamic": "converting with dynamic failed"}
-    best = min(rows.values(), key=lambda row: row[value])
-    assert found["recipe"] == best["recipe"]
-    assert best["best"]
-    assert (run / "model.tflite").read_bytes() == run.joinpath(
-        "recipes", f"{best['recipe']}.tflite"
-    ).read_bytes()
-    (line,) = [line for line in result.stderr.splitlines() if line.endswith("chosen")]
-    assert line.split()[0] == best["recipe"]
-
-
-@pytest.mark.usefixtures("choices")
-def test_no_choice_is_the_gates_refusal(run: Path, invoke: Invoke) -> None:
-    bounds = ("--max-mean-difference", 0, "--max-accuracy-drop", 0)
-    result = invoke("convert", "--output-dir", run, "--choose", "smallest", *bounds)
-    assert result.exit_code == 4
-    assert "no recipe is near enough to the graph\nint8: its probabilities are" in result.stderr
-    assert not (run / "model.tflite").exists()
-
-
-def test_a_choice_leaves_no_recipe_to_be_named(run: Path, invoke: Invoke) -> None:
-    result = invoke("convert", "--output-dir", run, "--choose", "--quantize", "int8")
-    assert result.exit_code == 2
-    assert "--choose tries every recipe: leave out --quantize" in result.stderr
-
-
-def test_int8_that_is_slower_is_said_and_why() -> None:
-    assert not choose._slow_int8({"int8": 1.0, "float32": 2.0})
-    (line,) = choose._slow_int8({"int8": 5.0, "float32": 2.0})
-    assert line.startswith("int8 takes 2.5 times the time of float32 here: ")
-
-
 @pytest.mark.usefixtures("ready")
 def test_a_target_that_cannot_run_it_refuses_before_anything_is_written(
     run: Path, invoke: Invoke
 ) -> None:
+    before = {path.name for path in run.iterdir()}
     result = invoke("convert", "--output-dir", run, "--target", "edgetpu")
     assert result.exit_code == 3
     assert "the Edge TPU does not run this model: " in result.stderr
     assert "DEQUANTIZE" in result.stderr
-    assert {path.suffix for path in run.iterdir()} == {
-        ".pb",
-        ".json",
-        ".txt",
-        ".csv",
-        ".tflite",
-        "",
-    }
-    assert not (run / "model.rejected.tflite").exists()
+    assert {path.name for path in run.iterdir()} == {*before, ".lock"}
+
+
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize("target", [(), ("--target", "litert")])
+def test_the_edge_tpus_recipe_is_for_the_edge_tpu_whatever_else_it_is_for(
+    run: Path, invoke: Invoke, target: tuple[str, ...]
+) -> None:
+    result = invoke("convert", "--output-dir", run, "--quantize", "int8-edgetpu", *target)
+    assert result.exit_code == 3
+    assert "the Edge TPU does not run this model: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--target", "tflite-runtime"), "there are litert, tflite-runtime==2.14, edgetpu"),
+        (("--explain", "--quantize", "float16"), "--explain is for int8 and int8-edgetpu, not for"),
+        (("--explain", "--quantize", "int16x8"), "int8-edgetpu, not for int16x8: leave out --expl"),
+        (("--time-limit", "inf"), "--time-limit inf: above 0, up to 86,400 seconds"),
+        (("--time-limit", "nan"), "--time-limit nan: above 0, up to 86,400 seconds"),
+    ],
+)
+def test_wrong_use_is_told_before_anything_is_read(
+    tmp_path: Path, invoke: Invoke, options: tuple[str, ...], words: str
+) -> None:
+    result = invoke("convert", "--output-dir", tmp_path / "none", *options)
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.usefixtures("ready")
+def test_metadata_that_reads_otherwise_is_caught(
+    run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = model_metadata.attach
+
+    def attach(flatbuffer: bytes, told: dict[str, Any]) -> bytes:
+        return right(flatbuffer, {**told, "name": "another"})
+
+    monkeypatch.setattr(model_metadata, "attach", attach)
+    result = invoke("convert", "--output-dir", run)
+    assert result.exit_code == 3
+    assert "the metadata in the model reads otherwise than it was written" in result.stderr
+    assert not (run / "model.tflite").exists()
 
 
 def test_dense_layers_get_one_scale_for_a_runtime_that_needs_it(
@@ -197,8 +169,10 @@ def test_dense_layers_get_one_scale_for_a_runtime_that_needs_it(
 ) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
     options = ("--quantize", "dynamic", "--target", "tflite-runtime==2.14")
-    result = invoke("convert", "--output-dir", run, *options)
+    proof = ("--target-python", DEVICE) if DEVICE.exists() else ()
+    result = invoke("convert", "--output-dir", run, *options, *proof)
     assert result.exit_code == 0, result.output
+    assert ("all goldens pass on tflite-runtime 2.14" in result.stderr) == bool(proof)
     flatbuffer = metadata.read(run / "model.tflite").flatbuffer
     (dense,) = [each for each in operators(flatbuffer) if each.name == "FULLY_CONNECTED"]
     assert dense.version == 9
@@ -214,10 +188,15 @@ def test_another_python_must_pass_the_goldens(run: Path, invoke: Invoke) -> None
     assert result.exit_code == 0, result.output
     assert f"{sys.executable}: all goldens pass on LiteRT" in result.stderr
     (run / "model.tflite").unlink()
-    result = invoke("convert", *options, run / "labels.txt")
-    assert result.exit_code == 2
-    assert "--target-python" in result.stderr
-    assert "converting" not in result.stderr
+    venv.create(run / "bare", with_pip=False)
+    for program, words in (
+        (run / "labels.txt", "no such program"),
+        (run / "bare/bin/python", "No module named 'click'. Remedy: install click, numpy"),
+    ):
+        result = invoke("convert", *options, program)
+        assert result.exit_code == 2
+        assert words in result.stderr
+        assert "converting" not in result.stderr
     fails = run / "fails"
     fails.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 3 11 || echo \'{"failures": ["wrong"]}\'\n')
     fails.chmod(0o755)

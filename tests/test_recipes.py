@@ -1,6 +1,7 @@
 """Each recipe on a small network: its types, its answers, what it refuses; and layers in float."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from deploy_fixtures import SPEC, networks, probabilities
 
-from deploy.errors import WrongUse
+from deploy.errors import BadData, WrongUse
 from deploy.image import normalise
 from deploy.runtime import Model
 from retrain import graph, layers, recipes
@@ -93,6 +94,13 @@ def test_what_does_not_go_together_is_wrong_use(settings: dict[str, Any], words:
         Quantization(**settings)
 
 
+@pytest.mark.parametrize("recipe", ["int8", "int8-edgetpu"])
+def test_a_mean_that_is_no_byte_is_refused_with_the_remedy(recipe: str) -> None:
+    half = replace(SPEC, mean=127.5)
+    with pytest.raises(BadData, match=rf"127\.5, and {recipe} needs .* Remedy: --quantize float32"):
+        quantize(b"", Quantization(recipe), spanned(photos()), half, "output")
+
+
 def operations(model: Model) -> list[str]:
     return [each["op_name"] for each in model._interpreter._get_ops_details()]
 
@@ -104,6 +112,11 @@ def test_the_first_layer_and_what_reads_it_are_in_float_unless_all_must_be_integ
         (Quantization("int8-edgetpu"), ["QUANTIZE", "CONV_2D", "MEAN", *product, "QUANTIZE"]),
     ):
         assert [name for name in operations(made(how)) if name != "DELEGATE"] == expected
+
+
+def test_the_first_layer_is_explained_where_it_is_int8() -> None:
+    names = [each.name for each in explained(networks().graph, Quantization("int8-edgetpu"))]
+    assert "Relu6;Conv2D" in names
 
 
 def test_a_layer_that_is_kept_is_computed_in_float_with_what_reads_it() -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deploy_fixtures import CONTRACT, SPEC, encoded, networks
+from deploy_fixtures import CONTRACT, DEVICE, SPEC, encoded, networks
 from PIL import Image
 from quantized_fixtures import CLASSES, DYNAMIC, PER_TENSOR, convert
 
@@ -20,9 +20,6 @@ from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
 from retrain import targets
 from retrain.target_python import selftest
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-DEVICE = Path(os.environ.get("RETRAIN_DEVICE_PYTHON", REPOSITORY / ".venv-device/bin/python"))
 
 
 def write_model(

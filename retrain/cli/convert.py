@@ -160,6 +160,10 @@ def convert(
         size = result["bytes"][name] / 1e6
         click.echo(f"{name}: test accuracy {accuracy}, {size:.1f} MB")
     click.echo(f"the same best label on {result['agreement']:.1%} of the test photos")
+    click.echo(
+        f"probabilities differ by {result['mean_difference']:.4f} in the mean, by "
+        f"{result['max_difference']:.3f} at most: {result['worst'][0]['photo']}"
+    )
     if found := result["rejection"]:
         click.echo(
             f"unknown below a score of {found['threshold']:.3f}: {found['rejected']} of "
