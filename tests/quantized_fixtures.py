@@ -2,6 +2,7 @@
 
 import warnings
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -10,24 +11,33 @@ DYNAMIC, PER_TENSOR = "dynamic", "dynamic, dense layers per tensor"
 
 
 @cache
-def convert(kind: str) -> bytes:
-    """Return a network with a dense layer that is large enough to be quantized dynamically."""
+def network() -> Any:
+    """Return the GraphDef of a network with weights enough to be quantized dynamically."""
     from retrain import graph
 
     tf = graph.tensorflow()
     random = np.random.default_rng(0)
     kernel, weights = (random.normal(size=s).astype(np.float32) for s in ((3, 3, 3, 64), (64, 64)))
-    with tf.Graph().as_default() as network:
+    with tf.Graph().as_default() as made:
         images = tf.compat.v1.placeholder(tf.float32, [1, 32, 32, 3], name="input")
         mean = tf.reduce_mean(tf.nn.relu6(tf.nn.conv2d(images, kernel, 2, "VALID")), [1, 2])
         tf.nn.softmax(tf.matmul(mean, weights), name="final_result")
-    function = graph.function(network.as_graph_def(), "final_result")
+    return made.as_graph_def()
+
+
+@cache
+def convert(kind: str) -> bytes:
+    """Return the network, quantized by TFLite's own means."""
+    from retrain import graph
+
+    tf = graph.tensorflow()
+    function = graph.function(network(), "final_result")
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == PER_TENSOR:
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if kind in ("int8", "int8 in and out", "int16x8"):
-        photos = random.normal(size=(8, 1, 32, 32, 3)).astype(np.float32)
+        photos = np.random.default_rng(1).normal(size=(8, 1, 32, 32, 3)).astype(np.float32)
         converter.representative_dataset = lambda: ([photo] for photo in photos)
         integer = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
         if kind == "int16x8":

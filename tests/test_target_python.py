@@ -7,10 +7,11 @@ import venv
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from deploy_fixtures import CONTRACT, DEVICE, SPEC, encoded, networks
 from PIL import Image
-from quantized_fixtures import CLASSES, DYNAMIC, PER_TENSOR, convert
+from quantized_fixtures import CLASSES, DYNAMIC, PER_TENSOR, convert, network
 
 from deploy import goldens, metadata
 from deploy.classifier import Classifier
@@ -18,12 +19,20 @@ from deploy.contract import Contract
 from deploy.errors import GateFailed, RetrainError, WrongUse
 from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
-from retrain import targets
+from retrain import recipes, targets
+from retrain.goldens import tolerance
+from retrain.quantization import RECIPES, Quantization, spanned
 from retrain.target_python import selftest
+
+MANY = replace(CONTRACT, labels=tuple(f"class {i}" for i in range(CLASSES)))
 
 
 def write_model(
-    path: Path, flatbuffer: bytes | None = None, contract: Contract = CONTRACT, better: float = 0.0
+    path: Path,
+    flatbuffer: bytes | None = None,
+    contract: Contract = CONTRACT,
+    better: float = 0.0,
+    tolerance: float = 0.1,
 ) -> Path:
     """Write a model with one golden, whose scores are `better` than what it gives here."""
     flatbuffer = flatbuffer or networks().uint8
@@ -33,7 +42,7 @@ def write_model(
     scores = Classifier.open(path).scores(image) + better
     digest, best = goldens.digest(to_pixels(image, SPEC)), contract.labels[scores.argmax()]
     golden = Golden(png, digest, best, tuple(map(float, scores)))
-    path.write_bytes(metadata.pack(flatbuffer, contract, [golden], 0.1))
+    path.write_bytes(metadata.pack(flatbuffer, contract, [golden], tolerance))
     return path
 
 
@@ -81,18 +90,40 @@ def test_what_a_file_says_of_its_versions_is_not_believed(tmp_path: Path) -> Non
     if not DEVICE.exists():
         pytest.skip(f"no device environment at {DEVICE}: `make test` makes it")
     target = targets.find("tflite-runtime==2.14")
-    contract = replace(CONTRACT, labels=tuple(f"class {i}" for i in range(CLASSES)))
-    honest = write_model(tmp_path / "per_tensor.tflite", convert(PER_TENSOR), contract)
+    honest = write_model(tmp_path / "per_tensor.tflite", convert(PER_TENSOR), MANY)
     assert selftest(DEVICE, honest)["goldens"]["right"] == 1
-    newer = write_model(tmp_path / "per_channel.tflite", convert(DYNAMIC), contract)
+    newer = write_model(tmp_path / "per_channel.tflite", convert(DYNAMIC), MANY)
     with pytest.raises(GateFailed, match="does not load this model"):
         selftest(DEVICE, newer)
     lie = said_to_be(convert(DYNAMIC), 9)
     assert targets.check(lie, target) == []
-    lying = write_model(tmp_path / "lie.tflite", said_to_be(convert(DYNAMIC), 9), contract)
+    lying = write_model(tmp_path / "lie.tflite", said_to_be(convert(DYNAMIC), 9), MANY)
     assert selftest(Path(sys.executable), lying)["passed"] is True
     with pytest.raises(GateFailed, match=r"golden-0\.png"):
         selftest(DEVICE, lying)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("per_tensor_dense", [False, True])
+def test_each_recipe_runs_there_as_its_table_says(
+    recipe: str, per_tensor_dense: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not DEVICE.exists():
+        pytest.skip(f"no device environment at {DEVICE}: `make test` makes it")
+    monkeypatch.setattr(recipes, "apart", lambda _what, _seconds, body, *rest: body(*rest))
+    graph = network().SerializeToString()
+    photos = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
+    how = Quantization(recipe, per_tensor_dense=per_tensor_dense)
+    flatbuffer = recipes.quantize(graph, how, spanned(photos), SPEC, "final_result")
+    path = write_model(tmp_path / "model.tflite", flatbuffer, MANY, tolerance=tolerance(recipe))
+    assert selftest(Path(sys.executable), path)["passed"] is True
+    refused = targets.check(flatbuffer, targets.find("tflite-runtime==2.14"))
+    assert bool(refused) == (recipe == "dynamic" and not per_tensor_dense)
+    if refused:
+        with pytest.raises(GateFailed, match="does not load this model"):
+            selftest(DEVICE, path)
+    else:
+        assert selftest(DEVICE, path)["passed"] is True
 
 
 def test_nothing_of_this_environment_is_seen(
