@@ -20,7 +20,7 @@ from deploy.goldens import Golden
 _MODEL, _CONTRACT, _LABELS, _SUMS = "model", "contract.json", "labels.txt", "SHA256SUMS"
 _GOLDENS = "goldens.json"
 MARKS = frozenset({_CONTRACT, _SUMS})
-"""Files that a .tflite file of ours holds, and other people's does not."""
+"""Files that every .tflite file of ours holds."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections import Counter
 from typing import Any
@@ -10,59 +11,87 @@ from typing import Any
 from deploy import goldens, metadata
 from deploy.errors import BadData
 from retrain import model_metadata
-from retrain.operators import Tensor, ends, operators
+from retrain.operators import UNKNOWN, Operator, Tensor, ends, operators, outline
+
+_OURS = re.compile(rb"Made by retrain |  model\n[0-9a-f]{64}  contract\.json\n")
+"""In the metadata and in the SHA256SUMS of a file of ours, which is not compressed."""
+_FILES = ("associated_files", "vocab_file", "sentencePiece_model")
+"""The fields of metadata that list files."""
 
 
 def inspect(content: bytes) -> dict[str, Any]:
     """Return all that the bytes of a .tflite file tell, as JSON takes it.
 
-    `contract`, `goldens` and `digests` are None unless `retrain convert` made the file. Raises
-    BadData for what is no .tflite file, and for one that is damaged where that can be seen.
+    `contract`, `goldens` and `digests` are None unless `retrain convert` made the file. `problems`
+    says what cannot be read, or should be there. Raises BadData for what is no .tflite file, one
+    whose flatbuffer cannot be read, and one of ours that is damaged anywhere.
     """
-    files, end = _files(content)
-    ours = metadata.unpack(content) if metadata.MARKS & set(files) else None
+    files, end, problems = _files(content)
+    made_here = bool(_OURS.search(content))
+    if made_here and problems:
+        raise BadData(f"{problems[0]}: copy it again")
+    marks = sorted(metadata.MARKS & set(files))
+    ours = metadata.unpack(content) if made_here and len(marks) == len(metadata.MARKS) else None
     flatbuffer = content[:end]
-    counts = Counter((each.name, each.version) for each in operators(flatbuffer))
+    operations = operators(flatbuffer)
     inputs, outputs = ends(flatbuffer)
-    told = model_metadata.extract(flatbuffer)
-    missing = _associated(told) - set(files)
+    about = outline(flatbuffer)
+    told = None
+    try:
+        told = model_metadata.extract(flatbuffer)
+    except BadData as error:
+        problems.append(str(error))
+    named = _associated(told)
+    missing = ", ".join(sorted(named - {"", *files}))
+    if made_here and (missing or not ours):
+        raise BadData(f"damaged: {missing or 'its files'} should be in it: copy it again")
     if missing:
-        raise BadData(f"damaged: {', '.join(sorted(missing))} should be in it: copy it again")
+        problems.append(f"its metadata speaks of files that are not there: {missing}")
+    if "" in named:
+        problems.append("its metadata speaks of a file without a name")
+    if marks and not ours:
+        problems.append(f"{', '.join(marks)} in it, but not of this project: not read")
+    problems += _unknown(operations)
+    counts = Counter((each.name, each.version) for each in operations)
     return {
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "model": {
             "bytes": end,
+            "description": about.description or None,
+            "subgraphs": about.subgraphs,
+            "signatures": [each._asdict() for each in about.signatures],
             "inputs": [_end(tensor) for tensor in inputs],
             "outputs": [_end(tensor) for tensor in outputs],
             "operators": [
                 {"name": name, "version": version, "count": count}
                 for (name, version), count in sorted(counts.items())
             ],
+            "metadata": [{"name": name, "bytes": size} for name, size in about.entries],
         },
         "metadata": told,
         "files": [{"name": name, "bytes": size} for name, size in files.items()],
         "contract": json.loads(ours.contract.to_json()) if ours else None,
         "goldens": _goldens(ours) if ours else None,
         "digests": "each is right" if ours else None,
+        "problems": problems,
     }
 
 
-def _files(content: bytes) -> tuple[dict[str, int], int]:
-    """Return the files behind the model, by name in bytes, and where the model ends."""
+def _files(content: bytes) -> tuple[dict[str, int], int, list[str]]:
+    """Return the files behind the model, by name in bytes, where it ends, and what is damaged."""
     stream = io.BytesIO(content)
     if not zipfile.is_zipfile(stream):
-        return {}, len(content)
+        return {}, len(content), []
     try:
         with zipfile.ZipFile(stream) as archive:
             found = archive.infolist()
             damaged = archive.testzip()
-    except Exception as error:  # zipfile and its decompressors raise many kinds on damaged bytes
-        raise BadData("damaged: the files inside cannot be read: copy it again") from error
-    if damaged:
-        raise BadData(f"damaged ({damaged}): copy it again")
+    except Exception:  # zipfile and its decompressors raise many kinds on damaged bytes
+        return {}, len(content), ["damaged: the files inside cannot be read"]
     sizes = {each.filename: each.file_size for each in found}
-    return sizes, min((each.header_offset for each in found), default=len(content))
+    end = min((each.header_offset for each in found), default=len(content))
+    return sizes, end, [f"damaged ({damaged})"] if damaged else []
 
 
 def _associated(values: Any) -> set[str]:
@@ -72,7 +101,19 @@ def _associated(values: Any) -> set[str]:
     if not isinstance(values, dict):
         return set()
     found = {name for each in values.values() for name in _associated(each)}
-    return found | {each.get("name", "") for each in values.get("associated_files", [])}
+    lists = (values.get(key, []) for key in _FILES)
+    return found | {each.get("name", "") for files in lists for each in files}
+
+
+def _unknown(operations: list[Operator]) -> list[str]:
+    """Say what is of a later schema than the one that reads it."""
+    words = {word for each in operations for word in (each.name, each.activation, *_types(each))}
+    found = sorted(word for word in words if word.startswith(f"{UNKNOWN} "))
+    return [f"of a later TFLite than the one here: {', '.join(found)}"] if found else []
+
+
+def _types(operator: Operator) -> list[str]:
+    return [tensor.type for tensor in (*operator.inputs, *operator.outputs)]
 
 
 def _end(tensor: Tensor) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The operations of a .tflite flatbuffer, read without running it."""
+"""What a .tflite flatbuffer tells: operations, ends and outline, read without running it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -9,6 +9,8 @@ Found = TypeVar("Found")
 
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """The operations that hold nearly all of an image network's weights."""
+UNKNOWN = "UNKNOWN"
+"""With its number, an operation, type or activation of a later schema than LiteRT's here."""
 
 
 class Tensor(NamedTuple):
@@ -43,6 +45,24 @@ class Operator(NamedTuple):
     activation: str = "NONE"
 
 
+class Signature(NamedTuple):
+    """A way to call the model: the names of arguments and results, and of their tensors."""
+
+    name: str
+    subgraph: int
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+
+
+class Outline(NamedTuple):
+    """What a model says of itself besides its operations; `entries` are metadata, in bytes."""
+
+    description: str
+    subgraphs: int
+    signatures: tuple[Signature, ...]
+    entries: tuple[tuple[str, int], ...]
+
+
 def operators(flatbuffer: bytes) -> list[Operator]:
     """Return the operations of all subgraphs, by the schema that LiteRT ships.
 
@@ -74,6 +94,22 @@ def ends(flatbuffer: bytes) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     return _read(flatbuffer, read)
 
 
+def outline(flatbuffer: bytes) -> Outline:
+    """Return what the model says of itself; raise BadData as `operators`."""
+
+    def read(_schema: Any, model: Any) -> Outline:
+        signatures = [model.SignatureDefs(i) for i in range(model.SignatureDefsLength())]
+        entries = [model.Metadata(i) for i in range(model.MetadataLength())]
+        return Outline(
+            _text(model.Description()),
+            model.SubgraphsLength(),
+            tuple(_signature(model, each) for each in signatures),
+            tuple((_text(each.Name()), _buffer(model, each.Buffer())) for each in entries),
+        )
+
+    return _read(flatbuffer, read)
+
+
 def _read(flatbuffer: bytes, read: Callable[[Any, Any], Found]) -> Found:
     """Return what `read` finds in the model, given the schema and the model."""
     from ai_edge_litert import schema_py_generated as schema
@@ -85,6 +121,31 @@ def _read(flatbuffer: bytes, read: Callable[[Any, Any], Found]) -> Found:
         return read(schema, schema.Model.GetRootAs(flatbuffer))
     except Exception as error:  # the reader follows whatever offsets the bytes hold
         raise BadData(damaged) from error
+
+
+def _signature(model: Any, signature: Any) -> Signature:
+    subgraph = _index(signature.SubgraphIndex(), model.SubgraphsLength())
+    graph = model.Subgraphs(subgraph)
+
+    def names(ends: list[Any]) -> dict[str, str]:
+        places = [(each, _index(each.TensorIndex(), graph.TensorsLength())) for each in ends]
+        return {_text(each.Name()): _text(graph.Tensors(place).Name()) for each, place in places}
+
+    return Signature(
+        _text(signature.SignatureKey()),
+        subgraph,
+        names([signature.Inputs(i) for i in range(signature.InputsLength())]),
+        names([signature.Outputs(i) for i in range(signature.OutputsLength())]),
+    )
+
+
+def _buffer(model: Any, number: int) -> int:
+    """Return the bytes of this buffer."""
+    return int(model.Buffers(_index(number, model.BuffersLength())).DataLength())
+
+
+def _text(name: bytes | None) -> str:
+    return (name or b"").decode()
 
 
 def _operator(schema: Any, model: Any, graph: Any, operator: Any) -> Operator:
@@ -120,7 +181,7 @@ def _tensor(schema: Any, model: Any, tensor: Any) -> Tensor:
     scales = quantization.ScaleAsNumpy() if quantization else 0
     zero_points = quantization.ZeroPointAsNumpy() if quantization else 0
     return Tensor(
-        (tensor.Name() or b"").decode(),
+        _text(tensor.Name()),
         _name(schema.TensorType, tensor.Type()),
         () if isinstance(shape, int) else tuple(int(size) for size in shape),
         buffer.DataLength() > 0 or buffer.Offset() > 1,  # offset: large models keep data behind
@@ -133,18 +194,18 @@ def _tensor(schema: Any, model: Any, tensor: Any) -> Tensor:
 def _activation(schema: Any, operator: Any) -> str:
     kind = _name(schema.BuiltinOptions, operator.BuiltinOptionsType())
     table = operator.BuiltinOptions()
-    if table is None:
+    make: Any = getattr(schema, kind, None)  # a kind of a later schema has none
+    if table is None or not hasattr(make, "FusedActivationFunction"):
         return "NONE"
-    options = getattr(schema, kind)()
-    if not hasattr(options, "FusedActivationFunction"):
-        return "NONE"
+    options = make()
     options.Init(table.Bytes, table.Pos)
     return _name(schema.ActivationFunctionType, options.FusedActivationFunction())
 
 
 def _name(kinds: Any, number: int) -> str:
     """Return the name that the schema's enumeration `kinds` gives to `number`."""
-    return next(str(name) for name, value in vars(kinds).items() if value == number)
+    names = (str(name) for name, value in vars(kinds).items() if value == number)
+    return next(names, f"{UNKNOWN} {number}")
 
 
 def _index(number: int, length: int) -> int:

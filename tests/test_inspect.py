@@ -185,14 +185,6 @@ def test_a_damaged_file_is_an_error_in_words(
     assert result.stderr.startswith(f"Error: {path}: {words}")
 
 
-def test_a_damaged_file_of_another_tool_is_an_error_in_words(theirs: bytes) -> None:
-    with pytest.raises(BadData, match=r"damaged: labels\.txt should be in it"):
-        inspect(theirs[:-20])
-    at = theirs.index(LABELS[2].encode(), theirs.index(b"PK\x03\x04"))
-    with pytest.raises(BadData, match=r"damaged \(labels\.txt\)"):
-        inspect(theirs[:at] + b"B" + theirs[at + 1 :])
-
-
 @pytest.mark.parametrize("whose", ["ours", "theirs"])
 def test_no_mutation_has_another_end_than_words(whose: str, request: pytest.FixtureRequest) -> None:
     whole: bytes = request.getfixturevalue(whose)

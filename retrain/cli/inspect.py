@@ -25,7 +25,8 @@ def inspect(model: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"schema": 1, **found}))
         return
-    for line in _lines(found):
+    problems = found.pop("problems")
+    for line in (*_lines(found), *(f"problem: {_text(each)}" for each in problems)):
         click.echo(line)
 
 
