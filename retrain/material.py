@@ -57,6 +57,8 @@ class ConvertConfig:
                 f"--explain is for int8 and int8-edgetpu, not for {self.explained.recipe}: "
                 "leave out --explain"
             )
+        if not 0 <= self.reject_rate < 1:  # NaN is not either
+            raise WrongUse(f"--reject-rate {self.reject_rate:g}: of 0..1, below 1")
         for name in self.targets:
             targets.find(name)
 

@@ -156,5 +156,5 @@ def _require(labels: tuple[str, ...], contract: Contract, path: Path) -> None:
     if labels != contract.labels:
         raise BadData(
             f"{path}: its labels are {', '.join(labels)}, those of the contract "
-            f"{', '.join(contract.labels)}: train again"
+            f"{', '.join(contract.labels)}: put them back, or train again"
         )

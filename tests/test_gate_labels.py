@@ -153,3 +153,12 @@ def test_a_graph_is_held_against_its_training(
     tell(run, LABELS, right, graph)
     result = invoke("convert", "--output-dir", run)
     assert result.exit_code == code, result.output
+
+
+@pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_metrics_that_cannot_be_read_are_named(run: Path, invoke: Invoke, text: str) -> None:
+    (run / "metrics.json").write_text(text)
+    result = invoke("convert", "--output-dir", run)
+    assert result.exit_code == 3
+    assert f"{run / 'metrics.json'}: cannot be read (" in result.stderr
