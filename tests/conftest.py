@@ -1,6 +1,7 @@
 """What several tests share: a drawn folder of photos, and the road done once for the session."""
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ def draw(label: str, random: np.random.Generator) -> Image.Image:
     else:
         image = Image.fromarray(random.integers(40, 200, (96, 96, 3), dtype=np.uint8))
     return image
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs under test: a shell's background job ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

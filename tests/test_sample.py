@@ -220,11 +220,9 @@ def test_next_run_goes_on_where_the_last_stopped(
 def test_interrupt_leaves_only_what_the_next_run_continues(
     folder: Path, server: Server, tmp_path: Path
 ) -> None:
-    # A process of its own, as a user's is, that does not ignore SIGINT as a shell's jobs do.
+    # A process of its own, as a user's is.
     (remote,) = samples.SAMPLES["flowers"].fill.args  # type: ignore[attr-defined]
     code = f"""
-import signal
-signal.signal(signal.SIGINT, signal.default_int_handler)
 from dataclasses import replace
 from functools import partial
 from retrain import samples
