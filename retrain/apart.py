@@ -1,10 +1,10 @@
 """Run a function in a process of its own, for what leaks, prints, crashes or never ends."""
 
-import os
+import pickle
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,49 +13,55 @@ from retrain.graph import refusal
 
 Result = TypeVar("Result")
 
+_CHILD = """
+import pickle, sys
+sys.path[:] = pickle.load(sys.stdin.buffer)
+from retrain.apart import answer
+answer(sys.stdin.buffer, sys.argv[1])
+"""
+
 
 def apart(what: str, seconds: float, body: Callable[..., Result], *arguments: Any) -> Result:
     """Return `body(*arguments)`, made in a new process; what that prints is kept off the screen.
 
-    Raises BadData in one line that begins with `what`, if it raises, dies or takes longer than
-    `seconds`; a RetrainError of its own comes through as it is.
+    The process does not run the caller's script again, which multiprocessing's would: `body` is
+    of a module. Raises BadData in one line that begins with `what`, if it raises, dies or takes
+    longer than `seconds`; a RetrainError of its own comes through as it is.
     """
-    context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
+    job = pickle.dumps(sys.path) + pickle.dumps((body, arguments))
     with tempfile.TemporaryDirectory(prefix="retrain-") as folder:
-        log = Path(folder) / "log"
-        process = context.Process(target=_run, args=(sender, log, body, arguments), daemon=True)
-        process.start()
-        sender.close()
+        log, made = Path(folder) / "log", Path(folder) / "answer"
         try:
-            if not receiver.poll(seconds):
-                raise BadData(f"{what} took longer than {seconds:g} s")
-            done, result = receiver.recv()
-        except EOFError as error:
-            said = log.read_text(errors="replace") if log.exists() else ""
+            with log.open("wb") as stream:
+                subprocess.run(  # noqa: S603 (our own code)
+                    [sys.executable, "-c", _CHILD, made],
+                    input=job,
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    timeout=seconds,
+                    check=True,
+                )
+        except subprocess.TimeoutExpired as error:
+            raise BadData(f"{what} took longer than {seconds:g} s") from error
+        except subprocess.CalledProcessError as error:
+            said = log.read_text(errors="replace")
             raise BadData(f"{what} died: {last_line(said, 'without a word')}") from error
-        finally:
-            process.kill()
-            process.join()
-            receiver.close()
+        done, result = pickle.loads(made.read_bytes())  # noqa: S301 (written by `answer`)
     if done:
-        made: Result = result
-        return made
+        found: Result = result
+        return found
     if isinstance(result, RetrainError):
         raise result
     raise BadData(f"{what} failed: {result}")
 
 
-def _run(
-    sender: Connection, log: Path, body: Callable[..., Any], arguments: tuple[Any, ...]
-) -> None:
-    with log.open("wb") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
+def answer(job: Any, path: str) -> None:
+    """Do the pickled `job`, and write to `path` whether it was done, and its result or error."""
     try:
-        answer = True, body(*arguments)
+        body, arguments = pickle.load(job)  # noqa: S301 (written by `apart`)
+        made = True, body(*arguments)
     except RetrainError as error:
-        answer = False, error
+        made = False, error
     except Exception as error:  # the converter's own, undocumented kinds
-        answer = False, refusal(error)
-    sender.send(answer)
+        made = False, refusal(error)
+    Path(path).write_bytes(pickle.dumps(made))

@@ -1,8 +1,10 @@
 """A process of its own: what it makes comes back, and whatever becomes of it is one line."""
 
 import os
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +56,18 @@ def test_what_never_ends_is_ended() -> None:
     with pytest.raises(BadData, match=r"^it took longer than 0\.5 s$"):
         apart("it", 0.5, time.sleep, 600)
     assert time.monotonic() - start < 60
+
+
+SCRIPT = """
+print("started")
+import math
+from retrain.apart import apart
+print(apart("a root", 60, math.sqrt, 49.0))
+"""
+
+
+def test_the_callers_script_is_not_run_again(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, path], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["started", "7.0"], done.stderr

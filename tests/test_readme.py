@@ -49,10 +49,12 @@ def test_every_option_is_in_the_readme(name: str) -> None:
 
 
 def run(example: str, folder: Path) -> list[str]:
-    """Run Python code of the README in `folder`; return the words it prints."""
+    """Run Python code of the README, as a script in `folder`; return the words it prints."""
+    script = folder / "example.py"
+    script.write_text(example, "utf-8")
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
     done = subprocess.run(
-        [sys.executable, "-c", example],
+        [sys.executable, script],
         cwd=folder,
         env=environment,
         capture_output=True,
