@@ -9,7 +9,7 @@ from typing import Any
 
 from retrain import graph
 from retrain.backbones.efficientnet_lite import NETWORKS
-from retrain.backbones.torch_file import Weights
+from retrain.backbones.network import Weights
 
 LITE0 = NETWORKS[0]
 # Kernel, stride, expansion, channels out, repeats: the table of the paper's repository.

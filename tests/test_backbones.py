@@ -10,13 +10,13 @@ from graph_fixtures import predict
 from published_lite0 import published
 
 from deploy.contract import InputSpec
+from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, graph
 from retrain.backbones import Backbone, efficientnet_lite
 from retrain.backbones.efficientnet_lite import Lite
-from retrain.backbones.network import Network
-from retrain.backbones.torch_file import Weights
+from retrain.backbones.network import Network, Weights
 
 LITE0 = efficientnet_lite.NETWORKS[0]
 FLOWERS = Path(__file__).parents[1].parent / "shared/data/flowers"
@@ -56,6 +56,16 @@ def test_the_original_layer_still_knows_daisies(lite: Lite, cache_dir: Path) -> 
         logits = weights["_fc.weight"] @ features + weights["_fc.bias"]
         right += logits.argmax() == DAISY
     assert right >= 42
+
+
+def test_lite_takes_only_the_file_of_its_package(tmp_path: Path) -> None:
+    for name, words in (
+        ("mine.h5", r"only the \.pth file of the package"),
+        ("mine.pth", "SHA-256"),
+    ):
+        (tmp_path / name).write_bytes(b"weights")
+        with pytest.raises(BadData, match=f"{name}.*{words}"):
+            backbones.load(LITE0.name, tmp_path, tmp_path / name)
 
 
 def test_folding_batch_normalization_changes_nothing() -> None:

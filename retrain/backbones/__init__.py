@@ -16,8 +16,7 @@ from deploy.image import DECODER
 from retrain import graph
 from retrain.apart import apart
 from retrain.backbones import efficientnet_lite, keras_family
-from retrain.backbones.network import Network
-from retrain.backbones.torch_file import Weights
+from retrain.backbones.network import Network, Weights
 from retrain.rounding import round_kernels
 
 DEFAULT = efficientnet_lite.NETWORKS[0].name

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.contract import InputSpec
-from deploy.errors import MissingPackage
+from deploy.errors import BadData, MissingPackage
 from retrain import graph
-from retrain.backbones.network import Network
-from retrain.backbones.torch_file import Weights, read_weights
+from retrain.backbones.network import Network, Weights
+from retrain.backbones.torch_file import read_weights
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -94,6 +94,11 @@ class Lite(Network):
 
     def read(self, weights: Path) -> Weights:
         """Return the tensors in the file `weights`, which must be the package's."""
+        if weights.suffix != ".pth":
+            raise BadData(
+                f"{weights}: {self.name} takes only the .pth file of the package "
+                f"{self.weights_source}"
+            )
         return read_weights(weights, self.sha256)
 
     def graph_def(self, weights: Path | None) -> Any:

@@ -43,7 +43,7 @@ def plain(part: Any, size: int) -> Any:
     Its nodes are in the order of running and name each input's output (`conv:0`); `size` is the
     side of the photos in pixels. Raises BadData where TensorFlow does not take it.
     """
-    network = _Network(*_freed(part, size))
+    network = _Part(*_freed(part, size))
     for node in list(network.nodes.values()):
         if node.op in NORMS:
             network.write_out(node)
@@ -71,7 +71,7 @@ def _freed(part: Any, size: int) -> tuple[list[Any], dict[str, Array]]:
             raise BadData(f"TensorFlow does not take this graph: {error}") from error
     names, moving, values = {graph.INPUT}, [], {}
     for node in part.node:
-        if names.isdisjoint(map(_node, node.input)):
+        if names.isdisjoint(map(_maker, node.input)):
             continue
         names.add(node.name)
         moving.append(node)
@@ -81,8 +81,8 @@ def _freed(part: Any, size: int) -> tuple[list[Any], dict[str, Array]]:
                 node.input[1] = f"{node.name}/free_batch:0"
                 node.attr["Tshape"].type = tf.int32.as_datatype_enum
                 values[node.input[1]] = np.array([-1, *shape[1:]], np.int32)
-    known = names.union(map(_node, values))
-    still = {each for node in moving for each in node.input if _node(each) not in known}
+    known = names.union(map(_maker, values))
+    still = {each for node in moving for each in node.input if _maker(each) not in known}
     with tf.compat.v1.Session(graph=fixed) as session:
         try:
             values |= session.run({each: each for each in still})
@@ -91,11 +91,12 @@ def _freed(part: Any, size: int) -> tuple[list[Any], dict[str, Array]]:
     return moving, values
 
 
-def _node(tensor: str) -> str:
+def _maker(tensor: str) -> str:
+    """Return the name of the node whose output `tensor` is, `conv` for `conv:0`."""
     return tensor.rpartition(":")[0]
 
 
-class _Network:
+class _Part:
     """Nodes by name, and the values of the tensors that are constant."""
 
     def __init__(self, nodes: list[Any], values: dict[str, Array]) -> None:
@@ -176,7 +177,7 @@ class _Network:
     def as_bias(self, addition: Any) -> None:
         """Write the addition of a constant for each channel as BiasAdd, which TensorFlow fuses."""
         tensor, value = self._operands(addition)
-        node = self.nodes.get(_node(tensor))
+        node = self.nodes.get(_maker(tensor))
         if node is None or node.op not in _CONVOLVES or not _per_channel(value, value.size):
             return
         kernel = self._values.get(node.input[1])
@@ -204,7 +205,7 @@ class _Network:
     def _alone(self, tensor: str) -> Any:
         """Return the node whose output is `tensor`, if that is used once."""
         uses = sum([*node.input].count(tensor) for node in self.nodes.values())
-        return self.nodes.get(_node(tensor)) if uses == 1 else None
+        return self.nodes.get(_maker(tensor)) if uses == 1 else None
 
     def _replace(self, node: Any, index: int, value: Array) -> None:
         node.input[index] = f"{node.name}/folded:0"

@@ -52,11 +52,11 @@ def inference_part(graph_def: Any, fed: str, bottleneck: str) -> Any:
     end = tensors.source(key(bottleneck))
     last = tf.compat.v1.NodeDef(name=graph.BOTTLENECK, op="Identity", input=[end])
     last.attr["T"].type = tf.float32.as_datatype_enum
-    kept, wanted = [last], {_node(end)}
+    kept, wanted = [last], {_node_name(end)}
     for name in reversed(order):
-        if name in wanted and name != _node(fed):
+        if name in wanted and name != _node_name(fed):
             kept.append(_copy(nodes[name], tensors))
-            wanted.update(map(_node, kept[-1].input))
+            wanted.update(map(_node_name, kept[-1].input))
     return tf.compat.v1.GraphDef(node=reversed(kept), versions=graph_def.versions)
 
 
@@ -69,7 +69,8 @@ def _copy(node: Any, tensors: "_Tensors") -> Any:
     return copy
 
 
-def _node(tensor: str) -> str:
+def _node_name(tensor: str) -> str:
+    """Return the node that an input names: `conv` for `conv`, `conv:0` and `^conv`."""
     return tensor.removeprefix("^").rpartition(":")[0] or tensor.removeprefix("^")
 
 
@@ -83,19 +84,19 @@ def _ancestors(nodes: dict[str, Any], fed: str, bottleneck: str) -> list[str]:
     Control inputs count: they say which side of a condition a constant is on.
     """
     for name in (fed, bottleneck):
-        if _node(name) not in nodes:
+        if _node_name(name) not in nodes:
             raise BadData(f"the graph has no tensor {name}")
     before: dict[str, set[str]] = {}
-    todo = [_node(bottleneck)]
+    todo = [_node_name(bottleneck)]
     while todo:
         name = todo.pop()
         if name in before:
             continue
         if name not in nodes:
             raise BadData(f"the graph is damaged: it has no node {name}")
-        before[name] = set() if name == _node(fed) else set(map(_node, nodes[name].input))
+        before[name] = set() if name == _node_name(fed) else set(map(_node_name, nodes[name].input))
         todo += before[name]
-    if _node(fed) not in before:
+    if _node_name(fed) not in before:
         raise BadData(f"{bottleneck} does not hang on {fed}: name the tensor that is fed")
     try:
         return list(TopologicalSorter(before).static_order())
@@ -107,7 +108,7 @@ class _Tensors:
     """Where each tensor comes from, once what only passes it on is taken out."""
 
     def __init__(self, fed: str) -> None:
-        self._fed = _node(fed)
+        self._fed = _node_name(fed)
         self._sources: dict[str, str] = {key(fed): f"{graph.INPUT}:0"}
         self._dead: set[str] = set()
         """Nodes, and single outputs of a Switch, that inference does not come by."""
@@ -142,7 +143,7 @@ class _Tensors:
             self._flags[name] = bool(value.all())
 
     def _is_dead(self, tensor: str) -> bool:
-        return tensor in self._dead or _node(tensor) in self._dead
+        return tensor in self._dead or _node_name(tensor) in self._dead
 
     def _merge(self, node: Any, live: list[str]) -> None:
         if len(live) > 1:

@@ -13,8 +13,7 @@ from deploy.errors import BadData
 from retrain import graph
 from retrain.backbones.between import between
 from retrain.backbones.keras_file import read_weights
-from retrain.backbones.network import Network
-from retrain.backbones.torch_file import Weights
+from retrain.backbones.network import Network, Weights
 
 _ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _TABLE = "https://keras.io/api/applications/"

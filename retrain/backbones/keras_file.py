@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from deploy.errors import BadData
-from retrain.backbones.torch_file import Weights
+from retrain.backbones.network import Weights
 
 SUFFIXES = (".weights.h5", ".h5", ".keras")
 _LIMIT = 2 * 1000**3

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
 from deploy.contract import InputSpec
-from retrain.backbones.torch_file import Weights
+
+Weights = dict[str, npt.NDArray[Any]]
+"""Tensors by name, in the order of their file."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ _KEEPS_WEIGHTS = frozenset(_NAMES.split())
 """What a SavedModel holds besides its network, to save and restore its weights."""
 
 
-class Network(NamedTuple):
+class OwnNetwork(NamedTuple):
     """A frozen GraphDef, and what its file tells of it: ends, side in pixels, mean and std."""
 
     graph_def: Any
@@ -33,7 +33,7 @@ class Network(NamedTuple):
     std: float | None = None
 
 
-def read(path: Path, bottleneck: str | None = None, size: int | None = None) -> Network:
+def read(path: Path, bottleneck: str | None = None, size: int | None = None) -> OwnNetwork:
     """Return the network at `path`: a .pb, a .tgz with one in it, a SavedModel, .keras or .tflite.
 
     A .tflite file is read as far as the tensor `bottleneck`, for photos of `size` pixels. Raises
@@ -45,11 +45,11 @@ def read(path: Path, bottleneck: str | None = None, size: int | None = None) -> 
     if path.suffix == ".keras":
         return _read_keras(path)
     if path.suffix in (".tgz", ".gz"):
-        return Network(_read_archive(path))
+        return OwnNetwork(_read_archive(path))
     if path.suffix == ".pb":
-        return Network(graph.read(path))
+        return OwnNetwork(graph.read(path))
     if path.suffix == ".tflite":
-        return Network(*lite_graph.read(path, bottleneck, size))
+        return OwnNetwork(*lite_graph.read(path, bottleneck, size))
     raise WrongUse(f"{path}: --graph takes a .pb, a .tgz with one, .keras, .tflite or SavedModel")
 
 
@@ -84,7 +84,7 @@ def _read_archive(path: Path) -> Any:
         raise BadData(f"{path}: not an archive, or damaged ({error})") from error
 
 
-def _read_keras(path: Path) -> Network:
+def _read_keras(path: Path) -> OwnNetwork:
     tf = graph.tensorflow()
     try:
         with zipfile.ZipFile(path) as archive:
@@ -99,7 +99,7 @@ def _read_keras(path: Path) -> Network:
         raise BadData(f"{path}: not a network of one input without code ({error})") from error
 
 
-def _read_saved_model(path: Path) -> Network:
+def _read_saved_model(path: Path) -> OwnNetwork:
     from tensorflow.core.protobuf import saved_model_pb2
 
     try:
@@ -134,7 +134,7 @@ def _check_saved(path: Path, meta: Any) -> None:
                 raise BadData(f"{path}: node {name} would run when it is loaded")
 
 
-def _frozen(run: Any) -> Network:
+def _frozen(run: Any) -> OwnNetwork:
     """Return the concrete function `run`, cut before its last dense layer if it has one."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -143,4 +143,4 @@ def _frozen(run: Any) -> Network:
     dense = [each for each in frozen.graph.get_operations() if each.type == "MatMul"]
     bottleneck = dense[-1].inputs[0] if dense else end
     side = images.shape[1] if images.shape.rank == 4 else None
-    return Network(frozen.graph.as_graph_def(), images.name, bottleneck.name, side)
+    return OwnNetwork(frozen.graph.as_graph_def(), images.name, bottleneck.name, side)

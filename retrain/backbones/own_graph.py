@@ -13,7 +13,7 @@ from retrain import graph
 from retrain.backbones import Backbone, own_file, prepare
 from retrain.backbones.between import between, is_row
 from retrain.backbones.inference_part import key
-from retrain.backbones.own_file import Network
+from retrain.backbones.own_file import OwnNetwork
 
 _INCEPTION_2015 = ("Mul:0", "pool_3/_reshape:0", 299, 128.0, 128.0)
 """Ends, side, mean and std of classify_image_graph_def.pb, the classic script's first network.
@@ -78,7 +78,7 @@ def _digest(path: Path, *settings: str | int) -> str:
     return total.hexdigest()
 
 
-def _what_to_type(path: Path, network: Network, settings: tuple[Any, ...]) -> str:
+def _what_to_type(path: Path, network: OwnNetwork, settings: tuple[Any, ...]) -> str:
     """Return words on what is missing: likely ends with their shapes, and a line to type."""
     inputs, bottlenecks = _candidates(network.graph_def)
     ends = [each[0].split()[0] if each else "NAME" for each in (inputs, bottlenecks)]

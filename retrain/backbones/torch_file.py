@@ -15,9 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.errors import BadData
-
-Weights = dict[str, npt.NDArray[Any]]
-"""Tensors by name, in the order of the file."""
+from retrain.backbones.network import Weights
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
