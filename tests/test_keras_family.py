@@ -164,7 +164,7 @@ def test_keras_would_fetch_the_same_file(name: str, monkeypatch: pytest.MonkeyPa
     build = getattr(keras.applications, network.kind)
     with pytest.raises(LookupError):
         build(input_shape=shape, include_top=False, weights="imagenet", pooling="avg")
-    assert asked == [(network._file_name, network.weights_source, network.md5)]
+    assert asked == [(network._cached.name, network.weights_source, network.md5)]
 
 
 @pytest.mark.skipif(not REAL.is_file(), reason=f"no weights of MobileNetV2 in {REAL}")

@@ -1,11 +1,13 @@
 """Networks of keras.applications, frozen, batch normalization folded."""
 
 import gc
+import hashlib
 import os
 import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from deploy.contract import InputSpec
@@ -25,14 +27,16 @@ class KerasNetwork(Network):
     """A function of keras.applications, and its ImageNet weights without the last layer.
 
     `kind` is the function's name, `address` the weights' under Keras' own, `md5` their digest
-    there, if it has one. `preprocess` is a module of keras.applications: the graph undoes `spec`
-    and does the preprocessing of that module itself.
+    there, if it has one, `file_name` what the cache of Keras calls them, if not as `address` ends.
+    `preprocess` is a module of keras.applications: the graph undoes `spec` and does the
+    preprocessing of that module itself.
     """
 
     kind: str
     address: str
     md5: str | None
     preprocess: str | None = None
+    file_name: str | None = None
 
     @property
     def weights_source(self) -> str:
@@ -40,35 +44,54 @@ class KerasNetwork(Network):
         return _ADDRESS + self.address
 
     @property
-    def _file_name(self) -> str:
-        # What keras.applications calls it: a file that it has fetched before is found.
-        name = self.address.rpartition("/")[2]
-        return "nasnet_mobile_no_top.h5" if name == "NASNet-mobile-no-top.h5" else name
+    def _cached(self) -> Path:
+        # Where keras.applications has it: a file that it has fetched before is found.
+        home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+        return home / "models" / (self.file_name or self._published)
+
+    @property
+    def _published(self) -> str:
+        return self.address.rpartition("/")[2]
 
     def installed(self) -> Path | None:
-        """Return the path of the weights in the cache of Keras."""
-        home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-        path = home / "models" / self._file_name
-        return path if path.is_file() else None
+        """Return the path of the weights in the cache of Keras, None if their digest is wrong."""
+        path = self._cached
+        return path if path.is_file() and self.md5 in (None, _md5(path)) else None
 
     def obtain(self) -> Path:
-        """Return the path of the weights, which Keras downloads into its cache and checks."""
-        found = self.installed()
-        if found:
-            return found
-        keras = graph.tensorflow().keras
+        """Return the path of the weights, downloaded into the cache of Keras if need be, whole."""
+        path = self.installed()
+        if path is None:
+            self._cached.unlink(missing_ok=True)
+            path = self._download()
+        elif self.md5 is None:
+            try:
+                read_weights(path)
+            except BadData as error:
+                raise BadData(
+                    f"{error}: delete it, and run this again to fetch {self.weights_source}"
+                ) from error
+        return path
+
+    def _download(self) -> Path:
+        """Fetch the weights with Keras, in a folder of their own until they are whole."""
+        keras, path = graph.tensorflow().keras, self._cached
         try:
-            with redirect_stdout(sys.stderr):
-                path = keras.utils.get_file(
-                    self._file_name, self.weights_source, cache_subdir="models", file_hash=self.md5
-                )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix="retrain-", dir=path.parent) as folder:
+                with redirect_stdout(sys.stderr):
+                    fetched = keras.utils.get_file(
+                        path.name, self.weights_source, cache_dir=folder, file_hash=self.md5
+                    )
+                read_weights(Path(fetched))
+                Path(fetched).replace(path)
         except Exception as error:  # Keras raises Exception itself
             raise BadData(
                 f"the weights of {self.name} cannot be downloaded ({_line(error)}): fetch "
                 f"{self.weights_source} on another machine, and pass it: "
-                f"--weights {self.address.rpartition('/')[2]}"
+                f"--weights {self._published}"
             ) from error
-        return Path(path)
+        return path
 
     def read(self, weights: Path) -> Weights:
         """Return the tensors in the file `weights`; raise BadData if it holds none."""
@@ -123,6 +146,11 @@ class KerasNetwork(Network):
             model.set_weights(whole.get_weights()[: len(model.weights)])
 
 
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def _line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
@@ -137,42 +165,78 @@ def _spec(size: int, std: float) -> InputSpec:
 # their first layer, ResNet50 wants BGR less the mean of each channel.
 NETWORKS = (
     KerasNetwork(
-        *("inception_v3", _spec(299, 127.5), 2048, 0.779, _TABLE, "InceptionV3"),
-        "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "bcbd6486424b2319ff4ef7d526e38f63",
+        name="inception_v3",
+        spec=_spec(299, 127.5),
+        width=2048,
+        top1=0.779,
+        top1_source=_TABLE,
+        kind="InceptionV3",
+        address="inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        md5="bcbd6486424b2319ff4ef7d526e38f63",
     ),
     KerasNetwork(
-        *("mobilenet_v2", _spec(224, 127.5), 1280, 0.713, _TABLE, "MobileNetV2"),
-        "mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
-        None,
+        name="mobilenet_v2",
+        spec=_spec(224, 127.5),
+        width=1280,
+        top1=0.713,
+        top1_source=_TABLE,
+        kind="MobileNetV2",
+        address="mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+        md5=None,
     ),
     KerasNetwork(
-        *("mobilenet_v3_small", _spec(224, 128.0), 576, 0.681, _V3_TABLE, "MobileNetV3Small"),
-        "mobilenet_v3/weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5",
-        "d3e8ec802a04aa4fc771ee12a9a9b836",
-        "mobilenet_v3",
+        name="mobilenet_v3_small",
+        spec=_spec(224, 128.0),
+        width=576,
+        top1=0.681,
+        top1_source=_V3_TABLE,
+        kind="MobileNetV3Small",
+        address="mobilenet_v3/weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5",
+        md5="d3e8ec802a04aa4fc771ee12a9a9b836",
+        preprocess="mobilenet_v3",
     ),
     KerasNetwork(
-        *("mobilenet_v3_large", _spec(224, 128.0), 960, 0.756, _V3_TABLE, "MobileNetV3Large"),
-        "mobilenet_v3/weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
-        "07fb09a5933dd0c8eaafa16978110389",
-        "mobilenet_v3",
+        name="mobilenet_v3_large",
+        spec=_spec(224, 128.0),
+        width=960,
+        top1=0.756,
+        top1_source=_V3_TABLE,
+        kind="MobileNetV3Large",
+        address="mobilenet_v3/weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
+        md5="07fb09a5933dd0c8eaafa16978110389",
+        preprocess="mobilenet_v3",
     ),
     KerasNetwork(
-        *("efficientnet_v2_b0", _spec(224, 128.0), 1280, 0.787, _TABLE, "EfficientNetV2B0"),
-        "efficientnet_v2/efficientnetv2-b0_notop.h5",
-        "893217f2bb855e2983157299931e43ff",
-        "efficientnet_v2",
+        name="efficientnet_v2_b0",
+        spec=_spec(224, 128.0),
+        width=1280,
+        top1=0.787,
+        top1_source=_TABLE,
+        kind="EfficientNetV2B0",
+        address="efficientnet_v2/efficientnetv2-b0_notop.h5",
+        md5="893217f2bb855e2983157299931e43ff",
+        preprocess="efficientnet_v2",
     ),
     KerasNetwork(
-        *("resnet50", _spec(224, 128.0), 2048, 0.749, _TABLE, "ResNet50"),
-        "resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "4d473c1dd8becc155b73f8504c6f6626",
-        "resnet",
+        name="resnet50",
+        spec=_spec(224, 128.0),
+        width=2048,
+        top1=0.749,
+        top1_source=_TABLE,
+        kind="ResNet50",
+        address="resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        md5="4d473c1dd8becc155b73f8504c6f6626",
+        preprocess="resnet",
     ),
     KerasNetwork(
-        *("nasnet_mobile", _spec(224, 127.5), 1056, 0.744, _TABLE, "NASNetMobile"),
-        "nasnet/NASNet-mobile-no-top.h5",
-        "1ed92395b5b598bdda52abe5c0dbfd63",
+        name="nasnet_mobile",
+        spec=_spec(224, 127.5),
+        width=1056,
+        top1=0.744,
+        top1_source=_TABLE,
+        kind="NASNetMobile",
+        address="nasnet/NASNet-mobile-no-top.h5",
+        md5="1ed92395b5b598bdda52abe5c0dbfd63",
+        file_name="nasnet_mobile_no_top.h5",
     ),
 )
