@@ -11,6 +11,7 @@ from typing import Any
 
 from deploy.errors import BadData, WrongUse
 from retrain import graph
+from retrain.backbones import cut
 from retrain.backbones.lite_file import LiteModel, Operator, Tensor, parse
 from retrain.backbones.lite_operators import OPERATORS, RESHAPES, Call, activated
 
@@ -74,7 +75,7 @@ def _translated(model: LiteModel, bottleneck: str | None, side: int) -> tuple[An
     with tf.Graph().as_default() as made:
         name = _name(tensors[model.input])
         known = {model.input: tf.compat.v1.placeholder(tf.float32, [1, side, side, 3], name)}
-        for operator in _leading_to(model, end):
+        for operator in _leading_to(model, model.outputs if end is None else (end,)):
             try:
                 _run(operator, tensors, known)
             except BadData:
@@ -126,11 +127,10 @@ def _data(operator: Operator) -> tuple[int, ...]:
     return operator.inputs[:1] if operator.kind in RESHAPES else operator.inputs
 
 
-def _leading_to(model: LiteModel, end: int | None) -> list[Operator]:
-    """Return the operators that `end` hangs on, or all, in the order of running."""
-    if end is None:
-        return model.operators
-    wanted, found = {end}, []
+def _leading_to(model: LiteModel, ends: tuple[int, ...]) -> list[Operator]:
+    """Return the operators that `ends` hang on, in the order of running."""
+    wanted: set[int] = {*ends}
+    found = []
     for operator in reversed(model.operators):
         if not wanted.isdisjoint(operator.outputs) and model.input not in operator.outputs:
             found.append(operator)
@@ -145,25 +145,29 @@ def _named(model: LiteModel, name: str) -> int | None:
 
 
 def before_dense(model: LiteModel) -> int | None:
-    """Return what feeds the last dense layer if only scores come after it, else the output."""
-    made_by = {output: each for each in model.operators for output in each.outputs}
+    """Return what feeds the last dense layer if only scores come after it, else the output.
+
+    None if there are several outputs.
+    """
     if len(model.outputs) > 1:
         return None
-    (end,) = model.outputs
-    for _ in model.operators:
+    made_by = {output: each for each in model.operators for output in each.outputs if each.inputs}
+
+    def dense(end: int) -> int | None:
         operator = made_by.get(end)
-        if operator is None or not operator.inputs:
-            break
-        if _is_dense(operator, model.tensors):
-            return operator.inputs[0]
-        if operator.kind not in _AFTER_DENSE:
-            break
-        end = operator.inputs[0]
-    return model.outputs[0]
+        return operator.inputs[0] if operator and _is_dense(operator, model.tensors) else None
+
+    def scores(end: int) -> int | None:
+        operator = made_by.get(end)
+        return operator.inputs[0] if operator and operator.kind in _AFTER_DENSE else None
+
+    return cut.before_dense(model.outputs[0], dense, scores)
 
 
 def _is_dense(operator: Operator, tensors: list[Tensor]) -> bool:
     """Return whether it is a dense layer, which may be a convolution of a single place."""
+    if getattr(operator.options, "fusedActivationFunction", 0):
+        return False
     if operator.kind == "CONV_2D":
         places = (tensors[i].shape[1:3] for i in (*operator.inputs[:2], operator.outputs[0]))
         return all(each == (1, 1) for each in places)

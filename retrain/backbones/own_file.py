@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from deploy.errors import BadData, WrongUse
 from retrain import graph
 from retrain.backbones import lite_graph
+from retrain.backbones.cut import before_dense
 from retrain.backbones.inference_part import ALLOWED
 
 MAX_BYTES = 2 << 30
@@ -20,6 +21,12 @@ _NAMES = """
 """
 _KEEPS_WEIGHTS = frozenset(_NAMES.split())
 """What a SavedModel holds besides its network, to save and restore its weights."""
+
+_DENSE = frozenset(("MatMul", "Conv2D"))
+_SCORES = """
+    Add AddV2 BiasAdd Identity LogSoftmax Reshape Sigmoid Softmax Squeeze
+"""
+_AFTER_DENSE = frozenset(_SCORES.split())
 
 
 class OwnNetwork(NamedTuple):
@@ -135,12 +142,45 @@ def _check_saved(path: Path, meta: Any) -> None:
 
 
 def _frozen(run: Any) -> OwnNetwork:
-    """Return the concrete function `run`, cut before its last dense layer if it has one."""
+    """Return the concrete function `run`, to where it is cut if it has one output."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     frozen = convert_variables_to_constants_v2(run)
-    (images,), (end, *_) = frozen.inputs, frozen.outputs
-    dense = [each for each in frozen.graph.get_operations() if each.type == "MatMul"]
-    bottleneck = dense[-1].inputs[0] if dense else end
+    (images,), (output, *others) = frozen.inputs, frozen.outputs
     side = images.shape[1] if images.shape.rank == 4 else None
-    return OwnNetwork(frozen.graph.as_graph_def(), images.name, bottleneck.name, side)
+    bottleneck = None if others else _before_dense(frozen.graph, images, output)
+    return OwnNetwork(frozen.graph.as_graph_def(), images.name, bottleneck, side)
+
+
+def _before_dense(whole: Any, images: Any, output: Any) -> str:
+    """Return the name of what feeds the last dense layer if only scores come after it."""
+    moving = {images.name}
+    for operation in whole.get_operations():
+        if any(each.name in moving for each in operation.inputs):
+            moving.update(each.name for each in operation.outputs)
+
+    def only_input(end: str, kinds: frozenset[str]) -> Any:
+        """Return what `end` is made of, if by an operation of these kinds and constants."""
+        operation = whole.get_tensor_by_name(end).op
+        hanging = [each for each in operation.inputs if each.name in moving]
+        # A new shape may be computed from the old one's.
+        data = hanging[:1] if operation.type == "Reshape" else hanging
+        return data[0] if operation.type in kinds and len(data) == 1 else None
+
+    def dense(end: str) -> str | None:
+        fed = only_input(end, _DENSE)
+        if fed is None:
+            return None
+        operation = whole.get_tensor_by_name(end).op
+        if operation.type == "Conv2D":
+            kernel = operation.inputs[1].shape[:2].as_list()
+            places = (each.shape[1:3].as_list() for each in (fed, *operation.outputs))
+            if any(each != [1, 1] for each in (kernel, *places)):
+                return None
+        return str(fed.name)
+
+    def scores(end: str) -> str | None:
+        fed = only_input(end, _AFTER_DENSE)
+        return None if fed is None else str(fed.name)
+
+    return before_dense(str(output.name), dense, scores)
