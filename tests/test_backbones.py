@@ -58,6 +58,13 @@ def test_the_original_layer_still_knows_daisies(lite: Lite, cache_dir: Path) -> 
     assert right >= 42
 
 
+def test_a_lite_network_gets_what_its_authors_trained_it_with() -> None:
+    specs = [lite.spec for lite in efficientnet_lite.NETWORKS]
+    assert [(each.height, each.width) for each in specs] == [(224, 224), (240, 240), (260, 260)]
+    assert [each.crop for each in specs] == pytest.approx([224 / 256, 240 / 272, 260 / 292])
+    assert {(each.mean, each.std) for each in specs} == {(127, 128)}
+
+
 def test_lite_takes_only_the_file_of_its_package(tmp_path: Path) -> None:
     for name, words in (
         ("mine.h5", r"only the \.pth file of the package"),

@@ -18,6 +18,7 @@ from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, graph
 from retrain.backbones import keras_family, keras_file
+from retrain.backbones.keras_family import KerasNetwork
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(
@@ -51,18 +52,43 @@ def tensors(photos: Path, spec: InputSpec, count: int) -> list[np.ndarray[Any, A
     return [to_tensor(open_image(path.read_bytes()), spec) for path in paths]
 
 
-def test_the_graph_does_the_preprocessing_that_a_mean_cannot() -> None:
-    network = NETWORKS["resnet50"]
-    keras = graph.tensorflow().keras
-    keras.utils.set_random_seed(0)
-    pixels = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 3)).astype(np.float32)
-    keras.utils.set_random_seed(1)
-    run = graph.function(network.frozen(None), graph.BOTTLENECK)
-    keras.utils.set_random_seed(1)
-    wanted = keras.applications.resnet.preprocess_input(pixels.copy())
-    expected = np.asarray(network._model(top=False)(wanted))
-    found = predict(run, (pixels - 128) / 128)
-    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+# Size, fraction kept, mean and std; and what its authors do to pixels.
+AS_TRAINED = {
+    "inception_v3": ((299, 0.875, 128, 127.5), "inception_v3"),
+    "mobilenet_v2": ((224, 0.875, 128, 127.5), "mobilenet_v2"),
+    "mobilenet_v3_small": ((224, 0.875, 128, 128), "mobilenet_v3"),
+    "mobilenet_v3_large": ((224, 0.875, 128, 128), "mobilenet_v3"),
+    "efficientnet_v2_b0": ((224, 0.875, 128, 128), "efficientnet_v2"),
+    "resnet50": ((224, 0.875, 128, 128), "resnet"),
+    "nasnet_mobile": ((224, 0.875, 128, 127.5), "nasnet"),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_gets_what_its_authors_trained_it_with(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, (expected, module) = NETWORKS[name].spec, AS_TRAINED[name]
+    assert (spec.height, spec.crop, spec.mean, spec.std) == expected
+    assert (spec.width, spec.order, spec.filter) == (spec.height, "RGB", "bicubic")
+
+    monkeypatch.setattr(KerasNetwork, "_model", lambda *_, **__: lambda images, **_: images)
+    run = graph.function(NETWORKS[name].frozen(None), graph.BOTTLENECK)
+    shape = (1, spec.height, spec.width, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    found = predict(run, (pixels - np.float32(spec.mean)) / np.float32(spec.std))
+    preprocess = getattr(graph.tensorflow().keras.applications, module).preprocess_input
+    half_a_level = 0.5 / 127.5 if spec.std == 127.5 else 0
+    assert np.abs(found - preprocess(pixels.copy())).max() < half_a_level + 1e-3
+
+
+SCALES = ("mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_b0")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_that_gets_pixels_scales_them_itself(name: str) -> None:
+    rescales = [each.name for each in NETWORKS[name]._model(top=False).layers[:2]]
+    assert any("rescaling" in each for each in rescales) == (name in SCALES)
 
 
 @pytest.mark.parametrize(
