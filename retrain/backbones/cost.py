@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,17 @@ class Cost:
     multiply_adds: int
 
 
-def cost(network: Network, cache_dir: Path) -> Cost:
-    """Return what `network` costs, counted with random weights, once for each `cache_dir`."""
+def cost(network: Network, cache_dir: Path, tell: Callable[[str], None]) -> Cost:
+    """Return what `network` costs, counted with random weights, once for each `cache_dir`.
+
+    `tell` is given a line before it is counted. Raises ModuleNotFoundError without TensorFlow.
+    """
     path = cache_dir / "backbones" / f"{network.name}-cost-{_COUNTED}.json"
     try:
         return Cost(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
+        graph.tensorflow()
+        tell(f"{network.name}: counting parameters and multiply-adds, once")
         found = count(network.graph_def(None))
         files.write_json(path, asdict(found))
         return found

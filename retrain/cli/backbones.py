@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from retrain.cli.options import FOLDER, json_option
 
 if TYPE_CHECKING:
     from retrain.backbones.network import Network
+
+_INCEPTION_2015 = "http://download.tensorflow.org/models/image/imagenet/inception-2015-12-05.tgz"
 
 
 @click.command()
@@ -25,18 +28,18 @@ def backbones(cache_dir: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"schema": 1, "backbones": rows}))
         return
-    form = "{:<20}{:>6}{:>7}{:>12}{:>14}{:>8}  {}"
-    click.echo(form.format("", "input", "width", "parameters", "multiply-adds", "top-1", "weights"))
+    form = "{:<20}{:>6}{:>7}{:>12}{:>14}{:>8}  {:<9}{}"
+    head = ("", "input", "width", "parameters", "multiply-adds", "top-1", "weights", "from")
+    click.echo(form.format(*head))
     for row in rows:
         sizes = [
             "?" if row[name] is None else f"{row[name] / 1e6:,.1f} M"
             for name in ("parameters", "multiply_adds")
         ]
-        where = "here" if row["weights"]["path"] else row["weights"]["source"]
-        size = row["input"]["width"]
-        click.echo(
-            form.format(row["name"], size, row["width"], *sizes, f"{row['top1']:.1%}", where)
-        )
+        ends = (row["input"]["width"], row["width"])
+        where = ("here" if row["weights"]["path"] else "-", row["weights"]["source"])
+        click.echo(form.format(row["name"], *ends, *sizes, f"{row['top1']:.1%}", *where))
+    click.echo(f"Inception of 2015: fetch {_INCEPTION_2015}, and pass it with --graph")
     click.echo("top-1: of the whole network on ImageNet, as published:")
     for source in dict.fromkeys(row["top1_source"] for row in rows):
         click.echo(f"  {source}")
@@ -47,7 +50,8 @@ def _row(network: "Network", cache_dir: Path) -> dict[str, Any]:
     from retrain.backbones.cost import cost
 
     try:
-        counted: dict[str, Any] = asdict(cost(network, cache_dir))
+        tell = partial(click.echo, err=True)
+        counted: dict[str, Any] = asdict(cost(network, cache_dir, tell))
     except ModuleNotFoundError:
         counted = {"parameters": None, "multiply_adds": None}
     path = network.installed()
