@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from bench.accuracy import NO_BOUNDS, folders_argument, mean, measure, retrain
-from bench.extract import find_photos, one_of_each, product
+from bench.extract import find_photos, product, some_of_each
 from bench.machine import save
 from deploy.cli import ending
 
@@ -75,7 +75,7 @@ def _row(folder: Path, options: Sequence[str], salts: int, rounds: int) -> Row:
     with TemporaryDirectory(prefix="retrain-") as temporary:
         place = Path(temporary)
         run = place / "run"
-        product(one_of_each(photos, folder, place / "few"), place, "few-bottlenecks", options)
+        product(some_of_each(photos, folder, place / "few"), place, "few-bottlenecks", options)
         rates = []
         for turn in range(rounds):
             shutil.rmtree(place / "bottlenecks", ignore_errors=True)

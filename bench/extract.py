@@ -5,14 +5,14 @@ TensorFlow; (B) one loop that decodes the same photos with the same code and giv
 frozen graph in TensorFlow, 64 at a time, on threads of TensorFlow's choice; (C) as B, each batch
 decoded on all cores; (D) as B, one photo at a time; (E) as D, with one TFLite interpreter on one
 thread. Loading counts in A, L and T, as does a probe in the first A, but not the backbone's; in
-the others neither the runtime's, the graph's nor a first batch's. Other options go to every
-`retrain bottlenecks`: --architecture NAME.
+the others neither the runtime's, the graph's nor a first batch's. Before that, `retrain train`,
+which prepares the backbone, and `retrain convert` are run on few photos, for their memory. Other
+options go to every `retrain bottlenecks` and `train`: --architecture NAME.
 """
 
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -28,6 +28,8 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from bench import memory
+from bench.accuracy import NO_BOUNDS
 from bench.graphs import load_graph
 from bench.machine import save
 from bench.models import About, Loaded
@@ -52,7 +54,7 @@ NAMES = {
 
 
 class Product(NamedTuple):
-    """What `retrain bottlenecks --json` printed, and the most memory it held, in MB."""
+    """What a command of `retrain` printed as JSON, and the most memory it held, in MB."""
 
     made: dict[str, Any]
     peak_mb: float
@@ -91,7 +93,8 @@ def compare(
     peaks: dict[str, list[float]] = {name: [] for name in PRODUCT}
     with TemporaryDirectory() as temporary, packages() as code:
         place = Path(temporary)
-        few = one_of_each(photos, folder, place / "few")
+        few = some_of_each(photos, folder, place / "few")
+        peaks |= {name: [mb] for name, mb in road_mb(few, place, options).items()}
         first = product(few, place, "few-bottlenecks", options).made
         graph, spec = graph or Path(first["graph"]), InputSpec(**first["input"])
         for turn in range(rounds):
@@ -183,28 +186,38 @@ def _tensor(spec: InputSpec, photo: Path) -> npt.NDArray[np.float32]:
         raise BadData(f"{photo}: {error}: remove it to compare rates") from error
 
 
-def one_of_each(photos: list[Path], folder: Path, few: Path) -> Path:
-    """Copy a photo of each label, so that the product prepares its backbone before the clock."""
-    by_label = {photo.relative_to(folder).parts[0]: photo for photo in photos}
-    for label, photo in by_label.items():
+def some_of_each(photos: list[Path], folder: Path, few: Path) -> Path:
+    """Copy six photos of each label, so that the product prepares its backbone before the clock."""
+    by_label: dict[str, list[Path]] = {}
+    for photo in photos:
+        by_label.setdefault(photo.relative_to(folder).parts[0], []).append(photo)
+    for label, of_label in by_label.items():
         (few / label).mkdir(parents=True)
-        shutil.copy(photo, few / label)
+        for number, photo in enumerate(of_label[:6]):
+            shutil.copy(photo, few / label / f"{number}{photo.suffix}")
     return few
+
+
+def road_mb(few: Path, place: Path, options: Sequence[str]) -> dict[str, float]:
+    """Return the most memory of `retrain train`, from an empty cache, and `convert`, in MB."""
+    run = ("--output-dir", str(place / "run"))
+    caches = ("--cache-dir", str(place / "cache"), "--bottleneck-dir", str(place / "few-train"))
+    train = retrain("train", str(few), *run, *caches, "--how-many-training-steps", "20", *options)
+    return {"train": train.peak_mb, "convert": retrain("convert", *run, *NO_BOUNDS).peak_mb}
 
 
 def product(folder: Path, place: Path, bottlenecks: str, options: Sequence[str]) -> Product:
     """Run `retrain bottlenecks` on `folder`, caches below `place`; raise BadData if it fails."""
-    command = [sys.executable, "-m", "retrain", "bottlenecks", str(folder), "--json", *options]
-    command += ["--cache-dir", str(place / "cache"), "--bottleneck-dir", str(place / bottlenecks)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:  # noqa: S603 (our own)
-        assert process.stdout  # noqa: S101 (a pipe was asked for)
-        printed = process.stdout.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise BadData(f"`retrain bottlenecks` ended with exit code {process.returncode}")
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes, of ru_maxrss
-    return Product(json.loads(printed), usage.ru_maxrss * unit / 1e6)
+    caches = ("--cache-dir", str(place / "cache"), "--bottleneck-dir", str(place / bottlenecks))
+    return retrain("bottlenecks", str(folder), *caches, *options)
+
+
+def retrain(*arguments: str) -> Product:
+    """Run a command of the product; raise BadData if it fails."""
+    done = memory.run([sys.executable, "-m", "retrain", *arguments, "--json"])
+    if done.exit_code:
+        raise BadData(f"`retrain {arguments[0]}` ended with exit code {done.exit_code}")
+    return Product(json.loads(done.stdout), done.peak_mb)
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -55,7 +55,7 @@ def test_each_backbone_on_each_folder_is_a_row_of_the_table(
     lite1 = ["--architecture", "efficientnet_lite1"]
     assert trained == [(photos, "1", lite1), (photos, "2", lite1)]
     assert [each[0] for each in commands] == [*3 * ["bottlenecks"], "convert", "bench"]
-    assert [each[1] for each in commands[:3]] == ["3", "72", "72"]
+    assert [each[1] for each in commands[:3]] == ["18", "72", "72"]
     # Half a difference of ten points is one standard error of two; 12.71 of them are 95%.
     assert result.stdout.splitlines()[2] == (
         f"| {photos.name} (72) | efficientnet_lite1 | 85.0% ± 63.5 | 70.0% ± 0.0 | 95.0% "
