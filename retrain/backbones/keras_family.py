@@ -160,7 +160,9 @@ def _spec(size: int, std: float) -> InputSpec:
 
 
 # What the authors trained with. Inception, MobileNetV2 and NASNet: (x - 127.5) / 127.5; an int8
-# model's zero point is an integer, so 128 it is, half a grey level from theirs. The others get
+# model's zero point is an integer, so 128 it is, half a grey level from theirs. They resized with a
+# bilinear filter, where all is bicubic here: MobileNetV2's real weights gave 0.15 points more with
+# bilinear (standard error 0.44), over ten splits of 1,000 flowers: no difference. The others get
 # x from (x - 128) / 128 back in the graph, exactly: MobileNetV3 and EfficientNetV2 scale it in
 # their first layer, ResNet50 wants BGR less the mean of each channel.
 NETWORKS = (

@@ -52,10 +52,17 @@ def keras_file(folder: Path) -> tuple[object, ...]:
     return ("--graph", folder / "mine.keras", *SCALE)
 
 
+def lite_file(folder: Path) -> tuple[object, ...]:
+    converter = graph.tensorflow().lite.TFLiteConverter.from_keras_model(keras_model())
+    (folder / "mine.tflite").write_bytes(converter.convert())
+    return ("--graph", folder / "mine.tflite", *SCALE)
+
+
 OWN: dict[str, Callable[[Path], tuple[object, ...]]] = {
     "frozen_graph": frozen_graph,
     "saved_model": saved_model,
     "keras_file": keras_file,
+    "lite_file": lite_file,
 }
 # Those of Keras first: what runs on them alone then shares their fixture.
 FAMILIES = [*KERAS, *LITES, *OWN]
@@ -177,29 +184,26 @@ def test_folding_keeps_what_keras_computes(family: Family, request: pytest.Fixtu
     ]
 
 
-@pytest.mark.parametrize("family", FAMILIES, indirect=True)
-def test_the_whole_road(family: Family, few_photos: Path, tmp_path: Path, invoke: Invoke) -> None:
-    photo = next((few_photos / LABELS[0]).iterdir())
+def require_the_rest_of_the_road(run: Path, spec: InputSpec, photo: Path, invoke: Invoke) -> None:
+    """Assert that what was trained into `run` becomes int8, is timed, and labels `photo`."""
     for command in (
-        ("train", few_photos, *family.options, "--how-many-training-steps", 40),
         ("convert", "--calibration-images", 6, *ANY),
         ("bench", "--rounds", 2, "--runs", 3, "--threads", 1),
     ):
-        result = invoke(*command, "--output-dir", tmp_path)
+        result = invoke(*command, "--output-dir", run)
         assert result.exit_code == 0, result.output
-    result = invoke("label", photo, "--model", tmp_path / "model.tflite", "--json")
+    result = invoke("label", photo, "--model", run / "model.tflite", "--json")
     assert result.exit_code == 0, result.output
     predictions = json.loads(result.stdout)["predictions"]
     assert {each["label"] for each in predictions} == {*LABELS}
     assert sum(each["score"] for each in predictions) == pytest.approx(1, abs=0.02)
 
-    spec = family.spec
-    contract = Contract.from_json((tmp_path / "contract.json").read_bytes())
+    contract = Contract.from_json((run / "contract.json").read_bytes())
     assert (contract.input, contract.labels) == (spec, LABELS)
-    file = metadata.read(tmp_path / "model.tflite")
+    file = metadata.read(run / "model.tflite")
     assert file.contract == replace(contract, recipe="int8")
     shape = (spec.height, spec.width, 3)
-    ends = shapes(graph.read(tmp_path / "output_graph.pb"), graph.INPUT, contract.output)
+    ends = shapes(graph.read(run / "output_graph.pb"), graph.INPUT, contract.output)
     assert ends == [[None, *shape], [None, len(LABELS)]]
     model = Model(file.flatbuffer)
     assert (model.input_shape, model.input_dtype) == ((1, *shape), np.uint8)
@@ -207,13 +211,22 @@ def test_the_whole_road(family: Family, few_photos: Path, tmp_path: Path, invoke
     scale, zero_point = model.input_quantization
     assert (np.float32(scale), zero_point) == (np.float32(1 / spec.std), spec.mean)
 
-    conversion = json.loads((tmp_path / "conversion.json").read_text())
-    assert conversion["graph"]["total"] == conversion["model"]["total"] == 3
-    timed = json.loads((tmp_path / "bench.json").read_text())["runners"]
+    conversion = json.loads((run / "conversion.json").read_text())
+    assert conversion["graph"]["total"] == conversion["model"]["total"] >= 3
+    timed = json.loads((run / "bench.json").read_text())["runners"]
     assert all(each["ms"]["p50"] > 0 for each in timed)
 
 
-def test_inception_of_2015_in_float32_is_the_network_that_was_given(
+@pytest.mark.parametrize("family", FAMILIES, indirect=True)
+def test_the_whole_road(family: Family, few_photos: Path, tmp_path: Path, invoke: Invoke) -> None:
+    where = ("--output-dir", tmp_path, "--how-many-training-steps", 40)
+    result = invoke("train", few_photos, *family.options, *where)
+    assert result.exit_code == 0, result.output
+    photo = next((few_photos / LABELS[0]).iterdir())
+    require_the_rest_of_the_road(tmp_path, family.spec, photo, invoke)
+
+
+def test_inception_of_2015_is_the_network_that_was_given_and_goes_the_whole_road(
     photos: Path, tmp_path: Path, invoke: Invoke
 ) -> None:
     network = inception_of_2015()
@@ -249,3 +262,4 @@ def test_inception_of_2015_in_float32_is_the_network_that_was_given(
     found = np.stack([model(each[np.newaxis]) for each in tensors])
     assert np.abs(found - expected).max() < 1e-3
     assert (expected.max(axis=1) > 0.5).any()
+    require_the_rest_of_the_road(tmp_path, file.contract.input, testing[0].path, invoke)
