@@ -25,7 +25,10 @@ from deploy.errors import RetrainError
 
 NETWORKS = {"Lite0": "", "Lite2": "--architecture efficientnet_lite2"}
 RECIPES = {
-    **{name: f"--quantize {name}" for name in ("int8", "dynamic", "float16", "float32", "int16x8")},
+    **{
+        name: f"--quantize {name}"
+        for name in ("int8", "int8-edgetpu", "dynamic", "float16", "float32", "int16x8")
+    },
     "dynamic, 2.14": "--quantize dynamic --target tflite-runtime==2.14",
 }
 ROUNDS = 3
