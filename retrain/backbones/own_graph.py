@@ -39,7 +39,9 @@ def load_own(
     says what to type where it is not, BadData for what is not a network that can be taken.
     """
     if mean is not None and mean % 1:
-        raise WrongUse(f"--input-mean {mean}: int8 needs a whole number")
+        raise WrongUse(
+            f"--input-mean {mean}: int8 needs a whole number. Remedy: round it, to 128 for 127.5"
+        )
     network = own_file.read(path, bottleneck_tensor, size)
     known: tuple[Any, ...] = network[1:]
     if {"Mul", "pool_3/_reshape"} <= {node.name for node in network.graph_def.node}:
