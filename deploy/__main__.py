@@ -1,9 +1,30 @@
-"""`python -m deploy`, and `classify.pyz`, whose model is beside it: the device's commands."""
+"""`python -m deploy`, and `classify.pyz`, whose model is beside it: the device's commands.
+
+Kept to what an older Python can read, so that it can say that it is too old.
+"""
 
 import sys
 from pathlib import Path
 
-from deploy.cli import commands
+from deploy.bundle_texts import OLDEST_PYTHON
+from deploy.errors import MissingPackage, WrongUse
+
+
+def _end(error: WrongUse) -> None:
+    sys.stderr.write(f"Error: {error}\n")
+    sys.exit(error.exit_code)
+
+
+if sys.version_info < OLDEST_PYTHON:
+    have, least = (".".join(map(str, v[:2])) for v in (sys.version_info, OLDEST_PYTHON))
+    _end(WrongUse(f"Python {least} or later is needed, this is {have}"))
+try:
+    from deploy.cli import commands
+except ImportError as error:
+    missing = MissingPackage.of_device(error)
+    if not missing:
+        raise
+    _end(missing)
 
 program = Path(sys.argv[0])
 if program.name == "__main__.py":

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from deploy.errors import BadData, RetrainError
+from deploy.errors import BadData, MissingPackage, RetrainError
 from deploy.label import label
 from deploy.selftest import selftest
 from deploy.watch import watch
@@ -45,6 +45,9 @@ def ending(run: Callable[[], Any]) -> NoReturn:
     except MemoryError:
         _fail("out of memory", BadData.exit_code)
     except Exception as error:  # whatever is left is our mistake, and is told as one
+        missing = MissingPackage.of_device(error) if isinstance(error, ImportError) else None
+        if missing:
+            _fail(str(missing), missing.exit_code)
         if os.environ.get("RETRAIN_DEBUG"):
             traceback.print_exc()
         _fail(

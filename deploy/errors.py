@@ -1,5 +1,7 @@
 """The errors that reach a user, each with its exit code."""
 
+_OURS = ("deploy", "retrain", "bench")
+
 
 class RetrainError(Exception):
     """Says what is wrong, where, and the remedy; `exit_code` is what the command returns."""
@@ -21,6 +23,21 @@ class MissingPackage(WrongUse):
         """Return the error that names what could not be imported, and the extra that has it."""
         package = (error.name or "").split(".")[0]
         return cls(f"this command needs {package}: pip install 'retrain-tflite[train]'")
+
+    @classmethod
+    def of_device(cls, error: ImportError) -> "MissingPackage | None":
+        """Return the error that names what is missing or does not load; None for what is ours."""
+        while isinstance(error.__context__, ImportError):  # numpy explains, at length
+            error = error.__context__
+        package = (error.name or "a package").split(".")[0]
+        if package in _OURS:
+            return None
+        if isinstance(error, ModuleNotFoundError) and error.name == package:
+            name = "pillow" if package == "PIL" else package
+            debian = f"python3-{package.lower()}"
+            return cls(f"{name} is not installed: pip install {name}, or sudo apt install {debian}")
+        reason = " ".join(str(error).split())
+        return cls(f"{package} is installed but does not load: {reason}")
 
 
 class BadData(RetrainError):

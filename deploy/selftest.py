@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.bundle_texts import SUMS
-from deploy.errors import BadData, GateFailed, RetrainError
+from deploy.errors import BadData, GateFailed, MissingPackage, RetrainError
 
 if TYPE_CHECKING:
     from deploy.classifier import Classifier
@@ -53,8 +53,11 @@ def run(path: Path) -> dict[str, Any]:
             record |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
             record["files"] = _check_files(path.parent, failures)
             _check_model(path, record)
-        except ModuleNotFoundError as error:
-            raise BadData(f"{error.name} is not installed") from error
+        except ImportError as error:
+            missing = MissingPackage.of_device(error)
+            if not missing:
+                raise
+            raise missing from error
         except OSError as error:
             raise BadData(f"{error.filename}: {error.strerror}") from error
     except RetrainError as error:
