@@ -24,6 +24,8 @@ from deploy.errors import WrongUse
 
 SECONDS = 5.0
 """That a server has to answer, and that what runs at the end has to end."""
+NONE = "none"
+"""What frames are called in which no label is probable enough; a class may be named so too."""
 _WAITING = 100
 
 Say = Callable[[str], None]
@@ -100,9 +102,10 @@ class Commands:
             self._commands[label] = _words(rule, rule[len(label) + 1 :])
 
     def __call__(self, label: str | None) -> None:
-        """Start the command of `label`, if it has one that does not run yet."""
-        command = self._commands.get(label or "")
-        if label is None or command is None:
+        """Start the command of `label`, None being NONE, if it has one that does not run yet."""
+        label = label or NONE
+        command = self._commands.get(label)
+        if command is None:
             return
         running = self._running.get(label)
         if running and running.poll() is None:
@@ -134,7 +137,7 @@ class Snapshots:
 
     def __call__(self, frame: Frame, label: str | None) -> str | None:
         """Write the frame as a JPEG, or a copy of its file if it has one; return the path."""
-        name = re.sub(r"[^\w-]+", "_", label or "none")[:40]
+        name = re.sub(r"[^\w-]+", "_", label or NONE)[:40]
         suffix = frame.path.suffix if frame.path else ".jpg"
         path = self._folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{name}{suffix}"
         try:

@@ -80,7 +80,7 @@ class _Teller:
     default=0.5,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="A label that is less probable counts as none.",
+    help="A label that is less probable counts as none; unknown does not.",
 )
 @click.option(
     "--frames",
@@ -132,13 +132,17 @@ def watch(
     A camera that vanishes is waited for. Ends at the end of a video, or when it is stopped.
     """
     from deploy import cameras
+    from deploy.classifier import UNKNOWN
     from deploy.errors import BadData
-    from deploy.reactions import Commands, Post, Snapshots
+    from deploy.reactions import NONE, Commands, Post, Snapshots
 
     tell = _Teller(as_json)
     classifier = open_model(model, None, threads)
     steady = Steady(frames or (1 if source and Path(source).is_dir() else 3))
-    commands = Commands(rules, classifier.contract.labels, tell.problem)
+    names = {*classifier.contract.labels, NONE}
+    if classifier.contract.reject_threshold is not None:
+        names.add(UNKNOWN)
+    commands = Commands(rules, names, tell.problem)
     keep = Snapshots(snapshot_dir, tell.problem) if snapshot_dir else None
     opener = cameras.choose(source, classifier.contract.input, fps)
     with ExitStack() as stack:
@@ -155,13 +159,14 @@ def watch(
             if isinstance(frame, BadData):
                 tell.problem(str(frame))
             elif frame:
-                best = classifier.classify(frame.image, top=1)[0]
+                answer = classifier.answer(frame.image, top=1)
+                (best,) = answer.predictions
                 status.frames += 1
-                label = best.label if best.score >= threshold else None
+                label = best.label if answer.unknown or best.score >= threshold else None
                 if steady.changed(label):
                     told = tell(
                         "label",
-                        f"{best.score:6.1%}  {label or 'none'}",
+                        f"{best.score:6.1%}  {label or NONE}",
                         label=label,
                         score=best.score,
                         frame=status.frames,

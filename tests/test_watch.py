@@ -8,17 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner, Result
-from deploy_fixtures import LABELS, draw_photos, write_run
+from deploy_fixtures import CONTRACT, LABELS, draw_photos, networks, write_run
 from PIL import Image
 from watch_fixtures import FakeV4l2, Server, serving, without, write_film, writes
 
-from deploy import bundle_texts, cameras, growing, machine
+from deploy import bundle_texts, cameras, growing, machine, metadata
 from deploy.bundle import write
 from deploy.cli import commands
 from deploy.watch import Steady
@@ -122,12 +123,30 @@ def test_frames_and_fps_decide_what_counts(model: Path, film: Path) -> None:
 def test_a_change_is_posted_and_runs_its_command(
     model: Path, film: Path, server: Server, tmp_path: Path
 ) -> None:
-    rule = f"blue={writes(tmp_path / 'ran')} blue"
-    options = ("--threshold", 0.7, "--json", "--post", server.url, "--on-label", rule)
+    rules = [f"{label}={writes(tmp_path / 'ran')} {label}" for label in ("none", "blue")]
+    options = ("--threshold", 0.7, "--json", "--post", server.url, "--on-label", rules[0])
+    options = (*options, "--on-label", rules[1])
     result = watch(model, "--source", film, *options)
     assert result.exit_code == 0, result.output
     assert [value for _, value in server.got] == events(result.stdout)
-    assert (tmp_path / "ran").read_text() == "['blue']\n"
+    ran = (tmp_path / "ran").read_text().splitlines()
+    assert sorted(ran) == ["['blue']", "['none']"]  # side by side
+
+
+def test_unknown_is_a_label_whatever_its_score(film: Path, tmp_path: Path) -> None:
+    """UNSURE photos have two labels of about 40%: below the model's own threshold here."""
+    contract = replace(CONTRACT, reject_threshold=0.7)
+    rejecting = tmp_path / "rejecting.tflite"
+    rejecting.write_bytes(metadata.pack(networks().uint8, contract))
+    rule = f"unknown={writes(tmp_path / 'ran')} gone"
+    options = ("--threshold", 0.9, "--json", "--on-label", rule)
+    result = watch(rejecting, "--source", film, *options)
+    assert result.exit_code == 0, result.output
+    told = events(result.stdout)
+    labels = [each["label"] for each in told if each["event"] == "label"]
+    assert "unknown" in labels
+    assert all(each["score"] < 0.9 for each in told if each["label"] == "unknown")
+    assert (tmp_path / "ran").read_text() == "['gone']\n"
 
 
 def test_what_goes_wrong_beside_does_not_stop_it(model: Path, film: Path, tmp_path: Path) -> None:
@@ -195,7 +214,13 @@ def test_no_camera_is_an_error_that_says_what_to_do(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--on-label", "dog=echo"), ("--post", "x"), ("--source", "nowhere")]
+    "arguments",
+    [
+        ("--on-label", "dog=echo"),
+        ("--on-label", "unknown=echo"),
+        ("--post", "x"),
+        ("--source", "nowhere"),
+    ],
 )
 def test_wrong_use_is_told_before_it_begins(
     model: Path, tmp_path: Path, arguments: tuple[str, ...]
