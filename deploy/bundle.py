@@ -1,33 +1,35 @@
 """The folder that is copied to a device, and the same as a .tar.gz: the same bytes each time."""
 
-import gzip
 import hashlib
 import io
 import shutil
+import struct
 import tarfile
 import zipfile
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from deploy import bundle_texts, files, metadata
-from deploy.bundle_texts import SUMS
+from deploy.bundle_texts import MODEL, NAMES, PROGRAM, SUMS
 from deploy.contract import write_labels
 from deploy.errors import WrongUse
 
 SCHEMA_VERSION = 1
-_PROGRAM = "classify.pyz"
 _TIME = (1980, 1, 1, 0, 0, 0)
 _SECONDS = 315532800  # the same, as tar counts
+_BLOCK = 0xFFFF  # bytes of a stored block of deflate, at most
 _PACKAGE = Path(__file__).parent
 
 
 def contents(model: bytes, labels: tuple[str, ...]) -> dict[str, bytes]:
     """Return the files of a bundle by name; `model` is a whole .tflite file."""
     made = {
-        "model.tflite": model,
+        MODEL: model,
         "labels.txt": write_labels(labels).encode(),
-        _PROGRAM: program(),
+        PROGRAM: program(),
         "requirements.txt": bundle_texts.REQUIREMENTS.encode(),
         "README.md": bundle_texts.README.encode(),
         "classify.service": bundle_texts.SERVICE.encode(),
@@ -59,15 +61,14 @@ def write(model: Path, folder: Path) -> dict[str, Any]:
 
     Both replace those of an earlier bundle, whole or not at all. Returns their paths and the bytes
     of each file, as JSON values. Raises BadData for a model that is missing or damaged, WrongUse
-    where `folder` is something else than a bundle, OSError.
+    where something else than a bundle would be lost, OSError.
     """
     labels = metadata.read(model).contract.labels
     made = contents(model.read_bytes(), labels)
     folder = folder.absolute()
-    if folder.exists() and not (folder / SUMS).is_file() and any(folder.iterdir()):
-        raise WrongUse(f"{folder}: not empty, and not a bundle: name another --bundle-dir")
-    _replace(folder, made)
     archive = folder.with_name(f"{folder.name}.tar.gz")
+    _spare_others(folder, archive)
+    _replace(folder, made)
     files.write(archive, _tar(folder.name, made))
     return {
         "schema": SCHEMA_VERSION,
@@ -77,8 +78,40 @@ def write(model: Path, folder: Path) -> dict[str, Any]:
     }
 
 
+def not_a_bundle(names: Iterable[str], sums: str) -> str | None:
+    """Return why a folder with files of these names is not a bundle alone, or None if it is.
+
+    `sums` is the text of its SHA256SUMS. What is a bundle alone, or empty, may be replaced.
+    """
+    there = set(names)
+    if there and not {MODEL, PROGRAM} <= {line.partition("  ")[2] for line in sums.splitlines()}:
+        return "not empty, and not a bundle"
+    others = sorted(there.difference(NAMES))
+    return f"holds what is not of a bundle ({', '.join(others[:5])})" if others else None
+
+
+def _spare_others(folder: Path, archive: Path) -> None:
+    """Raise WrongUse where something else than a bundle would be replaced."""
+    place, reason = folder, None
+    if folder.exists():
+        sums = folder / SUMS
+        told = sums.read_text("utf-8", "replace") if sums.is_file() else ""
+        reason = not_a_bundle((each.name for each in folder.iterdir()), told)
+    if not reason and archive.exists():
+        place, names = archive, None
+        try:
+            with tarfile.open(archive) as opened:
+                names = opened.getnames()
+        except (tarfile.TarError, EOFError, zlib.error):
+            pass
+        if names != [f"{folder.name}/{name}" for name in NAMES]:
+            reason = "not that of a bundle"
+    if reason:
+        raise WrongUse(f"{place}: {reason}: move it away, or name another --bundle-dir")
+
+
 def _mode(name: str) -> int:
-    return 0o755 if name == _PROGRAM else 0o644
+    return 0o755 if name == PROGRAM else 0o644
 
 
 def _replace(folder: Path, made: dict[str, bytes]) -> None:
@@ -104,12 +137,22 @@ def _replace(folder: Path, made: dict[str, bytes]) -> None:
 
 def _tar(top: str, made: dict[str, bytes]) -> bytes:
     packed = io.BytesIO()
-    with (
-        gzip.GzipFile("", "wb", fileobj=packed, mtime=0) as compressed,
-        tarfile.open(fileobj=compressed, mode="w") as archive,
-    ):
+    with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, data in made.items():
             about = tarfile.TarInfo(f"{top}/{name}")
             about.size, about.mode, about.mtime = len(data), _mode(name), _SECONDS
             archive.addfile(about, io.BytesIO(data))
-    return packed.getvalue()
+    return _gzip(packed.getvalue())
+
+
+def _gzip(data: bytes) -> bytes:
+    """Return `data` as a gzip file that does not depend on any zlib: in blocks that are stored.
+
+    A model hardly gets smaller. RFC 1952, 2.3, and RFC 1951, 3.2.4.
+    """
+    out = bytearray(b"\x1f\x8b\x08" + bytes(6) + b"\xff")
+    for start in range(0, len(data), _BLOCK):
+        block = data[start : start + _BLOCK]
+        last = start + _BLOCK >= len(data)
+        out += struct.pack("<BHH", last, len(block), len(block) ^ 0xFFFF) + block
+    return bytes(out) + struct.pack("<II", zlib.crc32(data), len(data) % 2**32)

@@ -1,26 +1,34 @@
 """The texts of a bundle: what to install, how to run, how to keep running."""
 
-SUMS = "SHA256SUMS"
-OLDEST_PYTHON = (3, 11)  # of Raspberry Pi OS Bookworm
+import shlex
 
-REQUIREMENTS = """\
+PROGRAM, MODEL, SUMS = "classify.pyz", "model.tflite", "SHA256SUMS"
+NAMES = (MODEL, "labels.txt", PROGRAM, "requirements.txt", "README.md", "classify.service", SUMS)
+OLDEST_PYTHON = (3, 11)  # of Raspberry Pi OS Bookworm
+LEAST = {"click": "8.1", "numpy": "1.24", "pillow": "9.4"}
+# Older LiteRT may crash on a damaged model.
+LITERT, LEAST_LITERT = "ai-edge-litert", "2.3"
+TFLITE_RUNTIME = ("tflite-runtime==2.14.0", "numpy<2")
+"""What to install where LiteRT has no wheels, up to Python 3.11."""
+_PACKAGES = "\n".join(f"{name}>={version}" for name, version in LEAST.items())
+_32_BIT = "platform_machine in 'armv7l armv8l' and python_version < '3.12'"
+
+REQUIREMENTS = f"""\
 # What classify.pyz needs. Debian's python3-click, python3-numpy and python3-pil will do.
-click>=8.1
-numpy>=1.24
-pillow>=9.4
+{_PACKAGES}
 
 # 64-bit systems, such as Raspberry Pi OS 64-bit: Bookworm (Python 3.11), Trixie (Python 3.13).
-ai-edge-litert>=2.3; platform_machine not in 'armv6l armv7l armv8l'
+{LITERT}>={LEAST_LITERT}; platform_machine not in 'armv6l armv7l armv8l'
 
 # 32-bit ARM with Python 3.11, such as Raspberry Pi OS 32-bit, Bookworm.
-tflite-runtime==2.14.0; platform_machine in 'armv7l armv8l' and python_version < '3.12'
-numpy<2; platform_machine in 'armv7l armv8l' and python_version < '3.12'
+{TFLITE_RUNTIME[0]}; {_32_BIT}
+{TFLITE_RUNTIME[1]}; {_32_BIT}
 
 # 32-bit ARM with a later Python, such as Raspberry Pi OS 32-bit, Trixie (Python 3.13), and ARMv6
 # (Raspberry Pi 1 and Zero): no TFLite runtime exists. Take a 64-bit system, or Bookworm.
 """
 
-README = """\
+README = f"""\
 # An image classifier
 
 Copy this folder to the device. There, in this folder:
@@ -39,7 +47,7 @@ A 32-bit system on a 64-bit kernel (`getconf LONG_BIT` prints 32, `uname -m` pri
 that pip cannot tell from a 64-bit one. With Python 3.11, replace the third line by
 
 ```sh
-env/bin/pip install tflite-runtime==2.14.0 'numpy<2'
+env/bin/pip install {shlex.join(TFLITE_RUNTIME)}
 ```
 
 On 32-bit ARM with a later Python, and on ARMv6 (Raspberry Pi 1 and Zero), no TFLite runtime exists.

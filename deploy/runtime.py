@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import platform
+import shlex
 import struct
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from deploy.bundle_texts import LEAST_LITERT, LITERT, TFLITE_RUNTIME
 from deploy.errors import BadData, MissingPackage
 
 
@@ -55,11 +57,11 @@ def find_runtime(wanted: str | None = None) -> Runtime:
 def remedy(machine: str, python: tuple[int, int], bits: int = 8 * struct.calcsize("P")) -> str:
     """Return how to have a runtime here; `bits` are Python's, a kernel may have more."""
     if not machine.startswith(("arm", "aarch")) or bits == 64:
-        return "pip install ai-edge-litert"
+        return f"pip install '{LITERT}>={LEAST_LITERT}'"
     if machine == "armv6l":
         return "there is none for ARMv6, such as a Raspberry Pi 1 or Zero"
     if python < (3, 12):
-        return "pip install tflite-runtime==2.14.0 'numpy<2'"
+        return f"pip install {shlex.join(TFLITE_RUNTIME)}"
     return (
         f"there is none for 32-bit ARM with Python {python[0]}.{python[1]}: use a 64-bit system, "
         "or one with Python 3.11, such as Raspberry Pi OS Bookworm"

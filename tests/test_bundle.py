@@ -1,10 +1,12 @@
 """The bundle: complete, small, the same bytes each time, and it runs where it was copied to."""
 
+import gzip
 import hashlib
 import json
 import os
 import re
 import shlex
+import struct
 import subprocess
 import sys
 import tarfile
@@ -101,7 +103,6 @@ def test_the_same_model_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_new_bundle_takes_the_place_of_the_old(run: Path, bundle: Path) -> None:
-    (bundle / "env").mkdir()
     (bundle / "labels.txt").write_text("old")
     write(run / "model.tflite", bundle)
     assert {each.name for each in bundle.iterdir()} == set(NAMES)
@@ -110,12 +111,55 @@ def test_a_new_bundle_takes_the_place_of_the_old(run: Path, bundle: Path) -> Non
 
 def test_a_folder_of_something_else_is_left_alone(run: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter").touch()
-    with pytest.raises(WrongUse, match=r"thesis: not empty, and not a bundle: name another"):
-        write(run / "model.tflite", tmp_path / "thesis")
-    assert [each.name for each in (tmp_path / "thesis").iterdir()] == ["chapter"]
+    (tmp_path / "thesis" / "README.md").touch()
+    for sums in (None, f"{64 * '0'}  README.md\n"):
+        if sums:
+            (tmp_path / "thesis" / "SHA256SUMS").write_text(sums)
+        before = {each.name for each in (tmp_path / "thesis").iterdir()}
+        with pytest.raises(WrongUse, match=r"thesis: not empty, and not a bundle: .* name another"):
+            write(run / "model.tflite", tmp_path / "thesis")
+        assert {each.name for each in (tmp_path / "thesis").iterdir()} == before
     (tmp_path / "empty").mkdir()
     assert write(run / "model.tflite", tmp_path / "empty")["bytes"]
+
+
+def test_what_somebody_put_into_a_bundle_is_not_lost(run: Path, bundle: Path) -> None:
+    (bundle / "kept").mkdir()
+    (bundle / "kept" / "shot.jpg").touch()
+    with pytest.raises(WrongUse, match=r"bundle: holds what is not of a bundle \(kept\): move it"):
+        write(run / "model.tflite", bundle)
+    assert (bundle / "kept" / "shot.jpg").exists()
+
+
+@pytest.mark.parametrize("kind", ["text", "another archive"])
+def test_an_archive_of_something_else_is_left_alone(
+    run: Path, bundle: Path, tmp_path: Path, kind: str
+) -> None:
+    archive = tmp_path / "thesis.tar.gz"
+    if kind == "text":
+        archive.write_text("chapter")
+    else:
+        archive.write_bytes(Path(f"{bundle}.tar.gz").read_bytes())  # of `bundle`, not of `thesis`
+    before = archive.read_bytes()
+    with pytest.raises(WrongUse, match=r"thesis.tar.gz: not that of a bundle: move it away"):
+        write(run / "model.tflite", tmp_path / "thesis")
+    assert archive.read_bytes() == before
+    assert not (tmp_path / "thesis").exists()
+
+
+def test_the_archive_is_made_by_no_zlib(bundle: Path) -> None:
+    """In blocks that are stored: their lengths say it, and any gzip reads them."""
+    packed = Path(f"{bundle}.tar.gz").read_bytes()
+    tar = gzip.decompress(packed)
+    assert len(tar) > 65535
+    assert packed[:10].hex() == "1f8b08000000000000ff"
+    rest, blocks = packed[10:-8], []
+    while rest:
+        last, length, complement = struct.unpack_from("<BHH", rest)
+        assert (last, complement) == (len(rest) == 5 + length, 65535 - length)
+        blocks.append(rest[5 : 5 + length])
+        rest = rest[5 + length :]
+    assert b"".join(blocks) == tar
 
 
 def test_a_failure_leaves_the_old_bundle(

@@ -308,7 +308,9 @@ def test_without_a_runtime_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) 
     for module in ("ai_edge_litert", "tflite_runtime"):
         monkeypatch.setitem(sys.modules, module, None)
         monkeypatch.setitem(sys.modules, f"{module}.interpreter", None)
-    with pytest.raises(MissingPackage, match="no TFLite runtime: pip install ai-edge-litert"):
+    with pytest.raises(
+        MissingPackage, match="no TFLite runtime: pip install 'ai-edge-litert>=2.3'"
+    ):
         find_runtime()
 
 
@@ -337,8 +339,8 @@ def test_a_runtime_that_does_not_load_is_not_called_missing(tmp_path: Path, fail
 @pytest.mark.parametrize(
     ("machine", "python", "bits", "words"),
     [
-        ("x86_64", (3, 13), 64, "pip install ai-edge-litert"),
-        ("aarch64", (3, 13), 64, "pip install ai-edge-litert"),
+        ("x86_64", (3, 13), 64, "pip install 'ai-edge-litert>=2.3'"),
+        ("aarch64", (3, 13), 64, "pip install 'ai-edge-litert>=2.3'"),
         ("armv7l", (3, 11), 32, "pip install tflite-runtime==2.14.0 'numpy<2'"),
         ("aarch64", (3, 11), 32, "pip install tflite-runtime==2.14.0 'numpy<2'"),
         ("armv6l", (3, 11), 32, "there is none for ARMv6"),

@@ -152,7 +152,7 @@ def test_a_missing_runtime_is_a_failure(model: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setitem(sys.modules, f"{module}.interpreter", None)
     result = selftest(model, "--json")
     assert result.exit_code == 4
-    assert record(result)["failures"] == ["no TFLite runtime: pip install ai-edge-litert"]
+    assert record(result)["failures"] == ["no TFLite runtime: pip install 'ai-edge-litert>=2.3'"]
 
 
 def test_the_files_beside_a_model_are_checked(model: Path) -> None:
