@@ -309,7 +309,7 @@ def test_without_a_runtime_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setitem(sys.modules, module, None)
         monkeypatch.setitem(sys.modules, f"{module}.interpreter", None)
     with pytest.raises(
-        MissingPackage, match="no TFLite runtime: pip install 'ai-edge-litert>=2.3'"
+        MissingPackage, match=r"no TFLite runtime: pip install 'ai-edge-litert>=2\.3'"
     ):
         find_runtime()
 
