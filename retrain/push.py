@@ -1,4 +1,4 @@
-"""Put a bundle on a device over ssh: check what it has, copy, swap by rename, self-test."""
+"""Put a bundle on a device over ssh: check what it has, copy, self-test, swap by rename."""
 
 import json
 import re
@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from deploy.bundle_texts import OLDEST_PYTHON, REQUIREMENTS, SUMS
+from deploy.bundle import not_a_bundle
+from deploy.bundle_texts import LEAST, LEAST_LITERT, LITERT, OLDEST_PYTHON, SUMS
 from deploy.errors import BadData, MissingPackage, WrongUse, last_line
 from deploy.runtime import remedy
 
 _NO_PYTHON = 91
-_LEAST = dict(re.findall(r"^([a-z]+)>=([\d.]+)$", REQUIREMENTS, flags=re.MULTILINE))
-_RUNTIMES = ("ai-edge-litert", "tflite-runtime")
 
 _LOOK = """
 import json, os, platform, struct, sys
@@ -26,13 +25,41 @@ for name in sys.argv[3:]:
         packages[name] = metadata.version(name)
     except metadata.PackageNotFoundError:
         pass
-there = os.listdir(folder) if os.path.isdir(folder) else ["a file"] * os.path.exists(folder)
+def look(folder):
+    names = os.listdir(folder) if os.path.isdir(folder) else ["a file"] * os.path.lexists(folder)
+    try:
+        return names, open(os.path.join(folder, SUMS), errors="replace").read()
+    except OSError:
+        return names, ""
 print(json.dumps({
     "python": sys.argv[1], "version": sys.version_info[:3], "machine": platform.machine(),
     "bits": 8 * struct.calcsize("P"), "packages": packages, "folder": folder,
-    "own": sys.prefix != sys.base_prefix, "foreign": bool(there) and SUMS not in there,
+    "own": sys.prefix != sys.base_prefix,
+    "there": {each: look(each) for each in (folder, folder + ".previous")},
 }))
 """.replace("SUMS", repr(SUMS))
+
+# Locks the folder that the shell has open as 9, until the shell ends.
+_LOCK = """
+import fcntl
+try:
+    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    raise SystemExit("another push is under way there")
+except OSError:
+    pass  # some network file systems have no locks
+"""
+
+# An environment that is one program, which runs this Python.
+_WRITE = """
+import os, shlex, sys
+os.makedirs(sys.argv[1])
+path = os.path.join(sys.argv[1], "python")
+with open(path, "wb") as program:
+    line = 'exec %s "$@"' % shlex.quote(sys.executable)
+    program.write(os.fsencode("#!/bin/sh\\n# by retrain push\\n%s\\n" % line))
+os.chmod(path, 0o755)
+"""
 
 # $d is the folder, $p the Python; what each does is told in the functions that run it.
 _FIND = """\
@@ -43,23 +70,37 @@ for p in {pythons}; do
     p=
 done
 [ "$p" ] || exit {no_python}
+case "$p" in /*) ;; */*) p="$PWD/$p" ;; esac
 """
 _SWAP = """\
 n="$d.{mark}"
-trap 'rm -rf "$n"' EXIT
+trap 'cd /; rm -rf "$n"' EXIT
 trap 'exit 1' HUP INT TERM
 set -e
-mkdir -p "$n"
+mkdir -p "${{d%/*}}/"
+exec 9<"${{d%/*}}/"
+"$p" -c {lock} 9<&9
+mkdir "$n"
 tar -xzf - -C "$n" --strip-components=1
 sync
+cd "$n"
+state=first
+record=$("$p" classify.pyz selftest model.tflite --json) || state=failed
+if [ "$state" = failed ]; then printf '%s\\n' failed "$record"; exit; fi
 trap '' HUP INT TERM PIPE
-if [ -d "$d/env" ] && ! [ -L "$d/env" ] && ! [ -e "$d.env" ]; then
+if [ -d "$d/env" ] && ! [ -L "$d/env" ] && ! [ -e "$d.env" ] \\
+    && ! grep -qs '^# by retrain push$' "$d/env/bin/python"; then
     mv "$d/env" "$d.env"
     ln -s "$d.env" "$d/env"
 fi
-if [ -e "$d.env" ]; then ln -s "$d.env" "$n/env"; fi
+case "$p" in "$d.env"/* | "$d/env"/*)
+    if [ -e "$d.env/bin/python" ]; then ln -s "$d.env" env; fi ;;
+esac
+[ -e env ] || "$p" -c {write} env/bin
+cd /
 rmdir "$d" 2>/dev/null || true
 if [ -e "$d" ]; then
+    state=previous
     if [ -e "$d.previous" ]; then mv "$d.previous" "$n.old"; fi
     mv "$d" "$d.previous"
     if ! mv "$n" "$d"; then
@@ -70,9 +111,7 @@ else
     mv "$n" "$d"
 fi
 rm -rf "$n.old"
-[ -e "$d.previous" ] && echo "swapped previous" || echo "swapped first"
-cd "$d"
-"$p" classify.pyz selftest model.tflite --json
+printf '%s\\n' "$state" "$record"
 """
 
 
@@ -105,6 +144,8 @@ class Remote:
             self._ssh = shlex.split(ssh)
         except ValueError as error:
             raise WrongUse(f"--ssh {ssh}: {error}") from error
+        if Path(*self._ssh[:1]).name == "ssh":  # of an option given twice ssh takes the first
+            self._ssh += ["-o", "ConnectTimeout=15"]
         pythons = _word(python) if python else '"$d.env/bin/python" "$d/env/bin/python" python3'
         self._find = _FIND.format(
             folder=_word(target.folder), pythons=pythons, no_python=_NO_PYTHON
@@ -115,7 +156,8 @@ class Remote:
 
         Python is `python`, or else that of the environment that is there, or else python3.
         """
-        words = shlex.join([_LOOK]) + ' "$p" "$d" ' + shlex.join([*_LEAST, *_RUNTIMES])
+        wanted = shlex.join([*LEAST, LITERT, "tflite-runtime"])
+        words = f'{shlex.quote(_LOOK)} "$p" "$d" {wanted}'
         done = self._run(f'{self._find}exec "$p" -c {words}', None)
         if done.returncode == _NO_PYTHON:
             raise WrongUse(f"{self.target.host}: no such Python there: sudo apt install python3")
@@ -126,23 +168,26 @@ class Remote:
             raise BadData(f"{self.target.host}: {_said(done)}") from None
         return found
 
-    def put(self, archive: Path) -> tuple[bool, dict[str, Any]]:
-        """Copy the bundle in `archive`, swap, self-test; return whether one was there, the record.
+    def put(self, archive: Path) -> tuple[str, dict[str, Any]]:
+        """Copy the bundle in `archive`, self-test, swap; return how that went, and the record.
 
-        The archive is unpacked into a new folder beside, which is renamed: what is cut off before
-        leaves nothing, after that nothing stops the swap. The folder that was there becomes
-        FOLDER.previous. An environment in it becomes FOLDER.env, and `env` in both a link to it.
+        That is `first`, `previous` where one was there, or `failed`: then nothing is changed.
+        The archive is unpacked into a new folder beside, which is tested, then renamed: what is cut
+        off before leaves nothing, after that nothing stops the swap. The folder that was there
+        becomes FOLDER.previous. An environment in it becomes FOLDER.env, and `env` in both a link
+        to it; with another Python, `env/bin/python` in the new one runs that.
         """
+        scripts = {name: shlex.quote(text) for name, text in (("lock", _LOCK), ("write", _WRITE))}
         with archive.open("rb") as stream:
-            done = self._run(self._find + _SWAP.format(mark=uuid4().hex[:12]), stream)
-        swapped = re.search(r"^swapped (\w+)\n(.*)", done.stdout, flags=re.M | re.S)
-        if not swapped:
+            done = self._run(self._find + _SWAP.format(mark=uuid4().hex[:12], **scripts), stream)
+        told = re.search(r"^(first|previous|failed)\n(.*)", done.stdout, flags=re.M | re.S)
+        if not told:
             raise BadData(f"{self.target.host}: not copied, nothing is changed: {_said(done)}")
         try:
-            return swapped[1] == "previous", json.loads(swapped[2])
+            return told[1], json.loads(told[2])
         except ValueError:
             raise BadData(
-                f"{self.target.host}: copied, and the self-test did not run: {_said(done)}"
+                f"{self.target.host}: nothing is changed, the self-test did not run: {_said(done)}"
             ) from None
 
     def _run(self, script: str, stdin: Any) -> subprocess.CompletedProcess[str]:
@@ -170,16 +215,16 @@ def check(found: dict[str, Any]) -> None:
     if version < OLDEST_PYTHON:
         least = ".".join(map(str, OLDEST_PYTHON))
         raise WrongUse(f"{shown}: at least {least} is needed, as Raspberry Pi OS Bookworm has")
-    if found["foreign"]:
-        raise WrongUse(f"{found['folder']}: not empty, and not a bundle: name another folder")
-    have = found["packages"]
+    for place, (names, sums) in found["there"].items():
+        reason = not_a_bundle(set(names) - {"env"}, sums)
+        if reason:
+            raise WrongUse(f"{place}: {reason}: move it away, or name another folder")
+    have = {name: _numbers(version) for name, version in found["packages"].items()}
     lacks = [
-        f"{name}>={least}"
-        for name, least in _LEAST.items()
-        if name not in have or _numbers(have[name]) < _numbers(least)
+        f"{name}>={least}" for name, least in LEAST.items() if have.get(name, ()) < _numbers(least)
     ]
-    old_numpy = "numpy" not in have or _numbers(have["numpy"]) < (2,)
-    if "ai-edge-litert" not in have and not ("tflite-runtime" in have and old_numpy):
+    old = "tflite-runtime" in have and have.get("numpy", ()) < (2,)
+    if have.get(LITERT, ()) < _numbers(LEAST_LITERT) and (LITERT in have or not old):
         advice = remedy(found["machine"], version[:2], found["bits"])
         install = advice.removeprefix("pip install ")
         if install == advice:

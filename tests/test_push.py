@@ -160,10 +160,10 @@ def test_the_version_before_is_kept_and_only_that(
     for i in range(3):
         result = push(host, invoke, run, folder)
         assert result.exit_code == 0, result.output
-        (folder / "mark").write_text(str(i))
+        (folder / "README.md").write_text(str(i))
     assert result.stdout.splitlines()[-1] == f"In {folder}; before: {folder}.previous"
     assert names(place) == ["c", "c.previous"]
-    assert (place / "c.previous" / "mark").read_text() == "1"
+    assert (place / "c.previous" / "README.md").read_text() == "1"
 
 
 def test_an_environment_is_used_and_stays(
@@ -208,11 +208,68 @@ def test_a_folder_of_something_else_is_left_alone(
     assert names(place) == ["thesis"]
 
 
-def test_a_model_that_fails_there_says_how_to_go_back(
+@pytest.mark.parametrize("name", ["c", "c.previous"])
+def test_what_was_put_into_a_version_is_not_lost(
+    host: Host, invoke: Invoke, run: Path, place: Path, name: str
+) -> None:
+    """Such as the snapshots of a service that still runs in the version before."""
+    for _ in range(2):
+        assert push(host, invoke, run, place / "c").exit_code == 0
+    (place / name / "kept").mkdir()
+    result = push(host, invoke, run, place / "c")
+    assert result.exit_code == 2
+    assert f"{place}/{name}: holds what is not of a bundle (kept): move it" in result.stderr
+    assert (place / name / "kept").exists()
+
+
+def test_the_service_has_the_python_that_was_chosen(
+    host: Host, invoke: Invoke, run: Path, place: Path
+) -> None:
+    """Of no environment that it could link: with it each version runs, and the next push too."""
+    assert push(host, invoke, run, place / "it's").exit_code == 0
+    options = ("--output-dir", run, "--ssh", host.ssh, "--json")
+    result = invoke("push", f"{host.name}:{place}/it's", *options)
+    assert result.exit_code == 0, result.output
+    python = place / "it's" / "env" / "bin" / "python"
+    assert json.loads(result.stdout)["python"] == str(python)
+    assert names(place) == ["it's", "it's.previous"]
+    for each in ("it's", "it's.previous"):
+        code = "import sys; print(sys.executable, sys.prefix, sys.argv[1:])"
+        command = [place / each / "env" / "bin" / "python", "-c", code, "a b"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == f"{sys.executable} {sys.prefix} ['a b']\n"
+
+
+def verified(unit: Path) -> str:
+    """Return what systemd finds wrong with a user's unit."""
+    program = shutil.which("systemd-analyze")
+    if not program:
+        pytest.skip("no systemd-analyze")
+    done = subprocess.run(
+        [program, "--user", "verify", unit],
+        env={**os.environ, "XDG_RUNTIME_DIR": str(unit.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert bool(done.returncode) == bool(done.stderr)
+    return done.stderr
+
+
+def test_the_service_can_start(host: Host, invoke: Invoke, run: Path, place: Path) -> None:
+    folder = place / "my birds"
+    assert push(host, invoke, run, folder).exit_code == 0
+    assert verified(folder / "classify.service") == ""
+    (folder / "env" / "bin" / "python").unlink()
+    assert f"{folder}/env/bin/python is not executable" in verified(folder / "classify.service")
+
+
+def test_a_model_that_fails_there_does_not_go_live(
     host: Host, invoke: Invoke, run: Path, place: Path
 ) -> None:
     folder = place / "it's"
     result = push(host, invoke, run, folder)
+    good = (folder / "model.tflite").read_bytes()
     file = metadata.read(run / "model.tflite")
     png = encoded(Image.new("RGB", (64, 64), (200, 60, 50)), "PNG")
     wrong = Golden(png, "0" * 64, LABELS[2], (0.0, 0.0, 1.0, 0.0))
@@ -222,11 +279,11 @@ def test_a_model_that_fails_there_says_how_to_go_back(
     result = push(host, invoke, run, folder)
     assert result.exit_code == 4
     assert "FAIL: " in result.stdout
-    command = result.stderr.splitlines()[-1].partition("To go back, type there: ")[2]
-    assert (folder / "model.tflite").read_bytes() == content
-    subprocess.run(["/bin/sh", "-c", command], check=True)
-    assert (folder / "model.tflite").read_bytes() != content
-    assert names(place) == ["it's", "it's.failed"]
+    assert "the self-test failed there, and nothing is changed" in result.stderr
+    told = json.loads(push(host, invoke, run, folder, "--json").stdout)
+    assert (told["selftest"]["passed"], told["previous"]) == (False, None)
+    assert (folder / "model.tflite").read_bytes() == good
+    assert names(place) == ["it's"]
 
 
 # What goes wrong on the way
@@ -247,12 +304,37 @@ def test_a_copy_that_is_cut_off_changes_nothing(
     host: Host, invoke: Invoke, run: Path, place: Path, tmp_path: Path
 ) -> None:
     assert push(host, invoke, run, place / "c").exit_code == 0
-    (place / "c" / "mark").touch()
+    (place / "c" / "README.md").write_text("mark")
     result = push(host, invoke, run, place / "c", "--ssh", slow(host, tmp_path, "true"))
     assert result.exit_code == 3
     assert "not copied, nothing is changed" in result.stderr
     assert names(place) == ["c"]
-    assert (place / "c" / "mark").exists()
+    assert (place / "c" / "README.md").read_text() == "mark"
+
+
+def test_two_pushes_at_once_do_not_mix(
+    host: Host, invoke: Invoke, run: Path, place: Path, tmp_path: Path
+) -> None:
+    """The second is refused while the first copies; the lock goes with its holder."""
+    words = ["push", f"{host.name}:{place}/c", "--output-dir", run, "--python", sys.executable]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "retrain", *words, "--ssh", slow(host, tmp_path, "sleep 60")],
+        cwd=Path(__file__).parents[1],
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 30
+    while not names(place):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    result = push(host, invoke, run, place / "c")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert result.exit_code == 3
+    assert "nothing is changed: another push is under way there" in result.stderr
+    while names(place):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert push(host, invoke, run, place / "c").exit_code == 0
 
 
 def test_what_the_shell_there_says_at_its_start_is_not_an_answer(
@@ -276,7 +358,7 @@ def test_ctrl_c_leaves_nothing_half(host: Host, run: Path, place: Path, tmp_path
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 30
     while not names(place):
         assert time.monotonic() < deadline
         assert process.poll() is None
@@ -296,6 +378,28 @@ def test_a_host_that_is_not_there_is_an_error_of_one_line(run: Path, invoke: Inv
     result = invoke("push", "pi@127.0.0.1", "--output-dir", run, "--ssh", f"ssh -F none -p {port}")
     assert (result.exit_code, result.stdout) == (3, "")
     assert "Error: pi@127.0.0.1: ssh: connect to host 127.0.0.1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("ssh", "seconds"), [("ssh", "15"), ("ssh -o ConnectTimeout=3", "3"), ("my ssh", None)]
+)
+def test_ssh_is_patient_for_some_seconds_only(
+    run: Path,
+    invoke: Invoke,
+    tmp_path: Path,
+    ssh: str,
+    seconds: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = shutil.which("ssh")
+    for name in ("ssh", "my"):
+        program = f'#!/bin/sh\n{real} -G "$@" | grep -i connecttimeout >&2\n'
+        (tmp_path / name).write_text(program if name == "ssh" else '#!/bin/sh\necho "$*" >&2\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    result = invoke("push", "pi@127.0.0.1", "--output-dir", run, "--ssh", ssh)
+    assert (f"connecttimeout {seconds}" in result.stderr) == bool(seconds)
+    assert "ConnectTimeout" not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """`retrain push`: the bundle, onto a device over ssh."""
 
 import json
-import shlex
 from pathlib import Path
 
 import click
@@ -19,7 +18,7 @@ from retrain.cli.options import json_option, output_dir_option
 )
 @json_option
 def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: bool) -> None:
-    """Copy the bundle to a device over ssh, and self-test it there.
+    """Copy the bundle to a device over ssh, once its self-test passes there.
 
     What was there is kept as DIR.previous. DIR is `classifier` in the home there unless named.
     """
@@ -39,21 +38,15 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
         archive = Path(write(model, Path(folder, "bundle"))["archive"])
         size = archive.stat().st_size
         click.echo(f"copying {size / 1e6:.1f} MB to {place.host}:{found['folder']}", err=True)
-        had, record = remote.put(archive)
-    previous = f"{found['folder']}.previous" if had else None
+        state, record = remote.put(archive)
+    previous = f"{found['folder']}.previous" if state == "previous" else None
     if as_json:
         told = {name: found[name] for name in ("folder", "python", "packages")}
         told = {"schema": 1, "host": place.host, **told, "previous": previous, "selftest": record}
         click.echo(json.dumps(told))
     else:
         click.echo(table(record))
-        click.echo(f"In {found['folder']}" + (f"; before: {previous}" if previous else ""))
+        if record["passed"]:
+            click.echo(f"In {found['folder']}" + (f"; before: {previous}" if previous else ""))
     if not record["passed"]:
-        raise GateFailed(f"{place.host}: the self-test failed. {_way_back(found['folder'], had)}")
-
-
-def _way_back(folder: str, had: bool) -> str:
-    if not had:
-        return "No earlier version is there"
-    now, failed, previous = map(shlex.quote, (folder, f"{folder}.failed", f"{folder}.previous"))
-    return f"To go back, type there: mv {now} {failed} && mv {previous} {now}"
+        raise GateFailed(f"{place.host}: the self-test failed there, and nothing is changed")
