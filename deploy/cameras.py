@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -109,14 +110,15 @@ def pi_camera(camera_type: Any, fps: float | None) -> Frames:
         raise Gone(f"the Pi's camera: {str(error) or 'no frame came'}: {_NO_CAMERA}") from error
     finally:
         if camera:
-            camera.close()
+            _free(camera.close)
 
 
 def v4l2(cv2: Any, device: int | str, fps: float | None) -> Frames:
     """Yield what a camera of the system captures; between two frames older ones are dropped."""
     name = device if isinstance(device, str) else f"/dev/video{device}"
-    camera = cv2.VideoCapture(device, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
+    camera = None
     try:
+        camera = cv2.VideoCapture(device, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
         if not camera.isOpened():
             raise Gone(f"{name}: no camera, or one that another program uses: {_NO_CAMERA}")
         camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
@@ -132,14 +134,18 @@ def v4l2(cv2: Any, device: int | str, fps: float | None) -> Frames:
             if fps:  # on the beat, and without a burst after a slow time
                 due = max(due or now, now - 1 / fps) + 1 / fps
             yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    except cv2.error as error:
+        raise Gone(f"{name}: {_one_line(error)}: {_NO_CAMERA}") from error
     finally:
-        camera.release()
+        if camera:
+            _free(camera.release)
 
 
 def video(cv2: Any, path: Path, fps: float | None) -> Frames:
     """Yield the frames of a video file as fast as they are taken; raise BadData without any."""
-    film = cv2.VideoCapture(str(path))
+    film = None
     try:
+        film = cv2.VideoCapture(str(path))
         rate = film.get(cv2.CAP_PROP_FPS)
         step = max(1.0, rate / fps) if fps and rate > 0 else 1.0
         count, due = 0, 0.0
@@ -152,8 +158,11 @@ def video(cv2: Any, path: Path, fps: float | None) -> Frames:
             count += 1
         if not count:
             raise BadData(f"{path}: no frame can be read: it is no video, or of an unknown kind")
+    except cv2.error as error:
+        raise BadData(f"{path}: {_one_line(error)}") from error
     finally:
-        film.release()
+        if film:
+            _free(film.release)
 
 
 def folder(
@@ -171,6 +180,15 @@ def folder(
                     yield image
         except OSError as error:
             raise Gone(f"{error.filename or path}: {error.strerror}") from error
+
+
+def _free(close: Callable[[], object]) -> None:
+    with suppress(Exception):  # of a camera that vanished this may fail too, and tells nothing new
+        close()
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _rest(began: float, fps: float | None) -> None:

@@ -88,7 +88,7 @@ def throttled_bits() -> int | None:
         return None
     command = [program, "get_throttled"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603
+        told = subprocess.run(command, capture_output=True, text=True, timeout=1, check=True)  # noqa: S603
         return int(told.stdout.partition("=")[2], 16)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None

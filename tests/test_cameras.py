@@ -64,6 +64,31 @@ def test_a_camera_that_vanishes_is_waited_for(kind: str, request: pytest.Fixture
 
 
 @pytest.mark.parametrize("kind", ["v4l2", "picamera2"])
+def test_a_camera_that_fails_as_it_vanishes_is_waited_for_too(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """OpenCV may raise an error of its own, and what is gone may not close."""
+    fake: Plug = request.getfixturevalue(kind)(2, 0, 2)
+    fake.failing = True
+    told: list[str | None] = []
+    frames = unbroken(choose(None, SPEC, None), told.append, lambda _: None)
+    assert all(next(frames) for _ in range(4))
+    assert (len(told), told[1]) == (2, None)
+    assert "--source" in str(told[0])
+    assert "\n" not in str(told[0])
+    frames.close()
+
+
+def test_a_video_that_opencv_fails_on_is_bad_data(
+    v4l2: Callable[..., FakeV4l2], tmp_path: Path
+) -> None:
+    v4l2(0).failing = True
+    (tmp_path / "film.avi").touch()
+    with pytest.raises(BadData, match=r"film.avi: OpenCV\(5.0.0\) cap_v4l.cpp: error: .* buffer$"):
+        list(choose(str(tmp_path / "film.avi"), SPEC, None)())
+
+
+@pytest.mark.parametrize("kind", ["v4l2", "picamera2"])
 def test_a_camera_that_was_never_there_is_an_error(
     kind: str, request: pytest.FixtureRequest
 ) -> None:

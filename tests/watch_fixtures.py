@@ -27,6 +27,12 @@ class Plug:
         self.devices: list[Any] = []
         self.settings: dict[str, float] = {}
         self.released = 0
+        self.failing = False
+
+    def fail(self, error: Exception) -> None:
+        """Raise `error`, as what was unplugged may, once `failing`."""
+        if self.failing:
+            raise error
 
     def open(self, device: Any, *_: Any) -> "Plug":
         self.devices.append(device)
@@ -35,9 +41,14 @@ class Plug:
         return self
 
 
+class Cv2Error(Exception):
+    """Stands for `cv2.error`, which is an Exception and nothing else."""
+
+
 class FakeV4l2(Plug):
     """What this project calls of `cv2`."""
 
+    error = Cv2Error
     CAP_V4L2, CAP_ANY, CAP_PROP_BUFFERSIZE, CAP_PROP_FPS = 200, 0, "buffers", "fps"
     COLOR_BGR2RGB = "to RGB"
     VideoCapture = Plug.open
@@ -48,8 +59,13 @@ class FakeV4l2(Plug):
     def set(self, name: str, value: float) -> None:
         self.settings[name] = value
 
+    def get(self, name: str) -> float:
+        return {self.CAP_PROP_FPS: 10.0}[name]
+
     def grab(self) -> bool:
         self.frames -= 1
+        if self.frames < 0:
+            self.fail(Cv2Error("OpenCV(5.0.0) cap_v4l.cpp:\nerror: (-215) no buffer\n"))
         return self.frames >= 0
 
     def retrieve(self) -> tuple[bool, Any]:
@@ -57,6 +73,7 @@ class FakeV4l2(Plug):
 
     def release(self) -> None:
         self.released += 1
+        self.fail(Cv2Error("cannot release"))
 
     def cvtColor(self, image: Any, code: str) -> Any:  # noqa: N802
         assert code == self.COLOR_BGR2RGB
@@ -98,6 +115,7 @@ class FakePicamera2(Plug):
 
     def close(self) -> None:
         self.released += 1
+        self.fail(RuntimeError("cannot close"))
 
 
 def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
