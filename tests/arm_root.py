@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import debian
+from packages import pip
 
 CPUS = {"arm64": "cortex-a72", "armhf": "cortex-a7"}
 _MACHINES = {"arm64": "aarch64", "armhf": "armv7l"}
@@ -55,14 +56,19 @@ class ArmRoot:
         self._qemu = tools / "usr/bin" / _QEMU[architecture]
 
     def install(self, *requirements: str, dependencies: bool = True) -> None:
-        """Unpack wheels for this root where its Python finds them; raise debian.Missing without."""
+        """Unpack wheels for this root where its Python finds them, as `packages.pip` does."""
         machine = _MACHINES[self.architecture]
         tags = [f"manylinux_2_{minor}_{machine}" for minor in range(_GLIBC, 16, -1)]
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
-        command += ["--only-binary=:all:", "--python-version=3.11", "--implementation=cp"]
+        command = [
+            "install",
+            "--no-compile",
+            "--only-binary=:all:",
+            "--python-version=3.11",
+            "--implementation=cp",
+        ]
         command += [f"--platform={tag}" for tag in (*tags, f"manylinux2014_{machine}")]
         command += [f"--target={self.folder / 'packages'}", *requirements]
-        debian.call([*command, *([] if dependencies else ["--no-deps"])])
+        pip(sys.executable, *command, *([] if dependencies else ["--no-deps"]))
 
     def run(self, *arguments: object) -> "subprocess.CompletedProcess[str]":
         """Run this root's Python."""

@@ -9,11 +9,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from deploy.errors import last_line
+
 INSTALLED = Path("/var/lib/dpkg/status")
 
 
 class Missing(Exception):
-    """A program or a package registry that is needed is not there."""
+    """A program or Debian's registry of packages is not there."""
 
 
 def architecture() -> str:
@@ -28,7 +30,8 @@ def architecture() -> str:
 def fetch(folder: Path, machine: str, *packages: str, beside: Path | None = None) -> list[Path]:
     """Return the .deb files of `packages` and what they need, for the architecture `machine`.
 
-    What the dpkg status file `beside` lists is there already. Raises Missing.
+    What the dpkg status file `beside` lists is there already. Raises Missing without a registry;
+    where one is reached, packages that cannot be had are a failure.
     """
     place = Path(tempfile.mkdtemp(prefix="apt-", dir=folder))
     for name in ("lists/partial", "archives/partial"):
@@ -47,9 +50,12 @@ def fetch(folder: Path, machine: str, *packages: str, beside: Path | None = None
     }
     options = [f"-o{name}={value}" for name, value in settings.items()]
     # Other sources of the host may not have this architecture: what lacks is told below.
-    update = ["apt-get", *options, "-qq", "update"]
-    subprocess.run(update, capture_output=True, check=False)
-    call(["apt-get", *options, "-qq", "-y", "--download-only", "install", *packages])
+    updated = _run(["apt-get", *options, "-qq", "update"])
+    if not list((place / "lists").glob(f"*binary-{machine}_Packages*")):
+        reason = last_line(updated.stderr, "its sources have none")
+        raise Missing(f"no list of Debian's packages for {machine}: {reason}")
+    done = _run(["apt-get", *options, "-qq", "-y", "--download-only", "install", *packages])
+    assert not done.returncode, done.stderr
     return sorted((place / "archives").glob("*.deb"))
 
 
@@ -62,11 +68,6 @@ def unpack(package: Path, folder: Path) -> None:
         subprocess.run(tar, stdin=archive.stdout, check=True)
 
 
-def call(command: list[str]) -> None:
-    """Run `command`; raise Missing with its last word where it fails."""
-    done = subprocess.run(
-        command, env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        reason = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        raise Missing(f"{Path(command[0]).name}: {reason}")
+def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    settings = {**os.environ, "LC_ALL": "C"}
+    return subprocess.run(command, env=settings, capture_output=True, text=True, check=False)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from deploy_fixtures import LABELS, draw_photos, write_run
+from packages import pip
 
 from deploy.bundle import write
+from deploy.errors import last_line
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("RETRAIN_DOWNLOADS"), reason="installs packages: set RETRAIN_DOWNLOADS=1"
@@ -17,20 +19,21 @@ OLD = ("tflite-runtime==2.14.0", "numpy==1.26.*", "pillow", "click")
 
 
 def environment(version: str, folder: Path, *requirements: str) -> Path:
-    """Return the Python of a new environment with `requirements` alone; skip where none can be."""
+    """Return the Python of a new environment with `requirements` alone.
+
+    Skips the test where there is no such Python, or no registry to install from.
+    """
     settings = {**os.environ, "PYENV_VERSION": version}
     settings.pop("PYTHONPATH", None)
+    make = [f"python{version}", "-m", "venv", folder]
+    try:
+        done = subprocess.run(make, env=settings, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip(f"no {make[0]}")
+    if done.returncode:
+        pytest.skip(f"{make[0]}: {last_line(done.stderr, 'venv failed')}")
     python = folder / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", *requirements]
-    for command in ([f"python{version}", "-m", "venv", folder], install):
-        try:
-            done = subprocess.run(
-                command, env=settings, capture_output=True, text=True, check=False
-            )
-        except FileNotFoundError:
-            pytest.skip(f"no {command[0]}")
-        if done.returncode:
-            pytest.skip(f"{command[0]}: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
+    pip(python, "install", *requirements, env=settings)
     return python
 
 
