@@ -17,8 +17,12 @@ from deploy.errors import BadData
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_BYTES = 256 * 1024**2
 """Larger files are refused before they are read into memory."""
-MAX_PIXELS = 120_000_000
-"""Larger photos are refused: 360 MB once decoded."""
+MAX_PIXELS = 110_000_000
+"""Larger photos are refused: with Pillow's 4 bytes a pixel, twice on the way, they take 0.9 GB."""
+_MAX_WEBP = 40_000_000  # of which libwebp takes 20 bytes each
+MAX_SIDE = 65_535
+"""Longer photos are refused: the most that a JPEG has, and rows and filters cost memory too."""
+_STRIP = 1_000_000
 DECODER = f"pillow-{pillow_version}/rules-3"
 """Names everything here that can change a pixel; part of a bottleneck's fingerprint."""
 
@@ -93,10 +97,11 @@ def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Imag
     stream.seek(0)
     try:
         image = Image.open(stream, formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise BadData(
-                f"{image.width}x{image.height} pixels: more than {MAX_PIXELS:,} are refused"
-            )
+        most = min(MAX_PIXELS, _MAX_WEBP) if image.format == "WEBP" else MAX_PIXELS
+        if image.width * image.height > most:
+            raise BadData(f"{image.width}x{image.height} pixels: more than {most:,} are refused")
+        if max(image.size) > MAX_SIDE:
+            raise BadData(f"{image.width}x{image.height} pixels: a side has {MAX_SIDE:,} at most")
         if spec:
             side = math.ceil(_SPARE * max(spec.height, spec.width) / (spec.crop or 1))
             image.draft(None, (side, side))
@@ -107,6 +112,8 @@ def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Imag
         raise BadData(f"more than {MAX_PIXELS:,} pixels are refused") from error
     except BadData:
         raise
+    except MemoryError as error:
+        raise BadData("out of memory") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         raise BadData(f"the file is damaged: {error}") from error
 
@@ -123,6 +130,18 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
+    """Return `image` in RGB; in strips where it is large, since some modes take several copies."""
+    rows = max(1, _STRIP // image.width)
+    if image.height <= rows or (image.mode == "RGB" and "transparency" not in image.info):
+        return _strip_to_rgb(image)
+    rgb = Image.new("RGB", image.size)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        rgb.paste(_strip_to_rgb(strip), (0, top))
+    return rgb
+
+
+def _strip_to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion saturates it
         grey = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")

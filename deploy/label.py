@@ -113,9 +113,9 @@ def show_labels(
         total += 1
         try:
             answer = classifier.answer(_read(photo), top)
-        except (BadData, OSError) as error:
+        except (BadData, OSError, MemoryError) as error:
             bad += 1
-            reason = str(error.strerror if isinstance(error, OSError) else error)
+            reason = str(error.strerror if isinstance(error, OSError) else error) or "out of memory"
             one_line = " ".join(reason.split())
             click.echo(f"Error: {click.format_filename(photo)}: {one_line}", err=True)
             continue

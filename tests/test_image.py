@@ -1,10 +1,12 @@
 """From the bytes of a photo to its colours: every rule checked by the pixels it gives."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 
 from deploy import image as rules
 from deploy.errors import BadData
-from deploy.image import FORMATS, open_image, sniff, to_tensor
+from deploy.image import FORMATS, open_image, sniff, to_tensor, upright
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -225,9 +227,80 @@ def test_an_animation_gives_its_first_frame(name: str) -> None:
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("size", [(12_000, 10_001), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
 def test_a_header_that_promises_too_many_pixels_is_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(BadData, match="120,000,000") as raised:
+    with pytest.raises(BadData, match="110,000,000") as raised:
         open_image(png(*size, 8, 0, b""))
     assert "damaged" not in str(raised.value)
+
+
+@pytest.mark.parametrize("size", [(1, 20_000_000), (65_536, 2)])
+def test_a_header_that_promises_a_long_side_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(BadData, match=rf"{size[0]}x{size[1]} pixels: a side has 65,535 at most"):
+        open_image(png(*size, 8, 0, b""))
+    long = open_image(encoded(Image.new("L", (1, 65_535), 9), "PNG"))
+    assert to_tensor(long, spec(32, 32, None)).shape == (1, 32, 32, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "CMYK", "I;16", "1"])
+def test_a_large_image_is_converted_in_strips_to_the_same_pixels(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0).integers(0, 256, (37, 50, 4), np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(random[..., :2].copy().view(np.uint16)[..., 0])
+    else:
+        source = Image.fromarray(random)
+        image = source.quantize(16) if mode == "P" else source.convert(mode)
+    if mode in ("P", "L"):
+        image.info["transparency"] = 3
+    whole = np.asarray(upright(image))
+    monkeypatch.setattr(rules, "_STRIP", 400)
+    assert np.array_equal(np.asarray(upright(image)), whole)
+    assert len(np.unique(whole)) > 1
+
+
+_LIMITED = """
+import resource, sys
+from deploy.contract import InputSpec
+from deploy.image import open_image, to_pixels
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+for crop in (None, 0.875):
+    spec = InputSpec(224, 224, crop, 128, 128)
+    print(to_pixels(open_image(open(sys.argv[1], "rb"), spec), spec).shape)
+"""
+
+
+@pytest.mark.parametrize(
+    ("size", "bits", "colour_type"),
+    [
+        ((10_000, 11_000), 8, 2),
+        ((10_000, 11_000), 8, 6),
+        ((11_000, 10_000), 16, 0),
+        ((1_678, 65_535), 8, 6),
+    ],
+    ids=["RGB", "RGBA", "16 bits", "tall"],
+)
+def test_the_largest_photos_take_less_than_a_gigabyte(
+    size: tuple[int, int], bits: int, colour_type: int, tmp_path: Path
+) -> None:
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
+    row = b"\0" + bytes(size[0] * channels * bits // 8)
+    (tmp_path / "large.png").write_bytes(png(*size, bits, colour_type, row * size[1]))
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, tmp_path / "large.png"],
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("(1, 224, 224, 3)\n" * 2, "")
+
+
+def test_too_little_memory_is_not_called_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(rules, "upright", fail)
+    with pytest.raises(BadData, match=r"^out of memory$"):
+        open_image(encoded(Image.new("RGB", (4, 4)), "PNG"))
 
 
 def test_the_limit_itself_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from deploy_fixtures import LABELS, draw_photos, networks, write_run
 
 from deploy import cli
+from deploy.classifier import Answer, Classifier
 from retrain.cli import commands as laptop
 
 DEVICE = cli.commands
@@ -122,6 +123,23 @@ def test_a_bad_photo_is_named_and_the_others_go_on(
     assert errors[1:] == [
         f"Error: {gone}: No such file or directory",
     ]
+
+
+def test_a_photo_that_memory_is_too_little_for_does_not_stop_the_others(
+    model: Path, drawn: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = Classifier.answer
+
+    def short(self: Classifier, photo: str, top: int) -> Answer:
+        if photo == str(drawn["red"]):
+            raise MemoryError
+        return answer(self, photo, top)
+
+    monkeypatch.setattr(Classifier, "answer", short)
+    result = label(DEVICE, drawn["red"], drawn["blue"], "--model", model)
+    assert_failed(result, 3, "1 of 2 photos could not be classified")
+    assert result.stderr.startswith(f"Error: {drawn['red']}: out of memory\n")
+    assert "blue" in result.stdout
 
 
 @both
