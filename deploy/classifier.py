@@ -88,6 +88,8 @@ class PhotoClassifier(ABC):
 
     def answer(self, photo: Photo, top: int = 5) -> Answer:
         """Return what `classify` returns, with the time of decoding, preparing and running."""
+        if top < 1:
+            raise WrongUse(f"top={top}: how many labels, at least 1")
         started = time.perf_counter_ns()
         image = to_image(photo, self.contract.input)
         decoded = time.perf_counter_ns()

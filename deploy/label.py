@@ -27,8 +27,9 @@ model_option = click.option(
 threads_option = click.option(
     "--threads",
     default=min(2, os.cpu_count() or 1),
+    show_default=True,
     type=click.IntRange(min=1),
-    help="CPU threads.  [default: 2, which take 0.66 of one's time on two cores]",
+    help="CPU threads; two take 0.66 of one's time on two cores.",
 )
 
 
@@ -123,9 +124,9 @@ def show_labels(
         if answer.unknown and shown[:1] != answer.predictions[:1]:  # no label, so no threshold
             shown = [answer.predictions[0], *shown]
         if as_json:
-            found = [prediction._asdict() for prediction in shown]
-            said = {"predictions": found, "unknown": answer.unknown, "ms": answer.ms}
-            click.echo(json.dumps({"schema": 1, "photo": photo, **said}))
+            labels, scores = [each.label for each in shown], [each.score for each in shown]
+            said = {"schema": 1, "path": photo, "labels": labels, "scores": scores}
+            click.echo(json.dumps({**said, "unknown": answer.unknown, "ms": answer.ms}))
             continue
         click.echo(click.format_filename(photo))
         for prediction in shown:

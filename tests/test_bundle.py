@@ -226,7 +226,7 @@ def test_the_program_labels_photos_by_the_model_beside_it(bundle: Path, tmp_path
     done = classify(bundle, *drawn.values(), "--json", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [each["predictions"][0]["label"] for each in found] == list(drawn)
+    assert [each["labels"][0] for each in found] == list(drawn)
 
 
 def test_the_program_tests_itself_and_its_files(bundle: Path, tmp_path: Path) -> None:

@@ -227,6 +227,12 @@ def test_an_image_that_does_not_decode_is_bad(
         classifier.classify(Image.open(cut))
 
 
+@pytest.mark.parametrize("top", [0, -1])
+def test_fewer_than_one_label_is_wrong_use(classifier: Classifier, top: int) -> None:
+    with pytest.raises(WrongUse, match=f"top={top}: how many labels, at least 1"):
+        classifier.classify(bytes(9), top)
+
+
 def test_the_time_of_each_step_is_told(classifier: Classifier, drawn: dict[str, Path]) -> None:
     answer = classifier.answer(drawn["red"], top=1)
     assert answer.predictions == classifier.classify(drawn["red"], top=1)
@@ -240,13 +246,13 @@ def test_four_threads_get_the_answers_of_one(
     """Each photo has scores of its own, so that a tensor of another thread would show."""
     random = np.random.default_rng(0)
     photos = list(random.integers(0, 256, (64, 1, 1, 3), np.uint8).repeat(40, 1).repeat(40, 2))
-    expected = [classifier.scores(Image.fromarray(photo)).tolist() for photo in photos]
-    assert len({tuple(scores) for scores in expected}) > 40
+    expected = [classifier.classify(photo) for photo in photos]
+    assert len({tuple(predictions) for predictions in expected}) > 40
 
-    def work(first: int) -> list[list[float]]:
+    def work(first: int) -> list[list[Prediction]]:
         mine = classifier if shared else Classifier.open(retrained / "model.tflite")
         turned = photos[first:] + photos[:first]
-        return [mine.scores(Image.fromarray(photo)).tolist() for photo in turned * 5]
+        return [mine.classify(photo) for photo in turned * 5]
 
     starts = (0, 16, 32, 48)
     with ThreadPoolExecutor(4) as pool:

@@ -82,8 +82,8 @@ def test_photos_get_the_labels_that_they_get_on_the_laptop(
     here = Classifier.open(path)
     for line, (label, photo) in zip(done.stdout.splitlines(), drawn.items(), strict=True):
         shown = json.loads(line)
-        assert (shown["photo"], shown["predictions"][0]["label"]) == (str(photo), label)
-        scores = {each["label"]: each["score"] for each in shown["predictions"]}
+        assert (shown["path"], shown["labels"][0]) == (str(photo), label)
+        scores = dict(zip(shown["labels"], shown["scores"], strict=True))
         expected = {each.label: each.score for each in here.classify(photo)}
         assert next(iter(expected)) == label
         assert set(scores) == set(LABELS)

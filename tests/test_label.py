@@ -48,7 +48,7 @@ def assert_failed(result: Result, code: int, *words: str) -> None:
 def best_labels(result: Result) -> list[str]:
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in result.stdout.splitlines()]
-    return [line["predictions"][0]["label"] for line in lines]
+    return [line["labels"][0] for line in lines]
 
 
 # What it prints
@@ -80,11 +80,12 @@ def test_json_is_one_object_a_photo(
     assert (result.exit_code, result.stderr) == (0, "")
     for line, (best, photo) in zip(result.stdout.splitlines(), drawn.items(), strict=True):
         shown = json.loads(line)
-        assert (shown["schema"], shown["photo"]) == (1, str(photo))
+        assert (shown["schema"], shown["path"]) == (1, str(photo))
         assert shown["unknown"] is False
-        scores = [prediction["score"] for prediction in shown["predictions"]]
-        assert shown["predictions"][0]["label"] == best
-        assert {prediction["label"] for prediction in shown["predictions"]} == set(LABELS)
+        scores = shown["scores"]
+        assert shown["labels"][0] == best
+        assert sorted(shown["labels"]) == sorted(LABELS)
+        assert set(shown) == {"schema", "path", "labels", "scores", "unknown", "ms"}
         assert scores == sorted(scores, reverse=True)
         assert sum(scores) == pytest.approx(1, abs=0.02)
         assert list(shown["ms"]) == ["decode", "preprocess", "invoke"]
@@ -94,7 +95,7 @@ def test_json_is_one_object_a_photo(
 @pytest.mark.parametrize(("top", "shown"), [(1, 1), (3, 3), (99, 4)])
 def test_top_limits_the_labels(model: Path, drawn: dict[str, Path], top: int, shown: int) -> None:
     result = label(DEVICE, drawn["red"], "--model", model, "--top", top, "--json")
-    assert len(json.loads(result.stdout)["predictions"]) == shown
+    assert len(json.loads(result.stdout)["labels"]) == shown
 
 
 @both
@@ -102,7 +103,7 @@ def test_a_threshold_leaves_out_what_is_less_probable(
     group: click.Group, model: Path, drawn: dict[str, Path]
 ) -> None:
     result = label(group, drawn["red"], "--model", model, "--threshold", 0.5, "--json")
-    assert [each["label"] for each in json.loads(result.stdout)["predictions"]] == ["red"]
+    assert json.loads(result.stdout)["labels"] == ["red"]
     result = label(group, drawn["red"], "--model", model, "--threshold", 1)
     assert result.stdout == f"{drawn['red']}\n  no label reaches 100.0%\n"
 
@@ -117,7 +118,7 @@ def test_a_bad_photo_is_named_and_the_others_go_on(
     result = label(group, *named, "--model", model, "--json")
     assert_failed(result, 3, "2 of 4 photos could not be classified")
     shown = [json.loads(line) for line in result.stdout.splitlines()]
-    assert [line["photo"] for line in shown] == [str(drawn["red"]), str(drawn["blue"])]
+    assert [line["path"] for line in shown] == [str(drawn["red"]), str(drawn["blue"])]
     errors = result.stderr.splitlines()[:-1]
     assert errors[0].startswith(f"Error: {notes}: not a photo: its content is none of")
     assert errors[1:] == [
@@ -289,9 +290,9 @@ def test_the_graph_gives_the_same_best_labels(
     for line, expected in zip(
         result.stdout.splitlines(), by_model.stdout.splitlines(), strict=True
     ):
-        scores, wanted = (json.loads(each)["predictions"] for each in (line, expected))
-        assert [p["label"] for p in scores] == [p["label"] for p in wanted]
-        assert [p["score"] for p in scores] == pytest.approx([p["score"] for p in wanted], abs=1e-5)
+        found, wanted = json.loads(line), json.loads(expected)
+        assert found["labels"] == wanted["labels"]
+        assert found["scores"] == pytest.approx(wanted["scores"], abs=1e-5)
 
 
 def test_top_and_text_are_the_same_by_the_graph(retrained: Path, drawn: dict[str, Path]) -> None:
@@ -303,9 +304,9 @@ def test_top_and_text_are_the_same_by_the_graph(retrained: Path, drawn: dict[str
 def test_the_output_layer_is_the_one_that_is_read(retrained: Path, drawn: dict[str, Path]) -> None:
     graph = retrained / "output_graph.pb"
     result = label(laptop, drawn["red"], "--graph", graph, "--output-layer", "logits", "--json")
-    best = json.loads(result.stdout)["predictions"][0]
-    assert best["label"] == "red"
-    assert best["score"] > 1.5
+    shown = json.loads(result.stdout)
+    assert shown["labels"][0] == "red"
+    assert shown["scores"][0] > 1.5
 
 
 def test_an_output_layer_that_is_not_there_is_named(

@@ -92,7 +92,7 @@ def test_label_prints_unknown_whatever_the_threshold(
     result = invoke("label", path, known, *options, "--json")
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert (first["unknown"], second["unknown"]) == (True, False)
-    assert [each["label"] for each in first["predictions"]] == [UNKNOWN]
+    assert first["labels"] == [UNKNOWN]
     assert result.exit_code == 0
     assert "%  unknown\n" in invoke("label", path, *options).stdout
 

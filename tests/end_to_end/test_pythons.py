@@ -72,4 +72,4 @@ def test_the_bundle_runs_with_its_requirements_alone(
     assert told["packages"]["numpy"].startswith(numpy)
     drawn = draw_photos(tmp_path)
     lines = [json.loads(line) for line in classify(*drawn.values(), "--json")]
-    assert [line["predictions"][0]["label"] for line in lines] == list(drawn) == list(LABELS)
+    assert [line["labels"][0] for line in lines] == list(drawn) == list(LABELS)

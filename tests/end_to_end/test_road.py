@@ -193,10 +193,10 @@ def test_the_model_labels_photos(
     assert result.exit_code == 0, result.output
     for photo, line in zip(photos, result.stdout.splitlines(), strict=True):
         found = json.loads(line)
-        assert found["photo"] == str(photo)
-        assert found["predictions"][0]["label"] == label
-        assert found["predictions"][0]["score"] > 0.5
-        assert sum(each["score"] for each in found["predictions"]) == pytest.approx(1, abs=0.02)
+        assert found["path"] == str(photo)
+        assert found["labels"][0] == label
+        assert found["scores"][0] > 0.5
+        assert sum(found["scores"]) == pytest.approx(1, abs=0.02)
 
 
 def test_summary_repeats_what_was_measured(converted_run: Path, invoke: Invoke) -> None:
