@@ -1,4 +1,7 @@
-"""The texts of a bundle: what to install, how to run, how to keep running."""
+"""The texts of a bundle: what to install, how to run, how to keep running.
+
+Kept to what an older Python can read, as `__main__` is.
+"""
 
 import shlex
 
@@ -47,7 +50,7 @@ A 32-bit system on a 64-bit kernel (`getconf LONG_BIT` prints 32, `uname -m` pri
 that pip cannot tell from a 64-bit one. With Python 3.11, replace the third line by
 
 ```sh
-env/bin/pip install {shlex.join(TFLITE_RUNTIME)}
+env/bin/pip install {" ".join(map(shlex.quote, TFLITE_RUNTIME))}
 ```
 
 On 32-bit ARM with a later Python, and on ARMv6 (Raspberry Pi 1 and Zero), no TFLite runtime exists.
