@@ -87,9 +87,9 @@ def _label(model: str, photos: Sequence[str]) -> Found:
     done = subprocess.run([*command, *photos], stdout=subprocess.PIPE, check=False)  # noqa: S603
     if done.returncode:
         raise click.ClickException(f"`retrain label`: exit code {done.returncode}")
-    best = [json.loads(line)["predictions"][0] for line in done.stdout.splitlines()]
-    unknown = np.array([each["label"] == UNKNOWN for each in best])
-    scores = np.array([each["score"] for each in best])
+    shown = [json.loads(line) for line in done.stdout.splitlines()]
+    unknown = np.array([each["labels"][0] == UNKNOWN for each in shown])
+    scores = np.array([each["scores"][0] for each in shown])
     return Found(np.where(unknown, 1 - scores, scores), unknown)
 
 
