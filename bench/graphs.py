@@ -139,7 +139,9 @@ def _found(path: Path, graph: Any, ends: Ends) -> tuple[str, str]:
         [
             each.name
             for each in operations
-            if each.outputs and not any(out.consumers() for out in each.outputs)
+            if each.outputs
+            and each.type != "Const"  # left over
+            and not any(out.consumers() for out in each.outputs)
         ],
     )
     source, sink = (

@@ -3,10 +3,13 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Invoke
 
+from bench import graphs
 from retrain import backbones
 from retrain.backbones import cost as costs
 from retrain.backbones.cost import Cost, cost
@@ -68,3 +71,42 @@ def test_it_answers_without_tensorflow_and_without_weights(
     assert {row["parameters"] for row in rows} == {None}
     assert rows[0]["weights"]["path"] is None
     assert "?" in invoke("backbones", "--cache-dir", tmp_path).stdout
+
+
+def test_the_graph_of_a_backbone_is_written_as_it_was_published(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    path = tmp_path / "lite0.pb"
+    result = invoke("backbones", "--architecture", "efficientnet_lite0", "--output-graph", path)
+    assert result.exit_code == 0, result.output
+    assert "input (N, 224, 224, 3) to bottleneck (N, 1280)" in result.stdout
+    loaded = graphs.frozen_graph(str(path), 1)
+    lite0 = backbones.NETWORKS["efficientnet_lite0"]
+    expected = graphs.load_graph(_saved(lite0.graph_def(lite0.obtain()), tmp_path / "expected.pb"))
+    (photo,) = loaded.call.args  # type: ignore[attr-defined]
+    bottleneck = loaded.call()
+    assert bottleneck.shape == (1, 1280)
+    np.testing.assert_array_equal(bottleneck, expected.infer(photo))
+    operations = {each.type for each in expected.source.graph.get_operations()}
+    assert not [kind for kind in operations if "BatchNorm" in kind]  # folded, as the README says
+
+
+def _saved(definition: Any, path: Path) -> Path:
+    path.write_bytes(definition.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--architecture", "efficientnet_lite0"), "--architecture NAME --output-graph FILE"),
+        (("--output-graph", "x.pb"), "--architecture NAME --output-graph FILE"),
+        (("--output-graph", "x.pb", "--architecture", "vgg"), "no backbone vgg: there is"),
+    ],
+)
+def test_a_graph_of_no_backbone_is_refused(
+    invoke: Invoke, arguments: tuple[str, ...], reason: str
+) -> None:
+    result = invoke("backbones", *arguments)
+    assert result.exit_code == 2
+    assert reason in result.stderr

@@ -1,5 +1,6 @@
 """`retrain backbones`: the networks that a final layer can be trained on."""
 
+import hashlib
 import json
 from dataclasses import asdict
 from functools import partial
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from retrain.cli.options import FOLDER, json_option
+from deploy.errors import WrongUse
+from retrain.cli.options import FILE, FOLDER, json_option
 
 if TYPE_CHECKING:
     from retrain.backbones.network import Network
@@ -17,13 +19,32 @@ _INCEPTION_2015 = "http://download.tensorflow.org/models/image/imagenet/inceptio
 
 
 @click.command()
+@click.option("--architecture", help="The one that --output-graph writes.")
+@click.option("--output-graph", type=FILE, help="Write the frozen graph of that one here.")
+@click.option("--weights", type=FILE, help="Its weights, instead of ImageNet's.")
 @click.option("--cache-dir", type=FOLDER, help="Instead of the user's cache folder.")
 @json_option
-def backbones(cache_dir: Path | None, as_json: bool) -> None:
-    """List the backbones: input, size, cost, accuracy, and where their weights are."""
+def backbones(
+    architecture: str | None,
+    output_graph: Path | None,
+    weights: Path | None,
+    cache_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """List the backbones: input, size, cost, accuracy, and where their weights are.
+
+    With --output-graph, write one as it was published, from photo to bottleneck.
+    """
     from retrain.backbones import NETWORKS
     from retrain.config import default_cache_dir
 
+    if architecture or output_graph or weights:
+        if not (architecture and output_graph):
+            raise WrongUse("a graph needs both: --architecture NAME --output-graph FILE")
+        if architecture not in NETWORKS:
+            raise WrongUse(f"no backbone {architecture}: there is {', '.join(NETWORKS)}")
+        _write(NETWORKS[architecture], output_graph, weights, as_json)
+        return
     rows = [_row(network, cache_dir or default_cache_dir()) for network in NETWORKS.values()]
     if as_json:
         click.echo(json.dumps({"schema": 1, "backbones": rows}))
@@ -43,6 +64,25 @@ def backbones(cache_dir: Path | None, as_json: bool) -> None:
     click.echo("top-1: of the whole network on ImageNet, as published:")
     for source in dict.fromkeys(row["top1_source"] for row in rows):
         click.echo(f"  {source}")
+
+
+def _write(network: "Network", path: Path, weights: Path | None, as_json: bool) -> None:
+    """Write the frozen graph of `network` before any preparation of ours; tell what it is."""
+    from deploy import files
+    from retrain.graph import BOTTLENECK, INPUT
+
+    definition = network.graph_def(weights or network.obtain())
+    content = definition.SerializeToString(deterministic=True)
+    files.write(path, content)
+    if as_json:
+        told = {"architecture": network.name, "graph_sha256": hashlib.sha256(content).hexdigest()}
+        click.echo(json.dumps({"schema": 1, "path": str(path), **told}))
+        return
+    side = network.spec.height
+    click.echo(
+        f"Written: {path}: {network.name}, {INPUT} (N, {side}, {side}, 3) to "
+        f"{BOTTLENECK} (N, {network.width})"
+    )
 
 
 def _row(network: "Network", cache_dir: Path) -> dict[str, Any]:
