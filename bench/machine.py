@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from deploy import files
 from deploy.machine import cpu_name, governor, temperature, text_of, throttled_bits
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY = 0.1
 """Others that take more than this share of all cores during a round make it a busy one."""
 ROOT = Path("/")

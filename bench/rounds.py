@@ -199,12 +199,13 @@ def _figures(
     ms = milliseconds(samples)
     gmacs, peak = _gmacs(rounds), peaks[runner.threads]
     steps = rounds[0]["photo_ns"]
-    about = rounds[0]
+    about, score = rounds[0], runner.subject.score
     return {
         "model": runner.subject.name,
         "sha256": runner.subject.sha256,
         "size_bytes": runner.subject.size_bytes,
-        "accuracy": runner.subject.accuracy,
+        "accuracy": score and score.accuracy,
+        "accuracy_interval95": score and [score.low, score.high],
         **{key: about[key] for key in ("runtime", "version", "delegate", "input")},
         "python": found[runner.python]["python"],
         "threads": runner.threads,

@@ -5,18 +5,27 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from deploy import metadata
 from deploy.errors import BadData
 
 GRAPH, MODEL = "output_graph.pb", "model.tflite"
+
+
+class Score(NamedTuple):
+    """An accuracy on the test photos, and its 95% interval, of 0..1."""
+
+    accuracy: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class Subject:
     """A model: `load`, as "module:name", makes it ready from `arguments` on one of `runtimes`.
 
-    `accuracy` is of 0..1 on the test photos, None if nobody measured it.
+    `score` is None if nobody measured it.
     """
 
     name: str
@@ -25,7 +34,7 @@ class Subject:
     load: str
     runtimes: tuple[str, ...]
     arguments: dict[str, Any] = field(default_factory=dict, hash=False)
-    accuracy: float | None = None
+    score: Score | None = None
 
 
 @dataclass(frozen=True)
@@ -86,20 +95,31 @@ def subject(path: Path, name: str, foreign: Foreign = Foreign()) -> Subject:
     for file in files:
         digest.update(file.read_bytes())
     size = sum(file.stat().st_size for file in files)
-    known = _accuracy(path)
-    return Subject(name, digest.hexdigest(), size, load, runtimes, arguments, known)
+    sha256 = digest.hexdigest()
+    return Subject(name, sha256, size, load, runtimes, arguments, _score(path, sha256, size))
 
 
-def _accuracy(path: Path) -> float | None:
-    """Return what `retrain convert` measured of a file of its run folder."""
+def _score(path: Path, sha256: str, size: int) -> Score | None:
+    """Return what `retrain convert` measured of a file of its run folder.
+
+    None where that was another file: of another graph or size, or refused after it was measured.
+    """
     in_recipes = path.parent.name == "recipes"
     conversion = (path.parent.parent if in_recipes else path.parent) / "conversion.json"
     try:
         found = json.loads(conversion.read_text("utf-8"))
         if in_recipes:
-            values = {each["recipe"]: each["accuracy"] for each in found["candidates"]}
-            return float(values[path.stem])
-        part = {GRAPH: "graph", MODEL: "model"}[path.name]
-        return float(found[part]["accuracy"])
-    except (OSError, ValueError, KeyError, TypeError):
+            row = {each["recipe"]: each for each in found["candidates"]}[path.stem]
+            measured = row["bytes"]
+        else:
+            part = {GRAPH: "graph", MODEL: "model"}[path.name]
+            row, measured = found[part], found["bytes"][part]
+            if part == "model" and not found["passed"]:
+                return None
+        graph = sha256 if path.name == GRAPH else metadata.read(path).contract.graph_sha256
+        if (graph, size) != (found["graph_sha256"], measured):
+            return None
+        low, high = row["interval95"]
+        return Score(float(row["accuracy"]), float(low), float(high))
+    except (OSError, ValueError, KeyError, TypeError, BadData):
         return None

@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 from deploy_fixtures import LABELS, networks, write_run
 
-from bench import graphs
+from bench import graphs, subjects
 from bench.cli import _powers
+from bench.machine import SCHEMA_VERSION
 from bench.table import report
 from deploy.errors import BadData
 from retrain.cli import commands
@@ -41,10 +42,21 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipes").mkdir()
     shutil.move(folder / "float.tflite", folder / "recipes" / "float32.tflite")
     shutil.copy(folder / "model.tflite", folder / "recipes" / "int8.tflite")
+    sizes = {path.stem: path.stat().st_size for path in folder.rglob("*.*")}
     conversion = {
-        "graph": {"accuracy": 0.9},
-        "model": {"accuracy": 0.8},
-        "candidates": [{"recipe": "float32", "accuracy": 0.7}],
+        "graph_sha256": hashlib.sha256((folder / "output_graph.pb").read_bytes()).hexdigest(),
+        "passed": True,
+        "bytes": {"graph": sizes["output_graph"], "model": sizes["model"]},
+        "graph": {"accuracy": 0.9, "interval95": [0.8, 0.95]},
+        "model": {"accuracy": 0.8, "interval95": [0.7, 0.9]},
+        "candidates": [
+            {
+                "recipe": "float32",
+                "accuracy": 0.7,
+                "interval95": [0.6, 0.8],
+                "bytes": sizes["float32"],
+            }
+        ],
     }
     (folder / "conversion.json").write_text(json.dumps(conversion))
     return folder
@@ -79,13 +91,42 @@ def test_the_json_printed_is_the_json_saved(run_folder: Path, printed: str, reco
     assert not list(run_folder.glob(".*"))
     graph = (run_folder / "output_graph.pb").read_bytes()
     assert record["graph_sha256"] == hashlib.sha256(graph).hexdigest()
-    assert record["schema"] == 2
+    assert record["schema"] == SCHEMA_VERSION
 
 
 def test_graph_and_recipes_are_timed_and_one_file_once(record: Any) -> None:
     names = ["output_graph.pb", "model.tflite", "recipes/float32.tflite"]
     assert [each["model"] for each in record["runners"]] == names
     assert [each["accuracy"] for each in record["runners"]] == [0.9, 0.8, 0.7]
+    assert record["runners"][1]["accuracy_interval95"] == [0.7, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("change", "graph", "model", "recipe"),
+    [
+        ({}, True, True, True),
+        ({"graph_sha256": "0" * 64}, False, False, False),
+        ({"passed": False}, True, False, True),
+        ({"bytes": {"graph": 1, "model": 1}}, False, False, True),
+        ({"candidates": []}, True, True, False),
+    ],
+)
+def test_an_accuracy_of_another_file_is_not_shown(
+    run_folder: Path,
+    tmp_path: Path,
+    change: dict[str, Any],
+    graph: bool,
+    model: bool,
+    recipe: bool,
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    known = json.loads((folder / "conversion.json").read_text())
+    (folder / "conversion.json").write_text(json.dumps({**known, **change}))
+    found = {each.name: each.score is not None for each in subjects.of_run(folder)}
+    assert found == {
+        "output_graph.pb": graph, "model.tflite": model, "recipes/float32.tflite": recipe
+    }  # fmt: skip
 
 
 def test_each_number_of_threads_has_a_reference_and_a_peak(run_folder: Path) -> None:

@@ -157,7 +157,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         (one, pi, "measured on two machines, Cortex-A76 and Cortex-A53: --merge shows both"),
         (one, other, "no model on the same runtime and threads is in both"),
         (one, notes, "notes.json: not a file of `retrain bench`"),
-        (early, one, "early.json: schema 1, not 2: measure it again"),
+        (early, one, "early.json: schema 1, not 3: measure it again"),
         (tmp_path / "none.json", one, "none.json: not a file of `retrain bench`"),
     ):
         result = run("--compare", old, new)
