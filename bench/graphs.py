@@ -1,5 +1,6 @@
 """What can be timed with TensorFlow: a frozen graph, a SavedModel."""
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -36,15 +37,16 @@ class Graph(NamedTuple):
 def frozen_graph(path: str, threads: int, ends: Ends = FIND, size: int | None = None) -> Loaded:
     """Load the frozen graph at `path`; a call takes one image, float32, to the output's array.
 
-    `contract.json` beside the graph says what its input and output are; else `ends` name them, or
-    they are its only placeholder and its only dead end. `size` is the side of an image where the
-    graph does not tell. Raises BadData.
+    `contract.json` beside the graph says what its input and output are, if it is of that graph;
+    else `ends` name them, or they are its only placeholder and its only dead end. `size` is the
+    side of an image where the graph does not tell. Raises BadData.
     """
     import tensorflow as tf
 
     start = time.perf_counter()
-    graph, tensor, contract = ready(Path(path), threads, ends, size)
+    graph, contract = ready(Path(path), threads, ends)
     load_s = time.perf_counter() - start
+    tensor = image_for(graph, contract, size, path)
     counted = multiply_adds(
         (each.type, each.inputs[1].shape, each.outputs[0].shape)
         for each in graph.source.graph.get_operations()
@@ -55,18 +57,21 @@ def frozen_graph(path: str, threads: int, ends: Ends = FIND, size: int | None = 
     return Loaded(partial(graph.infer, tensor), about, steps)
 
 
-def ready(
-    path: Path, threads: int, ends: Ends = FIND, size: int | None = None
-) -> tuple[Graph, Array, Contract | None]:
-    """Return the graph at `path`, an image for it, and the contract beside it if there is one."""
+def ready(path: Path, threads: int, ends: Ends = FIND) -> tuple[Graph, Contract | None]:
+    """Return the graph at `path`, and the contract beside it if that is of this graph."""
     beside = path.with_name("contract.json")
     if beside.exists() and not any(ends):
         contract = Contract.from_json(beside.read_bytes())
-        spec = contract.input
-        graph = load_graph(path, ("input", contract.output), threads)
-        return graph, normalise(picture(spec), spec), contract
-    graph = load_graph(path, ends, threads)
-    return graph, random_tensor(*_form(graph.source, size, path)), None
+        if contract.graph_sha256 == hashlib.sha256(path.read_bytes()).hexdigest():
+            return load_graph(path, ("input", contract.output), threads), contract
+    return load_graph(path, ends, threads), None
+
+
+def image_for(graph: Graph, contract: Contract | None, size: int | None, path: str) -> Array:
+    """Return an image for `graph`: a picture as its contract wants it, or random numbers."""
+    if contract:
+        return normalise(picture(contract.input), contract.input)
+    return random_tensor(*_form(graph.source, size, path))
 
 
 def saved_model(path: str, threads: int, size: int | None = None) -> Loaded:
@@ -88,7 +93,7 @@ def saved_model(path: str, threads: int, size: int | None = None) -> Loaded:
             f"{path}: not a SavedModel whose signature serving_default takes one tensor"
         ) from error
     load_s = time.perf_counter() - start
-    tensor = random_tensor(*_form(spec, size, Path(path)))
+    tensor = random_tensor(*_form(spec, size, path))
 
     def call(model: Any) -> list[Array]:
         outputs = model.signatures["serving_default"](**{name: tf.constant(tensor)})
@@ -157,7 +162,7 @@ def _found(path: Path, graph: Any, ends: Ends) -> tuple[str, str]:
     return source, sink
 
 
-def _form(tensor: Any, size: int | None, path: Path) -> tuple[tuple[int, ...], Any]:
+def _form(tensor: Any, size: int | None, path: str) -> tuple[tuple[int, ...], Any]:
     """Return shape and type of one image for `tensor`, which may leave its sides open."""
     sides = [None, None, None, 3] if tensor.shape.rank is None else list(tensor.shape)
     shape = tuple(size if side is None else int(side) for side in sides[1:])

@@ -3,9 +3,10 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,9 +26,10 @@ Step = tuple[str, Callable[[Any], Any]]
 
 
 class About(NamedTuple):
-    """What runs, and how; `load_s` is from the file to a model that can be called.
+    """What runs, and how; `load_s` is from the file on disk to a model that can be called.
 
-    `input` is the type of its tensor, `multiply_adds` are those of one call, None if unknown.
+    `delegate` has the nodes that it took of all, such as "XNNPACK 3/12". `input` is the type of
+    the model's tensor, `multiply_adds` are those of one call, None if unknown.
     """
 
     runtime: str
@@ -71,6 +73,8 @@ def tflite(path: str, threads: int, runtime: str | None = None) -> Loaded:
     A call goes from an array of the type and shape that the model asks for to the float32 array
     (classes,). A file without a contract gets random input and has no steps. Raises BadData.
     """
+    find_runtime(runtime)  # imported before the clock starts
+    start = time.perf_counter()
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -79,16 +83,12 @@ def tflite(path: str, threads: int, runtime: str | None = None) -> Loaded:
     if b"contract.json" in content:  # one of ours, which must then be whole
         file = metadata.read(Path(path))
         content, contract = file.flatbuffer, file.contract
-    find_runtime(runtime)  # imported before the clock starts
-    start = time.perf_counter()
     model = Model(content, threads, runtime)
     load_s = time.perf_counter() - start
     interpreter = model._interpreter
     if len(interpreter.get_input_details()) != 1:
         raise BadData(f"{path}: more than one input: only models of one image are timed")
     nodes = interpreter._get_ops_details()
-    # What a delegate took over is a node of that name; unasked, both runtimes apply only XNNPACK.
-    delegate = "XNNPACK" if any(node["op_name"] == "DELEGATE" for node in nodes) else None
     shapes = {each["index"]: each["shape"] for each in interpreter.get_tensor_details()}
     counted = multiply_adds(
         (node["op_name"], shapes.get(node["inputs"][1]), shapes[node["outputs"][0]])
@@ -96,7 +96,8 @@ def tflite(path: str, threads: int, runtime: str | None = None) -> Loaded:
         if len(node["inputs"]) > 1
     )
     name, version, _ = model.runtime
-    about = About(name, version, delegate, model.input_dtype.name, load_s, counted)
+    kind = model.input_dtype.name
+    about = About(name, version, delegate(nodes), kind, load_s, counted)
     if contract is None:
         tensor = random_tensor(model.input_shape, model.input_dtype)
         return Loaded(partial(model, tensor), about)
@@ -106,12 +107,42 @@ def tflite(path: str, threads: int, runtime: str | None = None) -> Loaded:
     return Loaded(call, about, photo_steps(spec, raw, model))
 
 
-def product(side: int) -> Loaded:
-    """Make a product of two float32 matrices (side, side): the most that numpy's BLAS can do."""
-    left, right = np.random.default_rng(0).random((2, side, side), np.float32)
-    out = np.empty_like(left)
-    about = About("numpy", np.__version__, None, "float32", 0.0, side**3)
-    return Loaded(partial(np.matmul, left, right, out), about)
+def delegate(nodes: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return which delegate took how many of an interpreter's nodes, as "XNNPACK 3/12", or None.
+
+    A delegate is a node DELEGATE beside those that it took over, which are all that its outputs
+    need from its inputs on. Unasked, both runtimes apply only XNNPACK.
+    """
+    own = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    producer = {output: i for i, node in enumerate(own) for output in node["outputs"]}
+    taken: set[int] = set()
+    for node in nodes:
+        if node["op_name"] != "DELEGATE":
+            continue
+        given, wanted = set(node["inputs"]), list(node["outputs"])
+        while wanted:
+            i = producer.get(wanted.pop())
+            if i is not None and i not in taken:
+                taken.add(i)
+                wanted += set(own[i]["inputs"]) - given
+    return f"XNNPACK {len(taken)}/{len(own)}" if taken else None
+
+
+def product(sides: Sequence[int]) -> Loaded:
+    """Make a product of two float32 matrices, of the side that numpy's BLAS is best at."""
+    random = np.random.default_rng(0)
+
+    def paced(side: int) -> tuple[float, int, Callable[[], Any]]:
+        left, right = random.random((2, side, side), np.float32)
+        call = partial(np.matmul, left, right, np.empty_like(left))
+        call()
+        start = time.perf_counter()
+        for _ in range(3):
+            call()
+        return side**3 / (time.perf_counter() - start), side, call
+
+    _, side, call = max(map(paced, sides), key=itemgetter(0))
+    return Loaded(call, About("numpy", np.__version__, None, "float32", 0.0, side**3))
 
 
 def multiply_adds(operators: Iterable[tuple[str, Any, Any]]) -> int | None:

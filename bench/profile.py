@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.graphs import ready
+from bench.graphs import image_for, ready
 
 _RUNS, _WARM_UP = 20, 10
 
@@ -23,7 +23,8 @@ def operators(
     import tensorflow as tf
 
     v1 = tf.compat.v1
-    graph, tensor, _ = ready(Path(path), threads, ends, size)
+    graph, contract = ready(Path(path), threads, ends)
+    tensor = image_for(graph, contract, size, path)
     options = v1.RunOptions(trace_level=v1.RunOptions.SOFTWARE_TRACE)
     taken: Counter[str] = Counter()
     counted: Counter[str] = Counter()

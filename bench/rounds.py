@@ -13,12 +13,12 @@ from bench.machine import BUSY, Watch, described, read_state
 from bench.runners import call, packages
 from bench.stats import milliseconds, ratio
 from bench.subjects import GRAPH, Subject
-from bench.timing import STEADY, WARM_UP_S, WINDOW
+from bench.timing import LEAST_WARM_UP_S, STEADY, WARM_UP_S, WINDOW
 from deploy.errors import WrongUse
 
-PRODUCT_SIDE = 1024
-"""The matrices of the probe for this CPU's peak, 4 MB each."""
-_PRODUCT = Subject("product", "", 0, "bench.models:product", (), {"side": PRODUCT_SIDE})
+_SIDES = (256, 512, 1024, 2048)
+"""Of the matrices that numpy multiplies for its peak; the best one is taken, in each round."""
+_PRODUCT = Subject("product", "", 0, "bench.models:product", (), {"sides": _SIDES})
 
 Tell = Callable[[str], None]
 
@@ -88,7 +88,7 @@ def compare(
         ]
         turns = _alternate([*runners, *probes], settings, photo.resolve(), folder, tell)
         operators = _operators(runners, folder) if settings.profile else {}
-    peaks = {probe.threads: _gmacs(turns[probe], best=True) for probe in probes}
+    peaks = {probe.threads: _peak(turns[probe]) for probe in probes}
     graph = {each.sha256 for each in subjects if each.name == GRAPH}
     return described(
         {
@@ -96,7 +96,12 @@ def compare(
             "state": {"before": before._asdict(), "after": read_state()._asdict()},
             "settings": {**asdict(settings), "photo_bytes": photo.stat().st_size},
             "rules": {
-                "warm": {"window": WINDOW, "steady": STEADY, "seconds": WARM_UP_S},
+                "warm": {
+                    "window": WINDOW,
+                    "steady": STEADY,
+                    "least_seconds": LEAST_WARM_UP_S,
+                    "seconds": WARM_UP_S,
+                },
                 "busy": BUSY,
             },
             "pythons": list(found.values()),
@@ -187,7 +192,7 @@ def _figures(
     runner: Runner,
     turns: dict[Runner, list[Any]],
     runners: Sequence[Runner],
-    peaks: dict[int, float | None],
+    peaks: dict[int, float],
     found: dict[str, Any],
     operators: dict[Runner, Any],
 ) -> dict[str, Any]:
@@ -221,14 +226,22 @@ def _figures(
         "peak_rss_bytes": max(each["peak_bytes"] - each["bare_bytes"] for each in rounds),
         "multiply_adds": about["multiply_adds"],
         "gmacs": gmacs,
-        "share_of_peak": gmacs / peak if gmacs and peak else None,
+        "share_of_peak": gmacs / peak if gmacs else None,
         "operators": operators.get(runner),
         "rounds": rounds,
     }
 
 
-def _gmacs(rounds: Sequence[Any], best: bool = False) -> float | None:
-    """Return billions of multiply-adds a second, at the median call or at the `best` one."""
+def _peak(rounds: Sequence[Any]) -> float:
+    """Return billions of multiply-adds a second at the best call."""
+    return float(max(each["multiply_adds"] / min(each["samples_ns"]) for each in rounds))
+
+
+def _gmacs(rounds: Sequence[Any]) -> float | None:
+    """Return billions of multiply-adds a second at the median call, None if not known."""
     counted = rounds[0]["multiply_adds"]
-    samples = [sample for each in rounds for sample in each["samples_ns"]]
-    return counted / (min(samples) if best else median(samples)) if counted else None
+    return (
+        counted / median(sample for each in rounds for sample in each["samples_ns"])
+        if counted
+        else None
+    )

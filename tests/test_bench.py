@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 from deploy_fixtures import LABELS, networks, write_run
 
-from bench import graphs, subjects
+from bench import graphs, models, subjects
 from bench.cli import _powers
 from bench.machine import SCHEMA_VERSION
 from bench.table import report
+from deploy.contract import Contract
 from deploy.errors import BadData
 from retrain.cli import commands
 
@@ -26,6 +28,8 @@ DEVICE = Path(
     )
 )
 FEW = ("--rounds", "2", "--runs", "8", "--threads", "1")
+DELEGATED = "XNNPACK 4/6"
+"""Of the tiny network with bytes as its input: all but their QUANTIZE and the SOFTMAX of int8."""
 # The tiny network: 15x15 places of a 3x3 kernel from 3 to 6 channels, then 6 numbers to 4 classes.
 MULTIPLY_ADDS = 15 * 15 * 3 * 3 * 3 * 6 + 6 * len(LABELS)
 
@@ -161,14 +165,14 @@ def test_each_runner_keeps_its_raw_samples(record: Any, run_folder: Path) -> Non
 def test_the_table_names_all_that_figures_hang_on(record: Any) -> None:
     graph, model, _ = record["runners"]
     assert (graph["runtime"], graph["delegate"], graph["input"]) == ("TensorFlow", None, "float32")
-    assert (model["runtime"], model["delegate"], model["input"]) == ("LiteRT", "XNNPACK", "uint8")
+    assert (model["runtime"], model["delegate"], model["input"]) == ("LiteRT", DELEGATED, "uint8")
     text = report(record)
     machine = record["machine"]
     assert machine["cores"] == os.cpu_count()
     for named in (
         f"LiteRT {model['version']}",
         f"TensorFlow {graph['version']}",
-        "XNNPACK",
+        DELEGATED,
         machine["cpu"],
         f"{machine['cores']} cores",
         machine["os"],
@@ -224,7 +228,7 @@ def test_slow_int8_is_explained(
 def test_the_runtimes_of_another_python_are_timed_too(run_folder: Path) -> None:
     record = measured(run_folder / "model.tflite", "--runtime-python", DEVICE)
     here, there = record["runners"]
-    assert (here["runtime"], here["delegate"]) == ("LiteRT", "XNNPACK")
+    assert (here["runtime"], here["delegate"]) == ("LiteRT", DELEGATED)
     if there["runtime"] == "tflite-runtime":
         assert there["version"] == "2.14.0"
     only = measured(
@@ -245,6 +249,38 @@ def test_models_of_others_are_timed_with_random_input(tmp_path: Path) -> None:
     assert counted == [MULTIPLY_ADDS, MULTIPLY_ADDS, None]
     assert [each["photo_ms"] for each in record["runners"]] == [{}] * 3
     assert record["graph_sha256"] is None
+
+
+def test_a_delegate_is_named_with_the_nodes_that_it_took(tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    path = tmp_path / "part.tflite"
+    path.write_bytes(summed(scaled=True))
+    assert models.tflite(str(path), 1).about.delegate == "XNNPACK 2/3"
+    path.write_bytes(summed(scaled=False))
+    assert models.tflite(str(path), 1).about.delegate is None
+    without = Interpreter(
+        model_content=networks().float32,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    without.allocate_tensors()
+    assert models.delegate(without._get_ops_details()) is None
+    (tmp_path / "whole.tflite").write_bytes(networks().float32)
+    assert models.tflite(str(tmp_path / "whole.tflite"), 1).about.delegate == "XNNPACK 4/4"
+
+
+def summed(scaled: bool) -> bytes:
+    """Return a model of a running sum, which XNNPACK has not, behind two operators it has."""
+    from retrain import graph
+
+    tf = graph.tensorflow()
+    with tf.Graph().as_default() as made:
+        images = tf.compat.v1.placeholder(tf.float32, [1, 8, 8, 3], name="input")
+        row = tf.reduce_sum(2 * images, [1, 2]) if scaled else images
+        tf.cumsum(row, axis=1, name="out")
+    function = graph.function(made.as_graph_def(), "out")
+    content: bytes = tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
+    return content
 
 
 def save_model(folder: Path) -> None:
@@ -319,11 +355,22 @@ def test_the_ends_that_are_named_reach_the_process(two_ended: Path) -> None:
 
 
 def test_a_graph_without_its_output_says_which(run_folder: Path, tmp_path: Path) -> None:
-    shutil.copy(run_folder / "contract.json", tmp_path)
-    graph = (run_folder / "output_graph.pb").read_bytes().replace(b"final_r", b"other_r")
-    (tmp_path / "output_graph.pb").write_bytes(graph)
-    with pytest.raises(BadData, match="not a frozen graph with the nodes `input` and `final_res"):
-        graphs.frozen_graph(str(tmp_path / "output_graph.pb"), 1)
+    contract = Contract.from_json((run_folder / "contract.json").read_bytes())
+    (tmp_path / "contract.json").write_text(replace(contract, output="other").to_json())
+    path = tmp_path / "output_graph.pb"
+    shutil.copy(run_folder / path.name, path)
+    with pytest.raises(BadData, match="not a frozen graph with the nodes `input` and `other`"):
+        graphs.frozen_graph(str(path), 1)
+
+
+def test_a_contract_of_another_graph_is_not_believed(run_folder: Path, tmp_path: Path) -> None:
+    contract = Contract.from_json((run_folder / "contract.json").read_bytes())
+    foreign = replace(contract, graph_sha256="0" * 64, output="other")
+    (tmp_path / "contract.json").write_text(foreign.to_json())
+    shutil.copy(run_folder / "output_graph.pb", tmp_path / "original.pb")
+    loaded = graphs.frozen_graph(str(tmp_path / "original.pb"), 1)
+    assert loaded.call().sum() == pytest.approx(1)
+    assert loaded.steps == ()
 
 
 @pytest.mark.parametrize(

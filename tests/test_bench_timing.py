@@ -1,11 +1,12 @@
 """The clock, held against runners whose time and memory are known."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import rounds, stats, table
+from bench import models, rounds, stats, table
 from bench.rounds import Settings
 from bench.subjects import Subject
 from bench.timing import Limits, measure, timed, warm
@@ -72,8 +73,17 @@ def test_a_round_ends_after_its_runs_or_its_seconds() -> None:
 def test_warm_up_ends_once_two_windows_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     paces = [[100] * 5, [50] * 5, [30] * 5, [29] * 5, [1] * 5]
     monkeypatch.setattr("bench.timing.timed", lambda _call, _limits: paces.pop(0))
+    monkeypatch.setattr("bench.timing.LEAST_WARM_UP_S", 0.0)
     assert warm(lambda: None) == (20, True)
     assert paces == [[1] * 5]
+
+
+def test_warm_up_of_a_fast_model_lasts_for_the_clock_to_rise() -> None:
+    start = time.perf_counter()
+    calls, steady = warm(lambda: time.sleep(0.002))
+    assert steady
+    assert time.perf_counter() - start >= 0.5
+    assert calls > 50
 
 
 def test_warm_up_that_never_settles_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +177,13 @@ def test_a_model_without_its_runtime_is_left_out_and_said(
     assert "other fails" in told
     assert [each["model"] for each in record["runners"]] == ["b"]
     assert "a.pb" not in asked
+
+
+def test_the_peak_is_of_the_side_that_numpy_is_best_at() -> None:
+    # A product of 2x2 is nearly all overhead: no machine is best at it.
+    product = models.product((2, 256))
+    assert product.about.multiply_adds == 256**3
+    assert product.call().shape == (256, 256)
 
 
 def test_percentiles_are_of_all_rounds() -> None:
