@@ -1,7 +1,7 @@
 """`retrain bench`: measure models, or show, draw and compare what was measured."""
 
 import json
-import os
+import secrets
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,18 @@ def _powers(cores: int) -> tuple[int, ...]:
 )
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(2))
 @click.option(
-    "--runs", default=100, show_default=True, type=click.IntRange(1), help="At most, in a round."
+    "--runs",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1),
+    help="A round ends after so many calls, or after --seconds, what comes first.",
 )
 @click.option(
     "--seconds",
     default=3.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="A round ends after so many, even before its runs.",
+    help="See --runs.",
 )
 @click.option(
     "--threads",
@@ -64,6 +68,13 @@ def _powers(cores: int) -> tuple[int, ...]:
 @click.option("--input-tensor", help="Where the image goes, in a graph of others.")
 @click.option("--output-tensor", help="What to compute, in a graph of others.")
 @click.option("--input-size", type=click.IntRange(1), help="Pixels, where a graph does not tell.")
+@click.option(
+    "--seed",
+    default=lambda: secrets.randbelow(2**32),
+    show_default="drawn",
+    type=click.IntRange(0),
+    help="Of the random order of the rounds.",
+)
 @click.option("--profile", is_flag=True, help="Add the times of operators where a runtime tells.")
 @click.option("--merge", is_flag=True, help="Each MODEL is a bench.json: show them side by side.")
 @click.option(
@@ -104,6 +115,7 @@ def bench(
     input_tensor: str | None,
     output_tensor: str | None,
     input_size: int | None,
+    seed: int,
     profile: bool,
     merge: bool,
     compared: tuple[Path, Path] | None,
@@ -118,6 +130,8 @@ def bench(
     and the models of the run folder are timed, and bench.json is saved there, samples included.
     """
     from bench import plot
+    from bench.machine import usable_cores
+    from bench.records import read
     from bench.rounds import Settings
     from bench.subjects import Foreign
 
@@ -131,13 +145,15 @@ def bench(
     if merge:
         if not models:
             raise WrongUse("--merge needs files: retrain bench --merge laptop.json pi.json")
-        records = [read(path) for path in models]
+        records = [record for path in models for record in read(path)]
     else:
-        tried = tuple(sorted({*threads})) or _powers(os.cpu_count() or 1)
-        settings = Settings(rounds, runs, seconds, tried, runtimes, profile)
+        tried = tuple(sorted({*threads})) or _powers(usable_cores())
+        settings = Settings(rounds, runs, seconds, tried, runtimes, profile, seed)
         foreign = Foreign(input_tensor, output_tensor, input_size)
         records = [_measure(models, output_dir, settings, foreign, pythons, photo)]
-    _show(records, merge, plots, markdown, as_json)
+    _show(records, merge, markdown, as_json)
+    for path in plots:  # last: what was measured is printed, whatever becomes of a picture
+        plot.draw(records, path)
 
 
 def _measure(
@@ -153,6 +169,8 @@ def _measure(
     from bench.photo import drawn
     from deploy import files
 
+    if photo:
+        _check(photo)
     found = subjects.named(models, foreign) if models else subjects.of_run(folder)
     with tempfile.TemporaryDirectory(prefix="retrain-bench-") as temporary:
         record = rounds.compare(
@@ -167,48 +185,42 @@ def _measure(
     return record
 
 
-def _show(
-    records: list[Any], merge: bool, plots: tuple[Path, ...], markdown: bool, as_json: bool
-) -> None:
-    from bench import table
-    from bench.machine import to_json
-    from bench.plot import draw
+def _check(photo: Path) -> None:
+    from deploy.image import open_image
 
-    for path in plots:
-        draw(records, path)
+    try:
+        open_image(photo.read_bytes())
+    except BadData as error:
+        raise BadData(f"{photo}: {error}") from error
+
+
+def _show(records: list[Any], merge: bool, markdown: bool, as_json: bool) -> None:
+    from bench import beside, table
+    from bench.machine import SCHEMA_VERSION, to_json
+
     if as_json:
-        one = records[0] if len(records) == 1 else {"schema": 1, "records": records}
-        click.echo(to_json(one), nl=False)
+        several = {"schema": SCHEMA_VERSION, "records": records}
+        click.echo(to_json(records[0] if len(records) == 1 else several), nl=False)
     elif merge and len(records) > 1:
-        click.echo(table.side_by_side(records, markdown))
+        click.echo(beside.side_by_side(records, markdown))
     else:
         click.echo(table.report(records[0], markdown))
 
 
 def _compare(old: Path, new: Path, max_slowdown: float, markdown: bool, as_json: bool) -> None:
-    from bench.changes import TOO_SLOW, changes, table
+    from bench.changes import TOO_SLOW, changes, table, unmatched
+    from bench.machine import SCHEMA_VERSION
+    from bench.records import read_one
 
-    found = changes(read(old), read(new), max_slowdown)
+    before, after = read_one(old), read_one(new)
+    found, missing = changes(before, after, max_slowdown), unmatched(before, after)
     if as_json:
-        told = [change._asdict() for change in found]
-        click.echo(json.dumps({"schema": 1, "changes": told}))
+        told: dict[str, list[Any]] = {"changes": found, **missing}
+        rows = {name: [each._asdict() for each in several] for name, several in told.items()}
+        click.echo(json.dumps({"schema": SCHEMA_VERSION, **rows}))
     else:
-        click.echo(table(found, markdown))
+        click.echo(table(found, missing, markdown))
     slow = [each for each in found if each.verdict == TOO_SLOW]
     if slow:
-        names = ", ".join(f"{each.model} ({each.runtime}, {each.threads} threads)" for each in slow)
+        names = ", ".join(str(each.key) for each in slow)
         raise GateFailed(f"slower by more than {max_slowdown:.0%}, and that is no noise: {names}")
-
-
-def read(path: Path) -> Any:
-    """Return the record of `retrain bench` in the file `path`; raise BadData."""
-    from bench.machine import SCHEMA_VERSION
-
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        schema, _ = record["schema"], record["runners"][0]["rounds"]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise BadData(f"{path}: not a file of `retrain bench`: {error}") from error
-    if schema != SCHEMA_VERSION:
-        raise BadData(f"{path}: schema {schema}, not {SCHEMA_VERSION}: measure it again")
-    return record

@@ -10,11 +10,12 @@ from statistics import median
 from typing import Any
 
 from bench.machine import BUSY, Watch, described, read_state
+from bench.records import refusal
 from bench.runners import call, packages
 from bench.stats import milliseconds, ratio
 from bench.subjects import GRAPH, Subject
 from bench.timing import LEAST_WARM_UP_S, STEADY, WARM_UP_S, WINDOW
-from deploy.errors import WrongUse
+from deploy.errors import BadData, RetrainError, WrongUse
 
 _SIDES = (256, 512, 1024, 2048)
 """Of the matrices that numpy multiplies for its peak; the best one is taken, in each round."""
@@ -28,6 +29,7 @@ class Settings:
     """Each of `rounds` ends after `runs` calls or after `seconds`, what comes first.
 
     `threads` are the numbers of CPU threads to try; `runtimes` the names wanted, all if empty.
+    `seed` decides the order of the rounds.
     """
 
     rounds: int = 5
@@ -36,6 +38,7 @@ class Settings:
     threads: tuple[int, ...] = (1,)
     runtimes: tuple[str, ...] = ()
     profile: bool = False
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,9 @@ def compare(
 ) -> dict[str, Any]:
     """Time every subject on every runtime of this Python and of `pythons`; return JSON values.
 
-    `photo` is the file that goes through the steps. Raises BadData for files that are damaged,
-    WrongUse where there is no runtime for any of them.
+    `photo` is the file that goes through the steps. What fails in a round is left out from then
+    on, and is in `not_run` with its reason. Raises BadData if all fail, WrongUse where there is no
+    runtime for any of them.
     """
     start, before = time.perf_counter(), read_state()
     with packages() as folder:
@@ -78,16 +82,27 @@ def compare(
         }
         for reason in (each for about in found.values() for each in about["unusable"].values()):
             tell(reason)
-        runners = list(_runners(subjects, settings, found, tell))
-        if not runners:
+        asked = list(_runners(subjects, settings, found))
+        not_run = _without_runtime(subjects, asked)
+        for each in not_run:
+            tell(refusal(each))
+        if not asked:
             raise WrongUse(
                 "no runtime for any of these models: pip install 'retrain-tflite[train]'"
             )
         probes = [
             Runner(_PRODUCT, "numpy", sys.executable, threads) for threads in settings.threads
         ]
-        turns = _alternate([*runners, *probes], settings, photo.resolve(), folder, tell)
-        operators = _operators(runners, folder) if settings.profile else {}
+        turns, failed = _alternate([*asked, *probes], settings, photo.resolve(), folder, tell)
+        runners = [runner for runner in asked if runner not in failed]
+        if not runners:
+            raise BadData("\n".join(dict.fromkeys(failed.values())))
+        operators = _operators(runners, folder, tell) if settings.profile else {}
+    not_run += [
+        {"model": each.subject.name, "runtime": each.runtime, "threads": each.threads,
+         "python": found[each.python]["python"], "reason": reason}
+        for each, reason in failed.items()
+    ]  # fmt: skip
     peaks = {probe.threads: _peak(turns[probe]) for probe in probes}
     graph = {each.sha256 for each in subjects if each.name == GRAPH}
     return described(
@@ -106,6 +121,7 @@ def compare(
             },
             "pythons": list(found.values()),
             "peak_gmacs": peaks,
+            "not_run": not_run,
             "runners": [
                 _figures(runner, turns, runners, peaks, found, operators) for runner in runners
             ],
@@ -115,39 +131,54 @@ def compare(
 
 
 def _runners(
-    subjects: Sequence[Subject], settings: Settings, found: dict[str, Any], tell: Tell
+    subjects: Sequence[Subject], settings: Settings, found: dict[str, Any]
 ) -> Iterable[Runner]:
     for subject in subjects:
-        places = [
-            (runtime, python)
-            for python, about in found.items()
-            for runtime in about["runtimes"]
-            if runtime in subject.runtimes and runtime in (settings.runtimes or (runtime,))
-        ]
-        if not places:
-            tell(f"{subject.name} is left out: {' or '.join(subject.runtimes)} is not there")
-        for runtime, python in places:
-            for threads in settings.threads:
-                yield Runner(subject, runtime, python, threads)
+        for python, about in found.items():
+            for runtime in about["runtimes"]:
+                if runtime in subject.runtimes and runtime in (settings.runtimes or (runtime,)):
+                    for threads in settings.threads:
+                        yield Runner(subject, runtime, python, threads)
+
+
+def _without_runtime(subjects: Sequence[Subject], asked: Sequence[Runner]) -> list[dict[str, Any]]:
+    there = {runner.subject for runner in asked}
+    return [
+        {"model": each.name, "runtime": " or ".join(each.runtimes), "reason": "it is not there"}
+        for each in subjects
+        if each not in there
+    ]
 
 
 def _alternate(
     runners: Sequence[Runner], settings: Settings, photo: Path, folder: Path, tell: Tell
-) -> dict[Runner, list[Any]]:
-    """Return the rounds of each runner, in an order drawn anew for each round.
+) -> tuple[dict[Runner, list[Any]], dict[Runner, str]]:
+    """Return the rounds of each runner, in an order drawn anew for each; and why others failed.
 
-    One during which others used the CPU, or it was throttled, is taken again, once.
+    One during which others used the CPU, or it was throttled, is taken again, once. Raises the
+    RetrainError of the probe.
     """
-    order = random.Random(0)  # noqa: S311 (no secret)
+    order = random.Random(settings.seed)  # noqa: S311 (no secret)
     turns: dict[Runner, list[Any]] = {runner: [] for runner in runners}
+    failed: dict[Runner, str] = {}
     for number in range(settings.rounds):
-        tell(f"round {number + 1} of {settings.rounds}: {len(runners)} processes by turns")
-        for runner in order.sample(runners, len(runners)):
-            turn = _turn(runner, settings, photo, folder)
-            if turn["bad"]:
-                turn = {**_turn(runner, settings, photo, folder), "repeated": True}
-            turns[runner].append({**turn, "round": number})
-    return turns
+        left = [runner for runner in runners if runner not in failed]
+        tell(f"round {number + 1} of {settings.rounds}: {len(left)} processes by turns")
+        for runner in order.sample(left, len(left)):
+            try:
+                turn = _turn(runner, settings, photo, folder)
+                if turn["bad"]:
+                    turn = {**_turn(runner, settings, photo, folder), "repeated": True}
+            except RetrainError as error:
+                if runner.subject is _PRODUCT:
+                    raise
+                failed[runner] = str(error)
+                tell(f"left out from now on: {error}")
+            else:
+                turns[runner].append({**turn, "round": number})
+        if all(runner.subject is _PRODUCT for runner in runners if runner not in failed):
+            break
+    return turns, failed
 
 
 def _turn(runner: Runner, settings: Settings, photo: Path, folder: Path) -> dict[str, Any]:
@@ -172,20 +203,26 @@ def _turn(runner: Runner, settings: Settings, photo: Path, folder: Path) -> dict
     return {**taken, **seen, "bad": bad, "repeated": False}
 
 
-def _operators(runners: Sequence[Runner], folder: Path) -> dict[Runner, Any]:
+def _operators(runners: Sequence[Runner], folder: Path, tell: Tell) -> dict[Runner, Any]:
     """Return the time of each kind of operator of the runners whose runtime tells it."""
-    return {
-        runner: call(
-            runner.subject.name,
-            "bench.profile:operators",
-            {key: runner.arguments[key] for key in ("path", "threads", "ends", "size")},
-            folder,
-            python=runner.python,
-            threads=runner.threads,
-        )
-        for runner in runners
-        if runner.subject.load == "bench.graphs:frozen_graph"
-    }
+    found = {}
+    for runner in runners:
+        if runner.subject.load != "bench.graphs:frozen_graph":
+            continue
+        name = runner.subject.name
+        asked = {key: runner.arguments[key] for key in ("path", "threads", "ends", "size")}
+        try:
+            found[runner] = call(
+                name,
+                "bench.profile:operators",
+                asked,
+                folder,
+                python=runner.python,
+                threads=runner.threads,
+            )
+        except RetrainError as error:  # what was measured is not lost for that
+            tell(f"{name}: not profiled: {error}")
+    return found
 
 
 def _figures(

@@ -4,53 +4,28 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench.machine import BUSY
+from bench.records import Key, is_busy, keyed, references, refusal
 from deploy.machine import NO_FAST_INT8, lacks_fast_int8
 
 Row = Sequence[str]
+Runners = dict[Key, dict[str, Any]]
 _TEXT_COLUMNS = {"model", "runtime", "delegate", "operator"}
 
 
 def report(record: dict[str, Any], markdown: bool = False) -> str:
     """Return the machine, the tables of all runners, and what is to be known of them."""
+    runners = keyed([record])[0]
+    against = references(record)
     blocks = [
-        "\n".join(machine_lines(record)),
-        _latency(record, markdown),
-        "ratio: p50 against that of the first model on as many threads, with its 95% interval",
-        _costs(record, markdown),
+        lines(machine_lines(record), markdown),
+        _latency(runners, record, markdown),
+        f"ratio: p50 against that of {against} on as many threads, with its 95% interval",
+        _costs(runners, record, markdown),
         "decode to total: ms of a photo, from its bytes to scores",
-        *(_operators(each, markdown) for each in record["runners"] if each["operators"]),
-        "\n".join(_notes(record)),
+        *(_operators(key, each, markdown) for key, each in runners.items() if each["operators"]),
+        lines(notes(record), markdown),
     ]
     return ("\n\n" if markdown else "\n").join(block for block in blocks if block)
-
-
-def side_by_side(records: Sequence[dict[str, Any]], markdown: bool = False) -> str:
-    """Return a table with the p50 of each record in columns of its own, and their machines."""
-    found: dict[tuple[str, str, int], list[dict[str, Any] | None]] = {}
-    for i, record in enumerate(records):
-        for each in record["runners"]:
-            key = (each["model"], each["runtime"], each["threads"])
-            found.setdefault(key, [None] * len(records))[i] = each
-    head = ["model", "runtime", "threads"]
-    for i in range(len(records)):
-        head += [f"[{i + 1}] p50 ms", f"[{i + 1}] ratio"]
-    rows = [head]
-    for (model, runtime, threads), runners in found.items():
-        cells = [model, runtime, str(threads)]
-        for runner in runners:
-            cells += [_marked(runner), f"{runner['ratio_p50']:.2f}"] if runner else ["", ""]
-        rows.append(cells)
-    machines = [
-        "\n".join((f"[{i + 1}] {first}", *rest, *_notes(record)))
-        for i, record in enumerate(records)
-        for first, *rest in [machine_lines(record)]
-    ]
-    differing = [
-        f"{model}: not the same file everywhere"
-        for model in dict.fromkeys(key[0] for key in found)
-        if len({r["sha256"] for rs in found.values() for r in rs if r and r["model"] == model}) > 1
-    ]
-    return "\n\n".join([*machines, render(rows, markdown), *differing])
 
 
 def render(rows: Sequence[Row], markdown: bool = False) -> str:
@@ -67,6 +42,16 @@ def render(rows: Sequence[Row], markdown: bool = False) -> str:
         ).rstrip()
         for row in rows
     )
+
+
+def lines(texts: Iterable[str], markdown: bool = False) -> str:
+    """Return each text on a line of its own; of Markdown, which would join them, a list."""
+    return "\n".join(f"- {text}" if markdown else text for text in texts)
+
+
+def marked(runner: dict[str, Any]) -> str:
+    """Return the p50, with a star if the machine was busy meanwhile."""
+    return f"{'*' if is_busy(runner) else ''}{runner['ms']['p50']:.2f}"
 
 
 def machine_lines(record: dict[str, Any]) -> list[str]:
@@ -100,21 +85,21 @@ def _if(value: Any, text: str) -> str:
     return "" if value is None else text.format(value)
 
 
-def _latency(record: dict[str, Any], markdown: bool) -> str:
+def _latency(runners: Runners, record: dict[str, Any], markdown: bool) -> str:
     percentiles = ("p50", "p90", "p99", "mean")
     names = ("model", "runtime", "delegate", "threads", "runs", *(f"{p} ms" for p in percentiles))
     rows: list[Row] = [(*names, "ratio", "95%", "per s", "GMAC/s", "of numpy")]
-    for each in record["runners"]:
+    for key, each in runners.items():
         runs = sum(len(turn["samples_ns"]) for turn in each["rounds"])
         low, high = each["ratio_interval95"]
         rows.append(
             (
                 each["model"],
-                _runtime(each, record),
+                _runtime(key, each, record),
                 each["delegate"] or "-",
                 str(each["threads"]),
                 str(runs),
-                _marked(each),
+                marked(each),
                 *(f"{each['ms'][name]:.2f}" for name in percentiles[1:]),
                 f"{each['ratio_p50']:.2f}",
                 f"{low:.2f}-{high:.2f}",
@@ -126,15 +111,15 @@ def _latency(record: dict[str, Any], markdown: bool) -> str:
     return render(rows, markdown)
 
 
-def _costs(record: dict[str, Any], markdown: bool) -> str:
+def _costs(runners: Runners, record: dict[str, Any], markdown: bool) -> str:
     steps = ("decode", "preprocess", "invoke", "total")
     names = ("model", "runtime", "threads", "accuracy", "MB", "load s", "first ms", "RSS MB")
     rows: list[Row] = [(*names, *steps)]
-    for each in record["runners"]:
+    for key, each in runners.items():
         rows.append(
             (
                 each["model"],
-                _runtime(each, record),
+                _runtime(key, each, record),
                 str(each["threads"]),
                 _number(each["accuracy"], "{:.1%}"),
                 f"{each['size_bytes'] / 1e6:.2f}",
@@ -147,37 +132,51 @@ def _costs(record: dict[str, Any], markdown: bool) -> str:
     return render(rows, markdown)
 
 
-def _operators(runner: dict[str, Any], markdown: bool) -> str:
+def _operators(key: Key, runner: dict[str, Any], markdown: bool) -> str:
     rows: list[Row] = [("operator", "count", "ms", "share")]
     whole = sum(each["ms"] for each in runner["operators"])
     for each in runner["operators"][:10]:
         share = f"{each['ms'] / whole:.0%}"
         rows.append((each["kind"], str(each["count"]), f"{each['ms']:.3f}", share))
-    title = f"{runner['model']}, {runner['runtime']}, threads {runner['threads']}: by operators"
-    return f"\n{title}\n{render(rows, markdown)}"
+    blank = "\n\n" if markdown else "\n"
+    return f"\n{key}: by operators{blank}{render(rows, markdown)}"
 
 
-def _notes(record: dict[str, Any]) -> Iterable[str]:
+def notes(record: dict[str, Any]) -> Iterable[str]:
+    """Yield what is to be known of the figures: what did not run, and what disturbed the rest."""
+    yield from dict.fromkeys(map(refusal, record["not_run"]))
     rounds = [turn for each in record["runners"] for turn in each["rounds"]]
-    bad = [turn for turn in rounds if turn["bad"]]
-    if bad:
-        taken = max(turn["others"] or 0 for turn in bad)
-        throttled = " or throttled" if any(turn["throttled"] for turn in bad) else ""
+    marks = "(marked *), when repeated too"
+    busy = [turn["others"] for turn in rounds if turn["bad"] and (turn["others"] or 0) > BUSY]
+    if busy:
         yield (
-            f"Warning: * the machine was busy{throttled} in {len(bad)} of {len(rounds)} rounds, "
-            f"when repeated too: others took up to {taken:.0%} of the CPU (more than {BUSY:.0%})"
+            f"Warning: the machine was busy in {len(busy)} of {len(rounds)} rounds {marks}: "
+            f"others took up to {max(busy):.0%} of the CPU (more than {BUSY:.0%})"
         )
+    throttled = sum(turn["bad"] and turn["throttled"] for turn in rounds)
+    if throttled:
+        yield f"Warning: the CPU was throttled in {throttled} of {len(rounds)} rounds {marks}"
+    if all(turn["others"] is None for turn in rounds):
+        yield "this system does not tell what others took of the CPU: busy rounds are not marked"
     restless = sum(not turn["steady"] for turn in rounds)
     if restless:
         seconds = record["rules"]["warm"]["seconds"]
         share = f"{restless} of {len(rounds)} rounds"
         yield f"Warning: not steady after {seconds:g} s of warm-up: {share}"
     if record["settings"]["profile"]:
-        silent = {each["runtime"] for each in record["runners"] if each["operators"] is None}
-        for name in sorted(silent - {"TensorFlow"}):
-            yield f"{name} does not tell the times of operators to Python: none are shown for it"
+        yield from dict.fromkeys(
+            _silent(each) for each in record["runners"] if each["operators"] is None
+        )
     yield from dict.fromkeys(
         _slow_int8(each, record) for each in record["runners"] if _is_slow_int8(each, record)
+    )
+
+
+def _silent(runner: dict[str, Any]) -> str:
+    if runner["runtime"] == "TensorFlow":
+        return f"{runner['model']}: not profiled: only frozen graphs are, in TensorFlow"
+    return (
+        f"{runner['runtime']} does not tell the times of operators to Python: none are shown for it"
     )
 
 
@@ -210,15 +209,11 @@ def _float32(runner: dict[str, Any], record: dict[str, Any]) -> dict[str, Any] |
     return None
 
 
-def _runtime(runner: dict[str, Any], record: dict[str, Any]) -> str:
-    name = f"{runner['runtime']} {runner['version']}"
-    several = len({each["python"] for each in record["runners"]}) > 1
-    return f"{name}, Python {runner['python']}" if several else name
-
-
-def _marked(runner: dict[str, Any]) -> str:
-    busy = any(turn["bad"] for turn in runner["rounds"])
-    return f"{'*' if busy else ''}{runner['ms']['p50']:.2f}"
+def _runtime(key: Key, runner: dict[str, Any], record: dict[str, Any]) -> str:
+    python = key.python
+    if runner["python"] != record["machine"]["python"]:
+        python = python or f"Python {runner['python']}"
+    return ", ".join(filter(None, (f"{runner['runtime']} {runner['version']}", python)))
 
 
 def _number(value: float | None, form: str) -> str:

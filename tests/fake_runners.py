@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 from bench.models import About, Loaded
-from deploy.errors import GateFailed
+from deploy.errors import BadData, GateFailed
 
 ABOUT = About("LiteRT", "1", None, "float32", 0.25, 10**6)
 
@@ -39,6 +39,10 @@ def stepwise(**_: Any) -> Loaded:
     steps = {"decode": 0.01, "preprocess": 0.02, "invoke": 0.03}
     timed = tuple((name, partial(step, seconds)) for name, seconds in steps.items())
     return Loaded(partial(time.sleep, 0.001), ABOUT, timed)
+
+
+def broken(**_: Any) -> Loaded:
+    raise BadData("no such operator")
 
 
 def dies(code: int) -> None:

@@ -248,6 +248,8 @@ def test_models_of_others_are_timed_with_random_input(tmp_path: Path) -> None:
     counted = [each["multiply_adds"] for each in record["runners"]]
     assert counted == [MULTIPLY_ADDS, MULTIPLY_ADDS, None]
     assert [each["photo_ms"] for each in record["runners"]] == [{}] * 3
+    record["settings"]["profile"] = True
+    assert "saved: not profiled: only frozen graphs are, in TensorFlow" in report(record)
     assert record["graph_sha256"] is None
 
 
@@ -374,33 +376,41 @@ def test_a_contract_of_another_graph_is_not_believed(run_folder: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "reason"),
+    ("name", "damage"),
     [
-        ("model.tflite", None, "run `retrain convert` first"),
-        ("output_graph.pb", lambda content: content[: len(content) // 2], "damaged"),
-        ("model.tflite", lambda content: content[:-200], "damaged"),
-        ("model.tflite", lambda content: content[:99] + b"\xff" + content[100:], "damaged"),
+        ("output_graph.pb", lambda content: content[: len(content) // 2]),
+        ("model.tflite", lambda content: content[:-200]),
+        ("model.tflite", lambda content: content[:99] + b"\xff" + content[100:]),
     ],
 )
-def test_a_missing_or_damaged_file_is_a_message(
-    run_folder: Path, tmp_path: Path, name: str, damage: Any, reason: str
+def test_a_damaged_file_is_named_and_the_other_is_timed(
+    run_folder: Path, tmp_path: Path, name: str, damage: Any
 ) -> None:
-    for path in (
-        run_folder / each for each in ("output_graph.pb", "contract.json", "model.tflite")
-    ):
-        content = path.read_bytes()
-        if path.name != name:
-            (tmp_path / path.name).write_bytes(content)
-        elif damage:
-            assert damage(content) != content
-            (tmp_path / path.name).write_bytes(damage(content))
+    paths = [tmp_path / each for each in ("output_graph.pb", "contract.json", "model.tflite")]
+    for path in paths:
+        content = (run_folder / path.name).read_bytes()
+        path.write_bytes(damage(content) if path.name == name else content)
+    record = measured("--output-dir", tmp_path)
+    (runner,) = record["runners"]
+    (refused,) = record["not_run"]
+    assert {runner["model"], refused["model"]} == {"output_graph.pb", "model.tflite"}
+    assert refused["model"] == name
+    assert f"{tmp_path / name}: damaged" in refused["reason"]
+    assert (tmp_path / "bench.json").exists()
+
+
+def test_nothing_that_runs_is_an_error(run_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes((run_folder / "model.tflite").read_bytes()[:-200])
     result = invoke("--output-dir", tmp_path, *FEW)
     assert result.exit_code == 3
     assert result.stdout == ""
     (error,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert str(tmp_path / name) in error
-    assert reason in error
+    assert f"{path}: damaged" in error
     assert not (tmp_path / "bench.json").exists()
+    shutil.copy(run_folder / "output_graph.pb", tmp_path)
+    path.unlink()
+    assert "run `retrain convert` first" in invoke("--output-dir", tmp_path).stderr
 
 
 def test_an_empty_run_folder_says_what_to_do(tmp_path: Path) -> None:

@@ -52,12 +52,16 @@ def test_variation_is_that_of_the_textbook() -> None:
 
 def runner(model: str, rounds: list[list[int]], threads: int = 1, **others: Any) -> dict[str, Any]:
     p50 = float(np.median(np.concatenate(rounds))) / 1e6
+    turn = {"bad": False, "steady": True, "others": 0.0, "throttled": False}
     return {
-        "model": model, "sha256": model, "runtime": "LiteRT", "version": "2.3.0",
-        "threads": threads, "ms": {"p50": p50, "p90": p50, "p99": p50, "mean": p50},
-        "ratio_p50": 0.5, "ratio_interval95": [0.4, 0.6],
-        "rounds": [{"samples_ns": each, "bad": False, "steady": True} for each in rounds],
-        "delegate": "XNNPACK", "input": "float32", "operators": None, **others,
+        "model": model, "sha256": model, "size_bytes": 1000, "runtime": "LiteRT",
+        "version": "2.3.0", "python": "3.11", "threads": threads, "delegate": None,
+        "input": "float32", "accuracy": None, "accuracy_interval95": None,
+        "ms": {"p50": p50, "p90": p50, "p99": p50, "mean": p50},
+        "ratio_p50": 0.5, "ratio_interval95": [0.4, 0.6], "per_second": 1e3 / p50,
+        "photo_ms": {}, "load_s": 0.1, "first_ms": 9.0, "peak_rss_bytes": 10**7,
+        "gmacs": None, "share_of_peak": None, "operators": None,
+        "rounds": [{"samples_ns": each, **turn} for each in rounds], **others,
     }  # fmt: skip
 
 
@@ -73,6 +77,7 @@ def record(*runners: dict[str, Any], cpu: str = "Cortex-A76") -> dict[str, Any]:
         "settings": {"rounds": 5, "runs": 40, "seconds": 3.0, "profile": False},
         "rules": {"warm": {"seconds": 10.0}},
         "peak_gmacs": {"1": 20.0},
+        "not_run": [],
         "runners": list(runners),
     }  # fmt: skip
 
@@ -110,7 +115,7 @@ def test_only_a_slowdown_that_is_no_noise_fails(
     assert verdict in run("--compare", *paths).stdout
     assert run("--compare", *paths, "--max-slowdown", 50).exit_code == 0
     if code:
-        assert "slower by more than 5%, and that is no noise: m (LiteRT, 1 threads)" in (
+        assert "slower by more than 5%, and that is no noise: m (LiteRT, 1 thread)" in (
             result.stderr
         )
 
@@ -129,7 +134,9 @@ def test_a_slower_machine_is_not_a_slower_model(slow: float, verdict: str, machi
     assert graph.ratio == pytest.approx(machine, rel=0.01)
     assert (model.against, model.verdict) == ("graph", verdict)
     assert model.ratio == pytest.approx(slow, rel=0.01)
-    assert "relative to graph, the same file on the same runtime" in changes.table([graph, model])
+    assert "relative to graph, the same file on the same runtime" in changes.table(
+        [graph, model], {}
+    )
 
 
 @pytest.mark.parametrize("name", ["sha256", "version"])
@@ -180,9 +187,93 @@ def test_two_machines_side_by_side(tmp_path: Path) -> None:
     assert float(rows["graph"][3]) == pytest.approx(12, rel=0.01)
     assert [float(rows["m"][i]) for i in (3, 5)] == pytest.approx([5, 40], rel=0.01)
     assert lines[-1] == "m: not the same file everywhere"
+    assert "[1] ratio: p50 against that of graph (LiteRT) on as many threads" in lines
+    assert "[2] ratio: p50 against that of m (LiteRT) on as many threads" in lines
     assert "| m | LiteRT | 1 |" in run("--merge", laptop, pi, "--markdown").stdout
+    assert "- [1] Laptop" in run("--merge", laptop, pi, "--markdown").stdout
     merged = json.loads(run("--merge", laptop, pi, "--json").stdout)
-    assert merged == {"schema": 1, "records": [json.loads(p.read_text()) for p in (laptop, pi)]}
+    both = [json.loads(path.read_text()) for path in (laptop, pi)]
+    assert merged == {"schema": SCHEMA_VERSION, "records": both}
+    (again,) = written(tmp_path, merged=merged)
+    assert run("--merge", again).stdout == result.stdout
+    refused = run("--compare", again, laptop)
+    assert refused.exit_code == 3
+    assert "merged.json: 2 records in one: name the file of one machine" in refused.stderr
+
+
+def two_pythons(*paces: float, versions: tuple[str, str] = ("3.11", "3.13")) -> dict[str, Any]:
+    pairs = zip(paces, versions, strict=True)
+    return record(*(runner("m", drawn(pace), python=version) for pace, version in pairs))
+
+
+def test_one_runtime_in_two_pythons_is_two_runners(tmp_path: Path) -> None:
+    old, new = written(tmp_path, old=two_pythons(5, 8), new=two_pythons(6, 4))
+    result = run("--compare", old, new, "--json")
+    assert result.exit_code == 4
+    assert "m (LiteRT, Python 3.11, 1 thread)" in result.stderr
+    found = json.loads(result.stdout)["changes"]
+    assert [(each["python"], each["verdict"]) for each in found] == [
+        ("Python 3.11", "too slow"), ("Python 3.13", "faster")
+    ]  # fmt: skip
+    text = run("--merge", old, new).stdout
+    assert "LiteRT, Python 3.11 " in text
+    assert "LiteRT, Python 3.13 " in text
+    (same,) = written(tmp_path, same=two_pythons(5, 8, versions=("3.11", "3.11")))
+    assert "LiteRT 2.3.0, Python 3.11 (2) " in run("--merge", same).stdout
+    # Another Python on another machine is no reason for two rows.
+    one, pi = (record(runner("m", drawn(5), python=version)) for version in ("3.11", "3.13"))
+    rows = run("--merge", *written(tmp_path, one=one, pi=pi)).stdout.splitlines()
+    assert sum(row.startswith("m ") for row in rows) == 1
+
+
+def test_what_only_one_file_has_and_busy_rounds_are_said(tmp_path: Path) -> None:
+    busy = runner("m", drawn(5, seed=1))
+    busy["rounds"][2]["bad"] = True
+    old, new = written(
+        tmp_path,
+        old=record(runner("m", drawn(5)), runner("gone", drawn(9))),
+        new=record(busy, runner("m", drawn(3), threads=2)),
+    )
+    text = run("--compare", old, new).stdout
+    assert "only in OLD: gone (LiteRT, 1 thread)" in text
+    assert "only in NEW: m (LiteRT, 2 threads)" in text
+    assert "* the machine was busy or throttled" in text
+    assert " *5.0" in text
+    told = json.loads(run("--compare", old, new, "--json").stdout)
+    assert [each["model"] for each in told["only_old"]] == ["gone"]
+    assert told["changes"][0]["busy"] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda found: {"schema": found["schema"], "runners": [{"rounds": []}]}, "has no machine"),
+        (lambda found: {**found, "runners": []}, "runners has 0 members"),
+        (lambda found: {**found, "runners": [{"rounds": []}]}, "runners has no model"),
+        (lambda found: {**found, "state": 3}, "state is no object"),
+        (lambda found: {**found, "not_run": None}, "not_run is no list"),
+        (lambda found: {**found, "records": []}, "list index out of range"),
+        (lambda found: [found], "not a file of `retrain bench`"),
+        (
+            lambda found: {**found, "runners": [{**found["runners"][0], "ratio_interval95": [1]}]},
+            "ratio_interval95 has 1 members",
+        ),
+        (
+            lambda found: {**found, "runners": [{**found["runners"][0], "threads": "1"}]},
+            "threads is '1'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["--merge", "--compare"])
+def test_a_file_of_another_form_is_refused(
+    tmp_path: Path, damage: Any, reason: str, command: str
+) -> None:
+    whole = record(runner("m", drawn(5)))
+    good, bad = written(tmp_path, good=whole, bad=damage(whole))
+    result = run(command, good, bad)
+    assert result.exit_code == 3
+    assert "bad.json: not a file of `retrain bench`" in result.stderr
+    assert reason in result.stderr
 
 
 def test_repeated_runs_are_summed_up() -> None:

@@ -10,6 +10,7 @@ from bench import models, rounds, stats, table
 from bench.rounds import Settings
 from bench.subjects import Subject
 from bench.timing import Limits, measure, timed, warm
+from deploy.errors import BadData
 
 PHOTO = Path(__file__)  # of fakes, any file is a photo
 
@@ -138,6 +139,11 @@ def test_each_round_has_every_runner_in_an_order_of_its_own(
     orders = [tuple(asked[i : i + 7]) for i in range(0, 28, 7)]
     assert all(set(order) == {*"abcdef", "product"} for order in orders)
     assert len(set(orders)) > 1
+    for seed, same in ((0, True), (1, False)):
+        asked.clear()
+        again = compared(*subjects, rounds=4, seed=seed)
+        assert again["settings"]["seed"] == seed
+        assert ([tuple(asked[i : i + 7]) for i in range(0, 28, 7)] == orders) == same
     assert [each["model"] for each in record["runners"]] == list("abcdef")
 
 
@@ -158,7 +164,7 @@ def test_a_busy_round_is_repeated_once_and_said_if_it_still_is(
     assert (first["repeated"], first["bad"]) == (True, bad)
     assert (second["repeated"], second["bad"]) == (False, False)
     text = table.report(record)
-    told = "the machine was busy in 1 of 2 rounds, when repeated too: others took up to 40%"
+    told = "busy in 1 of 2 rounds (marked *), when repeated too: others took up to 40% of the CPU"
     assert (told in text) == bad
     assert ("*1.00" in text) == bad
 
@@ -173,10 +179,45 @@ def test_a_model_without_its_runtime_is_left_out_and_said(
         Subject("b", "2", 1, "x:y", ("LiteRT",)),
     ]
     record = rounds.compare(subjects, Settings(rounds=2), PHOTO, (), told.append)
-    assert "a.pb is left out: TensorFlow is not there" in told
+    said = "a.pb on TensorFlow: not run: it is not there"
+    assert said in told
+    assert said in table.report(record)
     assert "other fails" in told
     assert [each["model"] for each in record["runners"]] == ["b"]
     assert "a.pb" not in asked
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_throttled_machine_is_not_called_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Watch:
+        def seen(self) -> dict[str, Any]:
+            return {"others": None, "throttled": True}
+
+    monkeypatch.setattr(rounds, "Watch", Watch)
+    text = table.report(compared(Subject("model", "0", 1, "x:y", ("LiteRT",))))
+    assert "the CPU was throttled in 2 of 2 rounds (marked *), when repeated too" in text
+    assert "was busy" not in text
+    assert "this system does not tell what others took of the CPU" in text
+
+
+@pytest.mark.usefixtures("_fakes")
+def test_a_model_that_does_not_run_leaves_the_others_to_run() -> None:
+    record = compared(fake("sleeper", seconds=0.002), fake("broken"), runs=5)
+    (runner,) = record["runners"]
+    assert runner["model"] == "sleeper"
+    (refused,) = record["not_run"]
+    assert refused["model"] == "broken"
+    assert "broken on LiteRT: not run: no such operator" in table.report(record)
+    with pytest.raises(BadData, match=r"^no such operator$"):
+        compared(fake("broken"))
+
+
+@pytest.mark.usefixtures("_fakes")
+def test_a_first_model_that_does_not_run_is_no_reference() -> None:
+    record = compared(fake("broken"), fake("sleeper", seconds=0.002), runs=5)
+    (runner,) = record["runners"]
+    assert runner["ratio_p50"] == 1
+    assert "ratio: p50 against that of sleeper (LiteRT) on as many" in table.report(record)
 
 
 def test_the_peak_is_of_the_side_that_numpy_is_best_at() -> None:
