@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from test_bench_stats import drawn, record, run, runner, written
 
+from bench import plot
+
 
 def texts(path: Path) -> str:
     found = ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")  # noqa: S314 (ours)
@@ -24,6 +26,7 @@ def test_a_picture_shows_each_runner_and_accuracy_where_it_is_known(
         runner("small", drawn(5), accuracy=None),
         runner("small", drawn(3), threads=2, accuracy=None),
     ]
+    runners[2]["rounds"][0]["bad"] = True
     (path,) = written(tmp_path, one=record(*runners))
     png, svg, again = (tmp_path / "plots" / name for name in ("p.png", "p.svg", "again.svg"))
     result = run("--merge", path, "--plot", png, "--plot", svg, "--plot", again, "--json")
@@ -32,7 +35,7 @@ def test_a_picture_shows_each_runner_and_accuracy_where_it_is_known(
     with Image.open(png) as image:
         assert image.width == panels * 7 * 150
     said = texts(svg)
-    for name in ("graph, LiteRT, 1 thr.", "small, LiteRT, 1 thr.", "small, LiteRT, 2 thr."):
+    for name in ("graph, LiteRT 2.3.0, 1 thr.", "small, LiteRT 2.3.0, 1 thr.", "* small, "):
         assert name in said
     assert ("test accuracy, %" in said) == (panels == 2)
     assert "Cortex-A76, 4 cores" in said
@@ -44,8 +47,55 @@ def test_two_machines_are_in_one_picture(tmp_path: Path) -> None:
     svg = tmp_path / "both.svg"
     result = run("--merge", *written(tmp_path, one=one, two=two), "--plot", svg)
     assert result.exit_code == 0, result.output
-    for name in ("[1] m, LiteRT, 1 thr.", "[2] m, LiteRT, 1 thr.", "[1] Laptop", "[2] Cortex-A76"):
+    for name in ("[1] m, LiteRT 2.3.0, ", "[2] m, LiteRT 2.3.0, ", "[1] Laptop", "[2] Cortex-A76"):
         assert name in texts(svg)
+
+
+def test_a_model_has_one_colour_in_both_panels(tmp_path: Path) -> None:
+    runners = [
+        runner("unknown", drawn(12)),
+        runner("scored", drawn(5), accuracy=0.9, accuracy_interval95=[0.85, 0.93]),
+    ]
+    svg = tmp_path / "two.svg"
+    plot.draw([record(*runners)], svg)
+    drawing = svg.read_text()
+    # matplotlib's first two: one box of the first, and box, mark, bar and caps of the second.
+    assert drawing.count("#1f77b4") == 1
+    assert drawing.count("#ff7f0e") > 3
+
+
+@pytest.mark.parametrize(
+    ("paces", "ticks"),
+    [((4.2, 5.1), "4.5"), ((24, 120), "30"), ((2, 300), "20"), ((0.02, 500), "0.1")],
+)
+def test_an_axis_has_ticks_enough(tmp_path: Path, paces: tuple[float, float], ticks: str) -> None:
+    svg = tmp_path / "axis.svg"
+    plot.draw([record(*(runner(str(pace), drawn(pace)) for pace in paces))], svg)
+    said = texts(svg).splitlines()
+    assert ticks in said
+    numbers = [word for word in said if word.replace(".", "").isdigit()]
+    assert 4 <= len(numbers) <= 12
+
+
+def test_a_picture_that_fails_late_loses_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "plot.png")
+
+    monkeypatch.setattr(plot, "draw", full)
+    (path,) = written(tmp_path, one=record(runner("m", drawn(5))))
+    result = run("--merge", path, "--plot", tmp_path / "plot.png")
+    assert result.exit_code == 3
+    assert "plot.png: No space left on device" in result.stderr
+    assert "m      LiteRT 2.3.0" in result.stdout
+
+
+def test_a_picture_with_no_place_is_refused_before_anything_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = run(tmp_path / "no-model.tflite", "--plot", tmp_path / "file" / "plot.png")
+    assert result.exit_code == 3
+    assert f"{tmp_path / 'file'}: File exists" in result.stderr
 
 
 @pytest.mark.parametrize(
