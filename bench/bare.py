@@ -18,7 +18,7 @@ from bench.stats import milliseconds, ratio
 from bench.timing import Limits, timed
 from deploy import metadata
 from deploy.cli import ending
-from deploy.errors import BadData
+from deploy.errors import GateFailed
 from deploy.runtime import find_runtime
 
 WITHIN = 0.05
@@ -33,7 +33,7 @@ TURN = 10
 @click.option("--runtime", default="LiteRT", show_default=True)
 @click.option("--runtime-python", "python", default=sys.executable, help="Another Python.")
 def main(model: Path, rounds: int, runs: int, threads: int, runtime: str, python: str) -> None:
-    """Print both p50s of a MODEL of `retrain convert`; exit 3 if they differ by more than 5%."""
+    """Print both p50s of a MODEL of `retrain convert`; exit 4 if they differ by more than 5%."""
     arguments = {"path": str(model.resolve()), "threads": threads, "runtime": runtime}
     job = {**arguments, "runs": runs}
     with packages() as folder:
@@ -48,7 +48,7 @@ def main(model: Path, rounds: int, runs: int, threads: int, runtime: str, python
         f"ratio {value:.3f} ({low:.3f} to {high:.3f})"
     )
     if abs(value - 1) > WITHIN:
-        raise BadData(f"they differ by more than {WITHIN:.0%}")
+        raise GateFailed(f"they differ by more than {WITHIN:.0%}")
 
 
 def both(path: str, threads: int, runtime: str, runs: int) -> tuple[list[int], list[int]]:
