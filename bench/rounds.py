@@ -95,14 +95,14 @@ def compare(
         ]
         turns, failed = _alternate([*asked, *probes], settings, photo.resolve(), folder, tell)
         runners = [runner for runner in asked if runner not in failed]
+        not_run += [
+            {"model": each.subject.name, "runtime": each.runtime, "threads": each.threads,
+             "python": found[each.python]["python"], "reason": reason}
+            for each, reason in failed.items()
+        ]  # fmt: skip
         if not runners:
-            raise BadData("\n".join(dict.fromkeys(failed.values())))
+            raise BadData("\n".join(dict.fromkeys(map(refusal, not_run))))
         operators = _operators(runners, folder, tell) if settings.profile else {}
-    not_run += [
-        {"model": each.subject.name, "runtime": each.runtime, "threads": each.threads,
-         "python": found[each.python]["python"], "reason": reason}
-        for each, reason in failed.items()
-    ]  # fmt: skip
     peaks = {probe.threads: _peak(turns[probe]) for probe in probes}
     graph = {each.sha256 for each in subjects if each.name == GRAPH}
     return described(
@@ -173,7 +173,7 @@ def _alternate(
                 if runner.subject is _PRODUCT:
                     raise
                 failed[runner] = str(error)
-                tell(f"left out from now on: {error}")
+                tell(f"{runner.subject.name} on {runner.runtime}: left out from now on: {error}")
             else:
                 turns[runner].append({**turn, "round": number})
         if all(runner.subject is _PRODUCT for runner in runners if runner not in failed):

@@ -92,14 +92,13 @@ def call(
     except ValueError as error:
         code = done.returncode
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        raise BadData(f"{name}: its process died ({how}); {_remedy(python)}") from error
+        doubt = "is the file whole" if code < 0 else f"does {python} have click, numpy and Pillow"
+        raise BadData(
+            f"{name}: its process died ({how}); {doubt}? RETRAIN_DEBUG=1 shows what it prints"
+        ) from error
     if "error" in answer:
         raise _error(answer["error"], answer["reason"].format(name=name))
     return answer["value"]
-
-
-def _remedy(python: str) -> str:
-    return f"does {python} have click, numpy and Pillow? RETRAIN_DEBUG=1 shows what it prints"
 
 
 def _error(kind: str, reason: str) -> RetrainError:

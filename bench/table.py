@@ -138,8 +138,8 @@ def _operators(key: Key, runner: dict[str, Any], markdown: bool) -> str:
     for each in runner["operators"][:10]:
         share = f"{each['ms'] / whole:.0%}"
         rows.append((each["kind"], str(each["count"]), f"{each['ms']:.3f}", share))
-    blank = "\n\n" if markdown else "\n"
-    return f"\n{key}: by operators{blank}{render(rows, markdown)}"
+    title, shown = f"{key}: by operators", render(rows, markdown)
+    return f"{title}\n\n{shown}" if markdown else f"\n{title}\n{shown}"
 
 
 def notes(record: dict[str, Any]) -> Iterable[str]:

@@ -454,5 +454,13 @@ def test_a_photo_that_is_none_is_named(run_folder: Path) -> None:
     assert f"{run_folder / 'labels.txt'}: not a photo" in result.stderr
 
 
+def test_threads_are_no_more_than_the_cores_that_may_be_used(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {1}, raising=False)
+    result = invoke(run_folder / "model.tflite", *FEW[:4], "--json")
+    assert json.loads(result.stdout)["settings"]["threads"] == [1]
+
+
 def test_threads_are_powers_of_two_up_to_the_cores() -> None:
     assert [_powers(cores) for cores in (1, 2, 6, 8)] == [(1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8)]

@@ -31,7 +31,7 @@ def test_the_answer_is_what_the_function_returns_whatever_it_prints() -> None:
     ("function", "arguments", "kind", "reason"),
     [
         ("fake_runners:dies", {"code": 7}, BadData, r"runner: its process died \(exit code 7\)"),
-        ("fake_runners:is_killed", {}, BadData, r"runner: its process died \(SIGTERM\)"),
+        ("fake_runners:is_killed", {}, BadData, r"died \(SIGTERM\); is the file whole\?"),
         ("fake_runners:raises", {"text": "{x} y"}, BadData, r"runner: ValueError: \{x\} y"),
         ("fake_runners:refuses", {"text": "{x} no"}, GateFailed, r"^\{x\} no$"),
         ("no_such_module:f", {}, WrongUse, "this command needs no_such_module"),
