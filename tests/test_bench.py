@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -363,6 +364,24 @@ def test_a_graph_without_its_output_says_which(run_folder: Path, tmp_path: Path)
     shutil.copy(run_folder / path.name, path)
     with pytest.raises(BadData, match="not a frozen graph with the nodes `input` and `other`"):
         graphs.frozen_graph(str(path), 1)
+
+
+@pytest.mark.parametrize(
+    ("load", "name"),
+    [(models.tflite, "model.tflite"), (graphs.frozen_graph, "output_graph.pb")],
+)
+def test_the_time_to_load_has_that_of_reading_the_file(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch, load: Any, name: str
+) -> None:
+    read = Path.read_bytes
+
+    def slow(path: Path) -> bytes:
+        if path.name == name:
+            time.sleep(0.2)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", slow)
+    assert load(str(run_folder / name), 1).about.load_s > 0.2
 
 
 def test_a_contract_of_another_graph_is_not_believed(run_folder: Path, tmp_path: Path) -> None:
