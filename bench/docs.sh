@@ -24,7 +24,7 @@ measure() {
     shift 2
     retrain train "$photos" --architecture "$name" --output-dir "$run" "$@"
     retrain convert --output-dir "$run" --choose --max-accuracy-drop 100 --min-agreement 0 \
-        --goldens 0
+        --max-mean-difference 1 --goldens 0
     [ "$kind" = random ] && rm "$run/conversion.json"
     retrain backbones --architecture "$name" --output-graph "$work/$name-original.pb" "$@"
     retrain bench "$work/$name-original.pb" "$run/output_graph.pb" "$run/recipes/float32.tflite" \
