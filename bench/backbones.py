@@ -19,6 +19,7 @@ from bench.accuracy import NO_BOUNDS, folders_argument, mean, measure, retrain
 from bench.extract import find_photos, product, some_of_each
 from bench.machine import save
 from deploy.cli import ending
+from deploy.errors import BadData
 
 BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2")
 _STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
@@ -91,8 +92,10 @@ def _row(folder: Path, options: Sequence[str], salts: int, rounds: int) -> Row:
         (run / "model.tflite").rename(run / "float32.tflite")
         timed = {"graph": "output_graph.pb", "float32": "float32.tflite", "int8": "int8.tflite"}
         models = [str(run / name) for name in timed.values()]
-        runners = retrain("bench", *models, "--threads", "1", "--json")["runners"]
-        by_name = {each["model"]: each for each in runners}
+        benched = retrain("bench", *models, "--threads", "1", "--json")
+        for each in benched["not_run"]:
+            raise BadData(f"{each['model']}: {each['reason']}")
+        by_name = {each["model"]: each for each in benched["runners"]}
     return {
         "folder": folder.name,
         "photos": len(photos),
