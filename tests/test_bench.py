@@ -1,80 +1,25 @@
-"""`retrain bench`: real graphs, real models, real processes. None asserts on speed."""
+"""`retrain bench` of a run folder, and its table. Real processes; none asserts on speed."""
 
 import hashlib
 import json
 import os
-import re
 import shutil
-import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from deploy_fixtures import LABELS, networks, write_run
+from bench_fixtures import FEW, MULTIPLY_ADDS, invoke, measured, never_busy, run_folder
+from deploy_fixtures import DEVICE
 
-from bench import graphs, models, subjects
+from bench import subjects
 from bench.cli import _powers
 from bench.machine import SCHEMA_VERSION
 from bench.table import report
-from deploy.contract import Contract
-from deploy.errors import BadData
-from retrain.cli import commands
 
-DEVICE = Path(
-    os.environ.get(
-        "RETRAIN_DEVICE_PYTHON", Path(__file__).parents[1] / ".venv-device" / "bin" / "python"
-    )
-)
-FEW = ("--rounds", "2", "--runs", "8", "--threads", "1")
+__all__ = ["never_busy", "run_folder"]
+
 DELEGATED = "XNNPACK 4/6"
 """Of the tiny network with bytes as its input: all but their QUANTIZE and the SOFTMAX of int8."""
-# The tiny network: 15x15 places of a 3x3 kernel from 3 to 6 channels, then 6 numbers to 4 classes.
-MULTIPLY_ADDS = 15 * 15 * 3 * 3 * 3 * 6 + 6 * len(LABELS)
-
-
-@pytest.fixture(autouse=True)
-def _never_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.rounds.BUSY", 2.0)
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a tiny frozen graph and its models, as a run leaves them."""
-    folder = write_run(tmp_path_factory.mktemp("retrained"))
-    (folder / "recipes").mkdir()
-    shutil.move(folder / "float.tflite", folder / "recipes" / "float32.tflite")
-    shutil.copy(folder / "model.tflite", folder / "recipes" / "int8.tflite")
-    sizes = {path.stem: path.stat().st_size for path in folder.rglob("*.*")}
-    conversion = {
-        "graph_sha256": hashlib.sha256((folder / "output_graph.pb").read_bytes()).hexdigest(),
-        "passed": True,
-        "bytes": {"graph": sizes["output_graph"], "model": sizes["model"]},
-        "graph": {"accuracy": 0.9, "interval95": [0.8, 0.95]},
-        "model": {"accuracy": 0.8, "interval95": [0.7, 0.9]},
-        "candidates": [
-            {
-                "recipe": "float32",
-                "accuracy": 0.7,
-                "interval95": [0.6, 0.8],
-                "bytes": sizes["float32"],
-            }
-        ],
-    }
-    (folder / "conversion.json").write_text(json.dumps(conversion))
-    return folder
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(commands, ["bench", *map(str, arguments)])
-
-
-def measured(*arguments: object) -> Any:
-    result = invoke(*arguments, *FEW, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -236,200 +181,6 @@ def test_the_runtimes_of_another_python_are_timed_too(run_folder: Path) -> None:
         run_folder / "model.tflite", "--runtime-python", DEVICE, "--runtime", there["runtime"]
     )
     assert {each["runtime"] for each in only["runners"]} == {there["runtime"]}
-
-
-def test_models_of_others_are_timed_with_random_input(tmp_path: Path) -> None:
-    (tmp_path / "int8.tflite").write_bytes(networks().int8)
-    (tmp_path / "float.tflite").write_bytes(networks().float32)
-    save_model(tmp_path / "saved")
-    names = ("int8.tflite", "float.tflite", "saved")
-    record = measured(*(tmp_path / name for name in names), "--input-size", 32)
-    assert [each["model"] for each in record["runners"]] == list(names)
-    assert [each["input"] for each in record["runners"]] == ["int8", "float32", "float32"]
-    counted = [each["multiply_adds"] for each in record["runners"]]
-    assert counted == [MULTIPLY_ADDS, MULTIPLY_ADDS, None]
-    assert [each["photo_ms"] for each in record["runners"]] == [{}] * 3
-    record["settings"]["profile"] = True
-    assert "saved: not profiled: only frozen graphs are, in TensorFlow" in report(record)
-    assert record["graph_sha256"] is None
-
-
-def test_a_delegate_is_named_with_the_nodes_that_it_took(tmp_path: Path) -> None:
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    path = tmp_path / "part.tflite"
-    path.write_bytes(summed(scaled=True))
-    assert models.tflite(str(path), 1).about.delegate == "XNNPACK 2/3"
-    path.write_bytes(summed(scaled=False))
-    assert models.tflite(str(path), 1).about.delegate is None
-    without = Interpreter(
-        model_content=networks().float32,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    )
-    without.allocate_tensors()
-    assert models.delegate(without._get_ops_details()) is None
-    (tmp_path / "whole.tflite").write_bytes(networks().float32)
-    assert models.tflite(str(tmp_path / "whole.tflite"), 1).about.delegate == "XNNPACK 4/4"
-
-
-def summed(scaled: bool) -> bytes:
-    """Return a model of a running sum, which XNNPACK has not, behind two operators it has."""
-    from retrain import graph
-
-    tf = graph.tensorflow()
-    with tf.Graph().as_default() as made:
-        images = tf.compat.v1.placeholder(tf.float32, [1, 8, 8, 3], name="input")
-        row = tf.reduce_sum(2 * images, [1, 2]) if scaled else images
-        tf.cumsum(row, axis=1, name="out")
-    function = graph.function(made.as_graph_def(), "out")
-    content: bytes = tf.lite.TFLiteConverter.from_concrete_functions([function]).convert()
-    return content
-
-
-def save_model(folder: Path) -> None:
-    """Write a SavedModel with a variable, and an image of any size as its input."""
-    from retrain.graph import tensorflow
-
-    tf = tensorflow()
-
-    class Doubler(tf.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.by = tf.Variable(2.0)
-
-        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])  # type: ignore[untyped-decorator]
-        def __call__(self, image: Any) -> Any:
-            return {"doubled": self.by * image}
-
-    model = Doubler()
-    tf.saved_model.save(model, str(folder), signatures=model.__call__)
-
-
-@pytest.fixture(scope="module")
-def two_ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a graph of two inputs and two outputs."""
-    from retrain.graph import tensorflow
-
-    v1 = tensorflow().compat.v1
-    with v1.Graph().as_default() as graph:
-        first = v1.placeholder("float32", [None, None, None, 3], name="a")
-        second = v1.placeholder("float32", [1], name="b")
-        v1.negative(first, name="c")
-        v1.negative(second, name="d")
-    path = tmp_path_factory.mktemp("graph") / "two.pb"
-    path.write_bytes(graph.as_graph_def().SerializeToString())
-    return path
-
-
-@pytest.mark.parametrize(
-    ("ends", "reason"),
-    [
-        ((None, None), "inputs a, b; outputs c, d: name one of each with --input-tensor and --out"),
-        (("a", "c"), "give --input-size"),
-        (("a", "x"), "not a frozen graph with the nodes `a` and `x`"),
-    ],
-)
-def test_a_graph_that_does_not_tell_its_ends_asks(
-    two_ended: Path, ends: graphs.Ends, reason: str
-) -> None:
-    with pytest.raises(BadData, match=re.escape(reason)):
-        graphs.frozen_graph(str(two_ended), 1, ends)
-
-
-def test_a_graph_of_others_is_called_between_the_ends_that_are_named_or_found(
-    two_ended: Path, tmp_path: Path
-) -> None:
-    loaded = graphs.frozen_graph(str(two_ended), 1, ("a", "c:0"), 8)
-    (tensor,) = loaded.call.args  # type: ignore[attr-defined]
-    np.testing.assert_array_equal(loaded.call(), -tensor)
-    assert tensor.shape == (1, 8, 8, 3)
-    (tmp_path / "graph.pb").write_bytes(networks().graph)
-    found = graphs.frozen_graph(str(tmp_path / "graph.pb"), 1)
-    assert found.call().sum() == pytest.approx(1)  # probabilities
-    assert found.about.multiply_adds == MULTIPLY_ADDS
-    assert found.steps == ()
-
-
-def test_the_ends_that_are_named_reach_the_process(two_ended: Path) -> None:
-    ends = ("--input-tensor", "a", "--output-tensor", "c")
-    result = invoke(two_ended, *ends, *FEW)
-    assert result.exit_code == 3
-    assert "two.pb: it does not tell the size of an image: give --input-size" in result.stderr
-
-
-def test_a_graph_without_its_output_says_which(run_folder: Path, tmp_path: Path) -> None:
-    contract = Contract.from_json((run_folder / "contract.json").read_bytes())
-    (tmp_path / "contract.json").write_text(replace(contract, output="other").to_json())
-    path = tmp_path / "output_graph.pb"
-    shutil.copy(run_folder / path.name, path)
-    with pytest.raises(BadData, match="not a frozen graph with the nodes `input` and `other`"):
-        graphs.frozen_graph(str(path), 1)
-
-
-@pytest.mark.parametrize(
-    ("load", "name"),
-    [(models.tflite, "model.tflite"), (graphs.frozen_graph, "output_graph.pb")],
-)
-def test_the_time_to_load_has_that_of_reading_the_file(
-    run_folder: Path, monkeypatch: pytest.MonkeyPatch, load: Any, name: str
-) -> None:
-    read = Path.read_bytes
-
-    def slow(path: Path) -> bytes:
-        if path.name == name:
-            time.sleep(0.2)
-        return read(path)
-
-    monkeypatch.setattr(Path, "read_bytes", slow)
-    assert load(str(run_folder / name), 1).about.load_s > 0.2
-
-
-def test_a_contract_of_another_graph_is_not_believed(run_folder: Path, tmp_path: Path) -> None:
-    contract = Contract.from_json((run_folder / "contract.json").read_bytes())
-    foreign = replace(contract, graph_sha256="0" * 64, output="other")
-    (tmp_path / "contract.json").write_text(foreign.to_json())
-    shutil.copy(run_folder / "output_graph.pb", tmp_path / "original.pb")
-    loaded = graphs.frozen_graph(str(tmp_path / "original.pb"), 1)
-    assert loaded.call().sum() == pytest.approx(1)
-    assert loaded.steps == ()
-
-
-@pytest.mark.parametrize(
-    ("name", "damage"),
-    [
-        ("output_graph.pb", lambda content: content[: len(content) // 2]),
-        ("model.tflite", lambda content: content[:-200]),
-        ("model.tflite", lambda content: content[:99] + b"\xff" + content[100:]),
-    ],
-)
-def test_a_damaged_file_is_named_and_the_other_is_timed(
-    run_folder: Path, tmp_path: Path, name: str, damage: Any
-) -> None:
-    paths = [tmp_path / each for each in ("output_graph.pb", "contract.json", "model.tflite")]
-    for path in paths:
-        content = (run_folder / path.name).read_bytes()
-        path.write_bytes(damage(content) if path.name == name else content)
-    record = measured("--output-dir", tmp_path)
-    (runner,) = record["runners"]
-    (refused,) = record["not_run"]
-    assert {runner["model"], refused["model"]} == {"output_graph.pb", "model.tflite"}
-    assert refused["model"] == name
-    assert f"{tmp_path / name}: damaged" in refused["reason"]
-    assert (tmp_path / "bench.json").exists()
-
-
-def test_nothing_that_runs_is_an_error(run_folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "model.tflite"
-    path.write_bytes((run_folder / "model.tflite").read_bytes()[:-200])
-    result = invoke("--output-dir", tmp_path, *FEW)
-    assert result.exit_code == 3
-    assert result.stdout == ""
-    (error,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert f"{path}: damaged" in error
-    assert not (tmp_path / "bench.json").exists()
-    shutil.copy(run_folder / "output_graph.pb", tmp_path)
-    path.unlink()
-    assert "run `retrain convert` first" in invoke("--output-dir", tmp_path).stderr
 
 
 def test_an_empty_run_folder_says_what_to_do(tmp_path: Path) -> None:
