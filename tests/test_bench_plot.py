@@ -6,8 +6,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from bench_fixtures import invoke as run
 from PIL import Image
-from test_bench_stats import drawn, record, run, runner, written
+from record_fixtures import drawn, record, runner, written
 
 from bench import plot
 
