@@ -42,7 +42,7 @@ def test_each_backbone_on_each_folder_is_a_row_of_the_table(
             "runners": [
                 {"model": each.name, "ms": {"p50": p50}, "size_bytes": megabytes * 1_000_000}
                 for each, (p50, megabytes) in ((each, p50s[each.name]) for each in models)
-            ]
+            ],
         }
 
     monkeypatch.setattr(backbones, "product", product)
