@@ -29,7 +29,7 @@ threads_option = click.option(
     default=min(2, os.cpu_count() or 1),
     show_default=True,
     type=click.IntRange(min=1),
-    help="CPU threads; two take 0.66 of one's time on two cores.",
+    help="CPU threads; two take 0.66 to 0.78 of one's time on two cores.",
 )
 
 
