@@ -50,7 +50,7 @@ def test_a_good_model_passes(run: Path, invoke: Invoke, recipe: str) -> None:
     assert [each["graph"] for each in found["worst"]] == [each["model"] for each in found["worst"]]
     assert metadata.read(run / "model.tflite").contract.recipe == recipe
     largest, mean = found["max_difference"], found["mean_difference"]
-    words = f"probabilities differ by {mean:.4f} in the mean, by {largest:.3f} at most: "
+    words = f"probabilities differ by {mean:.4f} in the mean, by {largest:.3f} at most, in "
     assert f"{words}{found['worst'][0]['photo']}\n" in result.stdout
 
 

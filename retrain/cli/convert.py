@@ -160,9 +160,12 @@ def convert(
         size = result["bytes"][name] / 1e6
         click.echo(f"{name}: test accuracy {accuracy}, {size:.1f} MB")
     click.echo(f"the same best label on {result['agreement']:.1%} of the test photos")
+    worst = Path(result["worst"][0]["photo"])
+    if worst.is_relative_to(Path.cwd()):
+        worst = worst.relative_to(Path.cwd())
     click.echo(
         f"probabilities differ by {result['mean_difference']:.4f} in the mean, by "
-        f"{result['max_difference']:.3f} at most: {result['worst'][0]['photo']}"
+        f"{result['max_difference']:.3f} at most, in {worst}"
     )
     if found := result["rejection"]:
         click.echo(
