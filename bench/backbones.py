@@ -18,12 +18,11 @@ import click
 from bench.accuracy import NO_BOUNDS, folders_argument, mean, measure, retrain
 from bench.extract import find_photos, product, some_of_each
 from bench.machine import save
+from bench.stats import student
 from deploy.cli import ending
 from deploy.errors import BadData
 
 BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2")
-_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
-"""How many standard errors to each side are 95%, by degrees of freedom from 1."""
 
 Row = dict[str, Any]
 
@@ -129,7 +128,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _interval(row: Row, name: str) -> str:
-    half = _STUDENT[len(row["salts"]) - 2] * row["standard_error"][name]
+    half = student(len(row["salts"]) - 1) * row["standard_error"][name]
     return f"{row['mean'][name]:.1%} ± {100 * half:.1f}"
 
 

@@ -18,6 +18,11 @@ _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 """The same quantile of the normal distribution, and Student's for 1, 2... degrees of freedom."""
 
 
+def student(free: int) -> float:
+    """Return how many standard errors to each side are 95%, for `free` degrees of freedom."""
+    return _T[free - 1] if free <= len(_T) else _Z + 2.37 / free + 2.82 / free**2
+
+
 def milliseconds(rounds: Rounds) -> dict[str, float]:
     """Return percentiles and the mean, in ms, of the samples of all rounds.
 
@@ -91,5 +96,4 @@ def _few(rounds: int) -> float:
     Student's t does not (Hesterberg, "What teachers should know about the bootstrap", 2015).
     """
     free = rounds - 1
-    t = _T[free - 1] if free <= len(_T) else _Z + 2.37 / free + 2.82 / free**2
-    return t / _Z * math.sqrt(rounds / free)
+    return student(free) / _Z * math.sqrt(rounds / free)

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from conftest import Invoke
-from deploy_fixtures import networks, write_colour_run
+from deploy_fixtures import networks
+from gate_fixtures import converted, run
 
 from bench import subjects
 from deploy import metadata
@@ -17,11 +18,7 @@ from retrain.layers import Layer
 from retrain.parity import Parity
 from retrain.quantization import Quantization
 
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """Return a run folder of the tiny network, which tells colours; a third of the photos tests."""
-    return write_colour_run(tmp_path)
+__all__ = ["run"]
 
 
 def recipe_models(folder: Path) -> set[str]:
@@ -35,7 +32,7 @@ def choices(monkeypatch: pytest.MonkeyPatch) -> None:
     def made(_graph: bytes, how: Quantization, *_: Any) -> bytes:
         if how.recipe == "dynamic":
             raise BadData("converting with dynamic failed")
-        return networks().uint8 if how.recipe == "int8" else networks().float32
+        return converted(how)
 
     monkeypatch.setattr(recipes, "quantize", made)
     monkeypatch.setattr(choose, "CHOICES", ("int8", "dynamic", "float32"))

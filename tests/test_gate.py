@@ -12,31 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Invoke
-from deploy_fixtures import DEVICE, networks, write_colour_run
+from deploy_fixtures import DEVICE
+from gate_fixtures import ready, run
 
 from deploy import classifier, metadata
 from deploy.contract import Contract, InputSpec
-from retrain import material, model_metadata, recipes
+from retrain import material, model_metadata
 from retrain.operators import operators
-from retrain.quantization import Quantization, spanned
+from retrain.quantization import spanned
 
+__all__ = ["ready", "run"]
 Patch = Callable[[pytest.MonkeyPatch], None]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """Return a run folder of the tiny network, which tells colours; a third of the photos tests."""
-    return write_colour_run(tmp_path)
-
-
-@pytest.fixture
-def ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the networks that were converted already."""
-
-    def made(_graph: bytes, how: Quantization, *_: Any) -> bytes:
-        return networks().uint8 if how.recipe == "int8" else networks().float32
-
-    monkeypatch.setattr(recipes, "quantize", made)
 
 
 @pytest.mark.usefixtures("ready")

@@ -10,28 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Invoke
-from deploy_fixtures import LABELS, SPEC, networks, write_colour_run
+from deploy_fixtures import LABELS, SPEC, write_colour_run
+from gate_fixtures import ready, run
 
 from deploy import metadata
 from deploy.contract import Contract, write_labels
-from retrain import graph, recipes
-from retrain.quantization import Quantization
+from retrain import graph
 
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """Return a run folder of the tiny network, which tells colours; a third of the photos tests."""
-    return write_colour_run(tmp_path)
-
-
-@pytest.fixture
-def ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the networks that were converted already."""
-
-    def made(_graph: bytes, how: Quantization, *_: Any) -> bytes:
-        return networks().uint8 if how.recipe == "int8" else networks().float32
-
-    monkeypatch.setattr(recipes, "quantize", made)
+__all__ = ["ready", "run"]
 
 
 @pytest.mark.usefixtures("ready")
