@@ -39,7 +39,7 @@ than they could save, and TFLite is made for networks of a mobile's size."""
 _START_S = 4.0
 """What TensorFlow takes before its first batch."""
 _BATCH = 4
-"""Of Inception v3, 8 at a time are no faster, and take 0.1 GB more."""
+"""Of Inception v3, 8 at a time take 0.1 GB more."""
 _PROBE_S = 1.0
 """The least time that each engine is measured, once it is warm."""
 _PATIENCE_S = 300.0
