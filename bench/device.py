@@ -2,8 +2,9 @@
 
 Of PHOTO a JPEG of 320x240 and one of 12 megapixels are made. By turns, in one process: (A)
 `Classifier.classify(path)`; (B) the bare calls of Pillow and the runtime that it cannot do without;
-(C) A on the large photo; (D) A with 2 threads. Then the first label of `classify.pyz` from a new
-process, its memory, and how the memory of a process grows over many classifications.
+(C) A on the large photo; (D) the decoding of that alone, at reduced scale; (E) A with 2 threads.
+Then the first label of `classify.pyz` from a new process, its memory, and how the memory of a
+process grows over many classifications.
 """
 
 import io
@@ -29,6 +30,7 @@ from bench.machine import save
 from bench.stats import milliseconds
 from deploy import Classifier
 from deploy.bundle import write
+from deploy.classifier import to_image
 from deploy.cli import ending
 from deploy.image import kept_box, open_image
 
@@ -130,6 +132,7 @@ def _turns(model: Path, small: Path, large: Path, rounds: int) -> dict[str, Any]
         "classify": lambda: one.classify(small),
         "bare": bare(one, small),
         "classify 12 MP": lambda: one.classify(large),
+        "decode 12 MP": lambda: to_image(large, one.contract.input),
         "classify, 2 threads": lambda: two.classify(small),
     }
     samples: dict[str, list[int]] = {name: [] for name in calls}
@@ -144,12 +147,14 @@ def _turns(model: Path, small: Path, large: Path, rounds: int) -> dict[str, Any]
     return {
         "runtime": f"{one.model.runtime.name} {one.model.runtime.version}",
         "rounds": rounds,
+        "bytes": {name: path.stat().st_size for name, path in (("small", small), ("12 MP", large))},
         "ms": {name: milliseconds([taken]) for name, taken in samples.items()},
         "ratios": {
             name: _ratio(samples[first], samples[second])
             for name, (first, second) in {
                 "classify / bare": ("classify", "bare"),
                 "12 MP / small": ("classify 12 MP", "classify"),
+                "its decoding / small": ("decode 12 MP", "classify"),
                 "2 threads / 1": ("classify, 2 threads", "classify"),
             }.items()
         },
@@ -217,7 +222,9 @@ def _bytes(maxrss: int) -> int:
 def table(figures: dict[str, Any]) -> str:
     """Return the text that shows the figures to a person."""
     out = io.StringIO()
-    print(f"{figures['runtime']}, {figures['rounds']} rounds by turns; p50, p90 in ms", file=out)
+    small, large = (f"{size / _MB:.2f} MB" for size in figures["bytes"].values())
+    print(f"{figures['runtime']}; photos of {small} and, 12 megapixels, {large}", file=out)
+    print(f"{figures['rounds']} rounds by turns; p50, p90 in ms", file=out)
     for name, ms in figures["ms"].items():
         print(f"{name:<22}{ms['p50']:>9.2f}{ms['p90']:>9.2f}", file=out)
     for name, ratio in figures["ratios"].items():
