@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from deploy_fixtures import draw_photos, write_run
 from PIL import Image, ImageDraw
 from train_fixtures import STEPS, Run, Train
 
@@ -129,3 +130,21 @@ def converted(trained: Path, invoke: Invoke, tmp_path_factory: pytest.TempPathFa
     result = invoke("convert", "--output-dir", folder)
     assert result.exit_code == 0, result.output
     return folder
+
+
+@pytest.fixture(scope="session")
+def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run folder with networks of known answers. Not to be changed."""
+    return write_run(tmp_path_factory.mktemp("retrained"))
+
+
+@pytest.fixture(scope="session")
+def model(retrained: Path) -> Path:
+    """Return the int8 model of `retrained`. Not to be changed."""
+    return retrained / "model.tflite"
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return a photo of each class of `retrained`. Not to be changed."""
+    return draw_photos(tmp_path_factory.mktemp("photos"))

@@ -7,10 +7,13 @@ from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
+from graph_fixtures import predict
 from random_networks import random_model
 
+from deploy.runtime import Model
 from retrain import graph
-from retrain.backbones import keras_family
+from retrain.backbones import Backbone, keras_family
+from retrain.backbones.own_graph import load_own
 
 SIDE = 32
 _PRODUCER = 8
@@ -149,3 +152,24 @@ def _make_old(norm: Any) -> None:
     norm.attr["T"].type = tf.float32.as_datatype_enum
     norm.attr["variance_epsilon"].f = epsilon
     norm.attr["scale_after_normalization"].b = False
+
+
+def load(path: Path, cache_dir: Path, *ends: str, size: int | None = SIDE) -> Backbone:
+    """Load a network from the tensor ends[0] to ends[1], or from where its file says."""
+    fed, bottleneck = ends or (None, None)
+    return load_own(path, fed, bottleneck, size, 128.0, 128.0, cache_dir)
+
+
+def require_same(backbone: Backbone, expected: Array, tensor: Array) -> None:
+    """Assert that graph, batched, and TFLite give `expected` for `tensor`."""
+    run = graph.function(graph.read(backbone.graph_path), graph.BOTTLENECK)
+    model = Model(backbone.flatbuffer)
+    largest = np.abs(expected).max()
+    assert np.ptp(expected, axis=0).max() > 0.03 * largest, "all photos look the same to it"
+    assert expected.shape == (len(tensor), backbone.width)
+    assert np.abs(predict(run, tensor) - expected).max() < 1e-3 * largest
+    assert np.abs([model(photo[np.newaxis]) for photo in tensor] - expected).max() < 1e-3 * largest
+
+
+def operations(backbone: Backbone) -> set[str]:
+    return {node.op for node in graph.read(backbone.graph_path).node}

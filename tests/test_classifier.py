@@ -1,8 +1,5 @@
 """Classify with real models on a real runtime, against what the network must give by hand."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,21 +12,18 @@ from deploy_fixtures import (
     CONTRACT,
     LABELS,
     SPEC,
-    draw_photos,
     logits,
     networks,
     probabilities,
-    write_run,
 )
 from PIL import Image
 
 from deploy import metadata
 from deploy.classifier import Answer, Classifier, Prediction, decide, top_k
 from deploy.contract import Contract
-from deploy.errors import BadData, MissingPackage, WrongUse
+from deploy.errors import BadData, WrongUse
 from deploy.image import open_image
 from deploy.metadata import ModelFile
-from deploy.runtime import Model, find_runtime, remedy
 
 COLOURS = [
     (200, 60, 50),
@@ -39,16 +33,6 @@ COLOURS = [
     (0, 255, 7),
     (250, 20, 130),
 ]
-
-
-@pytest.fixture(scope="module")
-def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("retrained"))
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return draw_photos(tmp_path_factory.mktemp("photos"))
 
 
 # The best labels
@@ -298,83 +282,3 @@ def test_garbage_with_the_right_digest_is_refused(tmp_path: Path, garbage: bytes
     path.write_bytes(metadata.pack(garbage, CONTRACT))
     with pytest.raises(BadData, match=r"garbage\.tflite: LiteRT \S+ does not load this model: ."):
         Classifier.open(path)
-
-
-# The runtime
-
-
-def test_the_runtime_is_named_with_its_version() -> None:
-    import ai_edge_litert
-
-    runtime = Model(networks().uint8).runtime
-    assert (runtime.name, runtime.version) == ("LiteRT", ai_edge_litert.__version__)
-
-
-def test_without_a_runtime_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("ai_edge_litert", "tflite_runtime"):
-        monkeypatch.setitem(sys.modules, module, None)
-        monkeypatch.setitem(sys.modules, f"{module}.interpreter", None)
-    with pytest.raises(
-        MissingPackage, match=r"no TFLite runtime: pip install 'ai-edge-litert>=2\.3'"
-    ):
-        find_runtime()
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [
-        "ImportError('libfoo.so: no such file', name='ai_edge_litert._wrapper')",
-        "ModuleNotFoundError('no numpy: libfoo.so', name='numpy')",
-    ],
-)
-def test_a_runtime_that_does_not_load_is_not_called_missing(tmp_path: Path, failure: str) -> None:
-    (tmp_path / "ai_edge_litert").mkdir()
-    (tmp_path / "ai_edge_litert" / "__init__.py").touch()
-    (tmp_path / "ai_edge_litert" / "interpreter.py").write_text(f"raise {failure}")
-    code = "from deploy.runtime import find_runtime; find_runtime()"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-    )
-    assert "MissingPackage: LiteRT is installed but does not load: " in done.stderr
-    assert "libfoo.so" in done.stderr.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    ("machine", "python", "bits", "words"),
-    [
-        ("x86_64", (3, 13), 64, "pip install 'ai-edge-litert>=2.3'"),
-        ("aarch64", (3, 13), 64, "pip install 'ai-edge-litert>=2.3'"),
-        ("armv7l", (3, 11), 32, "pip install tflite-runtime==2.14.0 'numpy<2'"),
-        ("aarch64", (3, 11), 32, "pip install tflite-runtime==2.14.0 'numpy<2'"),
-        ("armv6l", (3, 11), 32, "there is none for ARMv6"),
-        ("armv7l", (3, 13), 32, "there is none for 32-bit ARM with Python 3.13: use a 64-bit"),
-        ("aarch64", (3, 13), 32, "there is none for 32-bit ARM with Python 3.13: use a 64-bit"),
-    ],
-)
-def test_the_remedy_is_the_runtime_that_there_is(
-    machine: str, python: tuple[int, int], bits: int, words: str
-) -> None:
-    """A 32-bit system may have a 64-bit kernel, whose name `platform.machine` tells."""
-    assert remedy(machine, python, bits).startswith(words)
-
-
-def test_the_old_runtime_is_not_loaded_with_a_new_numpy(tmp_path: Path) -> None:
-    (tmp_path / "tflite_runtime").mkdir()
-    (tmp_path / "tflite_runtime" / "__init__.py").write_text("raise SystemError('dies')")
-    code = (
-        "import sys; sys.modules['ai_edge_litert'] = sys.modules['ai_edge_litert.interpreter'] = "
-        "None; from deploy.runtime import find_runtime; find_runtime()"
-    )
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
-    assert done.stderr.splitlines()[-1] == (
-        "deploy.errors.MissingPackage: tflite-runtime fails with numpy 2: pip install 'numpy<2'"
-    )

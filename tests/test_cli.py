@@ -7,22 +7,10 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
-from deploy_fixtures import draw_photos, write_run
 from PIL import Image
 
 from deploy import cli
 from deploy.errors import BadData, GateFailed, MissingPackage, RetrainError, WrongUse
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("retrained")) / "model.tflite"
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return draw_photos(tmp_path_factory.mktemp("photos"))
-
 
 # The command that need not be named
 

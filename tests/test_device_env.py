@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deploy_fixtures import LABELS, draw_photos, write_run
+from deploy_fixtures import LABELS
 
 from deploy.bundle import write
 from deploy.classifier import Classifier
@@ -16,16 +16,6 @@ PYTHON = Path(os.environ.get("RETRAIN_DEVICE_PYTHON", REPOSITORY / ".venv-device
 pytestmark = pytest.mark.skipif(
     not PYTHON.exists(), reason=f"no device environment at {PYTHON}: `make test` makes it"
 )
-
-
-@pytest.fixture(scope="module")
-def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("retrained"))
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return draw_photos(tmp_path_factory.mktemp("photos"))
 
 
 def device(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -7,15 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from deploy_fixtures import draw_photos, write_run
+from deploy_fixtures import draw_photos
 
 from deploy.cli import commands
 from deploy.label import find
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("retrained")) / "model.tflite"
 
 
 @pytest.fixture

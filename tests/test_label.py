@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner, Result
-from deploy_fixtures import LABELS, draw_photos, networks, write_run
+from deploy_fixtures import LABELS
+from label_fixtures import assert_failed, best_labels, label
 
 from deploy import cli
 from deploy.classifier import Answer, Classifier
@@ -16,39 +16,6 @@ from retrain.cli import commands as laptop
 
 DEVICE = cli.commands
 both = pytest.mark.parametrize("group", [laptop, DEVICE], ids=["retrain", "deploy"])
-
-
-@pytest.fixture(scope="module")
-def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("retrained"))
-
-
-@pytest.fixture(scope="module")
-def model(retrained: Path) -> Path:
-    return retrained / "model.tflite"
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return draw_photos(tmp_path_factory.mktemp("photos"))
-
-
-def label(group: click.Group, *arguments: object) -> Result:
-    return CliRunner().invoke(group, ["label", *map(str, arguments)])
-
-
-def assert_failed(result: Result, code: int, *words: str) -> None:
-    """Check the exit code, and that the last line is an error with these words."""
-    assert result.exit_code == code, result.output
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("Error: ")
-    assert [word for word in words if word not in last] == []
-
-
-def best_labels(result: Result) -> list[str]:
-    assert result.exit_code == 0, result.output
-    lines = [json.loads(line) for line in result.stdout.splitlines()]
-    return [line["labels"][0] for line in lines]
 
 
 # What it prints
@@ -274,69 +241,3 @@ def test_option_names_may_have_underscores(retrained: Path, drawn: dict[str, Pat
     graph = retrained / "output_graph.pb"
     options = ("--graph", graph, "--output_layer", "final_result", "--json")
     assert best_labels(label(laptop, drawn["red"], *options)) == ["red"]
-
-
-# By the frozen graph
-
-
-@pytest.mark.parametrize("layer", [(), ("--output-layer", "final_result")])
-def test_the_graph_gives_the_same_best_labels(
-    retrained: Path, drawn: dict[str, Path], layer: tuple[str, ...]
-) -> None:
-    graph = retrained / "output_graph.pb"
-    result = label(laptop, *drawn.values(), "--graph", graph, *layer, "--json")
-    assert best_labels(result) == list(drawn)
-    by_model = label(laptop, *drawn.values(), "--model", retrained / "float.tflite", "--json")
-    for line, expected in zip(
-        result.stdout.splitlines(), by_model.stdout.splitlines(), strict=True
-    ):
-        found, wanted = json.loads(line), json.loads(expected)
-        assert found["labels"] == wanted["labels"]
-        assert found["scores"] == pytest.approx(wanted["scores"], abs=1e-5)
-
-
-def test_top_and_text_are_the_same_by_the_graph(retrained: Path, drawn: dict[str, Path]) -> None:
-    graph = retrained / "output_graph.pb"
-    result = label(laptop, drawn["red"], "--graph", graph, "--top", 1)
-    assert [line[10:] for line in result.stdout.splitlines()[1:]] == ["red"]
-
-
-def test_the_output_layer_is_the_one_that_is_read(retrained: Path, drawn: dict[str, Path]) -> None:
-    graph = retrained / "output_graph.pb"
-    result = label(laptop, drawn["red"], "--graph", graph, "--output-layer", "logits", "--json")
-    shown = json.loads(result.stdout)
-    assert shown["labels"][0] == "red"
-    assert shown["scores"][0] > 1.5
-
-
-def test_an_output_layer_that_is_not_there_is_named(
-    retrained: Path, drawn: dict[str, Path]
-) -> None:
-    graph = retrained / "output_graph.pb"
-    result = label(laptop, drawn["red"], "--graph", graph, "--output-layer", "softmax")
-    assert_failed(result, 3, "no operation named softmax")
-
-
-def test_an_output_layer_without_a_graph_is_wrong_use(model: Path, drawn: dict[str, Path]) -> None:
-    result = label(laptop, drawn["red"], "--model", model, "--output-layer", "final_result")
-    assert_failed(result, 2, "--output-layer", "--graph")
-
-
-def test_a_graph_that_its_contract_does_not_tell_of_is_refused(
-    retrained: Path, drawn: dict[str, Path], tmp_path: Path
-) -> None:
-    graph = tmp_path / "output_graph.pb"
-    graph.write_bytes(networks().graph + b"\x12\0")
-    (tmp_path / "contract.json").write_bytes((retrained / "contract.json").read_bytes())
-    result = label(laptop, drawn["red"], "--graph", graph)
-    assert_failed(result, 3, str(graph), str(tmp_path / "contract.json"), "train again")
-
-
-@pytest.mark.parametrize("missing", ["output_graph.pb", "contract.json"])
-def test_a_graph_without_its_contract_or_itself_names_the_file(
-    tmp_path: Path, drawn: dict[str, Path], missing: str
-) -> None:
-    write_run(tmp_path)
-    (tmp_path / missing).unlink()
-    result = label(laptop, drawn["red"], "--graph", tmp_path / "output_graph.pb")
-    assert_failed(result, 3, str(tmp_path / missing), "`retrain train`")

@@ -7,122 +7,28 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-import numpy.typing as npt
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.interpreter import Interpreter
-from conftest import Invoke
 from deploy_fixtures import networks
-from graph_fixtures import predict
+from lite_fixtures import (
+    SIDE,
+    cosine,
+    drawn,
+    features,
+    found_by_runtime,
+    load,
+    network,
+    require_equal,
+    tf,
+    values,
+    write,
+)
 
 from deploy.errors import BadData, RetrainError, WrongUse
-from deploy.image import open_image, to_tensor
 from retrain import backbones, graph
 from retrain.apart import apart
-from retrain.backbones import Backbone, lite_graph, own_file
-from retrain.backbones.lite_file import parse
+from retrain.backbones import own_file
 from retrain.backbones.own_graph import load_own
-
-SIDE = 32
-Array = npt.NDArray[Any]
-tf = graph.tensorflow()
-
-
-def values(*shape: int) -> Any:
-    random = np.random.default_rng(sum(shape))
-    return tf.constant(random.uniform(-0.5, 0.5, shape).astype(np.float32))
-
-
-def network(operation: Callable[[Any], Any] = tf.identity, outputs: int = 3) -> Any:
-    """Return a classifier of photos: `operation` between convolutions, then a dense layer."""
-
-    def body(images: Any) -> Any:
-        x = tf.nn.relu6(tf.nn.conv2d(images, values(3, 3, 3, 8), 2, "SAME") + values(8))
-        x = operation(tf.nn.depthwise_conv2d(x, values(3, 3, 8, 2), [1, 1, 1, 1], "SAME"))
-        x = tf.reduce_mean(tf.nn.relu(x), [1, 2])
-        return tf.nn.softmax(tf.matmul(x, values(x.shape[-1], outputs)))
-
-    return body
-
-
-def drawn(count: int, side: int = SIDE) -> Array:
-    """Return photos as pixels, float32 (N, side, side, 3): black, white, blurs."""
-    coarse = np.random.default_rng(0).uniform(0, 255, (count, 5, 5, 3))
-    pixels = tf.image.resize(coarse, (side, side)).numpy().round()
-    pixels[0, 0, 0, :2] = 0, 255
-    return np.asarray(pixels, np.float32)
-
-
-def converter_of(run: Any, kind: str, side: int = SIDE) -> bytes:
-    """Return the concrete function `run` as a TFLite file of `kind`, for photos in -1..1."""
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([run])
-    if kind != "float32":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if kind == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    if kind in ("int8", "uint8"):
-        converter.representative_dataset = lambda: (
-            [(photo[np.newaxis] - 127.5) / np.float32(127.5)] for photo in drawn(20, side)
-        )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = getattr(tf, kind)
-    converted: bytes = converter.convert()
-    return converted
-
-
-def write(path: Path, body: Callable[[Any], Any], kind: str = "float32") -> Path:
-    graph_def = graph.trace(body, (SIDE, SIDE, 3), "scores")
-    path.write_bytes(converter_of(graph.function(graph_def, "scores"), kind))
-    return path
-
-
-def found_by_runtime(content: bytes, pixels: Array) -> Array:
-    """Return what the TFLite runtime has at the cut of the file for each photo, as numbers."""
-    end = lite_graph.before_dense(parse(content))
-    interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
-    interpreter.allocate_tensors()
-    fed = interpreter.get_input_details()[0]
-    (tensor,) = [each for each in interpreter.get_tensor_details() if each["index"] == end]
-    rows = []
-    for photo in pixels:
-        if fed["dtype"] == np.float32:
-            photo = (photo - 127) / 127.5
-        elif fed["dtype"] == np.int8:
-            photo = photo - 128
-        interpreter.set_tensor(fed["index"], photo[np.newaxis].astype(fed["dtype"]))
-        interpreter.invoke()
-        scale, zero_point = tensor["quantization"]
-        row = interpreter.get_tensor(end).astype(np.float32).ravel()
-        rows.append((row - zero_point) * scale if scale else row)
-    return np.asarray(rows)
-
-
-def features(backbone: Backbone, pixels: Array) -> Array:
-    run = graph.function(graph.read(backbone.graph_path), graph.BOTTLENECK)
-    return predict(run, (pixels - backbone.spec.mean) / np.float32(backbone.spec.std))
-
-
-def load(path: Path, cache_dir: Path, bottleneck: str | None = None) -> Backbone:
-    """Load the file, with -1..1 for a float input, which tells nothing."""
-    known = own_file.read(path, bottleneck).mean is not None
-    ends = (None, None) if known else (127.0, 127.5)
-    return load_own(path, None, bottleneck, None, *ends, cache_dir)
-
-
-def cosine(some: Array, others: Array) -> float:
-    """Return the smallest cosine between two photos' features."""
-    lengths = np.linalg.norm(some, axis=1) * np.linalg.norm(others, axis=1)
-    return float(((some * others).sum(axis=1) / lengths).min())
-
-
-def require_equal(path: Path, tmp_path: Path) -> None:
-    pixels = drawn(4)
-    expected = found_by_runtime(path.read_bytes(), pixels)
-    found = features(load(path, tmp_path), pixels)
-    largest = np.abs(expected).max()
-    assert np.ptp(expected, axis=0).max() > 0.03 * largest, "all photos look the same to it"
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() < 1e-3 * largest
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "dynamic", "int8", "uint8"])
@@ -297,66 +203,6 @@ def test_a_damaged_file_is_an_error_and_no_more(tmp_path: Path) -> None:
     assert all(str(path) in each for each in said)
     assert whole > 25
     assert len(said) > 200
-
-
-def test_mobilenet_v2(tmp_path: Path) -> None:
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    tf.keras.utils.set_random_seed(0)
-    side, pixels = 96, drawn(8, 96)
-    network = tf.keras.applications.MobileNetV2(
-        (side, side, 3), include_top=False, weights=None, pooling="avg"
-    )
-    model = tf.keras.Sequential([network, tf.keras.layers.Dense(10, activation="softmax")])
-    for layer in network.layers:
-        if isinstance(layer, tf.keras.layers.BatchNormalization):
-            layer.momentum = 0.0  # so that its statistics are those of photos
-    model((pixels - 127.5) / 127.5, training=True)
-    run = tf.function(lambda images: model(images, training=False)).get_concrete_function(
-        tf.TensorSpec([1, side, side, 3])
-    )
-    run = convert_variables_to_constants_v2(run)
-    found, own = {}, {}
-    for kind in ("float32", "int8"):
-        path = tmp_path / f"{kind}.tflite"
-        path.write_bytes(converter_of(run, kind, side))
-        backbone = load(path, tmp_path)
-        assert (backbone.width, backbone.spec.height) == (1280, side)
-        own[kind] = found_by_runtime(path.read_bytes(), pixels)
-        found[kind] = features(backbone, pixels)
-    largest = np.abs(own["float32"]).max()
-    assert np.abs(found["float32"] - own["float32"]).max() < 1e-3 * largest
-    # Activations are not rounded here, and what rounding them does grows in random layers.
-    assert cosine(found["int8"], own["float32"]) > cosine(own["int8"], own["float32"])
-
-
-def test_the_real_lite0(backbone: Backbone, photos: Path, tmp_path: Path) -> None:
-    path = tmp_path / "lite0.tflite"
-    path.write_bytes(backbone.flatbuffer)
-    spec = backbone.spec
-    again = load_own(path, None, None, None, spec.mean, spec.std, tmp_path)
-    some = sorted(photos.glob("*/*"))[::12]
-    tensors = np.concatenate([to_tensor(open_image(p.read_bytes()), spec) for p in some])
-    first, second = (
-        predict(graph.function(graph.read(each.graph_path), graph.BOTTLENECK), tensors)
-        for each in (backbone, again)
-    )
-    assert first.shape == (6, 1280)
-    assert np.abs(first - second).max() < 1e-3 * np.abs(first).max()
-
-
-def test_the_whole_road(converted: Path, photos: Path, tmp_path: Path, invoke: Invoke) -> None:
-    made, run = converted / "model.tflite", tmp_path / "run"
-    where = ("--cache-dir", tmp_path / "cache", "--output-dir", run)
-    result = invoke("train", photos, "--graph", made, "--how-many-training-steps", 400, *where)
-    assert result.exit_code == 0, result.output
-    result = invoke("convert", "--output-dir", run, "--max-accuracy-drop", 20)
-    assert result.exit_code == 0, result.output
-    photo = next((photos / "circles").iterdir())
-    for option, name in (("--model", "model.tflite"), ("--graph", "output_graph.pb")):
-        result = invoke("label", photo, option, run / name)
-        assert result.exit_code == 0, result.output
-        assert "circles" in result.output.splitlines()[1]
 
 
 def eroded(images: Any) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Invoke
-from graph_fixtures import predict
 from own_networks import (
     SIDE,
     Array,
@@ -17,9 +16,11 @@ from own_networks import (
     before_network,
     classic,
     define,
-    keras_model,
+    load,
     old_norm,
+    operations,
     original,
+    require_same,
     save,
     tf,
     v1,
@@ -28,7 +29,6 @@ from own_networks import (
 
 from deploy.errors import BadData, WrongUse
 from deploy.image import open_image, to_tensor
-from deploy.runtime import Model
 from retrain import graph
 from retrain.backbones import Backbone, own_file
 from retrain.backbones.own_graph import load_own
@@ -39,30 +39,9 @@ def classic_pb(tmp_path: Path) -> Path:
     return save(define(classic), tmp_path / "classic.pb")
 
 
-def load(path: Path, cache_dir: Path, *ends: str, size: int | None = SIDE) -> Backbone:
-    """Load a network from the tensor ends[0] to ends[1], or from where its file says."""
-    fed, bottleneck = ends or (None, None)
-    return load_own(path, fed, bottleneck, size, 128.0, 128.0, cache_dir)
-
-
-def require_same(backbone: Backbone, expected: Array, tensor: Array) -> None:
-    """Assert that graph, batched, and TFLite give `expected` for `tensor`."""
-    run = graph.function(graph.read(backbone.graph_path), graph.BOTTLENECK)
-    model = Model(backbone.flatbuffer)
-    largest = np.abs(expected).max()
-    assert np.ptp(expected, axis=0).max() > 0.03 * largest, "all photos look the same to it"
-    assert expected.shape == (len(tensor), backbone.width)
-    assert np.abs(predict(run, tensor) - expected).max() < 1e-3 * largest
-    assert np.abs([model(photo[np.newaxis]) for photo in tensor] - expected).max() < 1e-3 * largest
-
-
 def tensors(photos: Path, backbone: Backbone) -> Array:
     paths = sorted(photos.glob("*/*"))[::12]
     return np.concatenate([to_tensor(open_image(p.read_bytes()), backbone.spec) for p in paths])
-
-
-def operations(backbone: Backbone) -> set[str]:
-    return {node.op for node in graph.read(backbone.graph_path).node}
 
 
 def test_a_graph_of_2015_gives_its_own_bottlenecks(
@@ -270,97 +249,4 @@ def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.h5"
     path.write_bytes(b"HDF")
     with pytest.raises(WrongUse, match="takes a"):
-        load(path, tmp_path)
-
-
-@pytest.mark.parametrize("kind", ["keras", "export", "saved_model"])
-def test_keras_files_and_saved_models_are_cut_before_the_last_layer(
-    kind: str, tmp_path: Path
-) -> None:
-    model = keras_model()
-    path = tmp_path / f"mine.{kind}"
-    if kind == "keras":
-        model.save(path)
-    elif kind == "export":
-        model.export(path, verbose=False)
-    else:
-        tf.saved_model.save(model, path)
-    tensor = np.random.default_rng(1).uniform(-1, 1, (3, SIDE, SIDE, 3)).astype(np.float32)
-    backbone = load(path, tmp_path, size=None)
-    expected = tf.keras.Model(model.inputs, model.layers[-2].output).predict(tensor, verbose=0)
-    require_same(backbone, expected, tensor)
-    assert backbone.spec.height == SIDE
-    assert "Mul" not in operations(backbone)
-
-
-def test_a_keras_file_with_code_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "code.keras"
-    keras_model(tf.keras.layers.Lambda(lambda x: x * 2)).save(path)
-    with pytest.raises(BadData, match="Lambda"):
-        load(path, tmp_path)
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(BadData, match="zip"):
-        load(path, tmp_path)
-
-
-def saved(tmp_path: Path, member: Callable[[Any], None]) -> Path:
-    """Return a SavedModel whose module `member` adds to."""
-    module = tf.Module()
-    module.call = tf.function(
-        lambda x: tf.reduce_mean(x, [1, 2]), [tf.TensorSpec([None, SIDE, SIDE, 3])]
-    )
-    member(module)
-    tf.saved_model.save(module, tmp_path / "saved", module.call)
-    return tmp_path / "saved"
-
-
-def add_table(module: Any) -> None:
-    keys = tf.constant(["a"]), tf.constant([1])
-    module.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(*keys), 0)
-
-
-def add_asset(module: Any) -> None:
-    module.asset = tf.saved_model.Asset(__file__)
-
-
-def add_writer(module: Any) -> None:
-    module.write = tf.function(lambda: tf.group(tf.io.write_file("written", "x")) and None, [])
-
-
-@pytest.mark.parametrize(
-    ("member", "words"),
-    [(add_table, "Table"), (add_asset, "files"), (add_writer, "WriteFile")],
-)
-def test_a_saved_model_that_does_more_than_compute_is_refused(
-    member: Callable[[Any], None], words: str, tmp_path: Path
-) -> None:
-    path = saved(tmp_path, member)
-    with pytest.raises(BadData, match=words):
-        load(path, tmp_path)
-
-
-def test_a_saved_model_that_runs_something_when_loaded_is_refused(tmp_path: Path) -> None:
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    path = saved(tmp_path, lambda _: None)
-    assert load(path, tmp_path).width == 3
-    file = path / "saved_model.pb"
-    model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    starts = model.meta_graphs[0].collection_def["saved_model_main_op"].node_list.value
-    starts[:] = ["StatefulPartitionedCall"]
-    file.write_bytes(model.SerializeToString())
-    with pytest.raises(BadData, match="would run"):
-        load(path, tmp_path)
-    del starts[:]
-    nodes = model.meta_graphs[0].object_graph_def.nodes
-    nodes[0].saveable_objects["restored"].restore_function = 1
-    file.write_bytes(model.SerializeToString())
-    with pytest.raises(BadData, match="besides its weights"):
-        load(path, tmp_path)
-    del nodes[:]
-    file.write_bytes(model.SerializeToString())
-    with pytest.raises(BadData, match="TensorFlow 1"):
-        load(path, tmp_path)
-    file.write_bytes(b"not a model")
-    with pytest.raises(BadData, match="damaged"):
         load(path, tmp_path)

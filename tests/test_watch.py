@@ -15,7 +15,7 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner, Result
-from deploy_fixtures import CONTRACT, LABELS, draw_photos, networks, write_run
+from deploy_fixtures import CONTRACT, LABELS, draw_photos, networks
 from PIL import Image
 from watch_fixtures import FakeV4l2, Server, serving, without, write_film, writes
 
@@ -28,11 +28,6 @@ from retrain.cli import commands as laptop
 REPOSITORY = Path(__file__).resolve().parent.parent
 RED, GREEN, BLUE = (200, 60, 50), (60, 180, 70), (40, 60, 200)
 UNSURE = (200, 190, 50)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_run(tmp_path_factory.mktemp("run")) / "model.tflite"
 
 
 def watch(model: Path, *arguments: object, group: click.Group = commands) -> Result:
