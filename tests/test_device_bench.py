@@ -31,8 +31,8 @@ def test_figures_are_printed_and_saved(model: Path, tmp_path: Path) -> None:
     assert figures["bytes"]["12 MP"] > figures["bytes"]["small"] > 0
     assert len(figures["first_label_s"]) == 1
     assert figures["peak_mb"] > 20
-    assert figures["enlarged"] == {"same": 4, "total": 4}
-    assert "same best label at 12 MP 100.0% of 4 photos" in result.output
+    assert figures["enlarged"] == {"same": 4, "in_full": 4, "total": 4}
+    assert "same best label at 12 MP 4 of 4 photos, in full 4" in result.output
     assert f"over 1000 classifications, after {SETTLED}" in result.output
 
 
