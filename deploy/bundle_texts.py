@@ -75,6 +75,13 @@ systemctl --user enable --now "$PWD/classify.service"
 sudo loginctl enable-linger "$USER"
 journalctl --user --follow --unit classify
 ```
+
+Its options are in a file beside this folder, which another version of the folder leaves alone:
+
+```sh
+echo 'WATCH=--threshold 0.8 --snapshot-dir /var/tmp/seen' > "$PWD.conf"
+systemctl --user restart classify
+```
 """
 
 SERVICE = """\
@@ -84,8 +91,9 @@ Description=Image classifier
 
 [Service]
 WorkingDirectory=%Y
-ExecStart=%Y/env/bin/python classify.pyz watch --model model.tflite
-Environment=PYTHONUNBUFFERED=1
+ExecStart=%Y/env/bin/python classify.pyz watch --model model.tflite $WATCH
+Environment=PYTHONUNBUFFERED=1 WATCH=
+EnvironmentFile=-%Y.conf
 Restart=on-failure
 RestartSec=5
 NoNewPrivileges=yes

@@ -169,17 +169,16 @@ def folder(
     path: Path, spec: InputSpec, fps: float | None, done: dict[Path, growing.Mark]
 ) -> Frames:
     """Yield each photo below `path`, those that are there and those that come; see `growing`."""
-    while True:
-        try:
-            for file, image in growing.photos(path, spec, done):
-                began = time.monotonic()
-                if isinstance(image, Image.Image):
-                    yield Frame(image, file)
-                    _rest(began, fps)
-                else:
-                    yield image
-        except OSError as error:
-            raise Gone(f"{error.filename or path}: {error.strerror}") from error
+    try:
+        for file, image in growing.photos(path, spec, done):
+            began = time.monotonic()
+            if isinstance(image, Image.Image):
+                yield Frame(image, file)
+                _rest(began, fps)
+            else:
+                yield image
+    except OSError as error:
+        raise Gone(f"{error.filename or path}: {error.strerror}") from error
 
 
 def _free(close: Callable[[], object]) -> None:
@@ -197,7 +196,7 @@ def _rest(began: float, fps: float | None) -> None:
 
 
 def _picamera2() -> Any:
-    """Return the class Picamera2 where it is installed and has a camera, else None."""
+    """Return what opens the Pi's camera where Picamera2 is installed and has one, else None."""
     try:
         camera = importlib.import_module("picamera2").Picamera2
     except (ImportError, ValueError) as error:  # ValueError: made for another numpy
@@ -207,7 +206,9 @@ def _picamera2() -> Any:
             f"picamera2 is installed but does not load: {error}. Another camera, such as "
             "/dev/video0, can be named with --source"
         ) from error
-    return camera if camera.global_camera_info() else None
+    # It also lists cameras on USB, which do not give RGB: OpenCV takes those.
+    own = [each["Num"] for each in camera.global_camera_info() if "/usb" not in each["Id"]]
+    return partial(camera, own[0]) if own else None
 
 
 def _cv2() -> Any:

@@ -115,6 +115,8 @@ def to_image(photo: Photo, spec: InputSpec) -> Image.Image:
             return Image.fromarray(photo)
         raise WrongUse(f"an array of {photo.dtype} {photo.shape}: {_ARRAY} is a photo")
     if isinstance(photo, Image.Image):
+        if photo.mode == "F" or not all(photo.size):
+            raise WrongUse(f"a PIL image of mode {photo.mode}, {photo.size}: no photo")
         try:
             return upright(photo)
         except Exception as error:  # it may not have been decoded yet

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -46,13 +46,20 @@ def shown(name: str) -> bool:
     return not name.startswith(".") and name not in _SYSTEM_FILES
 
 
-def walk(folder: Path) -> Iterator[Path]:
+def holds(folder: Path, other: Path) -> bool:
+    """Return whether `walk` of `folder` finds what is in the folder `other`."""
+    root, place = folder.resolve(), other.resolve()
+    return place.is_relative_to(root) and all(map(shown, place.relative_to(root).parts))
+
+
+def walk(folder: Path, unreadable: Callable[[OSError], None] | None = None) -> Iterator[Path]:
     """Yield the files below `folder`, links followed, each real folder once, in a fixed order.
 
-    Hidden ones are skipped. Raises OSError for a folder that cannot be read.
+    Hidden ones are skipped. A folder that cannot be read is told to `unreadable`, whose
+    `filename` it is; without that the OSError is raised.
     """
     seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=_stop, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=unreadable or _stop, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()

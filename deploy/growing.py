@@ -21,6 +21,9 @@ PATIENCE = 5.0
 """Seconds without a change after which a photo that cannot be decoded is not half-written, but
 bad. If it changes later it is read again."""
 
+_LOCKED = -1, 0
+"""Of what cannot be looked at, a sub-folder too: reading it says why, once."""
+
 
 def photos(
     folder: Path, spec: InputSpec, done: dict[Path, Mark]
@@ -57,11 +60,20 @@ def photos(
 
 
 def _marks(folder: Path) -> dict[Path, Mark]:
-    marks = {}
-    for path in files.walk(folder):
+    marks: dict[Path, Mark] = {}
+
+    def locked(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise error
+        marks[Path(error.filename)] = _LOCKED
+
+    for path in files.walk(folder, locked):
         try:
             about = path.stat()
         except FileNotFoundError:
+            continue
+        except OSError:
+            marks[path] = _LOCKED
             continue
         if stat.S_ISREG(about.st_mode):
             marks[path] = _mark(about)

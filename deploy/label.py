@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,14 +145,14 @@ def find(names: Iterable[str]) -> Iterator[str]:
     photo is yielded too: reading it says why.
     """
     for name in names:
-        if name != STDIN and Path(name).is_dir():
+        if name != STDIN and os.path.isdir(name):  # noqa: PTH112 (False where it cannot tell)
             yield from _in_folder(Path(name))
         elif name == STDIN or os.path.lexists(name) or not glob.has_magic(name):
             yield name
         else:  # a shell that knows patterns would have replaced it
             found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (it may be absolute)
             if "**" in name:  # what is in the folders is found already
-                found = [each for each in found if not Path(each).is_dir()]
+                found = [each for each in found if not os.path.isdir(each)]  # noqa: PTH112
             yield from find(found) if found else [name]
 
 
@@ -159,21 +160,20 @@ def _in_folder(folder: Path) -> Iterator[str]:
     from deploy.image import claims_photo
 
     none = True
-    try:
-        for path in files.walk(folder):
+    locked: list[str] = []
+    for path in files.walk(folder, lambda error: locked.append(str(Path(error.filename)))):
+        with suppress(OSError):  # reading it says why
             if path.is_file():
                 with path.open("rb") as stream:
                     if not claims_photo(path, stream.read(16)):
                         continue
             elif path.exists():  # a pipe or a device
                 continue
-            none = False
-            yield str(path)
-    except OSError as error:
-        yield str(error.filename)
-    else:
-        if none:
-            yield str(folder)
+        none = False
+        yield str(path)
+    yield from locked
+    if none and not locked:
+        yield str(folder)
 
 
 def _read(photo: str) -> str | bytes:
@@ -181,7 +181,7 @@ def _read(photo: str) -> str | bytes:
 
     if photo == STDIN:
         return sys.stdin.buffer.read(MAX_BYTES + 1)
-    if Path(photo).is_dir():
+    if os.path.isdir(photo):  # noqa: PTH112
         os.scandir(photo).close()  # which says why where it cannot be read
         raise BadData("no photos in this folder")
     return photo

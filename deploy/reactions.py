@@ -10,6 +10,7 @@ import subprocess
 import threading
 import urllib.request
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,11 @@ class Post:
 
     def __init__(self, url: str, say: Say) -> None:
         """Start the thread; raise WrongUse for what is not a URL of http or https."""
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # such as half an IPv6 address
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
             raise WrongUse(f"--post {url}: not a URL that begins with http:// or https://")
         self._url, self._say = url, say
         self._failing = False
@@ -107,26 +112,35 @@ class Commands:
         command = self._commands.get(label)
         if command is None:
             return
-        running = self._running.get(label)
-        if running and running.poll() is None:
+        self.tell_ended()
+        if label in self._running:
             self._say(f"--on-label {label}: not run again, the one before still runs")
             return
-        if running and running.returncode:
-            self._say(f"--on-label {label}: the one before ended with code {running.returncode}")
         try:
             # Our stdout is data: what the command prints goes to stderr.
             self._running[label] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2)  # noqa: S603
         except OSError as error:
             self._say(f"--on-label {label}: {command[0]}: {error.strerror}")
 
+    def tell_ended(self) -> None:
+        """Tell of each command that has failed since."""
+        for label, process in list(self._running.items()):
+            if process.poll() is not None:
+                del self._running[label]
+                if process.returncode:
+                    self._say(f"--on-label {label}: it ended with code {process.returncode}")
+
     def close(self) -> None:
         """Give what runs some seconds to end, then end it."""
-        for process in self._running.values():
+        for label, process in list(self._running.items()):
             try:
                 process.wait(SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+                del self._running[label]
+                self._say(f"--on-label {label}: it still ran, and was ended")
+        self.tell_ended()
 
 
 class Snapshots:
@@ -136,19 +150,22 @@ class Snapshots:
         self._folder, self._say = folder, say
 
     def __call__(self, frame: Frame, label: str | None) -> str | None:
-        """Write the frame as a JPEG, or a copy of its file if it has one; return the path."""
+        """Write the frame as a JPEG, or a copy of its file if that is there; return the path."""
         name = re.sub(r"[^\w-]+", "_", label or NONE)[:40]
         suffix = frame.path.suffix if frame.path else ".jpg"
         path = self._folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{name}{suffix}"
         try:
-            files.write(path, frame.path.read_bytes() if frame.path else _jpeg(frame))
+            files.write(path, _content(frame))
         except OSError as error:
             self._say(f"{error.filename or path}: {error.strerror}: this frame is not kept")
             return None
         return str(path)
 
 
-def _jpeg(frame: Frame) -> bytes:
+def _content(frame: Frame) -> bytes:
+    if frame.path:
+        with suppress(FileNotFoundError):  # somebody moved it away
+            return frame.path.read_bytes()
     stream = io.BytesIO()
     Image.fromarray(np.asarray(frame.image)).save(stream, "JPEG", quality=90)
     return stream.getvalue()

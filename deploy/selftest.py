@@ -131,7 +131,7 @@ def table(record: dict[str, Any]) -> str:
     rows = {
         "model": record["model"],
         "sha256": record["sha256"],
-        "files": f"{record['files']} as {SUMS} says" if record["files"] else f"no {SUMS}",
+        "files": f"no {SUMS}" if record["files"] is None else f"{record['files']} as {SUMS} says",
         "labels": record["labels"],
         "runtime": runtime and f"{runtime['name']} {runtime['version']}",
         "packages": _pairs(record["packages"], "{} {}"),

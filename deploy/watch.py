@@ -133,9 +133,15 @@ def watch(
     """
     from deploy import cameras
     from deploy.classifier import UNKNOWN
-    from deploy.errors import BadData
+    from deploy.errors import BadData, WrongUse
+    from deploy.files import holds
     from deploy.reactions import NONE, Commands, Post, Snapshots
 
+    if source and snapshot_dir and Path(source).is_dir() and holds(Path(source), snapshot_dir):
+        raise WrongUse(
+            f"--snapshot-dir {snapshot_dir}: that is in {source}, where each snapshot would be a "
+            "new photo: name a folder outside"
+        )
     tell = _Teller(as_json)
     classifier = open_model(model, None, threads)
     steady = Steady(frames or (1 if source and Path(source).is_dir() else 3))
@@ -176,6 +182,7 @@ def watch(
                     if poster:
                         poster(told)
                     commands(label)
+            commands.tell_ended()
             status.show_if_due()
 
 

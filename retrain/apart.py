@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,8 @@ def apart(what: str, seconds: float, body: Callable[..., Result], *arguments: An
         try:
             with log.open("wb") as stream:
                 subprocess.run(  # noqa: S603 (our own code)
-                    [sys.executable, "-c", _CHILD, made],
+                    # -P: else a file in the current folder could stand in for a module.
+                    [sys.executable, "-P", "-c", _CHILD, made],
                     input=job,
                     env=_FRUGAL | os.environ,
                     stdout=stream,
@@ -48,8 +50,10 @@ def apart(what: str, seconds: float, body: Callable[..., Result], *arguments: An
         except subprocess.TimeoutExpired as error:
             raise BadData(f"{what} took longer than {seconds:g} s") from error
         except subprocess.CalledProcessError as error:
-            said = log.read_text(errors="replace")
-            raise BadData(f"{what} died: {last_line(said, 'without a word')}") from error
+            said = last_line(log.read_text(errors="replace"), "without a word")
+            if error.returncode == -signal.SIGKILL:
+                said = "killed by the system, which does that when memory runs out"
+            raise BadData(f"{what} died: {said}") from error
         done, result = pickle.loads(made.read_bytes())  # noqa: S301 (written by `answer`)
     if done:
         found: Result = result

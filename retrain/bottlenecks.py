@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import normalise, open_image, to_tensor
 from retrain import parallel
@@ -24,7 +26,7 @@ from retrain.matrix import Matrix
 from retrain.progress import Progress
 
 _SHARD = (16, 256)
-"""The least and the most photos of a shard: a killed run loses those in hand."""
+"""The least and the most views of a shard: a killed run loses those in hand."""
 
 
 class Task(NamedTuple):
@@ -60,18 +62,18 @@ def obtain(
     Photos that cannot be decoded are moved to the data set's bad ones; raises BadData when a
     class is left with none.
     """
-    cache = Cache(folder / backbone.fingerprint, backbone.width)
+    cache, spec = Cache(folder / backbone.fingerprint, backbone.width), backbone.spec
     analysed = 0
 
     def look(image: Image.Image, _photo: Photo, _view: int) -> Tensor:
-        return to_tensor(image, backbone.spec)
+        return to_tensor(image, spec)
 
     while True:
         try:
             known = cache.known()
             missing = [Task(each, [0]) for each in dataset.photos if (each.digest, 0) not in known]
             if missing:
-                analysed += _analyse(missing, look, backbone, choice, cache, progress)
+                analysed += _analyse(missing, look, spec, backbone, choice, cache, progress)
                 known = cache.known()
             good = dataset.without(_bad(dataset, known))
             matrix = Matrix(backbone.width, cache.folder)
@@ -98,18 +100,20 @@ def obtain_views(
     """
     cache = Cache(folder / _fingerprint(backbone, distortion), backbone.width)
     keys = [(photo.digest, view) for photo in photos for view in range(1, count + 1)]
+    spec, most = backbone.spec, distortion.most_enlarged
+    # A view is of a part of the photo, which must be as sharp as a whole one is.
+    decoded = replace(spec, height=ceil(most * spec.height), width=ceil(most * spec.width))
     analysed = 0
 
     def look(image: Image.Image, photo: Photo, view: int) -> Tensor:
-        pixels = distort(image, backbone.spec, distortion, photo.digest, view)
-        return normalise(pixels, backbone.spec)
+        return normalise(distort(image, spec, distortion, photo.digest, view), spec)
 
     while True:
         try:
             known = cache.known()
             missing = [task for task in _tasks(photos, count, known) if task.views]
             if missing:
-                analysed += _analyse(missing, look, backbone, choice, cache, progress)
+                analysed += _analyse(missing, look, decoded, backbone, choice, cache, progress)
             return cache.load(keys, matrix).reshape(len(photos), count), analysed
         except DamagedShards as error:
             progress.warn(f"{error}; their photos are analysed again")
@@ -128,7 +132,9 @@ def _fingerprint(backbone: Backbone, distortion: Distortion) -> str:
 
 def plan(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
     """Yield the tasks of each shard to make, small enough that all cores end together."""
-    size = min(max(len(tasks) // (32 * parallel.cores()), _SHARD[0]), _SHARD[1])
+    views = max((len(task.views) for task in tasks), default=1)
+    size = min(max(len(tasks) * views // (32 * parallel.cores()), _SHARD[0]), _SHARD[1])
+    size = max(1, size // views)
     for start in range(0, len(tasks), size):
         yield tasks[start : start + size]
 
@@ -143,14 +149,15 @@ class _Look(NamedTuple):
 
 
 def extract_shard(
-    extract: Extract, batch: int, tasks: Sequence[Task], look: Look, backbone: Backbone
+    extract: Extract, batch: int, tasks: Sequence[Task], look: Look, spec: InputSpec
 ) -> list[Row]:
     """Return a row for each view of a photo that can be read: its bottleneck, or why it has none.
 
-    `extract` gets up to `batch` tensors at a time. A row is keyed by the bytes that were read. A
-    photo that changed or vanished since it was found thus has no row under its digest.
+    `extract` gets up to `batch` tensors at a time. Photos are decoded for `spec`. A row is keyed
+    by the bytes that were read. A photo that changed or vanished since it was found thus has no
+    row under its digest, nor has one that memory was too little for: the next run tries again.
     """
-    looks = _looks(tasks, look, backbone)
+    looks = _looks(tasks, look, spec)
     rows: list[Row] = []
     while part := list(islice(looks, batch)):
         tensors = [each.tensor for each in part if each.tensor is not None]
@@ -163,7 +170,7 @@ def extract_shard(
     return rows
 
 
-def _looks(tasks: Sequence[Task], look: Look, backbone: Backbone) -> Iterator[_Look]:
+def _looks(tasks: Sequence[Task], look: Look, spec: InputSpec) -> Iterator[_Look]:
     for photo, views in tasks:
         try:
             content = photo.path.read_bytes()
@@ -171,22 +178,27 @@ def _looks(tasks: Sequence[Task], look: Look, backbone: Backbone) -> Iterator[_L
             continue
         digest = hashlib.sha256(content).digest()
         try:
-            image = open_image(content, backbone.spec)
+            image = open_image(content, spec)
             for view in views:
                 yield _Look(digest, view, look(image, photo, view), None)
         except BadData as reason:
+            if isinstance(reason.__cause__, MemoryError):
+                continue
             yield from (_Look(digest, view, None, str(reason)) for view in views)
 
 
 def _row(digest: bytes, view: int, values: Tensor) -> Row:
-    if np.isfinite(values).all():
-        return Row(digest, view, None, values.astype(np.float16))
-    return Row(digest, view, "its bottleneck is not finite", None)
+    with np.errstate(over="ignore"):
+        kept = values.astype(np.float16)
+    if np.isfinite(kept).all():
+        return Row(digest, view, None, kept)
+    return Row(digest, view, "its bottleneck is not finite in float16", None)
 
 
 def _analyse(
     tasks: Sequence[Task],
     look: Look,
+    spec: InputSpec,
     backbone: Backbone,
     choice: Choice,
     cache: Cache,
@@ -196,7 +208,7 @@ def _analyse(
     engine = choice.engine(backbone, total, progress)
 
     def shard(extract: Extract, part: Sequence[Task]) -> tuple[int, int]:
-        rows = extract_shard(extract, engine.batch, part, look, backbone)
+        rows = extract_shard(extract, engine.batch, part, look, spec)
         cache.add(rows)
         return sum(len(task.views) for task in part), len(rows)
 
@@ -211,6 +223,6 @@ def _analyse(
 
 
 def _bad(dataset: Dataset, known: dict[Key, str | None]) -> list[BadPhoto]:
-    gone = "it changed or vanished during the run"
+    gone = "it changed or vanished during the run, or memory was too little: run again"
     errors = ((photo, known.get((photo.digest, 0), gone)) for photo in dataset.photos)
     return [BadPhoto(photo.path, error) for photo, error in errors if error]

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy import files, metadata
-from deploy.errors import BadData, GateFailed
+from deploy.errors import BadData
 from deploy.image import normalise
 from deploy.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
 from deploy.runtime import Model, find_runtime
@@ -47,8 +47,8 @@ def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate,
     """Return the recipe chosen, its model, and the table of all as JSON values.
 
     `keep_float` and `output_type` are for int8 alone. Each model is kept in the run's folder
-    `recipes`, what is beyond the bounds in `rejected` there. Raises BadData if none could be made,
-    GateFailed if none may be taken.
+    `recipes`, what is beyond the bounds in `rejected` there. Where all are, the one that agrees
+    most with the graph is returned. Raises BadData if none could be made.
     """
     config, progress = material.config, material.progress
     made: dict[str, Candidate] = {}
@@ -89,6 +89,10 @@ def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate,
     progress.info(f"on {cpu_name()}, one thread, {runtime.name} {runtime.version}:")
     for line in _table(rows, chosen):
         progress.info(line)
+    if chosen.reasons:
+        progress.warn("no recipe is near enough to the graph")
+        for row in rows:
+            progress.info(f"  {row.recipe}: {'; '.join(row.reasons)}")
     for line in _slow_int8(paces):
         progress.info(line)
     table = {
@@ -103,8 +107,7 @@ def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate,
 def _chosen(rows: list[Row], config: ConvertConfig) -> Row:
     good = [row for row in rows if not row.reasons]
     if not good:
-        reasons = (f"{row.recipe}: {'; '.join(row.reasons)}" for row in rows)
-        raise GateFailed("no recipe is near enough to the graph\n" + "\n".join(reasons))
+        return max(rows, key=lambda row: row.agreement)
     if config.choose == "smallest":
         return min(good, key=lambda row: row.bytes)
     return min(good, key=lambda row: row.p50_ms)

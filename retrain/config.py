@@ -7,6 +7,7 @@ from pathlib import Path
 import platformdirs
 
 from deploy.errors import WrongUse
+from deploy.files import holds
 from retrain import backbones
 from retrain.distort import Distortion
 from retrain.engine import Choice, Wanted
@@ -50,6 +51,16 @@ class Source:
         given = [name for name in own if getattr(self, name) is not None]
         if given and self.graph is None:
             raise WrongUse(f"--{given[0].replace('_', '-')} is for a network named with --graph")
+        self.require_outside("--cache-dir", self.cache_dir)
+        self.require_outside("--bottleneck-dir", self.bottleneck_dir)
+
+    def require_outside(self, option: str, folder: Path | None) -> None:
+        """Raise WrongUse if `folder` would be a class among the photos; a hidden one is none."""
+        if folder and holds(self.image_dir, folder):
+            raise WrongUse(
+                f"{option} {folder}: that is in the folder of photos, and would be taken for a "
+                f"class: name one outside {self.image_dir}"
+            )
 
     @property
     def bottlenecks(self) -> Path:
@@ -90,6 +101,13 @@ class TrainConfig:
     intermediate_output_graphs_dir: Path | None = None
 
     def __post_init__(self) -> None:
+        for option, folder in (
+            ("--output-dir", self.output_dir),
+            ("--summaries-dir", self.summaries_dir),
+            ("--saved-model-dir", self.saved_model_dir),
+            ("--intermediate-output-graphs-dir", self.intermediate_output_graphs_dir),
+        ):
+            self.source.require_outside(option, folder)
         if self.test_batch_size == 0:
             raise WrongUse("--test-batch-size 0 tests nothing: -1 is the whole set")
         name = self.final_tensor_name

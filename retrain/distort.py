@@ -15,7 +15,7 @@ from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from deploy.image import kept_box, to_pixels
 
-RULES = "distort-1"
+RULES = "distort-2"
 """Names everything here that can change a pixel; part of a cached view's fingerprint."""
 
 
@@ -50,6 +50,11 @@ class Distortion:
         return bool(
             self.flip_left_right or self.random_crop or self.random_scale or self.random_brightness
         )
+
+    @property
+    def most_enlarged(self) -> float:
+        """By how much a photo is enlarged at most, before a box is cropped out of it."""
+        return (1 + self.random_crop / 100) * (1 + self.random_scale / 100)
 
 
 def distort(

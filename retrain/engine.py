@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy import files
+from deploy.errors import BadData
 from deploy.machine import cpu_name
 from deploy.runtime import Model, find_runtime
 from retrain import graph, parallel
@@ -99,7 +100,10 @@ class Choice:
             return "tflite", f"a small network, {size:.0f} MB"
         if photos < MIN_PHOTOS:
             return "tflite", f"fewer than {MIN_PHOTOS} to analyse"
-        rates = self._rates(backbone)
+        try:
+            rates = self._rates(backbone)
+        except BadData as error:
+            return "tflite", str(error)
         seconds = {name: photos / rate for name, rate in rates.items()}
         seconds["tensorflow"] += _START_S
         best, other = sorted(seconds, key=lambda name: seconds[name])

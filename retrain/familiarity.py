@@ -79,16 +79,13 @@ def _bottlenecks(
     definition: Any, photos: Sequence[Photo], spec: InputSpec, progress: Progress
 ) -> Floats:
     run = session(definition, BOTTLENECK)
-    found: dict[int, Floats] = {}
 
-    def analyse(_: None, i: int) -> tuple[int, Floats]:
-        return i, run(to_tensor(open_image(photos[i].read(), spec), spec))[0]
+    def analyse(_: None, photo: Photo) -> Floats:
+        row: Floats = run(to_tensor(open_image(photo.read(), spec), spec))[0]
+        return row
 
     with progress.bar("comparing", len(photos), "photos") as advance:
-        for i, row in parallel.run(range(len(photos)), lambda: None, analyse):
-            found[i] = row
-            advance(1)
-    return np.stack([found[i] for i in range(len(photos))])
+        return np.stack(parallel.ordered(photos, lambda: None, analyse, advance))
 
 
 def _unit(vectors: Floats) -> Floats:

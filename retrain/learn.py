@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
+
+import numpy as np
 
 from deploy import files
 from deploy.errors import BadData
@@ -40,7 +43,8 @@ def learn(
     training, validation = examples[split.TRAINING], examples[split.VALIDATION]
     every = max(1, steps // _LINES)
     shown = -every
-    with progress.bar("training", steps, "steps") as advance:
+    # What diverges is told below, in our words.
+    with progress.bar("training", steps, "steps") as advance, np.errstate(all="ignore"):
         advance(done)
         for each in fit(training, validation, classes, config.head, state):
             board.evaluation(each.step, each.train, each.validation, each.learning_rate)
@@ -54,8 +58,8 @@ def learn(
                 files.write(path, state.to_bytes(key))
             advance(each.step + 1 - done)
             done = each.step + 1
-    if state is None:
-        raise BadData("nothing was trained")
+    if state is None or state.best_cross_entropy == math.inf:
+        raise BadData("no weights are any good: training diverged: lower --learning-rate")
     if done < steps:
         progress.info(
             f"stopped at step {done}: {config.head.early_stop} rounds without better weights"

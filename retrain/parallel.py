@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -48,3 +48,21 @@ def run(
                     yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def ordered(
+    tasks: Sequence[Task],
+    make: Callable[[], Tool],
+    call: Callable[[Tool, Task], Result],
+    advance: Callable[[int], None],
+) -> list[Result]:
+    """Return what `run` yields, in the order of `tasks`; `advance(1)` is called as each ends."""
+    found: dict[int, Result] = {}
+
+    def numbered(tool: Tool, i: int) -> tuple[int, Result]:
+        return i, call(tool, tasks[i])
+
+    for i, result in run(range(len(tasks)), make, numbered):
+        found[i] = result
+        advance(1)
+    return [found[i] for i in range(len(tasks))]

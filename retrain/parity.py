@@ -180,14 +180,8 @@ def model_scores(file: ModelFile, photos: Sequence[Photo], progress: Progress) -
 def _scores(
     name: str, make: Callable[[], PhotoClassifier], photos: Sequence[Photo], progress: Progress
 ) -> Scores:
-    scores: dict[int, Scores] = {}
-
-    def score(classifier: PhotoClassifier, i: int) -> tuple[int, Scores]:
-        image = open_image(photos[i].read(), classifier.contract.input)
-        return i, classifier.scores(image)
+    def score(classifier: PhotoClassifier, photo: Photo) -> Scores:
+        return classifier.scores(open_image(photo.read(), classifier.contract.input))
 
     with progress.bar(f"scoring the {name}", len(photos), "photos") as advance:
-        for i, found in parallel.run(range(len(photos)), make, score):
-            scores[i] = found
-            advance(1)
-    return np.stack([scores[i] for i in range(len(photos))])
+        return np.stack(parallel.ordered(photos, make, score, advance))

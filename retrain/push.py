@@ -15,6 +15,10 @@ from deploy.errors import BadData, MissingPackage, WrongUse, last_line
 from deploy.runtime import remedy
 
 _NO_PYTHON = 91
+_PATIENCE_S = 1800
+"""That a bundle may take to arrive."""
+_MARK = 12
+"""Hexadecimal digits that tell one push's folder from another's."""
 
 _LOOK = """
 import json, os, platform, struct, sys
@@ -25,6 +29,9 @@ for name in sys.argv[3:]:
         packages[name] = metadata.version(name)
     except metadata.PackageNotFoundError:
         pass
+parent = os.path.dirname(folder)
+while not os.path.isdir(parent):
+    parent = os.path.dirname(parent)
 def look(folder):
     names = os.listdir(folder) if os.path.isdir(folder) else ["a file"] * os.path.lexists(folder)
     try:
@@ -35,6 +42,7 @@ print(json.dumps({
     "python": sys.argv[1], "version": sys.version_info[:3], "machine": platform.machine(),
     "bits": 8 * struct.calcsize("P"), "packages": packages, "folder": folder,
     "own": sys.prefix != sys.base_prefix,
+    "parent": parent, "writable": os.access(parent, os.W_OK | os.X_OK),
     "there": {each: look(each) for each in (folder, folder + ".previous")},
 }))
 """.replace("SUMS", repr(SUMS))
@@ -45,9 +53,16 @@ import fcntl
 try:
     fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:
-    raise SystemExit("another push is under way there")
+    raise SystemExit("another push is under way there: wait, {minutes} minutes if it was cut off")
 except OSError:
     pass  # some network file systems have no locks
+"""
+
+# Runs tar, but not for ever: a laptop that lost the network does not end what it began.
+_TAR = """
+import os, signal, sys
+signal.alarm({seconds})
+os.execvp("tar", ["tar", *sys.argv[1:]])
 """
 
 # An environment that is one program, which runs this Python.
@@ -80,8 +95,9 @@ set -e
 mkdir -p "${{d%/*}}/"
 exec 9<"${{d%/*}}/"
 "$p" -c {lock} 9<&9
+rm -rf "$d".{marks} "$d".{marks}.old
 mkdir "$n"
-tar -xzf - -C "$n" --strip-components=1
+"$p" -c {tar} -xzf - -C "$n" --strip-components=1
 sync
 cd "$n"
 state=first
@@ -129,7 +145,8 @@ def parse(text: str) -> Target:
         raise WrongUse(f"{text}: not of the form USER@HOST or USER@HOST:DIR")
     user, address, name, folder = found.groups()
     folder = (folder or "classifier").rstrip("/")
-    if Path(folder).name in ("", "..", "~") or "\0" in folder:
+    of_another = folder.startswith("~") and not folder.startswith("~/")
+    if Path(folder).name in ("", "..") or of_another or "\0" in folder:
         raise WrongUse(f"{text}: name a folder of its own for the classifier, such as :classifier")
     return Target(user + (address or name), folder)
 
@@ -145,7 +162,7 @@ class Remote:
         except ValueError as error:
             raise WrongUse(f"--ssh {ssh}: {error}") from error
         if Path(*self._ssh[:1]).name == "ssh":  # of an option given twice ssh takes the first
-            self._ssh += ["-o", "ConnectTimeout=15"]
+            self._ssh += ["-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15"]
         pythons = _word(python) if python else '"$d.env/bin/python" "$d/env/bin/python" python3'
         self._find = _FIND.format(
             folder=_word(target.folder), pythons=pythons, no_python=_NO_PYTHON
@@ -173,13 +190,20 @@ class Remote:
 
         That is `first`, `previous` where one was there, or `failed`: then nothing is changed.
         The archive is unpacked into a new folder beside, which is tested, then renamed: what is cut
-        off before leaves nothing, after that nothing stops the swap. The folder that was there
+        off before leaves nothing, after that nothing stops the swap. What a loss of power left, the
+        next push removes. The folder that was there
         becomes FOLDER.previous. An environment in it becomes FOLDER.env, and `env` in both a link
         to it; with another Python, `env/bin/python` in the new one runs that.
         """
-        scripts = {name: shlex.quote(text) for name, text in (("lock", _LOCK), ("write", _WRITE))}
+        scripts = {
+            "lock": _LOCK.replace("{minutes}", f"{_PATIENCE_S // 60}"),
+            "tar": _TAR.replace("{seconds}", f"{_PATIENCE_S}"),
+            "write": _WRITE,
+        }
+        quoted = {name: shlex.quote(text) for name, text in scripts.items()}
+        marks = {"mark": uuid4().hex[:_MARK], "marks": "[0-9a-f]" * _MARK}
         with archive.open("rb") as stream:
-            done = self._run(self._find + _SWAP.format(mark=uuid4().hex[:12], **scripts), stream)
+            done = self._run(self._find + _SWAP.format(**marks, **quoted), stream)
         told = re.search(r"^(first|previous|failed)\n(.*)", done.stdout, flags=re.M | re.S)
         if not told:
             raise BadData(f"{self.target.host}: not copied, nothing is changed: {_said(done)}")
@@ -215,6 +239,11 @@ def check(found: dict[str, Any]) -> None:
     if version < OLDEST_PYTHON:
         least = ".".join(map(str, OLDEST_PYTHON))
         raise WrongUse(f"{shown}: at least {least} is needed, as Raspberry Pi OS Bookworm has")
+    if not found["writable"]:
+        raise WrongUse(
+            f"{found['parent']}: not this user's, and the folder is made and replaced there: name "
+            "one in the home, such as :classifier"
+        )
     for place, (names, sums) in found["there"].items():
         reason = not_a_bundle(set(names) - {"env"}, sums)
         if reason:

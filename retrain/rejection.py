@@ -36,4 +36,9 @@ def calibrate(
             f"--reject-rate {rate:g} needs {1 / rate:.0f} validation photos, there are "
             f"{len(best)}: unknown is what scores less than each of them"
         )
+    if not threshold:
+        progress.warn(
+            f"--reject-rate {rate:g}: more validation photos than that score 0, so nothing is "
+            "unknown: are they like the training photos?"
+        )
     return Rejection(rate, float(threshold), len(best), int((best < threshold).sum()))

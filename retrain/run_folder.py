@@ -9,6 +9,7 @@ from pathlib import Path
 
 import filelock
 
+from deploy import metadata
 from deploy.contract import Contract, read_labels
 from deploy.errors import BadData, GateFailed, WrongUse
 from retrain.quantization import RECIPES
@@ -67,7 +68,10 @@ class RunFolder:
         return self.folder / "model.rejected.tflite"
 
     def accepted_model(self) -> Path:
-        """Return the TFLite model; raise BadData without one, GateFailed after a refused one."""
+        """Return the TFLite model of this run's graph, once it passed.
+
+        Raises BadData without one, GateFailed after a refused one.
+        """
         if self.rejected.exists():
             raise GateFailed(
                 f"{self.rejected}: the last conversion did not pass: `retrain convert` again, with "
@@ -75,6 +79,9 @@ class RunFolder:
             )
         if not self.model.exists():
             raise BadData(f"{self.model}: no such file: run `retrain convert` first")
+        made_of = metadata.read(self.model).contract.graph_sha256
+        if made_of != self.read_contract().graph_sha256:
+            raise BadData(f"{self.model}: not of {self.graph}, but of another: `retrain convert`")
         return self.model
 
     def recipe(self, name: str, rejected: bool = False) -> Path:

@@ -47,6 +47,8 @@ def put(sample: Sample, folder: Path) -> tuple[dict[str, int], bool]:
             )
         return _count(folder), True
     place = folder.resolve()
+    if place == Path.cwd():
+        raise WrongUse(f"{folder}: it would be replaced while you are in it: name one in it")
     part = place.with_name(f".{place.name}.{uuid4().hex}.part")
     try:
         part.mkdir(parents=True)

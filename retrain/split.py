@@ -33,9 +33,9 @@ def assign(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
 
     It hangs on the SHA-256 of the photo's bytes, so neither a new name nor other photos change
     it. Photos that share the part of their name before `_nohash_` (shots of one thing) stay
-    together, their split hanging on that part. A class of three or more has at least one photo
-    in each split: where chance gave none, the group nearest to that split is moved there.
-    Raises BadData when a split has no photo at all.
+    together, their split hanging on that part. A class of three such groups or more has a photo in
+    each split, and any class has one to train on: where chance gave none, the group nearest to
+    that split is moved there. Raises BadData when a split has no photo at all.
     """
     groups = _groups(photos)
     place = {key: _place(key, config) for key in groups}
@@ -50,6 +50,17 @@ def assign(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
         if name not in result:
             raise BadData(f"no photo is left for {name}: each class needs three photos or more")
     return result
+
+
+def warnings(photos: Sequence[Photo], splits: Sequence[str]) -> list[str]:
+    """Return a line for each class and split that has none of its photos."""
+    held = set(zip((photo.label for photo in photos), splits, strict=True))
+    return [
+        f"no photo of {label} is left for {name}: it needs three photos or more, of other things"
+        for label in sorted({photo.label for photo in photos})
+        for name in SPLITS
+        if (label, name) not in held
+    ]
 
 
 def _groups(photos: Sequence[Photo]) -> dict[bytes, list[int]]:
@@ -80,7 +91,7 @@ def _fill_empty(
     split: dict[bytes, str],
     labels: dict[bytes, Counter[str]],
 ) -> None:
-    """Move groups until each class has a photo in each split, if it can be."""
+    """Move groups until each class trains, and has a photo in each split if it can be."""
     groups_of: dict[str, list[bytes]] = defaultdict(list)
     held: Counter[tuple[str, str]] = Counter()
     for key in sorted(place, key=lambda key: (place[key], key)):
@@ -96,7 +107,8 @@ def _fill_empty(
                 free = [
                     key
                     for key in groups_of[label]
-                    if split[key] == donor and all(held[other, donor] > 1 for other in labels[key])
+                    if split[key] == donor
+                    and (need == TRAINING or all(held[other, donor] > 1 for other in labels[key]))
                 ]
                 if free:
                     key = free[-1] if need == TRAINING else free[0]

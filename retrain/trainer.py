@@ -9,10 +9,9 @@ from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
-import numpy as np
-
 from deploy import files
-from deploy.contract import Contract, write_labels
+from deploy.contract import Contract, InputSpec, write_labels
+from deploy.errors import BadData
 from deploy.image import open_image
 from retrain import __version__, dataset, export, split
 from retrain.bottlenecks import Bottlenecks
@@ -41,6 +40,8 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
         backbone, found = analyse(config.source, progress)
         photos, labels = found.dataset.photos, found.dataset.labels
         splits = split.assign(photos, config.split)
+        for warning in split.warnings(photos, splits):
+            progress.warn(warning)
         examples, analysed = by_split(config, backbone, found, splits, progress)
         testing = [
             photo for photo, name in zip(photos, splits, strict=True) if name == split.TESTING
@@ -58,7 +59,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
                 results = assess(
                     head, examples[split.TESTING], [photo.path for photo in testing], labels
                 )
-                _show(board, config, results, testing, examples[split.TESTING])
+                _show(board, config, backbone.spec, results, testing, examples[split.TESTING])
         with progress.stage("export"):
             frozen = export.frozen_graph(backbone, head, config.final_tensor_name)
             contract = Contract(
@@ -88,27 +89,38 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
             **_about(config, found, splits, analysed),
             "seconds": progress.seconds,
         }
+        # Until the contract is there, it is another graph's, and so nothing takes the new ones.
+        files.write(run.graph, frozen)
+        files.write(run.graph_labels, write_labels(labels))
         dataset.write_manifest(run.manifest, photos, splits)
-        for path in filter(None, (run.graph, config.output_graph)):
-            files.write(path, frozen)
-        for path in filter(None, (run.graph_labels, config.output_labels)):
-            files.write(path, write_labels(labels))
         files.write(run.contract, contract.to_json())
         files.write_json(run.metrics, metrics)
+        if config.output_graph:
+            files.write(config.output_graph, frozen)
+        if config.output_labels:
+            files.write(config.output_labels, write_labels(labels))
     return metrics
 
 
 def _show(
-    board: Events, config: TrainConfig, results: Results, photos: Sequence[Photo], testing: Examples
+    board: Events,
+    config: TrainConfig,
+    spec: InputSpec,
+    results: Results,
+    photos: Sequence[Photo],
+    testing: Examples,
 ) -> None:
-    chosen = np.arange(len(photos))[:: -(-len(photos) // MAX_POINTS)]
-    thumbnails = []
-    for i in chosen:
-        image = open_image(photos[i].read())
+    thumbnails = {}
+    for i in range(0, len(photos), -(-len(photos) // MAX_POINTS)):
+        try:
+            image = open_image(photos[i].read(), spec)
+        except BadData:  # it changed or vanished since it was analysed: no point of it is shown
+            continue
         image.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
-        thumbnails.append(image)
-    values = testing.matrix.take(testing.rows[chosen, 0])
-    board.projector(values, [photos[i].label for i in chosen], thumbnails)
+        thumbnails[i] = image
+    if thumbnails:
+        values = testing.matrix.take(testing.rows[list(thumbnails), 0])
+        board.projector(values, [photos[i].label for i in thumbnails], list(thumbnails.values()))
     board.confusion(config.head.how_many_training_steps, results.confusion, results.labels)
 
 
@@ -128,7 +140,7 @@ def _about(
         "photos": Counter(photo.label for photo in photos.photos),
         "split": Counter(splits),
         "bad": [{"path": dataset.shown(bad.path), "reason": bad.reason} for bad in photos.bad],
-        "warnings": photos.warnings(),
+        "warnings": [*photos.warnings(), *split.warnings(photos.photos, splits)],
         "analysed": analysed,
         "settings": json.loads(json.dumps(asdict(config), default=dataset.shown)),
         "versions": {

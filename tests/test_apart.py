@@ -1,6 +1,8 @@
 """A process of its own: what it makes comes back, and whatever becomes of it is one line."""
 
+import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -49,6 +51,19 @@ def test_others_are_one_line() -> None:
 def test_a_death_is_told_with_its_last_words() -> None:
     with pytest.raises(BadData, match=r"^it died: a last word$"):
         apart("it", 60, die)
+
+
+def test_who_runs_out_of_memory_is_told_so() -> None:
+    with pytest.raises(BadData, match=r"^it died: killed by the system.*memory"):
+        apart("it", 60, signal.raise_signal, signal.SIGKILL)
+
+
+def test_no_file_of_the_current_folder_stands_in_for_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pickle.py").write_text("raise SystemExit('hijacked')")
+    monkeypatch.chdir(tmp_path)
+    assert apart("a root", 60, math.sqrt, 49.0) == 7
 
 
 def test_what_never_ends_is_ended() -> None:

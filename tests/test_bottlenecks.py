@@ -3,14 +3,16 @@
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
 
+import deploy.image
 from deploy.errors import BadData
-from deploy.image import normalise, open_image, to_tensor
+from deploy.image import normalise, open_image, to_tensor, upright
 from deploy.runtime import Model
 from retrain import bottlenecks, parallel
 from retrain.backbones import Backbone
@@ -142,7 +144,7 @@ def test_a_photo_that_goes_or_changes_during_the_run_is_listed(
     gone.unlink()
     shutil.copy(another(root, "something else.png"), changed)
     result = obtain(found, backbone, TFLITE, cache, Progress())
-    reason = "it changed or vanished during the run"
+    reason = "it changed or vanished during the run, or memory was too little: run again"
     assert {bad.path: bad.reason for bad in result.dataset.bad} == {gone: reason, changed: reason}
     assert (result.analysed, len(result.rows)) == (9, 8)
 
@@ -161,8 +163,34 @@ def test_values_that_are_not_finite_are_listed(
     monkeypatch.setattr(bottlenecks, "to_tensor", odd)
     result = run(root, backbone, cache)
     assert {bad.path: bad.reason for bad in result.dataset.bad} == {
-        path: "its bottleneck is not finite"
+        path: "its bottleneck is not finite in float16"
     }
+
+
+def test_what_memory_was_too_little_for_is_tried_again(
+    root: Path, backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = another(root, "large.png")
+    size = Image.open(path).size
+
+    def full(image: Image.Image) -> Image.Image:
+        if image.size == size:
+            raise MemoryError
+        return upright(image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deploy.image, "upright", full)
+        (bad,) = run(root, backbone, cache).dataset.bad
+        assert bad.path == path
+        assert "memory was too little" in bad.reason
+    result = run(root, backbone, cache)
+    assert (result.analysed, result.dataset.bad) == (1, ())
+
+
+@pytest.mark.parametrize(("views", "most"), [(1, 256), (4, 64), (1000, 1)])
+def test_shards_are_small_whatever_the_views(views: int, most: int) -> None:
+    tasks = [Task(Photo(Path(str(i)), "", b""), range(views)) for i in range(20_000)]
+    assert max(len(shard) for shard in plan(tasks)) == most
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 255, 10_000])
@@ -240,3 +268,28 @@ def test_a_photo_that_goes_before_its_views_are_made_is_an_error(
     found[0].path.unlink()
     with pytest.raises(BadData, match="1 bottlenecks vanished: run again"):
         obtain_views(found, 1, STRONG, backbone, TFLITE, cache, Matrix(backbone.width), Progress())
+
+
+def test_a_view_of_a_large_photo_is_as_sharp_as_the_photo(
+    tmp_path: Path, backbone: Backbone, cache: Path
+) -> None:
+    """A JPEG is decoded at reduced scale: for a view of a part of it, at a larger one."""
+    pixels = np.random.default_rng(0).integers(0, 255, (1200, 1200, 3), np.uint8)
+    for label in ("a", "b"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        Image.fromarray(pixels).rotate(90 * (label == "b")).save(
+            tmp_path / "photos" / label / "1.jpg"
+        )
+    looked: list[int] = []
+
+    def seen(image: Image.Image, *arguments: Any) -> npt.NDArray[np.uint8]:
+        looked.append(image.width)
+        return distort(image, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bottlenecks, "distort", seen)
+        views(tmp_path / "photos", backbone, cache, 1, Distortion(random_brightness=20))
+        views(
+            tmp_path / "photos", backbone, cache, 1, Distortion(random_crop=100, random_scale=100)
+        )
+    assert looked == [600, 600, 1200, 1200]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ from packaging.requirements import Requirement
 from deploy import bundle_texts
 from deploy.bundle import contents, write
 from deploy.cli import commands
+from deploy.contract import Contract
 from deploy.errors import BadData, WrongUse
 
 NAMES = [
@@ -188,6 +190,20 @@ def test_a_missing_model_names_the_command(run: Path, invoke: Invoke) -> None:
     result = invoke("bundle", "--output-dir", run)
     assert (result.exit_code, result.stdout) == (3, "")
     assert "model.tflite: no such file: run `retrain convert` first" in result.stderr
+
+
+def test_a_model_of_an_older_graph_is_refused(run: Path, invoke: Invoke) -> None:
+    """Who trains again and forgets to convert would ship the old one."""
+    graph = (run / "output_graph.pb").read_bytes() + b"\x12\0"
+    contract = Contract.from_json((run / "contract.json").read_bytes())
+    contract = replace(contract, graph_sha256=hashlib.sha256(graph).hexdigest())
+    (run / "output_graph.pb").write_bytes(graph)
+    (run / "contract.json").write_text(contract.to_json(), "utf-8")
+    for command in (("bundle",), ("push", "nobody@nowhere.invalid")):
+        result = invoke(*command, "--output-dir", run)
+        assert result.exit_code == 3
+        assert "model.tflite: not of " in result.stderr
+        assert "`retrain convert`" in result.stderr
 
 
 def test_a_rejected_model_is_refused(run: Path, invoke: Invoke) -> None:

@@ -192,6 +192,8 @@ def test_an_array_may_be_a_view(classifier: Classifier, drawn: dict[str, Path]) 
         (np.zeros((8, 8, 4), np.uint8), r"an array of uint8 \(8, 8, 4\): "),
         (np.zeros((1, 8, 8, 3), np.uint8), r"an array of uint8 \(1, 8, 8, 3\): "),
         (np.zeros((0, 8, 3), np.uint8), r"an array of uint8 \(0, 8, 3\): "),
+        (Image.new("F", (40, 40)), "a PIL image of mode F"),
+        (Image.new("RGB", (10, 0)), r"a PIL image of mode RGB, \(10, 0\): no photo"),
         (None, "NoneType is no photo: give a path, the bytes of a file, a PIL image, or a numpy"),
         (7, "int is no photo"),
         (["photo.jpg"], "list is no photo"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import Invoke
 
+from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
 from retrain import engine, parallel
 from retrain.backbones import Backbone
@@ -88,7 +89,7 @@ def test_a_shard_has_the_same_rows_with_both(
             each.batch,
             tasks,
             lambda image, _, view: to_tensor(image, backbone.spec) * np.float32(1 - view / 2),
-            backbone,
+            backbone.spec,
         )
         values.append(np.stack([row.bottleneck for row in made if row.bottleneck is not None]))
         return [(row.digest, row.view, row.error) for row in made]
@@ -136,6 +137,21 @@ def test_a_probe_is_remembered(pick: Pick, probed: list[str]) -> None:
     assert probed == ["tflite", "tensorflow"]
     assert pick(photos=10_000) == "tensorflow"
     assert len(probed) == 2
+
+
+def test_a_probe_that_dies_does_not_end_the_run(
+    pick: Pick,
+    probed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def die(what: str, *_: object) -> float:
+        raise BadData(f"{what} died")
+
+    monkeypatch.setattr(engine, "apart", die)
+    assert pick() == "tflite"
+    assert "engine tflite: the probe died\n" in capsys.readouterr().err
+    assert not probed
 
 
 def test_nothing_is_probed_where_it_cannot_pay(

@@ -1,8 +1,10 @@
 """A folder that fills: each photo is taken once, when it is whole, and none is lost."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from deploy_fixtures import SPEC, encoded
@@ -86,6 +88,31 @@ def test_a_photo_that_stays_bad_is_reported_once_and_read_again_when_it_changes(
     assert not any(looks[when + 1 :])
     (tmp_path / "cut.jpg").write_bytes(RED)
     assert [name for _ in range(9) for name in watcher.look()] == ["cut.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_reported_once(
+    watcher: Watcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_scandir, real_open = os.scandir, Path.open
+    (tmp_path / "lost+found").mkdir()
+
+    def refuse(path: Path) -> None:
+        if Path(path).name == "lost+found":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    def scandir(path: Path) -> object:
+        refuse(path)
+        return real_scandir(path)
+
+    def opened(path: Path, *arguments: Any, **named: Any) -> object:
+        refuse(path)
+        return real_open(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(Path, "open", opened)
+    (tmp_path / "z.jpg").write_bytes(RED)
+    found = [name for _ in range(30) for name in watcher.look()]
+    assert found == ["z.jpg", f"{tmp_path / 'lost+found'}: Permission denied"]
 
 
 def test_other_files_hidden_ones_and_pipes_are_left_alone(watcher: Watcher, tmp_path: Path) -> None:

@@ -56,6 +56,29 @@ def slow(host: Host, folder: Path, then: str) -> str:
     return str(program)
 
 
+def test_what_a_loss_of_power_left_is_removed(
+    host: Host, invoke: Invoke, run: Path, place: Path
+) -> None:
+    for name in ("c.0123456789ab", "c.ba9876543210.old", "c.photos", "d.0123456789ab"):
+        (place / name).mkdir(parents=True)
+        (place / name / "part").touch()
+    assert push(host, invoke, run, place / "c").exit_code == 0
+    assert names(place) == ["c", "c.photos", "d.0123456789ab"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not hold back root")
+def test_a_place_that_is_not_the_users_is_told_before_anything_is_copied(
+    host: Host, invoke: Invoke, run: Path, place: Path
+) -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    place.chmod(0o555)
+    result = push(host, invoke, run, place / "c")
+    place.chmod(0o755)
+    assert result.exit_code == 2
+    assert f"{place}: not this user's" in result.stderr
+    assert "copying" not in result.stderr
+
+
 def test_a_copy_that_is_cut_off_changes_nothing(
     host: Host, invoke: Invoke, run: Path, place: Path, tmp_path: Path
 ) -> None:
@@ -86,7 +109,7 @@ def test_two_pushes_at_once_do_not_mix(
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert result.exit_code == 3
-    assert "nothing is changed: another push is under way there" in result.stderr
+    assert "nothing is changed: another push is under way there: wait, 30 minutes" in result.stderr
     while names(place):
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -21,13 +21,14 @@ from retrain.push import Target, check, parse
         ("pi@shed:~/it's", "pi@shed", "~/it's"),
         ("pi@[fe80::1%eth0]:a:b", "pi@fe80::1%eth0", "a:b"),
         ("pi@h:a\nb", "pi@h", "a\nb"),
+        ("pi@h:a/~bob", "pi@h", "a/~bob"),
     ],
 )
 def test_a_target_is_a_host_and_a_folder(text: str, host: str, folder: str) -> None:
     assert parse(text) == Target(host, folder)
 
 
-@pytest.mark.parametrize("text", ["", ":x", "a b", "pi@", "h:/", "h:~", "h:a/.."])
+@pytest.mark.parametrize("text", ["", ":x", "a b", "pi@", "h:/", "h:~", "h:~bob/a", "h:a/.."])
 def test_what_is_no_target_is_wrong_use(text: str) -> None:
     with pytest.raises(WrongUse, match=r"USER@HOST|of its own"):
         parse(text)
@@ -42,6 +43,8 @@ FOUND: dict[str, Any] = {
     "bits": 64,
     "folder": "/home/pi/it's",
     "own": False,
+    "parent": "/home/pi",
+    "writable": True,
     "there": {"/home/pi/it's": [[], ""], "/home/pi/it's.previous": [[], ""]},
     "packages": {
         "click": "8.1.3",
@@ -121,6 +124,7 @@ def test_the_runtime_is_that_of_the_machine() -> None:
         (without(version=[3, 9, 2]), r"Python 3\.9\.2 on aarch64: at least 3\.11 is needed"),
         (without("ai-edge-litert", machine="armv6l", bits=32), "none for ARMv6"),
         (without("ai-edge-litert", machine="armv7l", bits=32, version=[3, 13, 1]), "Bookworm"),
+        (without(parent="/opt", writable=False), "/opt: not this user's.*in the home"),
         (there("c", ["thesis"], ""), "c: not empty, and not a bundle: .*name another folder"),
         (there("c", ["README.md", "SHA256SUMS"], "0  README.md\n"), "c: not empty, and not a bun"),
         (there("c", [*NAMES, "env", "kept"], SUMS), r"c: holds what is not of a bundle \(kept\)"),

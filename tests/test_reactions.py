@@ -81,7 +81,9 @@ def test_a_server_that_hangs_costs_neither_time_nor_memory(
     assert len(said) == 1
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/y", "labels", "http://"])
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://x/y", "labels", "http://", "http://[::1/x"]
+)
 def test_what_is_no_url_of_http_is_wrong_use(url: str) -> None:
     with pytest.raises(WrongUse, match=r"--post .*http://"):
         Post(url, pytest.fail)
@@ -118,7 +120,10 @@ def test_commands_do_not_pile_up_and_end_with_the_watching(
     assert process.poll() is None
     commands.close()
     assert process.returncode
-    assert said == ["--on-label cat: not run again, the one before still runs"] * 2
+    assert said == [
+        *["--on-label cat: not run again, the one before still runs"] * 2,
+        "--on-label cat: it still ran, and was ended",
+    ]
 
 
 def test_a_command_that_fails_is_told_of_and_runs_again(tmp_path: Path) -> None:
@@ -130,7 +135,7 @@ def test_a_command_that_fails_is_told_of_and_runs_again(tmp_path: Path) -> None:
     for _ in range(2):
         commands("it's")
         commands.close()
-    assert said == ["--on-label it's: the one before ended with code 7"]
+    assert said == ["--on-label it's: it ended with code 7"] * 2
     program.unlink()
     commands("it's")
     assert said[-1] == f"--on-label it's: {program}: No such file or directory"

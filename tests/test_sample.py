@@ -302,3 +302,14 @@ def test_two_downloads_never_mix(folder: Path, server: Server, tmp_path: Path) -
     with FileLock(lock):
         assert_failed(run("flowers", folder), folder, 2, "another process")
     assert_flowers(run("flowers", folder), folder)
+
+
+def test_the_folder_one_is_in_is_not_replaced(
+    folder: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    result = run("flowers", ".")
+    assert result.exit_code == 2
+    assert "it would be replaced while you are in it" in result.stderr
+    assert (folder.is_dir(), server.asked) == (True, [])

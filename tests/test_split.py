@@ -10,7 +10,7 @@ import pytest
 
 from deploy.errors import BadData, WrongUse
 from retrain.dataset import Photo
-from retrain.split import SPLITS, SplitConfig, assign
+from retrain.split import SPLITS, SplitConfig, assign, warnings
 
 DEFAULT = SplitConfig()
 
@@ -128,3 +128,20 @@ def test_shares_that_leave_nothing_are_refused(testing: float, validation: float
 def test_two_photos_are_too_few() -> None:
     with pytest.raises(BadData, match="each class needs three photos or more"):
         assign([photo("1", "cat"), photo("2", "dog")], DEFAULT)
+
+
+def test_each_class_trains_however_few_its_photos() -> None:
+    """A class that only tests or validates would have no weights."""
+    many = [photo(f"{i}.jpg", ("cat", "dog")[i % 2]) for i in range(40)]
+    for trial in range(300):
+        one, shots = (
+            photo(f"one {trial}", "ant"),
+            [photo(f"mug {trial}_nohash_{i}", "mug") for i in range(50)],
+        )
+        splits = assign([*many, one, *shots], DEFAULT)
+        assert splits[40:] == ["training"] * 51
+    assert warnings([*many, one, *shots], splits) == [
+        f"no photo of {label} is left for {name}: it needs three photos or more, of other things"
+        for label in ("ant", "mug")
+        for name in ("validation", "testing")
+    ]

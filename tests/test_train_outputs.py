@@ -17,6 +17,7 @@ from train_fixtures import STEPS, Run, Train, shards, tensors
 from retrain import graph, split
 from retrain.backbones import Backbone
 from retrain.fit import Evaluation, fit
+from retrain.run_folder import RunFolder
 
 EACH_IN_TINY = 4
 DISTORTIONS = (
@@ -209,3 +210,69 @@ def test_a_name_that_is_not_utf8_does_not_end_the_run(
     shutil.copytree(tiny, tmp_path / "photos")
     (tmp_path / "photos" / LABELS[0] / os.fsdecode(b"\xff.png")).touch()
     assert len(train(source=tmp_path / "photos").metrics["bad"]) == 2
+
+
+def test_a_copy_that_cannot_be_written_leaves_the_run_whole(
+    train: Train, tiny: Path, tmp_path: Path, invoke: Invoke, cache_dir: Path
+) -> None:
+    run = train(source=tiny)
+    (tmp_path / "file").touch()
+    options = ("--cache-dir", cache_dir, "--output-dir", run.folder, "--seed", 7)
+    steps = ("--how-many-training-steps", STEPS)
+    result = invoke("train", tiny, *options, *steps, "--output-graph", tmp_path / "file" / "g.pb")
+    assert result.exit_code == 3
+    assert str(tmp_path / "file") in result.stderr
+    assert run.metrics["settings"]["head"]["seed"] == 7
+    RunFolder(run.folder).read_contract()
+
+
+@pytest.mark.parametrize(
+    ("option", "folder"),
+    [
+        ("--output-dir", "retrained"),
+        ("--output-dir", "."),
+        ("--summaries-dir", "logs"),
+        ("--bottleneck-dir", "circles/kept"),
+    ],
+)
+def test_no_output_becomes_a_class(
+    option: str,
+    folder: str,
+    tiny: Path,
+    tmp_path: Path,
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tiny)
+    before = sorted(tiny.rglob("*"))
+    result = invoke("train", ".", "--output-dir", tmp_path, option, folder)
+    assert result.exit_code == 2
+    assert f"{option} {folder}: that is in the folder of photos" in result.stderr
+    assert sorted(tiny.rglob("*")) == before
+
+
+def test_a_test_photo_that_vanishes_while_training_has_no_picture(
+    train: Train, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny, tmp_path / "photos")
+
+    def vanishing(*arguments: Any) -> Iterator[Evaluation]:
+        for path in (tmp_path / "photos").rglob("*.*"):
+            path.unlink()
+        yield from fit(*arguments)
+
+    monkeypatch.setattr("retrain.learn.fit", vanishing)
+    run = train(source=tmp_path / "photos")
+    assert run.metrics["test"]["total"] >= 2
+    assert not list(run.folder.glob("summaries/*/test/sprite.png"))
+
+
+def test_a_rate_by_which_nothing_is_learned_is_an_error(
+    tiny: Path, tmp_path: Path, invoke: Invoke, cache_dir: Path
+) -> None:
+    where = ("--cache-dir", cache_dir, "--output-dir", tmp_path / "run")
+    steps = ("--how-many-training-steps", STEPS)
+    result = invoke("train", tiny, *where, *steps, "--learning-rate", 1e30)
+    assert result.exit_code == 3
+    assert "training diverged: lower --learning-rate" in result.stderr
+    assert not (tmp_path / "run" / "output_graph.pb").exists()

@@ -292,6 +292,14 @@ def test_a_bad_photo_is_a_problem_and_not_the_end(
     assert Path(told["label"]["snapshot"]).read_bytes() == drawn["red"].read_bytes()
 
 
+def test_snapshots_do_not_go_into_the_folder_that_is_watched(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    options = ["--source", tmp_path / "inbox", "--snapshot-dir", tmp_path / "inbox" / "kept"]
+    result = CliRunner().invoke(commands, ["watch", "--model", str(model), *map(str, options)])
+    assert result.exit_code == 2
+    assert "each snapshot would be a new photo" in result.stderr
+
+
 # The service of the bundle
 
 
@@ -300,6 +308,8 @@ def test_the_service_calls_it_as_it_is(model: Path, tmp_path: Path, film: Path) 
     folder = Path(write(model, tmp_path / "bundle")["folder"])
     (line,) = (x for x in bundle_texts.SERVICE.splitlines() if x.startswith("ExecStart="))
     program, *words = shlex.split(line.removeprefix("ExecStart=").replace("%Y", str(folder)))
+    assert words.pop() == "$WATCH"
+    assert "EnvironmentFile=-%Y.conf\n" in bundle_texts.SERVICE
     assert program == f"{folder}/env/bin/python"
     context = commands.commands["watch"].make_context("watch", words[2:])
     assert words[:2] == ["classify.pyz", "watch"]
