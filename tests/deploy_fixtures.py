@@ -1,5 +1,6 @@
 """A network that is real in every part but its size, and photos drawn for it."""
 
+import errno
 import hashlib
 import io
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image, ImageDraw
 
 from deploy import metadata
@@ -156,3 +158,18 @@ def encoded(image: Image.Image, name: str, **options: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, name, **options)
     return stream.getvalue()
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Make files and folders of these names unreadable, even for root."""
+    scandir, opened = os.scandir, Path.open
+
+    def checked(path: Any) -> Any:
+        if Path(path).name in names:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return path
+
+    monkeypatch.setattr(os, "scandir", lambda path: scandir(checked(path)))
+    monkeypatch.setattr(
+        Path, "open", lambda path, *some, **more: opened(checked(path), *some, **more)
+    )

@@ -1,16 +1,14 @@
 """Which photos a command line names: files, folders, patterns, standard input."""
 
-import errno
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from deploy_fixtures import draw_photos
+from deploy_fixtures import draw_photos, forbid
 
 from deploy.cli import commands
 from deploy.label import find
@@ -76,22 +74,7 @@ def test_what_cannot_be_read_does_not_hide_the_rest(
     model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as lost+found on a stick, or a file of another user's."""
-    real_scandir, real_open = os.scandir, Path.open
-
-    def refuse(path: Path) -> None:
-        if Path(path).name in ("below", "two.png"):
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    def scandir(path: Path) -> object:
-        refuse(path)
-        return real_scandir(path)
-
-    def opened(path: Path, *arguments: Any, **named: Any) -> object:
-        refuse(path)
-        return real_open(path, *arguments, **named)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    monkeypatch.setattr(Path, "open", opened)
+    forbid(monkeypatch, "below", "two.png")
     result = CliRunner().invoke(commands, [".", "--model", str(model), "--json"])
     assert result.exit_code == 3
     shown = [json.loads(line)["path"] for line in result.stdout.splitlines()]

@@ -1,13 +1,11 @@
 """A folder that fills: each photo is taken once, when it is whole, and none is lost."""
 
-import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from deploy_fixtures import SPEC, encoded
+from deploy_fixtures import SPEC, encoded, forbid
 from PIL import Image
 
 from deploy import growing
@@ -93,23 +91,8 @@ def test_a_photo_that_stays_bad_is_reported_once_and_read_again_when_it_changes(
 def test_a_folder_that_cannot_be_read_is_reported_once(
     watcher: Watcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real_scandir, real_open = os.scandir, Path.open
     (tmp_path / "lost+found").mkdir()
-
-    def refuse(path: Path) -> None:
-        if Path(path).name == "lost+found":
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-
-    def scandir(path: Path) -> object:
-        refuse(path)
-        return real_scandir(path)
-
-    def opened(path: Path, *arguments: Any, **named: Any) -> object:
-        refuse(path)
-        return real_open(path, *arguments, **named)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    monkeypatch.setattr(Path, "open", opened)
+    forbid(monkeypatch, "lost+found")
     (tmp_path / "z.jpg").write_bytes(RED)
     found = [name for _ in range(30) for name in watcher.look()]
     assert found == ["z.jpg", f"{tmp_path / 'lost+found'}: Permission denied"]
