@@ -80,6 +80,7 @@ Its options are in a file beside this folder, which another version of the folde
 
 ```sh
 echo 'WATCH=--threshold 0.8 --snapshot-dir /var/tmp/seen' > "$PWD.conf"
+systemctl --user daemon-reload
 systemctl --user restart classify
 ```
 """

@@ -207,7 +207,7 @@ def _picamera2() -> Any:
             "/dev/video0, can be named with --source"
         ) from error
     # It also lists cameras on USB, which do not give RGB: OpenCV takes those.
-    own = [each["Num"] for each in camera.global_camera_info() if "/usb" not in each["Id"]]
+    own = [i for i, each in enumerate(camera.global_camera_info()) if "/usb" not in each["Id"]]
     return partial(camera, own[0]) if own else None
 
 

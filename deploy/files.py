@@ -48,8 +48,14 @@ def shown(name: str) -> bool:
 
 def holds(folder: Path, other: Path) -> bool:
     """Return whether `walk` of `folder` finds what is in the folder `other`."""
-    root, place = folder.resolve(), other.resolve()
-    return place.is_relative_to(root) and all(map(shown, place.relative_to(root).parts))
+    # `walk` follows links: a place counts as it is named, and as where it leads.
+    return any(
+        place.is_relative_to(root) and all(map(shown, place.relative_to(root).parts))
+        for root, place in (
+            (Path(os.path.abspath(folder)), Path(os.path.abspath(other))),  # noqa: PTH100
+            (folder.resolve(), other.resolve()),
+        )
+    )
 
 
 def walk(folder: Path, unreadable: Callable[[OSError], None] | None = None) -> Iterator[Path]:

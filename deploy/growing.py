@@ -22,7 +22,7 @@ PATIENCE = 5.0
 bad. If it changes later it is read again."""
 
 _LOCKED = -1, 0
-"""Of what cannot be looked at, a sub-folder too: reading it says why, once."""
+"""Of what cannot be looked at: it is told of once, and what was taken from it stays so."""
 
 
 def photos(
@@ -36,10 +36,15 @@ def photos(
     since: dict[Path, tuple[Mark, float]] = {}
     while True:
         now = time.monotonic()
-        marks = _marks(folder)
+        marks, locked = _marks(folder)
         for path in done.keys() - marks.keys():
-            del done[path]
-        fresh = {path: (mark, now) for path, mark in marks.items() if done.get(path) != mark}
+            if locked.keys().isdisjoint(path.parents):
+                del done[path]
+        fresh = {
+            path: (mark, now)
+            for path, mark in marks.items()
+            if done.get(path) != mark and not (path in locked and path in done)
+        }
         # Since when a file has had its mark.
         since = {
             path: since[path] if path in since and since[path][0] == seen[0] else seen
@@ -49,7 +54,8 @@ def photos(
             mark, first = since[path]
             if first == now:
                 continue
-            image, mark = _read(path, mark, spec)
+            why = locked.get(path)
+            image, mark = (BadData(f"{path}: {why}"), mark) if why else _read(path, mark, spec)
             if isinstance(image, BadData) and now - first < PATIENCE:
                 continue
             done[path] = mark
@@ -59,25 +65,27 @@ def photos(
         time.sleep(POLL)
 
 
-def _marks(folder: Path) -> dict[Path, Mark]:
+def _marks(folder: Path) -> tuple[dict[Path, Mark], dict[Path, str]]:
+    """Return the mark of each file; and why, where one or a sub-folder cannot be looked at."""
     marks: dict[Path, Mark] = {}
+    locked: dict[Path, str] = {}
 
-    def locked(error: OSError) -> None:
+    def lock(error: OSError) -> None:
         if error.filename == str(folder):
             raise error
-        marks[Path(error.filename)] = _LOCKED
+        locked[Path(error.filename)] = error.strerror or "cannot be read"
 
-    for path in files.walk(folder, locked):
+    for path in files.walk(folder, lock):
         try:
             about = path.stat()
         except FileNotFoundError:
             continue
-        except OSError:
-            marks[path] = _LOCKED
+        except OSError as error:
+            lock(error)
             continue
         if stat.S_ISREG(about.st_mode):
             marks[path] = _mark(about)
-    return marks
+    return marks | dict.fromkeys(locked, _LOCKED), locked
 
 
 def _read(path: Path, mark: Mark, spec: InputSpec) -> tuple[Image.Image | BadData | None, Mark]:

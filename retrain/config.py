@@ -108,6 +108,13 @@ class TrainConfig:
             ("--intermediate-output-graphs-dir", self.intermediate_output_graphs_dir),
         ):
             self.source.require_outside(option, folder)
+        for option, file in (
+            ("--output-graph", self.output_graph),
+            ("--output-labels", self.output_labels),
+            ("--checkpoint-path", self.checkpoint_path),
+        ):
+            if file and file.parent.resolve() != self.source.image_dir.resolve():
+                self.source.require_outside(option, file.parent)
         if self.test_batch_size == 0:
             raise WrongUse("--test-batch-size 0 tests nothing: -1 is the whole set")
         name = self.final_tensor_name

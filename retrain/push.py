@@ -88,16 +88,16 @@ done
 case "$p" in /*) ;; */*) p="$PWD/$p" ;; esac
 """
 _SWAP = """\
-n="$d.{mark}"
+n="$d.push-{mark}"
 trap 'cd /; rm -rf "$n"' EXIT
 trap 'exit 1' HUP INT TERM
 set -e
 mkdir -p "${{d%/*}}/"
 exec 9<"${{d%/*}}/"
 "$p" -c {lock} 9<&9
-rm -rf "$d".{marks} "$d".{marks}.old
+rm -rf "$d".push-{marks} "$d".push-{marks}.old
 mkdir "$n"
-"$p" -c {tar} -xzf - -C "$n" --strip-components=1
+"$p" -c {tar} -xzf - -C "$n" --strip-components=1 9<&-
 sync
 cd "$n"
 state=first

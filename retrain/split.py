@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from deploy.errors import BadData, WrongUse
 from retrain.dataset import Photo
@@ -98,22 +99,22 @@ def _fill_empty(
         for label in labels[key]:
             groups_of[label].append(key)
             held[label, split[key]] += 1
-    for label in sorted(groups_of):
-        for need in SPLITS:
-            if held[label, need]:
-                continue
-            # The split with most to give gives the group that chance put closest to a border.
-            for donor in sorted(SPLITS, key=lambda name: -held[label, name]):
-                free = [
-                    key
-                    for key in groups_of[label]
-                    if split[key] == donor
-                    and (need == TRAINING or all(held[other, donor] > 1 for other in labels[key]))
-                ]
-                if free:
-                    key = free[-1] if need == TRAINING else free[0]
-                    for other in labels[key]:
-                        held[other, donor] -= 1
-                        held[other, need] += 1
-                    split[key] = need
-                    break
+    # Training first: what one class gets for it, another may have to give.
+    for need, label in product(SPLITS, sorted(groups_of)):
+        if held[label, need]:
+            continue
+        # The split with most to give gives the group that chance put closest to a border.
+        for donor in sorted(SPLITS, key=lambda name: -held[label, name]):
+            free = [
+                key
+                for key in groups_of[label]
+                if split[key] == donor
+                and (need == TRAINING or all(held[other, donor] > 1 for other in labels[key]))
+            ]
+            if free:
+                key = free[-1] if need == TRAINING else free[0]
+                for other in labels[key]:
+                    held[other, donor] -= 1
+                    held[other, need] += 1
+                split[key] = need
+                break

@@ -204,6 +204,9 @@ def test_a_model_of_an_older_graph_is_refused(run: Path, invoke: Invoke) -> None
         assert result.exit_code == 3
         assert "model.tflite: not of " in result.stderr
         assert "`retrain convert`" in result.stderr
+    (run / "contract.json").unlink()  # a model alone, moved elsewhere, has no other graph
+    (run / "output_graph.pb").unlink()
+    assert invoke("bundle", "--output-dir", run).exit_code == 0
 
 
 def test_a_rejected_model_is_refused(run: Path, invoke: Invoke) -> None:

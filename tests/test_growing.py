@@ -98,6 +98,20 @@ def test_a_folder_that_cannot_be_read_is_reported_once(
     assert found == ["z.jpg", f"{tmp_path / 'lost+found'}: Permission denied"]
 
 
+def test_a_folder_that_fails_for_a_while_does_not_come_anew(
+    watcher: Watcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a network's: each of its photos would be a frame again."""
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "mounted" / "a.jpg").write_bytes(RED)
+    assert [name for _ in range(9) for name in watcher.look()] == ["a.jpg"]
+    with monkeypatch.context() as patch:
+        forbid(patch, "mounted")
+        found = [name for _ in range(30) for name in watcher.look()]
+    assert found == [f"{tmp_path / 'mounted'}: Permission denied"]
+    assert not any(watcher.look() for _ in range(30))
+
+
 def test_other_files_hidden_ones_and_pipes_are_left_alone(watcher: Watcher, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no photo")
     (tmp_path / ".part.jpg").write_bytes(RED)

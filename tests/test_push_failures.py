@@ -59,11 +59,16 @@ def slow(host: Host, folder: Path, then: str) -> str:
 def test_what_a_loss_of_power_left_is_removed(
     host: Host, invoke: Invoke, run: Path, place: Path
 ) -> None:
-    for name in ("c.0123456789ab", "c.ba9876543210.old", "c.photos", "d.0123456789ab"):
+    for name in (
+        "c.push-0123456789ab",
+        "c.push-ba9876543210.old",
+        "c.202611251720",
+        "d.push-0123456789ab",
+    ):
         (place / name).mkdir(parents=True)
         (place / name / "part").touch()
     assert push(host, invoke, run, place / "c").exit_code == 0
-    assert names(place) == ["c", "c.photos", "d.0123456789ab"]
+    assert names(place) == ["c", "c.202611251720", "d.push-0123456789ab"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not hold back root")
@@ -114,6 +119,28 @@ def test_two_pushes_at_once_do_not_mix(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert push(host, invoke, run, place / "c").exit_code == 0
+
+
+def test_a_push_that_lost_its_network_holds_nobody_up_for_ever(
+    host: Host, invoke: Invoke, run: Path, place: Path, tmp_path: Path
+) -> None:
+    """Nothing tells the device that its laptop is gone: it gives up by its own clock."""
+    impatient = "import retrain.push as p; p._PATIENCE_S = 2; import retrain.cli as c; c.commands()"
+    words = ["push", f"{host.name}:{place}/c", "--output-dir", run, "--python", sys.executable]
+    process = subprocess.Popen(
+        [sys.executable, "-c", impatient, *words, "--ssh", slow(host, tmp_path, "sleep 60")],
+        cwd=Path(__file__).parents[1],
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 30
+    while not names(place):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    while push(host, invoke, run, place / "c").exit_code:
+        assert time.monotonic() < deadline
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert names(place) == ["c"]
 
 
 def test_what_the_shell_there_says_at_its_start_is_not_an_answer(

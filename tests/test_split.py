@@ -145,3 +145,18 @@ def test_each_class_trains_however_few_its_photos() -> None:
         for label in ("ant", "mug")
         for name in ("validation", "testing")
     ]
+
+
+def test_what_one_class_needs_to_train_is_not_what_another_validates_on() -> None:
+    """Things that are in several classes go first to the class that would not train."""
+    things = {"a": (0, 1, 2), "b": (2,), "c": (1, 2, 3)}
+    for trial in range(300):
+        photos = [
+            photo(f"{trial} s{i}_nohash_{label}", label)
+            for label, members in things.items()
+            for i in members
+        ]
+        splits = assign(photos, DEFAULT)
+        held = {(each.label, name) for each, name in zip(photos, splits, strict=True)}
+        assert {(label, "training") for label in things} <= held
+        assert {("a", name) for name in SPLITS} <= held

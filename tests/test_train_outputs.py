@@ -232,7 +232,9 @@ def test_a_copy_that_cannot_be_written_leaves_the_run_whole(
         ("--output-dir", "retrained"),
         ("--output-dir", "."),
         ("--summaries-dir", "logs"),
-        ("--bottleneck-dir", "circles/kept"),
+        ("--bottleneck-dir", "circles"),
+        ("--output-graph", "graphs"),
+        ("--checkpoint-path", "linked"),
     ],
 )
 def test_no_output_becomes_a_class(
@@ -243,12 +245,16 @@ def test_no_output_becomes_a_class(
     invoke: Invoke,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.chdir(tiny)
-    before = sorted(tiny.rglob("*"))
-    result = invoke("train", ".", "--output-dir", tmp_path, option, folder)
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny, "photos")
+    Path("photos", "linked").symlink_to(tiny.parent)
+    monkeypatch.chdir("photos")
+    before = sorted(tmp_path.rglob("*"))
+    path = f"{folder}/file" if option in ("--output-graph", "--checkpoint-path") else folder
+    result = invoke("train", ".", "--output-dir", tmp_path / "run", option, path)
     assert result.exit_code == 2
     assert f"{option} {folder}: that is in the folder of photos" in result.stderr
-    assert sorted(tiny.rglob("*")) == before
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_test_photo_that_vanishes_while_training_has_no_picture(

@@ -84,20 +84,17 @@ class FakePicamera2(Plug):
     """What this project calls of `picamera2`."""
 
     def __call__(self, number: int) -> "FakePicamera2":
-        assert number == self.INFO[1]["Num"]
+        assert number == 0  # the place of the own one in the list below, not its Num
         self.open("pi")
         if not self.there:
             raise IndexError("list index out of range")
         return self
 
-    INFO = (
-        {"Num": 0, "Id": "/base/axi/pcie@120000/rp1/usb@300000-1:1.0-046d:0825"},
-        {"Num": 1, "Id": "/base/soc/i2c0mux/i2c@1/imx708@1a"},
-    )
-    """A camera on USB, then the Pi's own, where there is one."""
-
     def global_camera_info(self) -> list[dict[str, Any]]:
-        return [*self.INFO[: 2 if self.openings else 1]]
+        """Return the Pi's own camera, where there is one, then one on USB; Num is libcamera's."""
+        usb = {"Num": 0, "Id": "/base/axi/pcie@120000/rp1/usb@300000-1:1.0-046d:0825"}
+        own = {"Num": 1, "Id": "/base/soc/i2c0mux/i2c@1/imx708@1a"}
+        return [own, usb] if self.openings else [usb]
 
     def create_video_configuration(self, main: dict[str, Any]) -> dict[str, Any]:
         return main
