@@ -144,7 +144,11 @@ def _runners(
 def _without_runtime(subjects: Sequence[Subject], asked: Sequence[Runner]) -> list[dict[str, Any]]:
     there = {runner.subject for runner in asked}
     return [
-        {"model": each.name, "runtime": " or ".join(each.runtimes), "reason": "it is not there"}
+        {
+            "model": each.name,
+            "runtime": " or ".join(each.runtimes),
+            "reason": "it is not there, or not asked for",
+        }
         for each in subjects
         if each not in there
     ]

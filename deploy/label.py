@@ -133,7 +133,7 @@ def show_labels(
         for prediction in shown:
             click.echo(f"  {prediction.score:6.1%}  {prediction.label}")
         if not shown:
-            click.echo(f"  no label reaches {threshold:.1%}")
+            click.echo(f"  no label reaches {100 * threshold:g}%")
     if bad:
         raise BadData(f"{bad} of {total} photos could not be classified")
 

@@ -97,7 +97,7 @@ class _Teller:
     "rules",
     multiple=True,
     metavar="LABEL=COMMAND",
-    help="Run COMMAND, without a shell, when LABEL comes; may be given for several labels.",
+    help="Run COMMAND, without a shell, when LABEL, or none, comes; for several labels too.",
 )
 @click.option("--post", metavar="URL", help="Post each change as JSON too.")
 @click.option(
@@ -170,9 +170,11 @@ def watch(
                 status.frames += 1
                 label = best.label if answer.unknown or best.score >= threshold else None
                 if steady.changed(label):
+                    of = f"  {frame.path}" if frame.path else ""
+                    at_best = "" if label else f"  (at best {best.label})"
                     told = tell(
                         "label",
-                        f"{best.score:6.1%}  {label or NONE}",
+                        f"{best.score:6.1%}  {label or NONE}{at_best}{of}",
                         label=label,
                         score=best.score,
                         frame=status.frames,

@@ -17,6 +17,7 @@ from deploy.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
 from deploy.runtime import Model, find_runtime
 from retrain.candidate import Candidate, converted, scored
 from retrain.material import ConvertConfig, Material
+from retrain.parity import Parity
 from retrain.quantization import CHOICES, Quantization
 from retrain.run_folder import RunFolder
 
@@ -47,8 +48,8 @@ def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate,
     """Return the recipe chosen, its model, and the table of all as JSON values.
 
     `keep_float` and `output_type` are for int8 alone. Each model is kept in the run's folder
-    `recipes`, what is beyond the bounds in `rejected` there. Where all are, the one that agrees
-    most with the graph is returned. Raises BadData if none could be made.
+    `recipes`, what is beyond the bounds in `rejected` there. Where all are, the one nearest to the
+    graph is returned. Raises BadData if none could be made.
     """
     config, progress = material.config, material.progress
     made: dict[str, Candidate] = {}
@@ -84,7 +85,8 @@ def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate,
             for name, each in made.items()
         ]
     )
-    chosen = _chosen(rows, config)
+    nearest = max(made, key=lambda name: _nearness(made[name].parity))
+    chosen = _chosen(rows, config) or next(row for row in rows if row.recipe == nearest)
     runtime = find_runtime()
     progress.info(f"on {cpu_name()}, one thread, {runtime.name} {runtime.version}:")
     for line in _table(rows, chosen):
@@ -104,10 +106,14 @@ def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate,
     return hows[chosen.recipe], made[chosen.recipe], table
 
 
-def _chosen(rows: list[Row], config: ConvertConfig) -> Row:
+def _nearness(parity: Parity) -> tuple[float, float]:
+    return parity.agreement, -parity.mean_difference
+
+
+def _chosen(rows: list[Row], config: ConvertConfig) -> Row | None:
     good = [row for row in rows if not row.reasons]
     if not good:
-        return max(rows, key=lambda row: row.agreement)
+        return None
     if config.choose == "smallest":
         return min(good, key=lambda row: row.bytes)
     return min(good, key=lambda row: row.p50_ms)

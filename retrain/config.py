@@ -59,7 +59,7 @@ class Source:
         if folder and holds(self.image_dir, folder):
             raise WrongUse(
                 f"{option} {folder}: that is in the folder of photos, and would be taken for a "
-                f"class: name one outside {self.image_dir}"
+                f"class: name one outside it, such as {option} ../{folder.name or 'retrained'}"
             )
 
     @property

@@ -216,7 +216,7 @@ def _after(state: State, step: int, head: Head, candidate: Head, found: float) -
 
 
 def _validate(head: Head, validation: Examples, config: HeadConfig, step: int) -> Score:
-    if config.validation_batch_size == -1:
+    if not 0 < config.validation_batch_size < len(validation.labels):
         return score(head.logits_of(validation), validation.labels)
     random = np.random.default_rng((config.seed, step, 1))
     chosen = random.integers(len(validation.labels), size=config.validation_batch_size)

@@ -43,21 +43,26 @@ def learn(
     training, validation = examples[split.TRAINING], examples[split.VALIDATION]
     every = max(1, steps // _LINES)
     shown = -every
-    # What diverges is told below, in our words.
-    with progress.bar("training", steps, "steps") as advance, np.errstate(all="ignore"):
-        advance(done)
-        for each in fit(training, validation, classes, config.head, state):
-            board.evaluation(each.step, each.train, each.validation, each.learning_rate)
-            if each.step - shown >= every:
-                _print_step(each, progress)
-                shown = each.step
-            _store(each, config, backbone)
-            if each.state:
-                state = each.state
-                board.layer(each.step, each.head.weights, each.head.bias, each.logits)
-                files.write(path, state.to_bytes(key))
-            advance(each.step + 1 - done)
-            done = each.step + 1
+    try:
+        # What diverges is told below, in our words.
+        with progress.bar("training", steps, "steps") as advance, np.errstate(all="ignore"):
+            advance(done)
+            for each in fit(training, validation, classes, config.head, state):
+                board.evaluation(each.step, each.train, each.validation, each.learning_rate)
+                if each.step - shown >= every:
+                    _print_step(each, progress)
+                    shown = each.step
+                _store(each, config, backbone)
+                if each.state:
+                    state = each.state
+                    board.layer(each.step, each.head.weights, each.head.bias, each.logits)
+                    files.write(path, state.to_bytes(key))
+                advance(each.step + 1 - done)
+                done = each.step + 1
+    except KeyboardInterrupt:
+        if state:
+            progress.info(f"to go on from step {state.step}: the same command with --resume")
+        raise
     if state is None or state.best_cross_entropy == math.inf:
         raise BadData("no weights are any good: training diverged: lower --learning-rate")
     if done < steps:

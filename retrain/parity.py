@@ -84,7 +84,7 @@ class Parity:
             )
         if not self.mean_difference <= bounds.max_mean_difference:
             reasons.append(
-                f"its probabilities are {self.mean_difference:.3f} from the graph's in the mean; "
+                f"its probabilities are {self.mean_difference:.2g} from the graph's in the mean; "
                 f"--max-mean-difference is {bounds.max_mean_difference:g}"
             )
         return reasons

@@ -57,7 +57,8 @@ def warnings(photos: Sequence[Photo], splits: Sequence[str]) -> list[str]:
     """Return a line for each class and split that has none of its photos."""
     held = set(zip((photo.label for photo in photos), splits, strict=True))
     return [
-        f"no photo of {label} is left for {name}: it needs three photos or more, of other things"
+        f"no photo of {label} is left for {name}: it needs three or more; those with the same name "
+        "before _nohash_ count as one"
         for label in sorted({photo.label for photo in photos})
         for name in SPLITS
         if (label, name) not in held

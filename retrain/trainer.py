@@ -37,6 +37,8 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
     if config.saved_model_dir:
         export.require_free(config.saved_model_dir)
     with run.writing():
+        for path in filter(None, (config.output_graph, config.output_labels)):
+            path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be is an error now
         backbone, found = analyse(config.source, progress)
         photos, labels = found.dataset.photos, found.dataset.labels
         splits = split.assign(photos, config.split)

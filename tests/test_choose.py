@@ -64,7 +64,7 @@ def test_no_choice_is_the_gates_refusal(run: Path, invoke: Invoke) -> None:
     assert result.exit_code == 4
     _, _, said = result.stderr.partition("Warning: no recipe is near enough to the graph\n")
     for line, name in zip(said.splitlines(), ("int8", "float32"), strict=False):
-        assert line.startswith(f"  {name}: its probabilities are 0.0")
+        assert line.startswith(f"  {name}: its probabilities are ")
         assert line.endswith(" from the graph's in the mean; --max-mean-difference is 0")
     assert f"Error: {run / 'model.rejected.tflite'}: its probabilities are" in said
     assert not (run / "model.tflite").exists()

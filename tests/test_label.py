@@ -72,7 +72,7 @@ def test_a_threshold_leaves_out_what_is_less_probable(
     result = label(group, drawn["red"], "--model", model, "--threshold", 0.5, "--json")
     assert json.loads(result.stdout)["labels"] == ["red"]
     result = label(group, drawn["red"], "--model", model, "--threshold", 1)
-    assert result.stdout == f"{drawn['red']}\n  no label reaches 100.0%\n"
+    assert result.stdout == f"{drawn['red']}\n  no label reaches 100%\n"
 
 
 @both

@@ -141,7 +141,8 @@ def test_each_class_trains_however_few_its_photos() -> None:
         splits = assign([*many, one, *shots], DEFAULT)
         assert splits[40:] == ["training"] * 51
     assert warnings([*many, one, *shots], splits) == [
-        f"no photo of {label} is left for {name}: it needs three photos or more, of other things"
+        f"no photo of {label} is left for {name}: it needs three or more; those with the same name "
+        "before _nohash_ count as one"
         for label in ("ant", "mug")
         for name in ("validation", "testing")
     ]

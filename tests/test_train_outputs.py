@@ -1,5 +1,6 @@
 """What `retrain train` leaves behind and says: files where they were asked for."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from conftest import LABELS, Invoke
 from train_fixtures import STEPS, Run, Train, shards, tensors
 
+from deploy import files
 from retrain import graph, split
 from retrain.backbones import Backbone
 from retrain.fit import Evaluation, fit
@@ -117,6 +119,7 @@ def test_resume_goes_on_where_a_run_was_killed(
         patch.setattr("retrain.learn.fit", killed)
         result = invoke("train", photos, *options, "--how_many_training_steps", STEPS)
     assert result.exit_code == 130
+    assert f"to go on from step {STEPS // 2}: the same command with --resume" in result.stderr
     run = train("--resume", folder=tmp_path)
     assert f"going on at step {STEPS // 2}, from {tmp_path / 'checkpoint.npz'}" in run.result.stderr
     newest = max((tmp_path / "summaries").iterdir())
@@ -213,7 +216,12 @@ def test_a_name_that_is_not_utf8_does_not_end_the_run(
 
 
 def test_a_copy_that_cannot_be_written_leaves_the_run_whole(
-    train: Train, tiny: Path, tmp_path: Path, invoke: Invoke, cache_dir: Path
+    train: Train,
+    tiny: Path,
+    tmp_path: Path,
+    invoke: Invoke,
+    cache_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = train(source=tiny)
     (tmp_path / "file").touch()
@@ -222,6 +230,19 @@ def test_a_copy_that_cannot_be_written_leaves_the_run_whole(
     result = invoke("train", tiny, *options, *steps, "--output-graph", tmp_path / "file" / "g.pb")
     assert result.exit_code == 3
     assert str(tmp_path / "file") in result.stderr
+    assert "analysed now" not in result.stderr
+
+    real = files.write
+
+    def write(path: Path, content: bytes | str) -> None:
+        if path.name == "g.pb":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, content)
+
+    monkeypatch.setattr("retrain.trainer.files.write", write)
+    result = invoke("train", tiny, *options, *steps, "--output-graph", tmp_path / "g.pb")
+    assert result.exit_code == 3
+    assert "g.pb: No space left on device" in result.stderr
     assert run.metrics["settings"]["head"]["seed"] == 7
     RunFolder(run.folder).read_contract()
 

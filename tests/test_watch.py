@@ -83,7 +83,8 @@ def film(tmp_path: Path) -> Path:
 def test_changes_of_a_video_are_printed(group: click.Group, model: Path, film: Path) -> None:
     result = watch(model, "--source", film, "--threshold", 0.7, group=group)
     assert result.exit_code == 0, result.output
-    assert [line.split("  ")[-1] for line in result.stdout.splitlines()] == ["red", "none", "blue"]
+    assert [line.split("  ")[2] for line in result.stdout.splitlines()] == ["red", "none", "blue"]
+    assert result.stdout.splitlines()[1].endswith("  none  (at best red)")
     assert result.stderr == ""
 
 

@@ -13,10 +13,10 @@ from retrain.samples import SAMPLES, put
 @click.argument("name", type=click.Choice(list(SAMPLES)))
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 def sample(name: str, folder: Path, as_json: bool) -> None:
-    r"""Put a sample data set into the new folder DIR, one sub-folder a class.
+    """Put a sample data set into the new folder DIR, one sub-folder a class.
 
-    \b
     solar-cells: 2,223 photos, functional or defective, from a Python package.
+
     flowers: 3,670 photos of five kinds, a download of 229 MB.
     """
     wanted = SAMPLES[name]

@@ -1,6 +1,7 @@
 """`retrain summary`: what the stages of a run measured."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +15,35 @@ from retrain.cli.options import json_option, output_dir_option
 @output_dir_option
 @json_option
 def summary(output_dir: Path, as_json: bool) -> None:
-    """Print accuracy, size and latency of the graph and of the TFLite model, and the seconds."""
+    """Print accuracy, size and latency of the graph and of the TFLite model, and the seconds.
+
+    After `retrain train` and `retrain convert`; latency after `retrain bench` of the same files.
+    """
     from retrain.run_folder import RunFolder
 
     run = RunFolder(output_dir)
     digest = run.read_contract().graph_sha256
     found = {
-        command: _read(path, command, digest)
-        for command, path in (
-            ("train", run.metrics),
-            ("convert", run.conversion),
-            ("bench", run.bench),
-        )
+        command: _of_graph(_read(path, command), digest, path, command)
+        for command, path in (("train", run.metrics), ("convert", run.conversion))
     }
-    if not found["convert"]["passed"]:
-        raise BadData(
-            f"{run.conversion}: the last model lost too much accuracy and was refused: "
-            "run `retrain convert`"
-        )
+    model = run.accepted_model()
+    if run.bench.exists():
+        bench = _read(run.bench, "bench")
+        files = {path.name: sha256(path.read_bytes()).hexdigest() for path in (run.graph, model)}
+        # Only what was measured of the files that are there now.
+        bench["runners"] = [
+            each
+            for each in bench["runners"]
+            if files.get(each["model"], each["sha256"]) == each["sha256"]
+        ]
+        found["bench"] = bench
     if as_json:
-        click.echo(json.dumps({"schema": 1, **found}))
+        click.echo(json.dumps({"schema": 1, "bench": None, **found}))
         return
-    conversion, bench = found["convert"], found["bench"]
+    conversion = found["convert"]
     both = ("graph", "model")
-    runners = [_runner(bench, name) for name in ("output_graph.pb", "model.tflite")]
+    runners = [_runner(found.get("bench"), path.name) for path in (run.graph, model)]
     _row("", "output_graph.pb", "model.tflite")
     _row("test accuracy", *(f"{conversion[name]['accuracy']:.1%}" for name in both))
     _row(
@@ -50,6 +56,8 @@ def summary(output_dir: Path, as_json: bool) -> None:
             f"latency {percentile}",
             *(f"{runner['ms'][percentile]:.2f} ms" if runner else "-" for runner in runners),
         )
+    if not all(runners):
+        click.echo("- not measured of this file: run `retrain bench`")
     click.echo(f"same best label on {conversion['agreement']:.1%} of the test photos")
     for command, result in found.items():
         stages = ", ".join(f"{name} {taken:.1f}" for name, taken in result["seconds"].items())
@@ -58,7 +66,7 @@ def summary(output_dir: Path, as_json: bool) -> None:
 
 def _runner(bench: Any, name: str) -> Any:
     """Return the bench's figures of the file `name` on one thread, or on the fewest."""
-    found = [each for each in bench["runners"] if each["model"] == name]
+    found = [each for each in bench["runners"] if each["model"] == name] if bench else []
     return min(found, key=lambda each: each["threads"], default=None)
 
 
@@ -66,12 +74,17 @@ def _row(*cells: str) -> None:
     click.echo("{:<28}{:<20}{}".format(*cells).rstrip())
 
 
-def _read(path: Path, command: str, digest: str) -> Any:
-    remedy = f"run `retrain {command}`"
+def _read(path: Path, command: str) -> Any:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise BadData(f"{path}: cannot be read ({error}): {remedy}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadData(f"{path}: cannot be read ({reason}): run `retrain {command}`") from error
+
+
+def _of_graph(found: Any, digest: str, path: Path, command: str) -> Any:
     if found.get("graph_sha256") != digest:
-        raise BadData(f"{path}: measured on another graph than the one there: {remedy}")
+        raise BadData(
+            f"{path}: measured on another graph than the one there: run `retrain {command}`"
+        )
     return found

@@ -218,16 +218,35 @@ def test_summary_refuses_figures_of_another_graph(
     converted_run: Path, tmp_path: Path, invoke: Invoke
 ) -> None:
     shutil.copytree(converted_run, tmp_path, dirs_exist_ok=True)
-    record = read_json(tmp_path / "bench.json")
-    (tmp_path / "bench.json").write_text(json.dumps({**record, "graph_sha256": "0" * 64}))
+    record = read_json(tmp_path / "conversion.json")
+    (tmp_path / "conversion.json").write_text(json.dumps({**record, "graph_sha256": "0" * 64}))
     result = invoke("summary", "--output-dir", tmp_path)
     assert result.exit_code == 3
-    assert "bench.json: measured on another graph than the one there: run `retrain bench`" in (
-        result.stderr
-    )
+    assert "measured on another graph than the one there: run `retrain convert`" in result.stderr
 
 
-@pytest.mark.parametrize(("name", "command"), [("bench", "bench"), ("conversion", "convert")])
+@pytest.mark.parametrize("benched", [True, False])
+def test_summary_has_no_latency_of_another_file(
+    converted_run: Path, tmp_path: Path, invoke: Invoke, benched: bool
+) -> None:
+    """Such as that of the model that the last conversion replaced."""
+    shutil.copytree(converted_run, tmp_path, dirs_exist_ok=True)
+    record = read_json(tmp_path / "bench.json")
+    for runner in record["runners"]:
+        if runner["model"] == "model.tflite":
+            runner["sha256"] = "0" * 64
+    (tmp_path / "bench.json").write_text(json.dumps(record))
+    if not benched:
+        (tmp_path / "bench.json").unlink()
+    result = invoke("summary", "--output-dir", tmp_path)
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("latency p50")]
+    assert line.endswith("-")
+    assert (" ms " in line) == benched
+    assert "- not measured of this file: run `retrain bench`" in result.stdout
+
+
+@pytest.mark.parametrize(("name", "command"), [("metrics", "train"), ("conversion", "convert")])
 def test_summary_names_the_stage_that_is_missing(
     converted_run: Path, tmp_path: Path, invoke: Invoke, name: str, command: str
 ) -> None:
