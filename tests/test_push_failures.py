@@ -96,13 +96,13 @@ def test_a_copy_that_is_cut_off_changes_nothing(
     assert (place / "c" / "README.md").read_text() == "mark"
 
 
-def test_two_pushes_at_once_do_not_mix(
-    host: Host, invoke: Invoke, run: Path, place: Path, tmp_path: Path
-) -> None:
-    """The second is refused while the first copies; the lock goes with its holder."""
+def stalled(
+    host: Host, run: Path, place: Path, ssh: str, *program: str
+) -> tuple[subprocess.Popen[bytes], float]:
+    """Start a push that stops in the middle; return it when it has begun there, and a deadline."""
     words = ["push", f"{host.name}:{place}/c", "--output-dir", run, "--python", sys.executable]
     process = subprocess.Popen(
-        [sys.executable, "-m", "retrain", *words, "--ssh", slow(host, tmp_path, "sleep 60")],
+        [sys.executable, *program, *words, "--ssh", ssh],
         cwd=Path(__file__).parents[1],
         start_new_session=True,
     )
@@ -110,6 +110,14 @@ def test_two_pushes_at_once_do_not_mix(
     while not names(place):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    return process, deadline
+
+
+def test_two_pushes_at_once_do_not_mix(
+    host: Host, invoke: Invoke, run: Path, place: Path, tmp_path: Path
+) -> None:
+    """The second is refused while the first copies; the lock goes with its holder."""
+    process, deadline = stalled(host, run, place, slow(host, tmp_path, "sleep 60"), "-m", "retrain")
     result = push(host, invoke, run, place / "c")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -126,16 +134,7 @@ def test_a_push_that_lost_its_network_holds_nobody_up_for_ever(
 ) -> None:
     """Nothing tells the device that its laptop is gone: it gives up by its own clock."""
     impatient = "import retrain.push as p; p._PATIENCE_S = 2; import retrain.cli as c; c.commands()"
-    words = ["push", f"{host.name}:{place}/c", "--output-dir", run, "--python", sys.executable]
-    process = subprocess.Popen(
-        [sys.executable, "-c", impatient, *words, "--ssh", slow(host, tmp_path, "sleep 60")],
-        cwd=Path(__file__).parents[1],
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 30
-    while not names(place):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    process, deadline = stalled(host, run, place, slow(host, tmp_path, "sleep 60"), "-c", impatient)
     while push(host, invoke, run, place / "c").exit_code:
         assert time.monotonic() < deadline
     os.killpg(process.pid, signal.SIGKILL)
