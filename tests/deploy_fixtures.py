@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import os
+import subprocess
 import warnings
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +20,7 @@ from deploy.contract import Contract, InputSpec, write_labels
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEVICE = Path(os.environ.get("RETRAIN_DEVICE_PYTHON", REPOSITORY / ".venv-device/bin/python"))
+NO_TFLITE_RUNTIME = f"no tflite-runtime 2.14 at {DEVICE}: `make test` with Python 3.11 makes it"
 """A Python with tflite-runtime 2.14, which `make test` makes."""
 
 SPEC = InputSpec(height=32, width=32, crop=0.875, mean=128.0, std=128.0)
@@ -173,3 +175,16 @@ def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     monkeypatch.setattr(
         Path, "open", lambda path, *some, **more: opened(checked(path), *some, **more)
     )
+
+
+@cache
+def has_tflite_runtime() -> bool:
+    """Return whether DEVICE is there and has tflite-runtime 2.14.
+
+    That has wheels for Python 3.11 at most; with a later one the environment has LiteRT.
+    """
+    code = "from importlib.metadata import version as v; print(v('tflite-runtime'))"
+    if not DEVICE.exists():
+        return False
+    there = subprocess.run([DEVICE, "-c", code], capture_output=True, text=True, check=False)
+    return there.stdout.startswith("2.14.")

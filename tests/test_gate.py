@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Invoke
-from deploy_fixtures import DEVICE
+from deploy_fixtures import DEVICE, has_tflite_runtime
 from gate_fixtures import ready, run
 
 from deploy import classifier, metadata
@@ -156,7 +156,7 @@ def test_dense_layers_get_one_scale_for_a_runtime_that_needs_it(
 ) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
     options = ("--quantize", "dynamic", "--target", "tflite-runtime==2.14")
-    proof = ("--target-python", DEVICE) if DEVICE.exists() else ()
+    proof = ("--target-python", DEVICE) if has_tflite_runtime() else ()
     result = invoke("convert", "--output-dir", run, *options, *proof)
     assert result.exit_code == 0, result.output
     assert ("all goldens pass on tflite-runtime 2.14" in result.stderr) == bool(proof)

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deploy_fixtures import CONTRACT, DEVICE, SPEC, encoded, networks
+from deploy_fixtures import (
+    CONTRACT,
+    DEVICE,
+    NO_TFLITE_RUNTIME,
+    SPEC,
+    encoded,
+    has_tflite_runtime,
+    networks,
+)
 from PIL import Image
 from quantized_fixtures import CLASSES, DYNAMIC, PER_TENSOR, convert, network
 
@@ -63,7 +71,9 @@ def python(request: pytest.FixtureRequest) -> Path:
 def test_goldens_pass(python: Path, model: Path) -> None:
     said = selftest(python, model)
     assert said["passed"] is True
-    assert said["runtime"]["name"] == ("tflite-runtime" if python == DEVICE else "LiteRT")
+    assert said["runtime"]["name"] == (
+        "tflite-runtime" if python == DEVICE and has_tflite_runtime() else "LiteRT"
+    )
 
 
 def test_goldens_that_fail_are_a_gate(python: Path, tmp_path: Path) -> None:
@@ -87,8 +97,8 @@ def said_to_be(flatbuffer: bytes, version: int) -> bytes:
 
 def test_what_a_file_says_of_its_versions_is_not_believed(tmp_path: Path) -> None:
     """A dense layer with a scale per channel is version 12; here the file says 9, as 2.14 has."""
-    if not DEVICE.exists():
-        pytest.skip(f"no device environment at {DEVICE}: `make test` makes it")
+    if not has_tflite_runtime():
+        pytest.skip(NO_TFLITE_RUNTIME)
     target = targets.find("tflite-runtime==2.14")
     honest = write_model(tmp_path / "per_tensor.tflite", convert(PER_TENSOR), MANY)
     assert selftest(DEVICE, honest)["goldens"]["right"] == 1
@@ -108,8 +118,8 @@ def test_what_a_file_says_of_its_versions_is_not_believed(tmp_path: Path) -> Non
 def test_each_recipe_runs_there_as_its_table_says(
     recipe: str, per_tensor_dense: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not DEVICE.exists():
-        pytest.skip(f"no device environment at {DEVICE}: `make test` makes it")
+    if not has_tflite_runtime():
+        pytest.skip(NO_TFLITE_RUNTIME)
     monkeypatch.setattr(recipes, "apart", lambda _what, _seconds, body, *rest: body(*rest))
     graph = network().SerializeToString()
     photos = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
