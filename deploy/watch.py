@@ -137,14 +137,15 @@ def watch(
     from deploy.files import holds
     from deploy.reactions import NONE, Commands, Post, Snapshots
 
-    if source and snapshot_dir and Path(source).is_dir() and holds(Path(source), snapshot_dir):
+    folder = Path(source) if source and Path(source).is_dir() else None
+    if folder and snapshot_dir and holds(folder, snapshot_dir):
         raise WrongUse(
             f"--snapshot-dir {snapshot_dir}: that is in {source}, where each snapshot would be a "
             "new photo: name a folder outside"
         )
     tell = _Teller(as_json)
     classifier = open_model(model, None, threads)
-    steady = Steady(frames or (1 if source and Path(source).is_dir() else 3))
+    steady = Steady(frames or (1 if folder else 3))
     names = {*classifier.contract.labels, NONE}
     if classifier.contract.reject_threshold is not None:
         names.add(UNKNOWN)

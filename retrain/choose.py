@@ -17,7 +17,6 @@ from deploy.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
 from deploy.runtime import Model, find_runtime
 from retrain.candidate import Candidate, converted, scored
 from retrain.material import ConvertConfig, Material
-from retrain.parity import Parity
 from retrain.quantization import CHOICES, Quantization
 from retrain.run_folder import RunFolder
 
@@ -65,8 +64,6 @@ def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate,
             failed[name] = str(error)
             continue
         made[name] = scored(material, model)
-        rejected = bool(made[name].parity.beyond(config.bounds))
-        files.write(run.recipe(name, rejected), made[name].packed)
     if not made:
         raise BadData("no recipe makes a model of this graph: see the warnings above")
     with progress.stage("time"):
@@ -85,8 +82,9 @@ def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate,
             for name, each in made.items()
         ]
     )
-    nearest = max(made, key=lambda name: _nearness(made[name].parity))
-    chosen = _chosen(rows, config) or next(row for row in rows if row.recipe == nearest)
+    for row in rows:  # all or none: an interrupted choice is no choice
+        files.write(run.recipe(row.recipe, bool(row.reasons)), made[row.recipe].packed)
+    chosen = _chosen(rows, made, config)
     runtime = find_runtime()
     progress.info(f"on {cpu_name()}, one thread, {runtime.name} {runtime.version}:")
     for line in _table(rows, chosen):
@@ -106,14 +104,10 @@ def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate,
     return hows[chosen.recipe], made[chosen.recipe], table
 
 
-def _nearness(parity: Parity) -> tuple[float, float]:
-    return parity.agreement, -parity.mean_difference
-
-
-def _chosen(rows: list[Row], config: ConvertConfig) -> Row | None:
+def _chosen(rows: list[Row], made: Mapping[str, Candidate], config: ConvertConfig) -> Row:
     good = [row for row in rows if not row.reasons]
     if not good:
-        return None
+        return max(rows, key=lambda row: (row.agreement, -made[row.recipe].parity.mean_difference))
     if config.choose == "smallest":
         return min(good, key=lambda row: row.bytes)
     return min(good, key=lambda row: row.p50_ms)

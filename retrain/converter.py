@@ -36,11 +36,7 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
         layers = {"layers": _explain(material)} if config.explain else {}
         how, table = config.quantization, dict[str, Any]()
         if config.choose:
-            try:
-                how, candidate, table = choose(run, material)
-            except BaseException:  # a table of some recipes is none
-                run.forget_recipes()
-                raise
+            how, candidate, table = choose(run, material)
         else:
             candidate = scored(material, converted(material, how))
         files.write(run.rejected, candidate.packed)

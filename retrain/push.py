@@ -191,9 +191,9 @@ class Remote:
         That is `first`, `previous` where one was there, or `failed`: then nothing is changed.
         The archive is unpacked into a new folder beside, which is tested, then renamed: what is cut
         off before leaves nothing, after that nothing stops the swap. What a loss of power left, the
-        next push removes. The folder that was there
-        becomes FOLDER.previous. An environment in it becomes FOLDER.env, and `env` in both a link
-        to it; with another Python, `env/bin/python` in the new one runs that.
+        next push removes. The folder that was there becomes FOLDER.previous. An environment in it
+        becomes FOLDER.env, and `env` in both a link to it; with another Python, `env/bin/python` in
+        the new one runs that.
         """
         scripts = {
             "lock": _LOCK.replace("{minutes}", f"{_PATIENCE_S // 60}"),
