@@ -18,6 +18,7 @@ from retrain.cli import commands
 
 LABELS = ("circles", "stripes", "żółw ☀")
 EACH = 24
+EACH_IN_TINY = 4
 
 Invoke = Callable[..., Result]
 
@@ -65,6 +66,18 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / label).mkdir()
         for i in range(EACH):
             draw(label, random).save(root / label / f"{i:02}.{('jpg', 'png')[i % 2]}")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of two classes, four photos each, and of no photo. Not to be changed."""
+    root = tmp_path_factory.mktemp("tiny")
+    for label in LABELS[:2]:
+        (root / label).mkdir()
+        for path in sorted((photos / label).iterdir())[:EACH_IN_TINY]:
+            shutil.copy(path, root / label)
+    (root / LABELS[0] / "empty.png").touch()
     return root
 
 

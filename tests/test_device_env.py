@@ -6,15 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deploy_fixtures import LABELS
+from deploy_fixtures import DEVICE, LABELS, REPOSITORY
 
 from deploy.bundle import write
 from deploy.classifier import Classifier
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-PYTHON = Path(os.environ.get("RETRAIN_DEVICE_PYTHON", REPOSITORY / ".venv-device/bin/python"))
 pytestmark = pytest.mark.skipif(
-    not PYTHON.exists(), reason=f"no device environment at {PYTHON}: `make test` makes it"
+    not DEVICE.exists(), reason=f"no device environment at {DEVICE}: `make test` makes it"
 )
 
 
@@ -26,7 +24,7 @@ def device(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     return subprocess.run(
-        [PYTHON, *map(str, arguments)],
+        [DEVICE, *map(str, arguments)],
         cwd=folder,
         env=environment,
         capture_output=True,

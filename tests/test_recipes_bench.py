@@ -1,21 +1,17 @@
 """The bench of recipes: real models timed by real runtimes; training is left to the product."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from deploy_fixtures import write_run
+from deploy_fixtures import DEVICE, write_run
 from quantized_fixtures import DYNAMIC, convert
 
 from bench import recipes
 from deploy import metadata
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-DEVICE = Path(os.environ.get("RETRAIN_DEVICE_PYTHON", REPOSITORY / ".venv-device/bin/python"))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """What `retrain train` leaves behind and says: files where they were asked for."""
 
-import errno
 import json
 import os
 import shutil
@@ -12,34 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import LABELS, Invoke
+from conftest import EACH_IN_TINY, LABELS, Invoke
 from train_fixtures import STEPS, Run, Train, shards, tensors
 
-from deploy import files
 from retrain import graph, split
 from retrain.backbones import Backbone
 from retrain.fit import Evaluation, fit
-from retrain.run_folder import RunFolder
 
-EACH_IN_TINY = 4
 DISTORTIONS = (
     ("flip_left_right",),
     ("random_crop", 20),
     ("random_scale", 20),
     ("random_brightness", 20),
 )
-
-
-@pytest.fixture(scope="module")
-def tiny(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of two classes with four photos each, and a file that is no photo."""
-    root = tmp_path_factory.mktemp("tiny")
-    for label in LABELS[:2]:
-        (root / label).mkdir()
-        for path in sorted((photos / label).iterdir())[:EACH_IN_TINY]:
-            shutil.copy(path, root / label)
-    (root / LABELS[0] / "empty.png").touch()
-    return root
 
 
 def test_paths_are_honoured_exactly(train: Train, tmp_path: Path) -> None:
@@ -213,93 +197,3 @@ def test_a_name_that_is_not_utf8_does_not_end_the_run(
     shutil.copytree(tiny, tmp_path / "photos")
     (tmp_path / "photos" / LABELS[0] / os.fsdecode(b"\xff.png")).touch()
     assert len(train(source=tmp_path / "photos").metrics["bad"]) == 2
-
-
-def test_a_copy_that_cannot_be_written_leaves_the_run_whole(
-    train: Train,
-    tiny: Path,
-    tmp_path: Path,
-    invoke: Invoke,
-    cache_dir: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    run = train(source=tiny)
-    (tmp_path / "file").touch()
-    options = ("--cache-dir", cache_dir, "--output-dir", run.folder, "--seed", 7)
-    steps = ("--how-many-training-steps", STEPS)
-    result = invoke("train", tiny, *options, *steps, "--output-graph", tmp_path / "file" / "g.pb")
-    assert result.exit_code == 3
-    assert str(tmp_path / "file") in result.stderr
-    assert "analysed now" not in result.stderr
-
-    real = files.write
-
-    def write(path: Path, content: bytes | str) -> None:
-        if path.name == "g.pb":
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        real(path, content)
-
-    monkeypatch.setattr("retrain.trainer.files.write", write)
-    result = invoke("train", tiny, *options, *steps, "--output-graph", tmp_path / "g.pb")
-    assert result.exit_code == 3
-    assert "g.pb: No space left on device" in result.stderr
-    assert run.metrics["settings"]["head"]["seed"] == 7
-    RunFolder(run.folder).read_contract()
-
-
-@pytest.mark.parametrize(
-    ("option", "folder"),
-    [
-        ("--output-dir", "retrained"),
-        ("--output-dir", "."),
-        ("--summaries-dir", "logs"),
-        ("--bottleneck-dir", "circles"),
-        ("--output-graph", "graphs"),
-        ("--checkpoint-path", "linked"),
-    ],
-)
-def test_no_output_becomes_a_class(
-    option: str,
-    folder: str,
-    tiny: Path,
-    tmp_path: Path,
-    invoke: Invoke,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(tiny, "photos")
-    Path("photos", "linked").symlink_to(tiny.parent)
-    monkeypatch.chdir("photos")
-    before = sorted(tmp_path.rglob("*"))
-    path = f"{folder}/file" if option in ("--output-graph", "--checkpoint-path") else folder
-    result = invoke("train", ".", "--output-dir", tmp_path / "run", option, path)
-    assert result.exit_code == 2
-    assert f"{option} {folder}: that is in the folder of photos" in result.stderr
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_test_photo_that_vanishes_while_training_has_no_picture(
-    train: Train, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(tiny, tmp_path / "photos")
-
-    def vanishing(*arguments: Any) -> Iterator[Evaluation]:
-        for path in (tmp_path / "photos").rglob("*.*"):
-            path.unlink()
-        yield from fit(*arguments)
-
-    monkeypatch.setattr("retrain.learn.fit", vanishing)
-    run = train(source=tmp_path / "photos")
-    assert run.metrics["test"]["total"] >= 2
-    assert not list(run.folder.glob("summaries/*/test/sprite.png"))
-
-
-def test_a_rate_by_which_nothing_is_learned_is_an_error(
-    tiny: Path, tmp_path: Path, invoke: Invoke, cache_dir: Path
-) -> None:
-    where = ("--cache-dir", cache_dir, "--output-dir", tmp_path / "run")
-    steps = ("--how-many-training-steps", STEPS)
-    result = invoke("train", tiny, *where, *steps, "--learning-rate", 1e30)
-    assert result.exit_code == 3
-    assert "training diverged: lower --learning-rate" in result.stderr
-    assert not (tmp_path / "run" / "output_graph.pb").exists()
