@@ -28,8 +28,8 @@ MAX_BYTES = 256 * 1024**2
 """Larger files are refused before they are read into memory."""
 MAX_PIXELS = 110_000_000
 """Larger photos are refused: with Pillow's 4 bytes a pixel, twice on the way, they take 0.9 GB."""
-_MOST_PIXELS = {"WEBP": 40_000_000, "AVIF": 40_000_000, "HEIC": 40_000_000}
-"""Their decoders take up to 20 bytes a pixel."""
+_MOST_PIXELS = {"WEBP": 40_000_000, "AVIF": 50_000_000, "HEIC": 50_000_000}
+"""Their decoders take up to 20 bytes a pixel. A phone's HEIC has up to 49 million."""
 MAX_SIDE = 65_535
 """Longer photos are refused: the most that a JPEG has, and rows and filters cost memory too."""
 _STRIP = 1_000_000
@@ -103,8 +103,8 @@ def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Imag
     except MemoryError as error:
         raise BadData("out of memory") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        if str(error).startswith("Unsupported BMP"):
-            raise unsupported(f"a BMP of a rare kind ({error})") from error
+        if str(error).startswith("Unsupported"):
+            raise unsupported(f"a {name} of a rare kind ({error})") from error
         raise BadData(f"the file is damaged: {error}") from error
 
 

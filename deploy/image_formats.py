@@ -105,6 +105,7 @@ _FORMATS = (
     Format("X bitmap or pixmap", rb"/\* XPM \*/|#define \w+_width \d", "xbm xpm xwd"),
     Format("MNG or JNG", rb"\x8aMNG\r\n|\x8bJNG\r\n", "mng jng"),
     Format("BPG or FLIF", rb"BPG\xfb|FLIF", "bpg flif"),
+    Format("rare image", None, "blp fli flc fpx ftc gbr iff lbm msp pcd pct pict pxr wal wbmp"),
     Format("DjVu", rb"AT&TFORM", "djvu djv", remedy=_DRAWING_REMEDY),
     Format("PDF", rb"%PDF-", "pdf", remedy=_DRAWING_REMEDY),
     Format(
@@ -157,7 +158,7 @@ def why_not_photo(head: bytes, path: Path | None = None) -> str | None:
         form = by_name
     if form is None or (form.is_read and not by_content):
         return "not a photo: its content is none of " + ", ".join(FORMATS)
-    if form.is_read and _loads(form.module):
+    if form.is_read and can_load(form.module):
         return None
     return f"{form.name} file: {form.remedy}"
 
@@ -173,7 +174,7 @@ def unsupported(kind: str) -> BadData:
 
 
 @cache
-def _loads(module: str) -> bool:
+def can_load(module: str) -> bool:
     """Return whether a module can be imported; the empty name stands for none."""
     try:
         return not module or bool(importlib.import_module(module))
