@@ -160,6 +160,7 @@ def tagged(tags: dict[int, int], picture: Image.Image | None = None) -> bytes:
     return photo[:4] + struct.pack("<I", len(photo)) + photo[8:] + directory + bytes(4)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
