@@ -105,7 +105,7 @@ _FORMATS = (
     Format("X bitmap or pixmap", rb"/\* XPM \*/|#define \w+_width \d", "xbm xpm xwd"),
     Format("MNG or JNG", rb"\x8aMNG\r\n|\x8bJNG\r\n", "mng jng"),
     Format("BPG or FLIF", rb"BPG\xfb|FLIF", "bpg flif"),
-    Format("rare image", None, "blp fli flc fpx ftc gbr iff lbm msp pcd pct pict pxr wal wbmp"),
+    Format("rare image", None, "blp fli flc fpx ftc gbr iff lbm miff msp pcd pct pict wal wbmp"),
     Format("DjVu", rb"AT&TFORM", "djvu djv", remedy=_DRAWING_REMEDY),
     Format("PDF", rb"%PDF-", "pdf", remedy=_DRAWING_REMEDY),
     Format(

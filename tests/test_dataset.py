@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from deploy.errors import BadData
+from deploy.image import FORMATS
 from retrain.dataset import Dataset, Photo, read_manifest, scan, write_manifest
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's file names or /proc")
@@ -56,7 +57,7 @@ def test_files_that_claim_to_be_photos_are_listed_with_a_reason(root: Path) -> N
     found = scan(root)
     assert names(found) == ["cat/1.png", "dog/2.png"]
     assert reasons(found) == {
-        "text.jpg": "not a photo: its content is none of JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC",
+        "text.jpg": f"not a photo: its content is none of {', '.join(FORMATS)}",
         "empty": "the file is empty",
         "phone.CR3": "camera raw file: develop it to JPEG, PNG or TIFF",
         "game.tga": "TGA file: convert it to JPEG or PNG",
