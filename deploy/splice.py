@@ -2,7 +2,32 @@
 
 import io
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import IO, Any
+
+from deploy.errors import BadData
+
+MAX_BLOCKS = 200_000
+"""Files of more chunks or segments are refused: each takes time, however short it is."""
+MAX_METADATA = 1 << 20
+"""Bytes of a block of metadata, at most, that are searched for the orientation."""
+
+Block = tuple[bytes, int, int]
+"""A part of a file: its name, where it starts, its size with its own header."""
+
+
+def limited(blocks: Iterator[Block]) -> Iterator[Block]:
+    """Yield the blocks; raise BadData where there are too many."""
+    for i, block in enumerate(blocks):
+        if i == MAX_BLOCKS:
+            raise BadData(f"the file is damaged: it has more than {MAX_BLOCKS:,} blocks")
+        yield block
+
+
+def beginning(file: IO[bytes], start: int, size: int) -> bytes:
+    """Return the beginning of `size` bytes of metadata, or what the file has of them."""
+    file.seek(start)
+    return file.read(max(0, min(size, MAX_METADATA)))
 
 
 class Splice:
