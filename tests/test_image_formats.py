@@ -119,6 +119,14 @@ def test_formats_that_need_a_package_name_it(monkeypatch: pytest.MonkeyPatch) ->
         open_image(box(b"avif", b"mif1"))
 
 
+def test_a_phones_photo_of_several_pictures_gives_the_first() -> None:
+    frames = [smooth(64, 48), Image.new("RGB", (64, 48))]
+    photo = encoded(frames[0], "MPO", save_all=True, append_images=frames[1:], quality=95)
+    alone = encoded(frames[0], "JPEG", quality=95)
+    assert sniff(photo) == "JPEG"
+    assert np.array_equal(np.asarray(open_image(photo)), np.asarray(open_image(alone)))
+
+
 # TIFF
 
 
