@@ -37,7 +37,7 @@ from bench.runners import call, packages
 from deploy.cli import ending
 from deploy.contract import InputSpec
 from deploy.errors import BadData
-from deploy.image import open_image, to_tensor, why_not_photo
+from deploy.image import HEAD, open_image, to_tensor, why_not_photo
 from deploy.runtime import Model
 
 BATCH = 64
@@ -135,7 +135,7 @@ def find_photos(folder: Path) -> list[Path]:
     photos = []
     for path in sorted(path for path in folder.glob("*/**/*") if path.is_file()):
         with path.open("rb") as stream:
-            if why_not_photo(stream.read(16)) is None:
+            if why_not_photo(stream.read(HEAD), path) is None:
                 photos.append(path)
     if not photos:
         raise BadData(f"no photos under {folder}: expected one folder per label holding photos")

@@ -20,6 +20,9 @@ REQUIREMENTS = f"""\
 # What classify.pyz needs. Debian's python3-click, python3-numpy and python3-pil will do.
 {_PACKAGES}
 
+# HEIC photos, as iPhones take them, need pillow-heif; AVIF photos need pillow>=11.3.
+# pillow-heif
+
 # 64-bit systems, such as Raspberry Pi OS 64-bit: Bookworm (Python 3.11), Trixie (Python 3.13).
 {LITERT}>={LEAST_LITERT}; platform_machine not in 'armv6l armv7l armv8l'
 

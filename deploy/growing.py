@@ -11,7 +11,7 @@ from PIL import Image
 from deploy import files
 from deploy.contract import InputSpec
 from deploy.errors import BadData
-from deploy.image import claims_photo, open_image
+from deploy.image import HEAD, claims_photo, open_image
 
 Mark = tuple[int, int]
 """Bytes and time of a file: another mark is another file."""
@@ -96,7 +96,7 @@ def _read(path: Path, mark: Mark, spec: InputSpec) -> tuple[Image.Image | BadDat
     try:
         with path.open("rb") as stream:
             mark = _mark(os.fstat(stream.fileno()))
-            if not claims_photo(path, stream.read(16)):
+            if not claims_photo(path, stream.read(HEAD)):
                 return None, mark
             return open_image(stream, spec), mark
     except FileNotFoundError:

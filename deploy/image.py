@@ -4,39 +4,54 @@ import io
 import math
 import warnings
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
+from deploy.bare_image import bare
 from deploy.contract import InputSpec
 from deploy.errors import BadData
+from deploy.image_formats import (
+    FORMATS,
+    HEAD,
+    claims_photo,
+    sniff,
+    unsupported,
+    why_not_photo,
+)
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+__all__ = ["FORMATS", "HEAD", "claims_photo", "sniff", "why_not_photo"]
 MAX_BYTES = 256 * 1024**2
 """Larger files are refused before they are read into memory."""
 MAX_PIXELS = 110_000_000
 """Larger photos are refused: with Pillow's 4 bytes a pixel, twice on the way, they take 0.9 GB."""
-_MAX_WEBP = 40_000_000  # of which libwebp takes 20 bytes each
+_MOST_PIXELS = {"WEBP": 40_000_000, "AVIF": 50_000_000, "HEIC": 50_000_000}
+"""Their decoders take up to 20 bytes a pixel. A phone's HEIC has up to 49 million."""
 MAX_SIDE = 65_535
 """Longer photos are refused: the most that a JPEG has, and rows and filters cost memory too."""
 _STRIP = 1_000_000
-DECODER = f"pillow-{pillow_version}/rules-3"
+try:
+    from pillow_heif import __version__ as _heif_version
+except ImportError:
+    _heif_version = "none"
+DECODER = f"pillow-{pillow_version}/heif-{_heif_version}/rules-4"
 """Names everything here that can change a pixel; part of a bottleneck's fingerprint."""
 
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-)
 _BACKGROUND = (255, 255, 255)
 _ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes a picture of each EXIF orientation upright."""
 _SPARE = 1.25
 """Pixels decoded for each that the tensor gets, on each axis, at least: a bicubic filter over so
 many is as sharp as over all, and a 12-megapixel JPEG is then decoded at 1/8."""
@@ -45,68 +60,41 @@ many is as sharp as over all, and a 12-megapixel JPEG is then decoded at 1/8."""
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def sniff(head: bytes) -> str | None:
-    """Return the format that the first 16 bytes of a file show, or None.
-
-    Formats outside FORMATS (TIFF, HEIF) are named too, so that a message can say so.
-    """
-    for signature, name in _SIGNATURES:
-        if head.startswith(signature):
-            # A text may begin with "BM": a bitmap's bytes 6 to 10 are reserved, and zero.
-            return None if name == "BMP" and head[6:10] != bytes(4) else name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"avif", b"msf1"):
-        return "HEIF"
-    return None
-
-
-def why_not_photo(head: bytes) -> str | None:
-    """Return why a file that starts with these bytes is not read as a photo, or None if it is."""
-    if not head:
-        return "the file is empty"
-    name = sniff(head)
-    if name is None:
-        return "not a photo: its content is none of " + ", ".join(FORMATS)
-    if name not in FORMATS:
-        return f"a {name} file: convert it to JPEG or PNG"
-    return None
-
-
-def claims_photo(path: Path, head: bytes) -> bool:
-    """Return whether a file says that it is a photo, by its first 16 bytes or else by its name."""
-    # By its content too: Pillow does not register .heic, and a phone's photos must not vanish.
-    return bool(sniff(head)) or path.suffix.lower() in Image.registered_extensions()
-
-
 def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Image.Image:
     """Decode a photo into an upright RGB image of 8 bits.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit grey is rescaled,
-    animations give their first frame. With `spec`, a JPEG far larger than the tensor is decoded
-    at 1/2, 1/4 or 1/8 scale, never below 1.25 times the tensor's pixels on an axis.
+    animations and files of several pages give their first picture. Metadata that cannot be read
+    counts as none. With `spec`, a JPEG far larger than the tensor is decoded at 1/2, 1/4 or 1/8
+    scale, never below 1.25 times the tensor's pixels on an axis.
     Raises BadData, with the reason, for anything that cannot be decoded in full.
     """
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     if stream.seek(0, io.SEEK_END) > MAX_BYTES:
         raise BadData(f"larger than {MAX_BYTES // 1024**2} MB")
     stream.seek(0)
-    reason = why_not_photo(stream.read(16))
+    head, path = stream.read(HEAD), getattr(stream, "name", None)
+    reason = why_not_photo(head, Path(path) if isinstance(path, str) else None)
     if reason:
         raise BadData(reason)
-    stream.seek(0)
+    name = sniff(head) or ""
     try:
-        image = Image.open(stream, formats=FORMATS)
-        most = min(MAX_PIXELS, _MAX_WEBP) if image.format == "WEBP" else MAX_PIXELS
+        file, orientation = bare(stream, name)
+        file.seek(0)
+        image = _open(file, name)
+        most = min(MAX_PIXELS, _MOST_PIXELS.get(name, MAX_PIXELS))
         if image.width * image.height > most:
             raise BadData(f"{image.width}x{image.height} pixels: more than {most:,} are refused")
         if max(image.size) > MAX_SIDE:
             raise BadData(f"{image.width}x{image.height} pixels: a side has {MAX_SIDE:,} at most")
-        if spec:
+        if spec and name == "JPEG":
             side = math.ceil(_SPARE * max(spec.height, spec.width) / (spec.crop or 1))
             image.draft(None, (side, side))
-        return upright(image)
+        image.load()
+        return upright(_turn(image, orientation))
     except UnidentifiedImageError as error:
+        if name == "TIFF":  # its header was read before
+            raise unsupported("a TIFF of a rare kind") from error
         raise BadData("the file is damaged: its header cannot be read") from error
     except Image.DecompressionBombError as error:  # Pillow's own limit is the larger one
         raise BadData(f"more than {MAX_PIXELS:,} pixels are refused") from error
@@ -115,7 +103,18 @@ def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Imag
     except MemoryError as error:
         raise BadData("out of memory") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        if str(error).startswith("Unsupported"):
+            raise unsupported(f"a {name} of a rare kind ({error})") from error
         raise BadData(f"the file is damaged: {error}") from error
+
+
+def _open(file: IO[bytes], name: str) -> Image.Image:
+    if name != "HEIC":
+        return Image.open(file, formats=[name])
+    from pillow_heif import HeifImageFile
+
+    image: Image.Image = HeifImageFile(file)
+    return image
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -124,9 +123,20 @@ def upright(image: Image.Image) -> Image.Image:
     Raises what Pillow's decoders raise, of many kinds, where `image` was not yet decoded.
     """
     image.load()
-    if image.getexif().get(_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    return _to_rgb(image)
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # metadata is no damage; Pillow raises many kinds
+        orientation = 1
+    return _to_rgb(_turn(image, orientation))
+
+
+def _turn(image: Image.Image, orientation: Any) -> Image.Image:
+    """Return `image` as it is to be seen, without the EXIF data that says so."""
+    if orientation not in _TURNS:
+        return image
+    turned = image.transpose(_TURNS[orientation])
+    turned.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    return turned
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

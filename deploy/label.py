@@ -157,7 +157,7 @@ def find(names: Iterable[str]) -> Iterator[str]:
 
 
 def _in_folder(folder: Path) -> Iterator[str]:
-    from deploy.image import claims_photo
+    from deploy.image import HEAD, claims_photo
 
     none = True
     locked: list[str] = []
@@ -165,7 +165,7 @@ def _in_folder(folder: Path) -> Iterator[str]:
         with suppress(OSError):  # reading it says why
             if path.is_file():
                 with path.open("rb") as stream:
-                    if not claims_photo(path, stream.read(16)):
+                    if not claims_photo(path, stream.read(HEAD)):
                         continue
             elif path.exists():  # a pipe or a device
                 continue

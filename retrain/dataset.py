@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deploy import files
 from deploy.errors import BadData
-from deploy.image import FORMATS, MAX_BYTES, claims_photo, why_not_photo
+from deploy.image import FORMATS, HEAD, MAX_BYTES, claims_photo, why_not_photo
 
 FEW_PHOTOS = 20
 """A class with fewer is worth a warning: its accuracy is a guess."""
@@ -134,10 +134,10 @@ def _read(path: Path, label: str) -> Photo | BadPhoto | None:
         content = path.read_bytes()
     except OSError as error:
         return BadPhoto(path, f"cannot be read ({error.strerror})")
-    reason = why_not_photo(content[:16])
+    reason = why_not_photo(content[:HEAD], path)
     if reason is None:
         return Photo(path, label, hashlib.sha256(content).digest())
-    claims = not content or claims_photo(path, content[:16])
+    claims = not content or claims_photo(path, content[:HEAD])
     return BadPhoto(path, reason) if claims else None
 
 

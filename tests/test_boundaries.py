@@ -14,7 +14,8 @@ MODULES = sorted(
     for folder in ("deploy", "retrain", "bench")
     for path in (REPOSITORY / folder).rglob("*.py")
 )
-DEVICE_PACKAGES = {"deploy", "click", "numpy", "PIL"}
+DEVICE_PACKAGES = {"deploy", "click", "numpy", "PIL", "pillow_heif"}
+"""The last only where it is installed: it reads HEIC photos."""
 
 
 def loaded_by(code: str) -> set[str]:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from deploy.errors import BadData
+from deploy.image import FORMATS
 from retrain.dataset import Dataset, Photo, read_manifest, scan, write_manifest
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's file names or /proc")
@@ -38,7 +39,7 @@ def reasons(dataset: Dataset) -> dict[str, str]:
     return {bad.path.name: bad.reason for bad in dataset.bad}
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("name", ["x.dat", "x", "x.txt", "x.JPG"])
 def test_a_photo_is_known_by_its_content(root: Path, form: str, name: str) -> None:
     put(root / "cat" / name, 3, form)
@@ -50,16 +51,16 @@ def test_a_photo_is_known_by_its_content(root: Path, form: str, name: str) -> No
 def test_files_that_claim_to_be_photos_are_listed_with_a_reason(root: Path) -> None:
     (root / "cat" / "text.jpg").write_text("hello")
     (root / "cat" / "empty").touch()
-    (root / "cat" / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0")
-    put(root / "cat" / "scan", 3, "TIFF")
+    (root / "cat" / "phone.CR3").write_bytes(b"\0\0\0\x18ftypcrx \0\0\0\0")
+    (root / "cat" / "game.tga").write_bytes(bytes(100))
     (root / "cat" / "gone.png").symlink_to(root / "nowhere")
     found = scan(root)
     assert names(found) == ["cat/1.png", "dog/2.png"]
     assert reasons(found) == {
-        "text.jpg": "not a photo: its content is none of JPEG, PNG, WEBP, GIF, BMP",
+        "text.jpg": f"not a photo: its content is none of {', '.join(FORMATS)}",
         "empty": "the file is empty",
-        "phone.HEIC": "a HEIF file: convert it to JPEG or PNG",
-        "scan": "a TIFF file: convert it to JPEG or PNG",
+        "phone.CR3": "camera raw file: develop it to JPEG, PNG or TIFF",
+        "game.tga": "TGA file: convert it to JPEG or PNG",
         "gone.png": "a link to nothing",
     }
 

@@ -23,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "below" / "no-suffix").write_bytes(drawn["red"].read_bytes())
     (tmp_path / "below" / ".hidden.jpg").write_bytes(drawn["red"].read_bytes())
     (tmp_path / "notes.txt").write_text("no photo, and it does not claim to be one")
-    (tmp_path / "phone").write_bytes(b"\0\0\0\x18ftypheic" + bytes(60))
+    (tmp_path / "phone").write_bytes(b"\0\0\0\x18ftypcrx " + bytes(60))
     (tmp_path / "empty").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")
     return tmp_path
@@ -62,7 +62,7 @@ def test_what_a_folder_cannot_show_is_reported(model: Path, folder: Path) -> Non
     assert result.exit_code == 3
     assert len(result.stdout.splitlines()) == 5
     assert result.stderr.splitlines() == [
-        "Error: phone: a HEIF file: convert it to JPEG or PNG",
+        "Error: phone: camera raw file: develop it to JPEG, PNG or TIFF",
         "Error: empty: no photos in this folder",
         "Error: gone: No such file or directory",
         "Error: 3 of 8 photos could not be classified",
@@ -79,7 +79,7 @@ def test_what_cannot_be_read_does_not_hide_the_rest(
     assert result.exit_code == 3
     shown = [json.loads(line)["path"] for line in result.stdout.splitlines()]
     assert result.stderr.splitlines()[:-1] == [
-        "Error: phone: a HEIF file: convert it to JPEG or PNG",
+        "Error: phone: camera raw file: develop it to JPEG, PNG or TIFF",
         "Error: two.png: Permission denied",
         "Error: below: Permission denied",
     ]

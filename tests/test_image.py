@@ -52,7 +52,10 @@ def png(
 # What a file is
 
 
-@pytest.mark.parametrize("name", FORMATS)
+ENCODED = [name for name in FORMATS if name != "HEIC"]  # which Pillow alone cannot write
+
+
+@pytest.mark.parametrize("name", ENCODED)
 def test_formats_are_known_by_content_and_opened(name: str) -> None:
     photo = encoded(Image.new("RGB", (24, 16), (208, 32, 64)), name)
     assert sniff(photo[:16]) == name
@@ -66,19 +69,6 @@ def test_the_older_gif_is_a_gif_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "name"),
-    [
-        (b"II*\x00" + bytes(60), "TIFF"),
-        (b"MM\x00*" + bytes(60), "TIFF"),
-        *((b"\0\0\0\x18ftyp" + brand + bytes(60), "HEIF") for brand in (b"heic", b"mif1", b"avif")),
-    ],
-)
-def test_formats_that_are_not_read_are_named(content: bytes, name: str) -> None:
-    with pytest.raises(BadData, match=f"a {name} file: convert it to JPEG or PNG"):
-        open_image(content)
-
-
-@pytest.mark.parametrize(
     "text",
     [
         b"notes on cats\n",
@@ -89,7 +79,9 @@ def test_formats_that_are_not_read_are_named(content: bytes, name: str) -> None:
     ],
 )
 def test_what_is_no_photo_is_told_what_would_be(text: bytes) -> None:
-    with pytest.raises(BadData, match=r"not a photo: .* none of JPEG, PNG, WEBP, GIF, BMP"):
+    with pytest.raises(
+        BadData, match=r"not a photo: .* none of JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC"
+    ):
         open_image(text)
 
 
@@ -98,7 +90,7 @@ def test_an_empty_file_is_called_empty() -> None:
         open_image(b"")
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ENCODED)
 def test_half_a_file_is_damaged(name: str) -> None:
     photo = encoded(smooth(64, 64), name)
     with pytest.raises(BadData, match=r"the file is damaged: ."):
