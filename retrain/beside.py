@@ -74,9 +74,9 @@ def system_warnings(left_out: Sequence[Path]) -> list[str]:
             counts[owner] += photos
             names[owner].add(path.name)
     return [
-        f"{count} photos are left out: they are "
-        + ("hidden" if owner == "hidden" else f"files of {owner}")
-        + f" ({_examples(sorted(names[owner]))}); rename those that are yours"
+        f"{count} photos are left out, "
+        + ("since they are hidden" if owner == "hidden" else f"put there by {owner}")
+        + f" ({_examples(sorted(names[owner]))}): rename those that are yours"
         for owner, count in sorted(counts.items())
     ]
 

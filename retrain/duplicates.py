@@ -1,4 +1,4 @@
-"""Find photos that are a resized or recompressed copy of a photo in another split."""
+"""Find photos that look the same as one in another split, such as resized copies."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -19,6 +19,10 @@ _LEAST_CORRELATION = 0.985
 """Of the pictures of a photo and its copy: 0.993 at least in 3,000 copies of flowers."""
 _MOST_DIFFERENCE = 9.0
 """Root mean square of the levels, 0..255, between these pictures: 6.0 at most in those copies."""
+_COPIES = 8
+_LARGEST_SHARE = 0.5
+"""Share that this difference may have of the one to the photo that is the ninth nearest: parts of
+one product look alike without being copies, and then many do."""
 _SIDE = 32
 _LEAST_CLOSE_CORRELATION = 0.95
 _ASPECT = 0.03
@@ -60,8 +64,9 @@ class Pair:
 def warning(pairs: Sequence[Pair]) -> str:
     """Return what `pairs` mean for the user."""
     return (
-        f"{len(pairs)} photos of validation or testing are resized or recompressed copies of a "
-        "photo in another split, which makes accuracies too good: remove one of each two"
+        f"{len(pairs)} photos of validation or testing look the same as a photo in another split: "
+        "resized or recompressed copies, or one thing photographed twice. They make accuracies too "
+        "good: remove one of each pair"
     )
 
 
@@ -138,15 +143,20 @@ def _groups(matrix: Matrix, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray
 
 
 def _alike(queries: Floats, levels: Floats) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Return the places (row of `queries`, row of `levels`) of pictures that are nearly equal.
+    """Return the places (row of `queries`, row of `levels`) of pictures that could be copies.
 
     With each place comes the root mean square of the difference, in levels of 0..255.
     """
     correlation = _standardized(queries) @ _standardized(levels).T
     pairs = np.argwhere(correlation >= _LEAST_CORRELATION)
-    squares = (queries[pairs[:, 0]] - levels[pairs[:, 1]]) ** 2
-    difference = np.sqrt(squares.mean(axis=1))
-    near = difference <= _MOST_DIFFERENCE
+    alike, place = np.unique(pairs[:, 0], return_inverse=True)
+    squares = np.array([np.mean((levels - queries[i]) ** 2, axis=1) for i in alike])
+    if not len(squares):
+        return pairs, np.empty(0, np.float32)
+    rank = min(_COPIES, len(levels) - 1)
+    usual = np.sqrt(np.partition(squares, rank, axis=1)[:, rank])
+    difference = np.sqrt(squares[place, pairs[:, 1]])
+    near = difference <= np.minimum(_MOST_DIFFERENCE, _LARGEST_SHARE * usual[place])
     return pairs[near], difference[near]
 
 

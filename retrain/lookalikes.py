@@ -45,15 +45,22 @@ def warnings(labels: Sequence[str]) -> list[str]:
     ]
 
 
-def _difference(group: Sequence[str]) -> str:
-    """Return in words the first kind of difference that explains why the labels are not equal."""
-    kinds = (
-        ("upper and lower case", str.casefold),
-        ("spaces", lambda text: " ".join(text.split())),
-        ("composed and decomposed accents", lambda text: unicodedata.normalize("NFC", text)),
-        ("full-width or other forms", lambda text: unicodedata.normalize("NFKC", text)),
-    )
-    for words, same in kinds:
-        if len({same(label) for label in group}) == 1:
-            return f"they differ in {words}"
-    return "they differ in characters that are invisible or look the same"
+_KINDS = {
+    "composed and decomposed accents": lambda text: unicodedata.normalize("NFC", text),
+    "full-width or other forms": lambda text: unicodedata.normalize("NFKC", text),
+    "upper and lower case": str.casefold,
+    "spaces": lambda text: " ".join(text.split()),
+    "characters that are invisible or look the same": skeleton,
+}
+"""Ways in which labels that look alike differ, with what takes that difference away."""
+
+
+def _difference(labels: Sequence[str]) -> str:
+    """Return in words how labels that look alike differ."""
+    left, kinds = set(labels), []
+    for words, without in _KINDS.items():
+        equal = {without(label) for label in left}
+        if len(equal) < len(left):
+            kinds.append(words)
+        left = equal
+    return f"they differ in {', '.join(kinds)}"
