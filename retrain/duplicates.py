@@ -150,14 +150,20 @@ def _alike(queries: Floats, levels: Floats) -> tuple[npt.NDArray[np.int64], Floa
     correlation = _standardized(queries) @ _standardized(levels).T
     pairs = np.argwhere(correlation >= _LEAST_CORRELATION)
     alike, place = np.unique(pairs[:, 0], return_inverse=True)
-    squares = np.array([np.mean((levels - queries[i]) ** 2, axis=1) for i in alike])
-    if not len(squares):
-        return pairs, np.empty(0, np.float32)
+    squares = _mean_squares(queries[alike], levels)
     rank = min(_COPIES, len(levels) - 1)
     usual = np.sqrt(np.partition(squares, rank, axis=1)[:, rank])
     difference = np.sqrt(squares[place, pairs[:, 1]])
     near = difference <= np.minimum(_MOST_DIFFERENCE, _LARGEST_SHARE * usual[place])
     return pairs[near], difference[near]
+
+
+def _mean_squares(queries: Floats, levels: Floats) -> Floats:
+    """Return the mean squared difference of each row of `queries` and each of `levels`."""
+    mean = levels.mean(axis=0)
+    queries, levels = queries - mean, levels - mean
+    lengths = np.sum(queries**2, axis=1)[:, np.newaxis] + np.sum(levels**2, axis=1)
+    return np.asarray(np.maximum(lengths - 2 * queries @ levels.T, 0) / mean.size, np.float32)
 
 
 def _standardized(levels: Floats) -> Floats:

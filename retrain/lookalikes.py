@@ -48,9 +48,10 @@ def warnings(labels: Sequence[str]) -> list[str]:
 _KINDS = {
     "composed and decomposed accents": lambda text: unicodedata.normalize("NFC", text),
     "full-width or other forms": lambda text: unicodedata.normalize("NFKC", text),
+    "letters of other alphabets": lambda text: text.translate(_LATIN_LIKE),
     "upper and lower case": str.casefold,
     "spaces": lambda text: " ".join(text.split()),
-    "characters that are invisible or look the same": skeleton,
+    "invisible characters": skeleton,
 }
 """Ways in which labels that look alike differ, with what takes that difference away."""
 
