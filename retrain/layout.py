@@ -10,7 +10,7 @@ from typing import NamedTuple
 from deploy import files
 from deploy.errors import BadData
 from deploy.image import claims_photo
-from retrain.lookalikes import escaped
+from retrain.lookalikes import escaped, groups
 
 TRAINING, VALIDATION, TESTING = "training", "validation", "testing"
 SPLITS = (TRAINING, VALIDATION, TESTING)
@@ -180,11 +180,15 @@ def _own_split(
             lacks.append(f"no photos of {_listed(missing)} in {names}")
     if lacks:
         folder = next((top for top in splits if splits[top] == TRAINING and inner[top]), None)
+        alike = [" and ".join(map(ascii, group)) for group in groups(sorted(everything))]
+        rename = (
+            f" {'; '.join(alike)} look alike: if they mean the same, rename one." if alike else ""
+        )
         whole = f", or train on {folder} alone, which is then split by retrain" if folder else ""
         raise BadData(
             f"{root} holds folders of splits ({_listed(top.name for top in splits)}), but not a "
-            f"whole split: {'; '.join(lacks)}. Add what is missing{whole}; or use --labels-from 2 "
-            "to put the photos of all splits together and split them anew"
+            f"whole split: {'; '.join(lacks)}.{rename} Add what is missing{whole}; or use "
+            "--labels-from 2 to put the photos of all splits together and split them anew"
         )
     beside = [top for top in tops if top not in splits and _holds_photos(top)]
     warnings = [

@@ -76,7 +76,7 @@ def test_the_usual_names_of_splits_are_known(tmp_path: Path, names: tuple[str, .
         ((*WHOLE[:4], "test"), "test holds no class folders"),
         (WHOLE[:5], "no photos of dog in test"),
         ((*WHOLE, "test/owl"), "no photos of owl in train; no photos of owl in valid"),
-        ((*WHOLE[1:], "train/Cat"), "no photos of 'cat' in train"),
+        ((*WHOLE[1:], "train/Cat"), "'Cat' and 'cat' look alike: if they mean the same, rename"),
         (("train", "valid", "test"), "hold no class folders"),
         (("data/cat", "data/dog"), "name {root}/data"),
     ],
