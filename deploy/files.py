@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
+from deploy.system_names import owner_of
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[IO[bytes]]:
@@ -38,12 +40,9 @@ def write_json(path: Path, value: Any) -> None:
     write(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-_SYSTEM_FILES = ("Thumbs.db", "desktop.ini", "__MACOSX")
-
-
 def shown(name: str) -> bool:
     """Return whether a file or folder of this name is a user's, not hidden, not a system's."""
-    return not name.startswith(".") and name not in _SYSTEM_FILES
+    return not name.startswith(".") and owner_of(name) is None
 
 
 def holds(folder: Path, other: Path) -> bool:
@@ -58,11 +57,16 @@ def holds(folder: Path, other: Path) -> bool:
     )
 
 
-def walk(folder: Path, unreadable: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+def walk(
+    folder: Path,
+    unreadable: Callable[[OSError], None] | None = None,
+    left_out: Callable[[Path], None] | None = None,
+) -> Iterator[Path]:
     """Yield the files below `folder`, links followed, each real folder once, in a fixed order.
 
-    Hidden ones are skipped. A folder that cannot be read is told to `unreadable`, whose
-    `filename` it is; without that the OSError is raised.
+    Files and folders that `shown` denies are left out; `left_out` is called with each. A folder
+    that cannot be read is told to `unreadable`, whose `filename` it is; without that the OSError
+    is raised.
     """
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, onerror=unreadable or _stop, followlinks=True):
@@ -71,6 +75,10 @@ def walk(folder: Path, unreadable: Callable[[OSError], None] | None = None) -> I
             folders.clear()
             continue
         seen.add(real)
+        if left_out:
+            for name in (*folders, *names):
+                if not shown(name):
+                    left_out(Path(parent, name))
         folders[:] = sorted(filter(shown, folders))
         yield from (Path(parent, name) for name in sorted(filter(shown, names)))
 

@@ -13,6 +13,7 @@ import click
 
 from deploy import files
 from deploy.errors import BadData, WrongUse
+from deploy.system_names import owner_of
 
 if TYPE_CHECKING:
     from deploy.classifier import PhotoClassifier
@@ -161,7 +162,12 @@ def _in_folder(folder: Path) -> Iterator[str]:
 
     none = True
     locked: list[str] = []
-    for path in files.walk(folder, lambda error: locked.append(str(Path(error.filename)))):
+    left_out: list[Path] = []
+
+    def lock(error: OSError) -> None:
+        locked.append(str(Path(error.filename)))
+
+    for path in files.walk(folder, lock, left_out.append):
         with suppress(OSError):  # reading it says why
             if path.is_file():
                 with path.open("rb") as stream:
@@ -171,6 +177,10 @@ def _in_folder(folder: Path) -> Iterator[str]:
                 continue
         none = False
         yield str(path)
+    for path in left_out:
+        if not path.name.startswith(".") and path.is_dir():
+            owner = owner_of(path.name)
+            click.echo(f"{path} is left out, put there by {owner}: name it to label it", err=True)
     yield from locked
     if none and not locked:
         yield str(folder)

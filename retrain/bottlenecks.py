@@ -23,6 +23,7 @@ from retrain.dataset import BadPhoto, Dataset, Photo
 from retrain.distort import RULES, Distortion, distort
 from retrain.engine import Choice, Extract, Tensor
 from retrain.matrix import Matrix
+from retrain.pictures import Pictures
 from retrain.progress import Progress
 
 _SHARD = (16, 256)
@@ -55,17 +56,24 @@ class Bottlenecks:
 
 
 def obtain(
-    dataset: Dataset, backbone: Backbone, choice: Choice, folder: Path, progress: Progress
+    dataset: Dataset,
+    backbone: Backbone,
+    choice: Choice,
+    folder: Path,
+    progress: Progress,
+    pictures: Pictures | None = None,
 ) -> Bottlenecks:
     """Return the bottlenecks of `dataset`, analysing what the cache below `folder` lacks.
 
-    Photos that cannot be decoded are moved to the data set's bad ones; raises BadData when a
-    class is left with none.
+    `pictures` gets each photo that is decoded. Photos that cannot be decoded are moved to the data
+    set's bad ones; raises BadData when a class is left with none.
     """
     cache, spec = Cache(folder / backbone.fingerprint, backbone.width), backbone.spec
     analysed = 0
 
-    def look(image: Image.Image, _photo: Photo, _view: int) -> Tensor:
+    def look(image: Image.Image, photo: Photo, _view: int) -> Tensor:
+        if pictures:
+            pictures.add(photo.digest, image)
         return to_tensor(image, spec)
 
     while True:
@@ -75,6 +83,8 @@ def obtain(
             if missing:
                 analysed += _analyse(missing, look, spec, backbone, choice, cache, progress)
                 known = cache.known()
+                if pictures:
+                    pictures.flush()
             good = dataset.without(_bad(dataset, known))
             matrix = Matrix(backbone.width, cache.folder)
             rows = cache.load([(photo.digest, 0) for photo in good.photos], matrix)
@@ -177,10 +187,11 @@ def _looks(tasks: Sequence[Task], look: Look, spec: InputSpec) -> Iterator[_Look
         except OSError:
             continue
         digest = hashlib.sha256(content).digest()
+        as_read = replace(photo, digest=digest)
         try:
             image = open_image(content, spec)
             for view in views:
-                yield _Look(digest, view, look(image, photo, view), None)
+                yield _Look(digest, view, look(image, as_read, view), None)
         except BadData as reason:
             if isinstance(reason.__cause__, MemoryError):
                 continue

@@ -30,7 +30,9 @@ class Source:
 
     `weights` are a file of the backbone's; None are ImageNet's. `graph` is the file of a network
     of the user's own, instead of `architecture`; what is None of its tensors' names, side in
-    pixels, mean and std of 0..255 is as `backbones.own_graph` says.
+    pixels, mean and std of 0..255 is as `backbones.own_graph` says. `labels_from` is the level of
+    the folders that are the classes, 1 for those directly in `image_dir`; None is as
+    `layout.read` says.
     """
 
     image_dir: Path
@@ -45,6 +47,7 @@ class Source:
     input_size: int | None = None
     input_mean: float | None = None
     input_std: float | None = None
+    labels_from: int | None = None
 
     def __post_init__(self) -> None:
         own = ("input_tensor", "bottleneck_tensor", "input_size", "input_mean", "input_std")
@@ -66,6 +69,11 @@ class Source:
     def bottlenecks(self) -> Path:
         """The folder that holds a cache for each fingerprint."""
         return self.bottleneck_dir or self.cache_dir / "bottlenecks"
+
+    @property
+    def pictures(self) -> Path:
+        """The folder that holds the small picture of each photo, to find its copies by."""
+        return self.cache_dir / "pictures"
 
     @property
     def engine(self) -> Choice:

@@ -1,11 +1,9 @@
 """Read a folder of photos, one sub-folder a class: what there is, by content."""
 
-import csv
 import hashlib
-import io
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +11,8 @@ from pathlib import Path
 from deploy import files
 from deploy.errors import BadData
 from deploy.image import FORMATS, HEAD, MAX_BYTES, claims_photo, why_not_photo
+from retrain import beside, layout, lookalikes
+from retrain.layout import SPLITS, ClassFolder
 
 FEW_PHOTOS = 20
 """A class with fewer is worth a warning: its accuracy is a guess."""
@@ -20,11 +20,15 @@ FEW_PHOTOS = 20
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo: where it is, its class, and the SHA-256 of its bytes, which is its identity."""
+    """One photo: where it is, its class, and the SHA-256 of its bytes, which is its identity.
+
+    `split` is the split of its folder, where the user made the split; else it is empty.
+    """
 
     path: Path
     label: str
     digest: bytes
+    split: str = ""
 
     def read(self) -> bytes:
         """Return the photo's bytes; raise BadData if they are not those of its digest any more."""
@@ -52,16 +56,24 @@ class BadPhoto:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a folder holds: labels in order, photos by path, and what was left out.
+    """What a folder holds: its class folders, photos by path, and what was left out.
 
-    `photos` has each content once; `copies` counts the exact copies passed over.
+    `photos` has each content once; `copies` counts the exact copies passed over, and `leaks` those
+    of them that are in another split of the user's. `remarks` are warnings of the scan.
     """
 
     root: Path
-    labels: tuple[str, ...]
+    classes: tuple[ClassFolder, ...]
     photos: tuple[Photo, ...]
     bad: tuple[BadPhoto, ...]
     copies: int = 0
+    leaks: int = 0
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in order."""
+        return tuple(sorted({folder.label for folder in self.classes}))
 
     @property
     def sha256(self) -> str:
@@ -77,9 +89,9 @@ class Dataset:
         bad = tuple(bad)
         gone = {item.path for item in bad}
         photos = tuple(photo for photo in self.photos if photo.path not in gone)
-        left = Counter(photo.label for photo in photos)
-        _require_classes(self.root, {label: left[label] for label in self.labels}, self.bad + bad)
-        return replace(self, photos=photos, bad=self.bad + bad)
+        result = replace(self, photos=photos, bad=self.bad + bad)
+        _require_classes(result)
+        return result
 
     def warnings(self) -> list[str]:
         """Return what a user should know of this data set before trusting a figure."""
@@ -90,41 +102,65 @@ class Dataset:
             for label in self.labels
             if counts[label] < FEW_PHOTOS
         ]
-        if self.copies:
-            found.append(f"{self.copies} exact copies of other photos are passed over")
-        return found
+        if self.leaks:
+            found.append(
+                f"{self.leaks} photos are exact copies of one in another split, which is a leak: "
+                f"each is kept in the first of {', '.join(SPLITS)} that has it, and left out of "
+                "the others"
+            )
+        if self.copies > self.leaks:
+            found.append(f"{self.copies - self.leaks} exact copies of other photos are passed over")
+        return [*self.remarks, *found]
 
 
-def scan(root: Path) -> Dataset:
-    """Read the folder `root`: each sub-folder is a class, named as it is, nested folders included.
+def scan(root: Path, labels_from: int | None = None) -> Dataset:
+    """Read the folder `root`: each class folder of its layout is a class, nested folders included.
 
-    Photos are found by content; hidden files and folders are skipped. A file that claims by its
-    name to be a photo and is none is listed as bad, and so is a content found under two labels.
+    Photos are found by content; hidden files and folders and those of systems are left out. A file
+    that claims by its name to be a photo and is none is listed as bad, and so is a content found
+    under two labels. `labels_from` is the level of the class folders, as `layout.read` says.
     Raises BadData without two classes, or when a class has no photo.
     """
     if not root.is_dir():
         raise BadData(f"{root}: no such folder: expected one holding a sub-folder for each class")
-    with os.scandir(root) as entries:
-        classes = sorted(
-            entry.name for entry in entries if entry.is_dir() and files.shown(entry.name)
-        )
+    places = layout.read(root, labels_from)
+    for folder in places.classes:
+        _check_label(folder.path.parent, folder.label)
+    _check_links(places.classes)
     photos: list[Photo] = []
     bad: list[BadPhoto] = []
+    left_out = [path for folder in places.parents for path in _not_shown(folder)]
+
+    def lock(error: OSError) -> None:
+        reason = f"the folder cannot be opened ({error.strerror})"
+        bad.append(BadPhoto(Path(error.filename), reason))
+
     with ThreadPoolExecutor() as pool:
-        for label in classes:
-            _check_label(root, label)
-            for found in pool.map(
-                lambda path, label=label: _read(path, label), files.walk(root / label)
+        for folder in places.classes:
+            for item in pool.map(
+                lambda path, folder=folder: _read(path, folder),
+                files.walk(folder.path, lock, left_out.append),
             ):
-                if isinstance(found, Photo):
-                    photos.append(found)
-                elif found:
-                    bad.append(found)
-    unique, ambiguous, copies = _by_content(photos)
-    return Dataset(root, tuple(classes), unique, tuple(bad), copies).without(ambiguous)
+                if isinstance(item, Photo):
+                    photos.append(item)
+                elif item:
+                    bad.append(item)
+    remarks = (
+        *places.warnings,
+        *lookalikes.warnings(sorted({folder.label for folder in places.classes})),
+        *beside.warnings(places.parents),
+        *beside.system_warnings(left_out),
+    )
+    unique, ambiguous, copies, leaks = _by_content(photos)
+    found = Dataset(root, places.classes, unique, tuple(bad), copies, leaks, remarks)
+    return found.without(ambiguous)
 
 
-def _read(path: Path, label: str) -> Photo | BadPhoto | None:
+def _not_shown(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if not files.shown(path.name)]
+
+
+def _read(path: Path, folder: ClassFolder) -> Photo | BadPhoto | None:
     """Return the file at `path` as a photo, as a bad one, or None if it never claimed to be one."""
     try:
         if not path.is_file():
@@ -136,7 +172,7 @@ def _read(path: Path, label: str) -> Photo | BadPhoto | None:
         return BadPhoto(path, f"cannot be read ({error.strerror})")
     reason = why_not_photo(content[:HEAD], path)
     if reason is None:
-        return Photo(path, label, hashlib.sha256(content).digest())
+        return Photo(path, folder.label, hashlib.sha256(content).digest(), folder.split)
     claims = not content or claims_photo(path, content[:HEAD])
     return BadPhoto(path, reason) if claims else None
 
@@ -150,55 +186,62 @@ def _check_label(root: Path, label: str) -> None:
         raise BadData(f"{label!r} in {root}: a label cannot hold a line break: rename the folder")
 
 
-def _require_classes(root: Path, counts: dict[str, int], bad: Sequence[BadPhoto]) -> None:
+def _check_links(classes: Iterable[ClassFolder]) -> None:
+    first: dict[str, ClassFolder] = {}
+    for folder in classes:
+        other = first.setdefault(os.path.realpath(folder.path), folder)
+        if (other.label, other.split) != (folder.label, folder.split):
+            raise BadData(
+                f"{folder.path} and {other.path} are the same folder, by a link: remove the link, "
+                "or all its photos would be in both"
+            )
+
+
+def _require_classes(photos: Dataset) -> None:
     expected = f"expected one folder per label holding {', '.join(FORMATS)} files"
-    if len(counts) < 2:
-        found = f"one class ({next(iter(counts))})" if counts else "no sub-folder"
-        raise BadData(f"{root}: {found}: {expected}, and at least two labels")
-    for label, count in counts.items():
-        if not count:
-            folder = root / label
-            inside = [item for item in bad if folder in item.path.parents]
+    labels = photos.labels
+    if len(labels) < 2:
+        what = f"one class ({labels[0]})" if labels else "no sub-folder"
+        inner = [path for folder in photos.classes for path in layout.sub_folders(folder.path)]
+        hint = (
+            f"; or, if its sub-folders are the classes, name {inner[0].parent}" if inner[1:] else ""
+        )
+        remarks = "".join(f"\n{remark}" for remark in photos.remarks)
+        raise BadData(f"{photos.root}: {what}: {expected}, and at least two labels{hint}{remarks}")
+    counts = Counter(photo.label for photo in photos.photos)
+    for label in labels:
+        if not counts[label]:
+            folders = [folder.path for folder in photos.classes if folder.label == label]
+            inside = [item for item in photos.bad if not set(folders).isdisjoint(item.path.parents)]
             why = f" ({inside[0].path.name}: {inside[0].reason})" if inside else ""
-            raise BadData(f"no usable photos under {folder}{why}: {expected}; or remove the folder")
+            where = ", ".join(map(str, folders))
+            raise BadData(f"no usable photos under {where}{why}: {expected}; or remove the folder")
+    held = Counter(photo.split for photo in photos.photos)
+    for split in sorted({folder.split for folder in photos.classes}):
+        if not held[split]:
+            raise BadData(
+                f"{photos.root}: no photo is left for {split}: all are bad, or copies of photos in "
+                "another split: add photos to it, or use --labels-from 2 for a new split"
+            )
 
 
-def _by_content(photos: list[Photo]) -> tuple[tuple[Photo, ...], list[BadPhoto], int]:
+def _by_content(photos: list[Photo]) -> tuple[tuple[Photo, ...], list[BadPhoto], int, int]:
+    """Return each content once, those of two labels, and how many copies and leaks there are."""
     same: dict[bytes, list[Photo]] = defaultdict(list)
     for photo in photos:
         same[photo.digest].append(photo)
     unique: list[Photo] = []
     ambiguous: list[BadPhoto] = []
-    copies = 0
+    copies = leaks = 0
     for group in same.values():
         labels = sorted({photo.label for photo in group})
         if len(labels) > 1:
             reason = f"the same photo is in {len(labels)} classes: {', '.join(labels)}"
             ambiguous += [BadPhoto(photo.path, reason) for photo in group]
-        else:
-            unique.append(group[0])
-            copies += len(group) - 1
-    return tuple(unique), ambiguous, copies
-
-
-def write_manifest(path: Path, photos: Sequence[Photo], splits: Sequence[str]) -> None:
-    """Write CSV lines of absolute path, label, digest (hexadecimal) and split, one a photo."""
-    text = io.StringIO()
-    # All are quoted: Python before 3.13 leaves a lone carriage return bare, and cannot read it.
-    table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    table.writerow(("path", "label", "digest", "split"))
-    for photo, split in zip(photos, splits, strict=True):
-        table.writerow((photo.path.absolute(), photo.label, photo.digest.hex(), split))
-    files.write(path, text.getvalue().encode("utf-8", "surrogateescape"))
-
-
-def read_manifest(path: Path) -> list[tuple[Photo, str]]:
-    """Return each photo of a manifest with its split; raise BadData if it is not one."""
-    try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            return [
-                (Photo(Path(row["path"]), row["label"], bytes.fromhex(row["digest"])), row["split"])
-                for row in csv.DictReader(stream)
-            ]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise BadData(f"{path}: cannot be read as a manifest ({error}): train again") from error
+            continue
+        # Without splits of the user's, all have the same, and the first by path is kept.
+        keep = min(group, key=lambda photo: ("", *SPLITS).index(photo.split))
+        unique.append(keep)
+        copies += len(group) - 1
+        leaks += sum(photo.split != keep.split for photo in group)
+    return tuple(unique), ambiguous, copies, leaks

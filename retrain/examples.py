@@ -1,5 +1,7 @@
 """From a folder to examples: photos analysed once, split, with distorted views if asked for."""
 
+from collections import Counter
+
 import numpy as np
 
 from retrain import backbones, dataset, split
@@ -8,18 +10,37 @@ from retrain.bottlenecks import Bottlenecks, obtain, obtain_views
 from retrain.config import Source, TrainConfig
 from retrain.dataset import Dataset, Photo
 from retrain.head import Examples
+from retrain.pictures import Pictures
 from retrain.progress import Progress
+from retrain.split import SplitConfig
+
+_LINES_PER_REASON = 20
 
 
-def analyse(source: Source, progress: Progress) -> tuple[Backbone, Bottlenecks]:
-    """Read the photos of `source`, fill the cache with what it lacks, and return both."""
+def analyse(
+    source: Source, progress: Progress, config: SplitConfig | None = None
+) -> tuple[Backbone, Bottlenecks]:
+    """Read the photos of `source`, fill the cache with what it lacks, and return both.
+
+    Raises WrongUse before the long work if the user made a split, and `config` asks for another.
+    """
     with progress.stage("scan"):
-        found = dataset.scan(source.image_dir)
+        found = dataset.scan(source.image_dir, source.labels_from)
     progress.info(f"{source.image_dir}: {len(found.photos)} photos in {len(found.labels)} classes")
+    if config:
+        split.require_one_split(found.photos, config)
+    if split.own_split(found.photos):
+        counts = Counter(photo.split for photo in found.photos)
+        progress.info(
+            "the split is the one of the folders: "
+            + ", ".join(f"{counts[name]} {name}" for name in split.SPLITS)
+            + " photos"
+        )
     with progress.stage("backbone"):
         backbone = _backbone(source)
     with progress.stage("bottlenecks"):
-        result = obtain(found, backbone, source.engine, source.bottlenecks, progress)
+        pictures = Pictures(source.pictures)
+        result = obtain(found, backbone, source.engine, source.bottlenecks, progress, pictures)
     cached = len(found.photos) - result.analysed
     progress.info(f"{result.analysed} photos analysed now, {cached} taken from the cache")
     _tell(result.dataset, progress)
@@ -45,8 +66,15 @@ def _tell(photos: Dataset, progress: Progress) -> None:
         progress.warn(warning)
     if photos.bad:
         progress.warn(f"{len(photos.bad)} files are left out:")
+        counts = Counter(bad.reason for bad in photos.bad)
+        lines: Counter[str] = Counter()
         for bad in photos.bad:
-            progress.info(f"  {dataset.shown(bad.path)}: {bad.reason}")
+            lines[bad.reason] += 1
+            if lines[bad.reason] <= _LINES_PER_REASON:
+                progress.info(f"  {dataset.shown(bad.path)}: {bad.reason}")
+        for reason, count in counts.items():
+            if count > _LINES_PER_REASON:
+                progress.info(f"  and {count - _LINES_PER_REASON} more: {reason}")
 
 
 def by_split(

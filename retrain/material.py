@@ -10,9 +10,10 @@ import numpy as np
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData, WrongUse
 from deploy.image import open_image, to_pixels
-from retrain import dataset, familiarity, graph, split, targets
+from retrain import familiarity, graph, split, targets
 from retrain.dataset import Photo
 from retrain.graph_classifier import GraphClassifier
+from retrain.manifest import read_manifest
 from retrain.model_metadata import About
 from retrain.parity import Bounds, Scores, graph_scores, require_accuracy
 from retrain.progress import Progress
@@ -115,7 +116,7 @@ def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Materi
     """Read the photos of the run's manifest: some to calibrate on, all of the test split."""
     contract = run.read_contract()
     trained = run.test_accuracy(contract)
-    manifest = dataset.read_manifest(run.manifest)
+    manifest = read_manifest(run.manifest)
     training, known, testing = (
         [photo for photo, name in manifest if name == wanted]
         for wanted in (split.TRAINING, split.VALIDATION, split.TESTING)

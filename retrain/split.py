@@ -8,9 +8,10 @@ from itertools import product
 
 from deploy.errors import BadData, WrongUse
 from retrain.dataset import Photo
-
-TRAINING, VALIDATION, TESTING = "training", "validation", "testing"
-SPLITS = (TRAINING, VALIDATION, TESTING)
+from retrain.layout import SPLITS as SPLITS
+from retrain.layout import TESTING as TESTING
+from retrain.layout import TRAINING as TRAINING
+from retrain.layout import VALIDATION as VALIDATION
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,17 @@ class SplitConfig:
 
 
 def assign(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
-    """Return the split of each photo.
+    """Return the split of each photo: the one that the user made, if the photos have one.
 
-    It hangs on the SHA-256 of the photo's bytes, so neither a new name nor other photos change
-    it. Photos that share the part of their name before `_nohash_` (shots of one thing) stay
+    Otherwise it hangs on the SHA-256 of the photo's bytes, so neither a new name nor other photos
+    change it. Photos that share the part of their name before `_nohash_` (shots of one thing) stay
     together, their split hanging on that part. A class of three such groups or more has a photo in
     each split, and any class has one to train on: where chance gave none, the group nearest to
     that split is moved there. Raises BadData when a split has no photo at all.
     """
+    require_one_split(photos, config)
+    if own_split(photos):
+        return [photo.split for photo in photos]
     groups = _groups(photos)
     place = {key: _place(key, config) for key in groups}
     split = {key: _by_place(place[key], config) for key in groups}
@@ -53,12 +57,31 @@ def assign(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
     return result
 
 
+def own_split(photos: Sequence[Photo]) -> bool:
+    """Return whether the user made the split of these photos, by the folders that they are in."""
+    return any(photo.split for photo in photos)
+
+
+def require_one_split(photos: Sequence[Photo], config: SplitConfig) -> None:
+    """Raise WrongUse if the user made the split, and `config` asks for another one."""
+    if own_split(photos) and config != SplitConfig():
+        raise WrongUse(
+            "--testing-percentage, --validation-percentage and --split-salt are for a split by "
+            "retrain, but the photos are in folders of a split: leave these options out, or use "
+            "--labels-from 2 to put all photos together and split them anew"
+        )
+
+
 def warnings(photos: Sequence[Photo], splits: Sequence[str]) -> list[str]:
     """Return a line for each class and split that has none of its photos."""
     held = set(zip((photo.label for photo in photos), splits, strict=True))
+    why = (
+        "all in that folder are bad, or copies of photos in another split"
+        if own_split(photos)
+        else "it needs three or more; those with the same name before _nohash_ count as one"
+    )
     return [
-        f"no photo of {label} is left for {name}: it needs three or more; those with the same name "
-        "before _nohash_ count as one"
+        f"no photo of {label} is left for {name}: {why}"
         for label in sorted({photo.label for photo in photos})
         for name in SPLITS
         if (label, name) not in held

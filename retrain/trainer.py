@@ -13,20 +13,23 @@ from deploy import files
 from deploy.contract import Contract, InputSpec, write_labels
 from deploy.errors import BadData
 from deploy.image import open_image
-from retrain import __version__, dataset, export, split
+from retrain import __version__, dataset, duplicates, export, manifest, split
 from retrain.bottlenecks import Bottlenecks
 from retrain.config import TrainConfig
 from retrain.dataset import Photo
+from retrain.duplicates import Pair
 from retrain.events import MAX_POINTS, THUMBNAIL, Events, events
 from retrain.examples import analyse, by_split, sample
 from retrain.head import Examples
 from retrain.learn import learn, run_key
+from retrain.pictures import Pictures
 from retrain.progress import Progress
 from retrain.results import Results, assess
 from retrain.run_folder import RunFolder
 from retrain.scores import Accuracy, fit_temperature
 
 SCHEMA_VERSION = 1
+_PAIRS_SHOWN = 20
 _VERSIONS_OF = ("tensorflow", "ai-edge-litert", "numpy", "pillow", "pyarrow")
 
 
@@ -39,7 +42,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
     with run.writing():
         for path in filter(None, (config.output_graph, config.output_labels)):
             path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be is an error now
-        backbone, found = analyse(config.source, progress)
+        backbone, found = analyse(config.source, progress, config.split)
         photos, labels = found.dataset.photos, found.dataset.labels
         splits = split.assign(photos, config.split)
         for warning in split.warnings(photos, splits):
@@ -62,6 +65,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
                     head, examples[split.TESTING], [photo.path for photo in testing], labels
                 )
                 _show(board, config, backbone.spec, results, testing, examples[split.TESTING])
+                copies = _copies(photos, splits, config, progress)
         with progress.stage("export"):
             frozen = export.frozen_graph(backbone, head, config.final_tensor_name)
             contract = Contract(
@@ -89,12 +93,13 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
             "test": results.to_json(),
             "temperature": temperature,
             **_about(config, found, splits, analysed),
+            "copies_across_splits": [pair.to_json() for pair in copies],
             "seconds": progress.seconds,
         }
         # Until the contract is there, it is another graph's, and so nothing takes the new ones.
         files.write(run.graph, frozen)
         files.write(run.graph_labels, write_labels(labels))
-        dataset.write_manifest(run.manifest, photos, splits)
+        manifest.write_manifest(run.manifest, photos, splits)
         files.write(run.contract, contract.to_json())
         files.write_json(run.metrics, metrics)
         if config.output_graph:
@@ -102,6 +107,19 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
         if config.output_labels:
             files.write(config.output_labels, write_labels(labels))
     return metrics
+
+
+def _copies(
+    photos: Sequence[Photo], splits: list[str], config: TrainConfig, progress: Progress
+) -> list[Pair]:
+    pairs = duplicates.find(photos, splits, Pictures(config.source.pictures), progress)
+    if pairs:
+        progress.warn(duplicates.warning(pairs))
+        for pair in pairs[:_PAIRS_SHOWN]:
+            progress.info(f"  {pair}")
+        if len(pairs) > _PAIRS_SHOWN:
+            progress.info(f"  and {len(pairs) - _PAIRS_SHOWN} more, in metrics.json")
+    return pairs
 
 
 def _show(
@@ -141,6 +159,7 @@ def _about(
         "labels": photos.labels,
         "photos": Counter(photo.label for photo in photos.photos),
         "split": Counter(splits),
+        "split_by": "folders" if split.own_split(photos.photos) else "content",
         "bad": [{"path": dataset.shown(bad.path), "reason": bad.reason} for bad in photos.bad],
         "warnings": [*photos.warnings(), *split.warnings(photos.photos, splits)],
         "analysed": analysed,

@@ -87,6 +87,16 @@ def test_what_cannot_be_read_does_not_hide_the_rest(
     assert folder
 
 
+def test_what_a_system_put_there_is_left_out_with_a_word(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "below" / "@eaDir").mkdir()
+    (folder / "below" / "@eaDir" / "thumbnail.png").touch()
+    assert list(find(["below"])) == ["below/no-suffix"]
+    assert "below/@eaDir is left out, put there by a Synology NAS" in capsys.readouterr().err
+    assert list(find(["below/@eaDir"])) == ["below/@eaDir/thumbnail.png"]
+
+
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])
 @pytest.mark.parametrize("colour", ["red", "blue"])
 def test_standard_input_is_a_photo(model: Path, folder: Path, name: str, colour: str) -> None:

@@ -91,11 +91,11 @@ def test_a_photo_that_stays_bad_is_reported_once_and_read_again_when_it_changes(
 def test_a_folder_that_cannot_be_read_is_reported_once(
     watcher: Watcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "lost+found").mkdir()
-    forbid(monkeypatch, "lost+found")
+    (tmp_path / "locked").mkdir()
+    forbid(monkeypatch, "locked")
     (tmp_path / "z.jpg").write_bytes(RED)
     found = [name for _ in range(30) for name in watcher.look()]
-    assert found == ["z.jpg", f"{tmp_path / 'lost+found'}: Permission denied"]
+    assert found == ["z.jpg", f"{tmp_path / 'locked'}: Permission denied"]
 
 
 def test_a_folder_that_fails_for_a_while_does_not_come_anew(

@@ -51,6 +51,12 @@ def source_options(command: Command) -> Command:
         ),
         click.option("--cache-dir", type=FOLDER, help="Instead of the user's cache folder."),
         *reversed(_BACKBONE),
+        click.option(
+            "--labels-from",
+            type=click.IntRange(1, 9),
+            help="Level of the folders that are the classes: 1 is directly in DIR, 2 one below.  "
+            "[default: 1, or 2 below folders of splits]",
+        ),
         click.option("--image-dir", "image_dir_option", type=FOLDER, help="The same as DIR."),
         click.argument("image_dir", required=False, metavar="DIR", type=FOLDER),
     ):

@@ -26,8 +26,9 @@ from deploy import metadata
 from deploy.contract import Contract, InputSpec
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
-from retrain import backbones, dataset, graph, split
+from retrain import backbones, graph, split
 from retrain.backbones import cost, keras_family
+from retrain.manifest import read_manifest
 from retrain.rounding import round_kernels
 
 KERAS = {network.name: network for network in keras_family.NETWORKS}
@@ -249,7 +250,7 @@ def test_inception_of_2015_is_the_network_that_was_given_and_goes_the_whole_road
         for node in run.node
         if node.name in ("final_weights", "final_biases")
     }
-    manifest = dataset.read_manifest(tmp_path / "manifest.csv")
+    manifest = read_manifest(tmp_path / "manifest.csv")
     testing = [photo for photo, part in manifest if part == split.TESTING]
     assert len(testing) >= 3
     tensors = np.concatenate(

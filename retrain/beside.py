@@ -1,0 +1,92 @@
+"""Name what a scan does not take: what is beside class folders, and what systems put there."""
+
+import os
+import tarfile
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from deploy import files
+from deploy.system_names import owner_of
+from retrain.layout import is_photo, why_closed
+
+_ARCHIVES = (".7z", ".rar", ".tar", ".tgz", ".tar.bz2", ".tar.gz", ".tar.xz", ".zip")
+_SHORTCUTS = (".lnk", ".alias")
+_VERSIONING = (".git", ".dvc", ".hg", ".svn")
+"""Hidden folders that hold the photos once more, in a form of their own."""
+_EXAMPLES = 3
+
+
+def warnings(parents: Iterable[Path]) -> list[str]:
+    """Return a line for each kind of thing in `parents` that could be meant as a class."""
+    lines = []
+    for parent in parents:
+        loose = []
+        for path in sorted(parent.iterdir()):
+            if not files.shown(path.name):
+                continue
+            if why := _why_no_class(path):
+                lines.append(f"{path} is left out: {why}")
+            elif is_photo(path):
+                loose.append(path.name)
+        if loose:
+            lines.append(
+                f"{len(loose)} photos are directly in {parent}, not in the folder of a class, and "
+                f"are left out ({_examples(loose)}): move them into the folder of their class"
+            )
+    return lines
+
+
+def _why_no_class(path: Path) -> str | None:
+    if path.is_dir():
+        reason = why_closed(path)
+        return reason and f"the folder cannot be opened ({reason})"
+    if path.is_symlink() and not path.exists():
+        return f"a link to nothing ({path.readlink()}): mend or remove it"
+    if path.name.lower().endswith(_ARCHIVES) or _is_archive(path):
+        return "an archive: unpack it if it holds the photos of a class"
+    if path.suffix.lower() in _SHORTCUTS:
+        return "a shortcut, which is no folder: move the photos here, or make a symbolic link"
+    return None
+
+
+def _is_archive(path: Path) -> bool:
+    """Return whether a file without a suffix is an archive by its content."""
+    try:
+        return (
+            path.is_file()
+            and not path.suffix
+            and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
+        )
+    except OSError:
+        return False
+
+
+def system_warnings(left_out: Sequence[Path]) -> list[str]:
+    """Return a line for each kind of hidden or system file and folder that holds photos."""
+    counts: Counter[str] = Counter()
+    names: dict[str, set[str]] = defaultdict(set)
+    for path in left_out:
+        photos = 0 if path.name in _VERSIONING else _count_photos(path)
+        if photos:
+            owner = owner_of(path.name) or "hidden"
+            counts[owner] += photos
+            names[owner].add(path.name)
+    return [
+        f"{count} photos are left out, "
+        + ("since they are hidden" if owner == "hidden" else f"put there by {owner}")
+        + f" ({_examples(sorted(names[owner]))}): rename those that are yours"
+        for owner, count in sorted(counts.items())
+    ]
+
+
+def _count_photos(path: Path) -> int:
+    if not path.is_dir():
+        return int(is_photo(path))
+    return sum(is_photo(Path(folder, name)) for folder, _, names in os.walk(path) for name in names)
+
+
+def _examples(names: Sequence[str]) -> str:
+    rest = len(names) - _EXAMPLES
+    return ", ".join(names[:_EXAMPLES]) + (f" and {rest} more" if rest > 0 else "")
