@@ -13,6 +13,7 @@ import click
 
 from deploy import files
 from deploy.errors import BadData, WrongUse
+from deploy.text import say
 
 if TYPE_CHECKING:
     from deploy.classifier import PhotoClassifier
@@ -118,8 +119,7 @@ def show_labels(
         except (BadData, OSError, MemoryError) as error:
             bad += 1
             reason = str(error.strerror if isinstance(error, OSError) else error) or "out of memory"
-            one_line = " ".join(reason.split())
-            click.echo(f"Error: {click.format_filename(photo)}: {one_line}", err=True)
+            say(f"Error: {photo}: {' '.join(reason.split())}", err=True)
             continue
         shown = [each for each in answer.predictions if each.score >= threshold]
         if answer.unknown and shown[:1] != answer.predictions[:1]:  # no label, so no threshold
@@ -127,13 +127,11 @@ def show_labels(
         if as_json:
             labels, scores = [each.label for each in shown], [each.score for each in shown]
             said = {"schema": 1, "path": photo, "labels": labels, "scores": scores}
-            click.echo(json.dumps({**said, "unknown": answer.unknown, "ms": answer.ms}))
+            say(json.dumps({**said, "unknown": answer.unknown, "ms": answer.ms}))
             continue
-        click.echo(click.format_filename(photo))
-        for prediction in shown:
-            click.echo(f"  {prediction.score:6.1%}  {prediction.label}")
+        say(photo, *(f"  {each.score:6.1%}  {each.label}" for each in shown))
         if not shown:
-            click.echo(f"  no label reaches {100 * threshold:g}%")
+            say(f"  no label reaches {100 * threshold:g}%")
     if bad:
         raise BadData(f"{bad} of {total} photos could not be classified")
 

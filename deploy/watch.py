@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from deploy.label import model_option, open_model, threads_option
+from deploy.text import say
 
 SCHEMA_VERSION = 1
 
@@ -52,9 +53,9 @@ class _Teller:
         now = datetime.now(UTC)
         told = {"schema": SCHEMA_VERSION, "event": event, "time": now.isoformat(), **values}
         if self._as_json:
-            click.echo(json.dumps(told))
+            say(json.dumps(told))
         else:
-            click.echo(f"{now.astimezone():%H:%M:%S}  {text}", err=event != "label")
+            say(f"{now.astimezone():%H:%M:%S}  {text}", err=event != "label")
         return told
 
     def problem(self, text: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from deploy.errors import GateFailed
+from deploy.text import say
 from retrain.cli.options import json_option, output_dir_option
 
 
@@ -37,16 +38,16 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     with TemporaryDirectory(prefix="retrain-") as folder:
         archive = Path(write(model, Path(folder, "bundle"))["archive"])
         size = archive.stat().st_size
-        click.echo(f"copying {size / 1e6:.1f} MB to {place.host}:{found['folder']}", err=True)
+        say(f"copying {size / 1e6:.1f} MB to {place.host}:{found['folder']}", err=True)
         state, record = remote.put(archive)
     previous = f"{found['folder']}.previous" if state == "previous" else None
     if as_json:
         told = {name: found[name] for name in ("folder", "python", "packages")}
         told = {"schema": 1, "host": place.host, **told, "previous": previous, "selftest": record}
-        click.echo(json.dumps(told))
+        say(json.dumps(told))
     else:
-        click.echo(table(record))
+        say(*table(record))
         if record["passed"]:
-            click.echo(f"In {found['folder']}" + (f"; before: {previous}" if previous else ""))
+            say(f"In {found['folder']}" + (f"; before: {previous}" if previous else ""))
     if not record["passed"]:
         raise GateFailed(f"{place.host}: the self-test failed there, and nothing is changed")

@@ -1,0 +1,83 @@
+"""Say of an error of the operating system what was done, to which path, and the remedy."""
+
+import errno
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_SPACE = "free some space there, or name a place on another disk"
+_PERMISSION = "change its permissions or its owner, or name another place"
+_REMEDIES = {
+    "ENOSPC": _SPACE,
+    "EDQUOT": _SPACE,
+    "EFBIG": "name a place that takes larger files, or raise the limit (ulimit -f)",
+    "EROFS": "this disk can only be read: name a place on another one",
+    "EACCES": _PERMISSION,
+    "EPERM": _PERMISSION,
+    "ETXTBSY": "it is a program that runs: end it, or name another place",
+    "EBUSY": "another program uses it: end that, then run this again",
+    "ENOLCK": "this file system gives no locks: name a folder on a local disk",
+    "EMFILE": "allow more open files (ulimit -n 4096), then run this again",
+    "ENFILE": "the system has too many open files: end other programs",
+    "ENOMEM": "end other programs, then run this again",
+    "ENAMETOOLONG": "choose a shorter name",
+    "EILSEQ": "choose a name that this disk allows",
+    "EINVAL": "choose a name that this disk allows, or another place",
+    "ENOENT": "check the name",
+    "ENOTDIR": "a part of this path is a file where a folder is needed: name another place",
+    "EISDIR": "name a file",
+    "EEXIST": "move what is there away, or name another place",
+    "ENOTEMPTY": "move what is there away, or name another place",
+    "ELOOP": "links lead in a circle: remove one of them",
+    "EXDEV": "name a place on the same disk",
+    "EIO": "the disk or the network failed: check it, then run this again",
+    "ENXIO": "name a file, not a device",
+    "ENODEV": "name a file, not a device",
+    "ESTALE": "the network share has changed: mount it again, then run this again",
+    "ETIMEDOUT": "check the network, then run this again",
+    "EHOSTDOWN": "check the network, then run this again",
+    "ENOTCONN": "mount the network share again, then run this again",
+}
+_WRITING = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "ETXTBSY", "EEXIST", "ENOTEMPTY")
+
+
+@contextmanager
+def doing(action: str, path: Path) -> Iterator[None]:
+    """Have an OSError of the block name the action, such as "write", and its path or `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        if not hasattr(error, "__notes__"):
+            error.add_note(action)
+        raise
+
+
+def explain(error: OSError) -> str:
+    """Return one sentence: what could not be done, to which path, why, and the remedy."""
+    name = errno.errorcode.get(error.errno or 0, "")
+    path = _path(error)
+    reason = error.strerror or str(error)
+    if "No usable temporary directory" in reason:  # tempfile's own, with the folders that it tried
+        name, remedy = "", "free some space there, or set TMPDIR to a folder that can be written"
+    else:
+        remedy = _REMEDIES.get(name, "")
+    usual = "lock" if name == "ENOLCK" else "write" if name in _WRITING else "read"
+    action = getattr(error, "__notes__", [usual])[0]
+    subject = f"cannot {action} {path}" if path else "the system refused"
+    return ": ".join(filter(None, (subject, reason, remedy)))
+
+
+def _path(error: OSError) -> str:
+    if error.filename is not None:
+        return (
+            str(error.filename) if isinstance(error.filename, int) else os.fsdecode(error.filename)
+        )
+    # Of what fails after a file is open Python tells no path: the call of pathlib's knows it.
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if isinstance(place := frame.f_locals.get("self"), Path):
+            return str(place)
+    return ""
