@@ -28,6 +28,29 @@ class Commands(click.Group):
         """Run, and end as `ending` says."""
         ending(partial(super().main, *args, **{**extra, "standalone_mode": False}))
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command, whose options of text take UTF-8 only; a path may be any bytes."""
+        name, command, rest = super().resolve_command(ctx, args)
+        for parameter in command.params if command else ():
+            if parameter.type is click.STRING:
+                parameter.type = _Text()
+        return name, command, rest
+
+
+class _Text(click.types.StringParamType):
+    """An argument of text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, or fail for bytes that are not UTF-8."""
+        text = str(super().convert(value, param, ctx))
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"'{text}' is not UTF-8 text", param, ctx)
+        return text
+
 
 def ending(run: Callable[[], Any]) -> NoReturn:
     """Run; exit 0 done, 2 wrong use, 3 bad data, 4 a gate failed, 130 interrupted, 1 a bug.
@@ -43,6 +66,7 @@ def ending(run: Callable[[], Any]) -> NoReturn:
         if isinstance(lost.reason, BrokenPipeError):
             sys.exit(UNREAD)
         lost.reason.filename = "standard output"
+        lost.reason.add_note("write to")
         _fail([explain(lost.reason)], BadData.exit_code)
     except click.ClickException as error:
         _misused(error)

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,10 +95,19 @@ def open_model(model: Path, labels: Path | None, threads: int) -> "PhotoClassifi
 
 def agreed(classifier: "PhotoClassifier", labels: Path | None, source: Path) -> "PhotoClassifier":
     """Return the classifier of the file `source`, once the file `labels` says what it says."""
-    from deploy.contract import read_labels
+    from deploy.contract import read_labels_file
 
-    if labels and read_labels(labels.read_text("utf-8", "replace")) != classifier.contract.labels:
-        raise BadData(f"{labels}: not the labels of {source}, which are the ones to trust")
+    if labels:
+        names, right = read_labels_file(labels), classifier.contract.labels
+        if names != right:
+            lines = zip_longest(names, right, fillvalue="nothing")
+            i, (name, model) = next(
+                pair for pair in enumerate(lines, 1) if pair[1][0] != pair[1][1]
+            )
+            raise BadData(
+                f"{labels}: not the labels of {source}, which are the ones to trust: line {i} is "
+                f"{name!r}, there it is {model!r}"
+            )
     return classifier
 
 

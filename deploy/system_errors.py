@@ -2,6 +2,7 @@
 
 import errno
 import os
+import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 _SPACE = "free some space there, or name a place on another disk"
 _PERMISSION = "change its permissions or its owner, or name another place"
+_TEMPORARY = "free some space there, or set TMPDIR to a folder that can be written"
 _REMEDIES = {
     "ENOSPC": _SPACE,
     "EDQUOT": _SPACE,
@@ -41,6 +43,19 @@ _REMEDIES = {
     "ENOTCONN": "mount the network share again, then run this again",
 }
 _WRITING = ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "ETXTBSY", "EEXIST", "ENOTEMPTY")
+_CALLS = {
+    "mkdir": "make the folder",
+    "mkdtemp": "make the folder",
+    "touch": "write",
+    "write_bytes": "write",
+    "write_text": "write",
+    "_mkstemp_inner": "write",
+    "rename": "rename",
+    "replace": "replace",
+    "rmdir": "remove",
+    "unlink": "remove",
+}
+"""What functions of the standard library do, by their names in a traceback."""
 
 
 @contextmanager
@@ -59,25 +74,39 @@ def doing(action: str, path: Path) -> Iterator[None]:
 def explain(error: OSError) -> str:
     """Return one sentence: what could not be done, to which path, why, and the remedy."""
     name = errno.errorcode.get(error.errno or 0, "")
-    path = _path(error)
-    reason = error.strerror or str(error)
+    reason = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(name, "")
     if "No usable temporary directory" in reason:  # tempfile's own, with the folders that it tried
-        name, remedy = "", "free some space there, or set TMPDIR to a folder that can be written"
-    else:
-        remedy = _REMEDIES.get(name, "")
+        return f"{reason}: {_TEMPORARY}"
     usual = "lock" if name == "ENOLCK" else "write" if name in _WRITING else "read"
-    action = getattr(error, "__notes__", [usual])[0]
+    action, path = _call(error)
+    if name in _WRITING and _is_temporary(path):
+        remedy = _TEMPORARY
+    action = next(iter(getattr(error, "__notes__", ())), action) or usual
     subject = f"cannot {action} {path}" if path else "the system refused"
     return ": ".join(filter(None, (subject, reason, remedy)))
 
 
-def _path(error: OSError) -> str:
+def _is_temporary(path: str) -> bool:
+    """Return whether a path is of a temporary folder, which no option names."""
+    place = Path(path)
+    own = any(part.startswith("retrain-") for part in place.parts)
+    return own and place.is_relative_to(tempfile.gettempdir())
+
+
+def _call(error: OSError) -> tuple[str, str]:
+    """Return action and path of the call that failed, each empty where nothing tells it."""
+    action = path = ""
     if error.filename is not None:
-        return (
+        path = (
             str(error.filename) if isinstance(error.filename, int) else os.fsdecode(error.filename)
         )
-    # Of what fails after a file is open Python tells no path: the call of pathlib's knows it.
+    # Of what fails after a file is open Python tells no path: pathlib's call knows it.
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        action = action or _CALLS.get(frame.f_code.co_name, "")
         if isinstance(place := frame.f_locals.get("self"), Path):
-            return str(place)
-    return ""
+            if frame.f_code.co_name == "open" and not {*"wax+"}.isdisjoint(frame.f_locals["mode"]):
+                action = action or "write"
+            path = path or str(place)
+            break
+    return action, path

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy import files
+from deploy.contract import check_label
 from deploy.errors import BadData
 from deploy.image import FORMATS, MAX_BYTES, claims_photo, why_not_photo
 
@@ -146,8 +147,10 @@ def _check_label(root: Path, label: str) -> None:
         label.encode()
     except UnicodeEncodeError as error:
         raise BadData(f"{root / label!r}: the folder's name is not UTF-8: rename it") from error
-    if "\n" in label or "\r" in label:
-        raise BadData(f"{label!r} in {root}: a label cannot hold a line break: rename the folder")
+    try:
+        check_label(label)
+    except BadData as error:
+        raise BadData(f"{root}: {error}: rename the folder") from error
 
 
 def _require_classes(root: Path, counts: dict[str, int], bad: Sequence[BadPhoto]) -> None:

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from deploy.errors import WrongUse
+from deploy.errors import BadData, WrongUse
 from retrain import graph
 from retrain.backbones import Backbone
 from retrain.head import Head
@@ -60,7 +60,11 @@ def saved_model(frozen: bytes, output: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         made = Path(temporary) / "saved"
-        tf.saved_model.save(module, str(made), signatures=predict)
+        try:
+            tf.saved_model.save(module, str(made), signatures=predict)
+        except tf.errors.OpError as error:  # TensorFlow's own kinds, of a full disk too
+            reason = error.message.rpartition("; ")[2]
+            raise BadData(f"cannot write {folder}: {reason}: name another place") from error
         if folder.exists():
             folder.rmdir()
         shutil.move(made, folder)

@@ -15,7 +15,11 @@ from retrain.cli.options import json_option, output_dir_option
 @output_dir_option
 @click.option("--python", help="The Python there.  [default: DIR.env, DIR/env, or python3]")
 @click.option(
-    "--ssh", default="ssh", show_default=True, help="The command, such as 'ssh -p 2222 -i key'."
+    "--ssh",
+    default="ssh",
+    show_default=True,
+    type=click.UNPROCESSED,
+    help="The command, such as 'ssh -p 2222 -i key'.",
 )
 @json_option
 def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: bool) -> None:
