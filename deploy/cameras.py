@@ -18,6 +18,7 @@ from deploy import growing
 from deploy.contract import InputSpec
 from deploy.errors import BadData, MissingPackage, WrongUse
 from deploy.image import open_image, why_not_photo
+from deploy.system_errors import doing
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until a camera that vanished is tried again: at first, and at most; each the double."""
@@ -176,7 +177,7 @@ def photo(path: Path, spec: InputSpec) -> Frames:
 
 def _is_photo(path: Path) -> bool:
     """Return whether the file is a photo: no video of JPEG pictures, and no animation."""
-    with path.open("rb") as stream:
+    with doing("read", path), path.open("rb") as stream:
         if why_not_photo(stream.read(16)):
             return False
     if path.suffix.lower() not in Image.registered_extensions():

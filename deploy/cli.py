@@ -79,6 +79,8 @@ def ending(run: Callable[[], Any]) -> NoReturn:
     except MemoryError:
         _fail(["out of memory"], BadData.exit_code)
     except Exception as error:  # whatever is left is our mistake, and is told as one
+        if "Symlink loop" in str(error):  # a RuntimeError before Python 3.13
+            _fail([f"{error}: links lead in a circle: remove one of them"], BadData.exit_code)
         missing = MissingPackage.of_device(error) if isinstance(error, ImportError) else None
         if missing:
             _fail([str(missing)], missing.exit_code)

@@ -3,6 +3,7 @@
 import codecs
 import json
 import math
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,19 +111,17 @@ def read_labels_file(path: Path) -> tuple[str, ...]:
     """Return the labels of the file at `path`; raise BadData for one that is not UTF-8."""
     content = path.read_bytes()
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content
-    try:
+    with suppress(UnicodeDecodeError):
         if not utf16:
             return read_labels(content.decode())
-    except UnicodeDecodeError:
-        pass
-    kind = "UTF-16 text" if utf16 else "not UTF-8 text"
+    kind = "UTF-16 text, or no text" if utf16 else "not UTF-8 text"
     raise BadData(f"{path}: {kind}: save it as UTF-8 in an editor")
 
 
 def check_label(label: str) -> None:
     """Raise BadData for a label that no new model may have: one that a screen cannot show."""
     if hides(label):
-        raise BadData(f"label {label!r} holds a control character, or one that is not seen")
+        raise BadData(f"label {label!r} holds a control character or an invisible one")
 
 
 def write_labels(labels: tuple[str, ...]) -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -31,7 +31,8 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
                 error.filename = str(path)
             raise
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # the first error is the one to hear of
+                part.unlink(missing_ok=True)
 
 
 def write(path: Path, data: bytes | str) -> None:

@@ -100,13 +100,11 @@ def agreed(classifier: "PhotoClassifier", labels: Path | None, source: Path) -> 
     if labels:
         names, right = read_labels_file(labels), classifier.contract.labels
         if names != right:
-            lines = zip_longest(names, right, fillvalue="nothing")
-            i, (name, model) = next(
-                pair for pair in enumerate(lines, 1) if pair[1][0] != pair[1][1]
-            )
+            pairs = zip_longest(map(repr, names), map(repr, right), fillvalue="missing")
+            i, (name, model) = next(each for each in enumerate(pairs, 1) if len({*each[1]}) > 1)
             raise BadData(
-                f"{labels}: not the labels of {source}, which are the ones to trust: line {i} is "
-                f"{name!r}, there it is {model!r}"
+                f"{labels}: not the labels of {source}, which are the ones to trust: "
+                f"line {i} is {name}, there it is {model}"
             )
     return classifier
 

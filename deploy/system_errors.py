@@ -60,13 +60,16 @@ _CALLS = {
 
 @contextmanager
 def doing(action: str, path: Path) -> Iterator[None]:
-    """Have an OSError of the block name the action, such as "write", and its path or `path`."""
+    """Have an OSError of the block that names no path name `path`; it failed to do `action`.
+
+    The action is a verb, such as "write", and is noted where the error is of `path`.
+    """
     try:
         yield
     except OSError as error:
         if error.filename is None:
             error.filename = str(path)
-        if not hasattr(error, "__notes__"):
+        if error.filename == str(path) and not hasattr(error, "__notes__"):
             error.add_note(action)
         raise
 

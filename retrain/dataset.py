@@ -146,7 +146,7 @@ def _check_label(root: Path, label: str) -> None:
     try:
         label.encode()
     except UnicodeEncodeError as error:
-        raise BadData(f"{root / label!r}: the folder's name is not UTF-8: rename it") from error
+        raise BadData(f"{root / label}: the folder's name is not UTF-8: rename it") from error
     try:
         check_label(label)
     except BadData as error:
