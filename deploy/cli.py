@@ -76,6 +76,9 @@ def ending(run: Callable[[], Any]) -> NoReturn:
         _fail(["interrupted"], INTERRUPTED)
     except OSError as error:
         _fail([explain(error)], BadData.exit_code)
+    except UnicodeEncodeError as error:  # a path that a library wants as UTF-8
+        text = error.object[:200]
+        _fail([f"{text}: not UTF-8, which is needed here: rename it"], BadData.exit_code)
     except MemoryError:
         _fail(["out of memory"], BadData.exit_code)
     except Exception as error:  # whatever is left is our mistake, and is told as one

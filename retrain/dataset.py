@@ -39,8 +39,8 @@ class Photo:
 
 
 def shown(path: Path) -> str:
-    """Return `path` as text that any file takes: bytes that are not UTF-8 become U+FFFD."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    r"""Return `path` as text that any file takes: a byte that is not UTF-8 is written as `\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)

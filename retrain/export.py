@@ -36,6 +36,12 @@ def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> byte
 
 def require_free(folder: Path) -> None:
     """Raise WrongUse if a SavedModel cannot be put at `folder`, since something is there."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise WrongUse(
+            f"--saved-model-dir {folder}: TensorFlow writes to paths in UTF-8 only: name another"
+        ) from error
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise WrongUse(f"--saved-model-dir {folder}: it is not empty: remove it or name another")
 
