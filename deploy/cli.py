@@ -88,7 +88,7 @@ def ending(run: Callable[[], Any]) -> NoReturn:
         if missing:
             _fail([str(missing)], missing.exit_code)
         if os.environ.get("RETRAIN_DEBUG"):
-            traceback.print_exc()
+            say(*traceback.format_exc().split("\n"), err=True)
         _fail(
             [
                 f"a bug in retrain: {type(error).__name__}: {error}",
