@@ -76,12 +76,12 @@ def ending(run: Callable[[], Any]) -> NoReturn:
         _fail(["interrupted"], INTERRUPTED)
     except OSError as error:
         _fail([explain(error)], BadData.exit_code)
-    except UnicodeEncodeError as error:  # a path that a library wants as UTF-8
-        text = error.object[:200]
-        _fail([f"{text}: not UTF-8, which is needed here: rename it"], BadData.exit_code)
     except MemoryError:
         _fail(["out of memory"], BadData.exit_code)
     except Exception as error:  # whatever is left is our mistake, and is told as one
+        if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":  # a library's path
+            text = error.object[:200]
+            _fail([f"{text}: not UTF-8, which is needed here: rename it"], BadData.exit_code)
         if "Symlink loop" in str(error):  # a RuntimeError before Python 3.13
             _fail([f"{error}: links lead in a circle: remove one of them"], BadData.exit_code)
         missing = MissingPackage.of_device(error) if isinstance(error, ImportError) else None

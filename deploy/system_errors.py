@@ -1,7 +1,6 @@
 """Say of an error of the operating system what was done, to which path, and the remedy."""
 
 import errno
-import os
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -101,9 +100,7 @@ def _call(error: OSError) -> tuple[str, str]:
     """Return action and path of the call that failed, each empty where nothing tells it."""
     action = path = ""
     if error.filename is not None:
-        path = (
-            str(error.filename) if isinstance(error.filename, int) else os.fsdecode(error.filename)
-        )
+        path = error.filename if isinstance(error.filename, str) else repr(error.filename)
     # Of what fails after a file is open Python tells no path: pathlib's call knows it.
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         action = action or _CALLS.get(frame.f_code.co_name, "")

@@ -129,3 +129,11 @@ def test_a_bug_of_ours_is_not_taken_for_a_bad_photo(
     result = invoke("label", drawn["red"], "--model", model)
     assert result.exit_code == 1
     assert "a bug in retrain" in result.stderr
+
+
+def test_a_path_that_a_library_wants_as_utf_8_is_no_bug() -> None:
+    result = ended(lambda: "caf\udce9".encode())
+    assert (result.exit_code, result.stderr) == (
+        3,
+        "Error: caf\\xe9: not UTF-8, which is needed here: rename it\n",
+    )
