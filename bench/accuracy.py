@@ -20,6 +20,7 @@ import numpy as np
 
 from bench.machine import save
 from deploy.cli import ending
+from deploy.text import say_table
 
 Row = dict[str, Any]
 folders_argument = click.argument(
@@ -64,7 +65,7 @@ def main(
             with tempfile.TemporaryDirectory(prefix="retrain-") as out:
                 found[name].append(measure(folder, str(salt), every, Path(out), graph_only))
     for name, rows in found.items():
-        click.echo(f"\n{name}: {named[name] or 'as it is'}\n" + table(rows))
+        say_table(f"\n{name}: {named[name] or 'as it is'}\n" + table(rows))
     if path:
         figures = {
             name: {

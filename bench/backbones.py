@@ -21,6 +21,7 @@ from bench.machine import save
 from bench.stats import student
 from deploy.cli import ending
 from deploy.errors import BadData
+from deploy.text import say, say_table
 
 BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2")
 
@@ -59,14 +60,14 @@ def main(
         options = ["--architecture", name]
         if name == "mobilenet_v2":
             if weights is None:
-                click.echo("mobilenet_v2 is left out: no --weights", err=True)
+                say("mobilenet_v2 is left out: no --weights", err=True)
                 continue
             options += ["--weights", str(weights)]
         for folder in folders:
             rows.append({"backbone": name, **_row(folder, options, salts, rounds)})
             if path:  # an hour of work: what is measured is kept
                 save(path, {"salts": salts, "rounds": rounds, "rows": rows})
-    click.echo(table(rows))
+    say_table(table(rows))
 
 
 def _row(folder: Path, options: Sequence[str], salts: int, rounds: int) -> Row:
@@ -81,7 +82,7 @@ def _row(folder: Path, options: Sequence[str], salts: int, rounds: int) -> Row:
             shutil.rmtree(place / "bottlenecks", ignore_errors=True)
             made = product(folder, place, "bottlenecks", options).made
             rates.append(made["analysed"] / made["seconds"]["bottlenecks"])
-            click.echo(f"extraction {turn + 1} of {rounds}: {rates[-1]:.1f}/s", err=True)
+            say(f"extraction {turn + 1} of {rounds}: {rates[-1]:.1f}/s", err=True)
         every = [*options, "--cache-dir", str(place / "cache")]
         every += ["--bottleneck-dir", str(place / "bottlenecks")]
         by_salt = [measure(folder, str(salt), every, run) for salt in range(1, salts + 1)]

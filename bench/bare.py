@@ -20,6 +20,7 @@ from deploy import metadata
 from deploy.cli import ending
 from deploy.errors import GateFailed
 from deploy.runtime import find_runtime
+from deploy.text import say
 
 WITHIN = 0.05
 TURN = 10
@@ -43,7 +44,7 @@ def main(model: Path, rounds: int, runs: int, threads: int, runtime: str, python
     ours, bare = zip(*taken, strict=True)
     value, (low, high) = ratio(ours, bare)
     paces = [milliseconds(each)["p50"] for each in (ours, bare)]
-    click.echo(
+    say(
         f"{model}, {runtime}, threads {threads}: ours {paces[0]:.3f} ms, bare {paces[1]:.3f} ms, "
         f"ratio {value:.3f} ({low:.3f} to {high:.3f})"
     )

@@ -3,12 +3,14 @@
 import json
 import secrets
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from deploy.errors import BadData, GateFailed, WrongUse
+from deploy.text import say, say_table
 
 
 def _powers(cores: int) -> tuple[int, ...]:
@@ -178,7 +180,7 @@ def _measure(
             settings,
             photo or drawn(Path(temporary, "drawn.jpg")),
             pythons,
-            lambda text: click.echo(text, err=True),
+            partial(say, err=True),
         )
     if not models:
         files.write(folder / "bench.json", to_json(record))
@@ -196,15 +198,15 @@ def _check(photo: Path) -> None:
 
 def _show(records: list[Any], merge: bool, markdown: bool, as_json: bool) -> None:
     from bench import beside, table
-    from bench.machine import SCHEMA_VERSION, to_json
+    from bench.machine import SCHEMA_VERSION
 
     if as_json:
         several = {"schema": SCHEMA_VERSION, "records": records}
-        click.echo(to_json(records[0] if len(records) == 1 else several), nl=False)
+        say_table(json.dumps(records[0] if len(records) == 1 else several, indent=2))
     elif merge and len(records) > 1:
-        click.echo(beside.side_by_side(records, markdown))
+        say_table(beside.side_by_side(records, markdown))
     else:
-        click.echo(table.report(records[0], markdown))
+        say_table(table.report(records[0], markdown))
 
 
 def _compare(old: Path, new: Path, max_slowdown: float, markdown: bool, as_json: bool) -> None:
@@ -217,9 +219,9 @@ def _compare(old: Path, new: Path, max_slowdown: float, markdown: bool, as_json:
     if as_json:
         told: dict[str, list[Any]] = {"changes": found, **missing}
         rows = {name: [each._asdict() for each in several] for name, several in told.items()}
-        click.echo(json.dumps({"schema": SCHEMA_VERSION, **rows}))
+        say(json.dumps({"schema": SCHEMA_VERSION, **rows}))
     else:
-        click.echo(table(found, missing, markdown))
+        say_table(table(found, missing, markdown))
     slow = [each for each in found if each.verdict == TOO_SLOW]
     if slow:
         names = ", ".join(str(each.key) for each in slow)

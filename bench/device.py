@@ -33,6 +33,7 @@ from deploy.bundle import write
 from deploy.classifier import to_image
 from deploy.cli import ending
 from deploy.image import kept_box, open_image
+from deploy.text import say_table
 
 SMALL, LARGE = (320, 240), (4000, 3000)
 SETTLED = 500
@@ -73,7 +74,7 @@ def main(
             figures["enlarged"] = _enlarged(model, find_photos(enlarge), place)
     if output:
         save(output, figures)
-    click.echo(table(figures))
+    say_table(table(figures))
 
 
 def _jpeg(photo: Path, folder: Path, size: tuple[int, int]) -> Path:

@@ -39,6 +39,7 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import HEAD, open_image, to_tensor, why_not_photo
 from deploy.runtime import Model
+from deploy.text import say_table
 
 BATCH = 64
 PRODUCT = {"A": "auto", "L": "tflite", "T": "tensorflow"}
@@ -77,7 +78,7 @@ def main(
     figures = compare(folder, rounds, graph, options)
     if output:
         save(output, figures)
-    click.echo(table(figures))
+    say_table(table(figures))
 
 
 def compare(

@@ -22,6 +22,7 @@ from bench.runners import PATIENCE_S, call, packages
 from bench.stats import milliseconds
 from deploy.cli import ending
 from deploy.errors import RetrainError
+from deploy.text import say_table
 
 NETWORKS = {"Lite0": "", "Lite2": "--architecture efficientnet_lite2"}
 RECIPES = {
@@ -68,7 +69,7 @@ def main(
             found.append({"photos": folder.name, "network": network, "train": options, **rows})
             if path:  # hours of work: what is measured is kept
                 save(path, {"runs": runs * ROUNDS, "recipes": by_recipe, "measured": found})
-            click.echo(table(found[-1]) + "\n")
+            say_table(table(found[-1]) + "\n")
 
 
 def measure(

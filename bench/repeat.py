@@ -21,6 +21,7 @@ from bench.stats import variation
 from bench.table import Row, render
 from deploy.cli import ending
 from deploy.errors import BadData, GateFailed
+from deploy.text import say_table
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -39,7 +40,7 @@ def main(
     figures = summary([_bench(options) for _ in range(times)])
     if path:
         save(path, {"options": list(options), "runners": figures})
-    click.echo(table(figures))
+    say_table(table(figures))
     if max_variation is None:
         return
     wide = [each for each in figures if 100 * each["ratio_variation"] > max_variation]

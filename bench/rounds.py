@@ -101,7 +101,7 @@ def compare(
             for each, reason in failed.items()
         ]  # fmt: skip
         if not runners:
-            raise BadData("\n".join(dict.fromkeys(map(refusal, not_run))))
+            raise BadData(*dict.fromkeys(map(refusal, not_run)))
         operators = _operators(runners, folder, tell) if settings.profile else {}
     peaks = {probe.threads: _peak(turns[probe]) for probe in probes}
     graph = {each.sha256 for each in subjects if each.name == GRAPH}

@@ -20,6 +20,7 @@ import click
 from bench.machine import save
 from deploy.cli import ending
 from deploy.errors import BadData
+from deploy.text import say_table
 
 FEW = 3000
 BATCH = 100
@@ -119,7 +120,7 @@ def main(rows: int, steps: int, rounds: int, folder: Path, path: Path | None) ->
     figures = measure(rows, steps, rounds, folder)
     if path:
         save(path, figures)
-    click.echo(table(figures))
+    say_table(table(figures))
 
 
 def measure(rows: int, steps: int, rounds: int, folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from bench.machine import BUSY
 from bench.records import Key, is_busy, keyed, references, refusal
 from deploy.machine import NO_FAST_INT8, lacks_fast_int8
+from deploy.text import printable
 
 Row = Sequence[str]
 Runners = dict[Key, dict[str, Any]]
@@ -19,7 +20,7 @@ def report(record: dict[str, Any], markdown: bool = False) -> str:
     blocks = [
         lines(machine_lines(record), markdown),
         _latency(runners, record, markdown),
-        f"ratio: p50 against that of {against} on as many threads, with its 95% interval",
+        lines([f"ratio: p50 against that of {against} on as many threads, with its 95% interval"]),
         _costs(runners, record, markdown),
         "decode to total: ms of a photo, from its bytes to scores",
         *(_operators(key, each, markdown) for key, each in runners.items() if each["operators"]),
@@ -30,6 +31,7 @@ def report(record: dict[str, Any], markdown: bool = False) -> str:
 
 def render(rows: Sequence[Row], markdown: bool = False) -> str:
     """Return `rows`, the first being the names of columns, as text; figures to the right."""
+    rows = [tuple(map(printable, row)) for row in rows]
     left = [name in _TEXT_COLUMNS for name in rows[0]]
     if markdown:
         rule = ["---" if each else "---:" for each in left]
@@ -46,7 +48,7 @@ def render(rows: Sequence[Row], markdown: bool = False) -> str:
 
 def lines(texts: Iterable[str], markdown: bool = False) -> str:
     """Return each text on a line of its own; of Markdown, which would join them, a list."""
-    return "\n".join(f"- {text}" if markdown else text for text in texts)
+    return "\n".join(f"- {printable(text)}" if markdown else printable(text) for text in texts)
 
 
 def marked(runner: dict[str, Any]) -> str:
@@ -138,7 +140,7 @@ def _operators(key: Key, runner: dict[str, Any], markdown: bool) -> str:
     for each in runner["operators"][:10]:
         share = f"{each['ms'] / whole:.0%}"
         rows.append((each["kind"], str(each["count"]), f"{each['ms']:.3f}", share))
-    title, shown = f"{key}: by operators", render(rows, markdown)
+    title, shown = printable(f"{key}: by operators"), render(rows, markdown)
     return f"{title}\n\n{shown}" if markdown else f"\n{title}\n{shown}"
 
 

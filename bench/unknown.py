@@ -24,6 +24,7 @@ from bench.accuracy import NO_BOUNDS, retrain
 from bench.machine import save
 from deploy.classifier import UNKNOWN
 from deploy.cli import ending
+from deploy.text import say, say_table
 
 Row = dict[str, Any]
 Values = npt.NDArray[np.float64]
@@ -57,7 +58,7 @@ def main(folder: Path, other: Path, reject_rate: float, salt: str, path: Path | 
             rows.append({"name": name, **_measure(known, unknown, reject_rate, salt, temporary)})
         if path:  # minutes of work: what is measured is kept
             save(path, {"reject_rate": reject_rate, "salt": salt, "rows": rows})
-        click.echo(rows[-1]["name"] + " is measured", err=True)
+        say(rows[-1]["name"] + " is measured", err=True)
 
     measure(f"{folder.name}, photos of {other.name}", folder, other)
     measure(f"{other.name}, photos of {folder.name}", other, folder)
@@ -68,7 +69,7 @@ def main(folder: Path, other: Path, reject_rate: float, salt: str, path: Path | 
                 if each != label:
                     copytree(folder / each, Path(temporary, each))
             measure(f"{folder.name} without {label}, its photos", Path(temporary), folder / label)
-    click.echo(table(rows))
+    say_table(table(rows))
 
 
 def _measure(known: Path, unknown: Path, rate: float, salt: str, run: str) -> Row:

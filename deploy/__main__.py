@@ -8,13 +8,16 @@ from pathlib import Path
 
 from deploy.bundle_texts import OLDEST_PYTHON
 from deploy.errors import MissingPackage, WrongUse
+from deploy.streams import attach
+from deploy.text import say
 
 
 def _end(error: WrongUse) -> None:
-    sys.stderr.write(f"Error: {error}\n")
+    say(f"Error: {error}", err=True)
     sys.exit(error.exit_code)
 
 
+attach()
 if sys.version_info < OLDEST_PYTHON:
     have, least = (".".join(map(str, v[:2])) for v in (sys.version_info, OLDEST_PYTHON))
     _end(WrongUse(f"Python {least} or later is needed, this is {have}"))

@@ -17,6 +17,8 @@ from PIL import Image
 from deploy import growing
 from deploy.contract import InputSpec
 from deploy.errors import BadData, MissingPackage, WrongUse
+from deploy.image import open_image, why_not_photo
+from deploy.system_errors import doing
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until a camera that vanished is tried again: at first, and at most; each the double."""
@@ -43,10 +45,10 @@ raises Gone when the camera vanishes, and ends where a video does; closing it fr
 
 
 def choose(source: str | None, spec: InputSpec, fps: float | None) -> Callable[[], Frames]:
-    """Return what opens `source`: a folder, a video file, a camera's device, None for the camera.
+    """Return what opens `source`: a folder, a photo, a video file, a camera's device, or None.
 
-    `fps` is how many frames of a second are taken at most; of a video, of its own seconds. Of a
-    folder each photo is taken. Raises WrongUse, MissingPackage.
+    None is for the camera. `fps` is how many frames of a second are taken at most; of a video, of
+    its own seconds. Of a folder each photo is taken. Raises WrongUse, MissingPackage.
     """
     if source is None:
         camera = _picamera2()
@@ -57,8 +59,8 @@ def choose(source: str | None, spec: InputSpec, fps: float | None) -> Callable[[
     if path.is_dir():
         return partial(folder, path, spec, fps, {})
     if path.is_file():
-        return partial(video, _cv2(), path, fps)
-    raise WrongUse(f"{source}: no such folder, video file or camera")
+        return partial(photo, path, spec) if _is_photo(path) else partial(video, _cv2(), path, fps)
+    raise WrongUse(f"{source}: no such folder, photo, video file or camera")
 
 
 def unbroken(
@@ -163,6 +165,26 @@ def video(cv2: Any, path: Path, fps: float | None) -> Frames:
     finally:
         if film:
             _free(film.release)
+
+
+def photo(path: Path, spec: InputSpec) -> Frames:
+    """Yield the one frame that a photo is."""
+    try:
+        yield Frame(open_image(path.read_bytes(), spec), path)
+    except BadData as error:
+        raise BadData(f"{path}: {error}") from error
+
+
+def _is_photo(path: Path) -> bool:
+    """Return whether the file is a photo: no video of JPEG pictures, and no animation."""
+    with doing("read", path), path.open("rb") as stream:
+        if why_not_photo(stream.read(16)):
+            return False
+    if path.suffix.lower() not in Image.registered_extensions():
+        return False
+    with suppress(Exception), Image.open(path) as image:  # reading it in full says what is wrong
+        return image.format == "MPO" or not getattr(image, "is_animated", False)
+    return True
 
 
 def folder(

@@ -12,9 +12,13 @@ import click
 from deploy.errors import BadData, MissingPackage, RetrainError
 from deploy.label import label
 from deploy.selftest import selftest
+from deploy.streams import OutputLost, attach
+from deploy.system_errors import explain
+from deploy.text import say
 from deploy.watch import watch
 
-INTERRUPTED = 130
+INTERRUPTED, UNREAD = 130, 141
+_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # of click 8.2
 
 
 class Commands(click.Group):
@@ -24,41 +28,93 @@ class Commands(click.Group):
         """Run, and end as `ending` says."""
         ending(partial(super().main, *args, **{**extra, "standalone_mode": False}))
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command, whose options of text take UTF-8 only; a path may be any bytes."""
+        name, command, rest = super().resolve_command(ctx, args)
+        for parameter in command.params if command else ():
+            if parameter.type is click.STRING:
+                parameter.type = _Text()
+        return name, command, rest
+
+
+class _Text(click.types.StringParamType):
+    """An argument of text."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text, or fail for bytes that are not UTF-8."""
+        text = str(super().convert(value, param, ctx))
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail(f"'{text}' is not UTF-8 text", param, ctx)
+        return text
+
 
 def ending(run: Callable[[], Any]) -> NoReturn:
     """Run; exit 0 done, 2 wrong use, 3 bad data, 4 a gate failed, 130 interrupted, 1 a bug.
 
-    `run` is a click command that is not standalone.
+    With 141, as after SIGPIPE, when the reader of stdout has left. `run` is a click command that
+    is not standalone.
     """
+    attach()
     try:
         code = run()
         sys.exit(code if isinstance(code, int) else 0)
+    except OutputLost as lost:
+        if isinstance(lost.reason, BrokenPipeError):
+            sys.exit(UNREAD)
+        lost.reason.filename = "standard output"
+        lost.reason.add_note("write to")
+        _fail([explain(lost.reason)], BadData.exit_code)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        _misused(error)
     except RetrainError as error:
-        _fail(str(error), error.exit_code)
+        _fail([str(line) for line in error.args], error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", INTERRUPTED)
+        _fail(["interrupted"], INTERRUPTED)
     except OSError as error:
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}", BadData.exit_code)
+        _fail([explain(error)], BadData.exit_code)
     except MemoryError:
-        _fail("out of memory", BadData.exit_code)
+        _fail(["out of memory"], BadData.exit_code)
     except Exception as error:  # whatever is left is our mistake, and is told as one
+        if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":  # a library's path
+            text = error.object[:200]
+            _fail([f"{text}: not UTF-8, which is needed here: rename it"], BadData.exit_code)
+        if "Symlink loop" in str(error):  # a RuntimeError before Python 3.13
+            _fail([f"{error}: links lead in a circle: remove one of them"], BadData.exit_code)
         missing = MissingPackage.of_device(error) if isinstance(error, ImportError) else None
         if missing:
-            _fail(str(missing), missing.exit_code)
+            _fail([str(missing)], missing.exit_code)
         if os.environ.get("RETRAIN_DEBUG"):
-            traceback.print_exc()
+            say(*traceback.format_exc().split("\n"), err=True)
         _fail(
-            f"a bug in retrain: {type(error).__name__}: {error}\n"
-            "Please report it with what RETRAIN_DEBUG=1 in the environment prints.",
+            [
+                f"a bug in retrain: {type(error).__name__}: {error}",
+                "Please report it with what RETRAIN_DEBUG=1 in the environment prints.",
+            ],
             RetrainError.exit_code,
         )
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"Error: {message}", err=True)
+def _misused(error: click.ClickException) -> NoReturn:
+    """End as click does, but let no argument that it names break a line."""
+    if isinstance(error, _HELP):
+        error.show()
+        sys.exit(error.exit_code)
+    if isinstance(error, click.UsageError) and error.ctx:
+        usage = error.ctx.get_usage().split("\n")
+        say(*usage, f"Try '{error.ctx.command_path} --help' for help.", "", err=True)
+    message = error.format_message()
+    if isinstance(error, click.MissingParameter):  # choices on lines of their own
+        message = " ".join(message.split())
+    _fail([message], error.exit_code)
+
+
+def _fail(lines: list[str], code: int) -> NoReturn:
+    first, *rest = lines
+    say(f"Error: {first}", *rest, err=True)
     sys.exit(code)
 
 

@@ -1,11 +1,15 @@
 """What a model expects of an image and means by its outputs: frozen values, to and from JSON."""
 
+import codecs
 import json
 import math
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData
+from deploy.text import hides
 
 SCHEMA_VERSION = 1
 
@@ -95,8 +99,29 @@ class Contract:
 
 
 def read_labels(text: str) -> tuple[str, ...]:
-    """Return the labels of a labels file: UTF-8 text, one label a line, in output order."""
-    return tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
+    """Return the labels of a labels file: UTF-8 text, one label a line, in output order.
+
+    A byte order mark, which editors of Windows put first, is no part of a label.
+    """
+    lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
+    return tuple(line.removesuffix("\r") for line in lines)
+
+
+def read_labels_file(path: Path) -> tuple[str, ...]:
+    """Return the labels of the file at `path`; raise BadData for one that is not UTF-8."""
+    content = path.read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content
+    with suppress(UnicodeDecodeError):
+        if not utf16:
+            return read_labels(content.decode())
+    kind = "UTF-16 text, or no text" if utf16 else "not UTF-8 text"
+    raise BadData(f"{path}: {kind}: save it as UTF-8 in an editor")
+
+
+def check_label(label: str) -> None:
+    """Raise BadData for a label that no new model may have: one that a screen cannot show."""
+    if hides(label):
+        raise BadData(f"label {label!r} holds a control character or an invisible one")
 
 
 def write_labels(labels: tuple[str, ...]) -> str:

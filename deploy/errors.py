@@ -4,9 +4,15 @@ _OURS = ("deploy", "retrain", "bench")
 
 
 class RetrainError(Exception):
-    """Says what is wrong, where, and the remedy; `exit_code` is what the command returns."""
+    """Says what is wrong, where, and the remedy; `exit_code` is what the command returns.
+
+    Each argument is one line, and is shown as one.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class WrongUse(RetrainError):

@@ -3,11 +3,12 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
+from deploy.system_errors import doing
 from deploy.system_names import owner_of
 
 
@@ -15,18 +16,24 @@ from deploy.system_names import owner_of
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """Open a stream that becomes the file `path` when the block ends well, and nothing otherwise.
 
-    Folders are made; the bytes are on disk before the name is. Raises OSError.
+    Folders are made; the bytes are on disk before the name is. Raises OSError that names `path`.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        with part.open("xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with doing("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("xb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.replace(path)
+        except OSError as error:
+            if error.filename == str(part):
+                error.filename = str(path)
+            raise
+        finally:
+            with suppress(OSError):  # the first error is the one to hear of
+                part.unlink(missing_ok=True)
 
 
 def write(path: Path, data: bytes | str) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import click
 from deploy import files
 from deploy.errors import BadData, WrongUse
 from deploy.system_names import owner_of
+from deploy.text import say
 
 if TYPE_CHECKING:
     from deploy.classifier import PhotoClassifier
@@ -94,10 +96,17 @@ def open_model(model: Path, labels: Path | None, threads: int) -> "PhotoClassifi
 
 def agreed(classifier: "PhotoClassifier", labels: Path | None, source: Path) -> "PhotoClassifier":
     """Return the classifier of the file `source`, once the file `labels` says what it says."""
-    from deploy.contract import read_labels
+    from deploy.contract import read_labels_file
 
-    if labels and read_labels(labels.read_text("utf-8", "replace")) != classifier.contract.labels:
-        raise BadData(f"{labels}: not the labels of {source}, which are the ones to trust")
+    if labels:
+        names, right = read_labels_file(labels), classifier.contract.labels
+        if names != right:
+            pairs = zip_longest(map(repr, names), map(repr, right), fillvalue="missing")
+            i, (name, model) = next(each for each in enumerate(pairs, 1) if len({*each[1]}) > 1)
+            raise BadData(
+                f"{labels}: not the labels of {source}, which are the ones to trust: "
+                f"line {i} is {name}, there it is {model}"
+            )
     return classifier
 
 
@@ -119,8 +128,7 @@ def show_labels(
         except (BadData, OSError, MemoryError) as error:
             bad += 1
             reason = str(error.strerror if isinstance(error, OSError) else error) or "out of memory"
-            one_line = " ".join(reason.split())
-            click.echo(f"Error: {click.format_filename(photo)}: {one_line}", err=True)
+            say(f"Error: {photo}: {' '.join(reason.split())}", err=True)
             continue
         shown = [each for each in answer.predictions if each.score >= threshold]
         if answer.unknown and shown[:1] != answer.predictions[:1]:  # no label, so no threshold
@@ -128,13 +136,11 @@ def show_labels(
         if as_json:
             labels, scores = [each.label for each in shown], [each.score for each in shown]
             said = {"schema": 1, "path": photo, "labels": labels, "scores": scores}
-            click.echo(json.dumps({**said, "unknown": answer.unknown, "ms": answer.ms}))
+            say(json.dumps({**said, "unknown": answer.unknown, "ms": answer.ms}))
             continue
-        click.echo(click.format_filename(photo))
-        for prediction in shown:
-            click.echo(f"  {prediction.score:6.1%}  {prediction.label}")
+        say(photo, *(f"  {each.score:6.1%}  {each.label}" for each in shown))
         if not shown:
-            click.echo(f"  no label reaches {100 * threshold:g}%")
+            say(f"  no label reaches {100 * threshold:g}%")
     if bad:
         raise BadData(f"{bad} of {total} photos could not be classified")
 
@@ -180,7 +186,7 @@ def _in_folder(folder: Path) -> Iterator[str]:
     for path in left_out:
         if not path.name.startswith(".") and path.is_dir():
             owner = owner_of(path.name)
-            click.echo(f"{path} is left out, put there by {owner}: name it to label it", err=True)
+            say(f"{path} is left out, put there by {owner}: name it to label it", err=True)
     yield from locked
     if none and not locked:
         yield str(folder)

@@ -152,7 +152,7 @@ class Snapshots:
     def __call__(self, frame: Frame, label: str | None) -> str | None:
         """Write the frame as a JPEG, or a copy of its file if that is there; return the path."""
         name = re.sub(r"[^\w-]+", "_", label or NONE)[:40]
-        suffix = frame.path.suffix if frame.path else ".jpg"
+        suffix = re.sub(r"[^\w.]+", "_", frame.path.suffix) if frame.path else ".jpg"
         path = self._folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{name}{suffix}"
         try:
             files.write(path, _content(frame))

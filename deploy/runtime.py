@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -71,14 +70,23 @@ def remedy(machine: str, python: tuple[int, int], bits: int = 8 * struct.calcsiz
 @contextmanager
 def silent_stderr() -> Iterator[None]:
     """Drop what the block writes to stderr from C++: both runtimes greet, and have no switch."""
-    stderr = os.dup(2)
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
+    try:
+        stderr = os.dup(2)
+    except OSError:  # a service may have none
+        stderr = None
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        if nowhere != 2:
+            os.dup2(nowhere, 2)
+        yield
+    finally:
+        if stderr is None:
+            os.close(2)
+        else:
             os.dup2(stderr, 2)
             os.close(stderr)
+        if nowhere != 2:
+            os.close(nowhere)
 
 
 _loading = threading.Lock()

@@ -10,6 +10,7 @@ import click
 
 from deploy.bundle_texts import SUMS
 from deploy.errors import BadData, GateFailed, MissingPackage, RetrainError
+from deploy.text import say
 
 if TYPE_CHECKING:
     from deploy.classifier import Classifier
@@ -26,7 +27,7 @@ def selftest(model: Path, as_json: bool) -> None:
     Prints PASS, or FAIL with the reasons and exit code 4.
     """
     record = run(model)
-    click.echo(json.dumps(record) if as_json else table(record))
+    say(*([json.dumps(record)] if as_json else table(record)))
     if not record["passed"]:
         raise GateFailed(f"{model}: the self-test failed")
 
@@ -125,8 +126,8 @@ def _timed(classifier: "Classifier") -> dict[str, float]:
     return classifier.answer(photo).ms
 
 
-def table(record: dict[str, Any]) -> str:
-    """Return the text that shows a record of `run` to a person."""
+def table(record: dict[str, Any]) -> list[str]:
+    """Return the lines that show a record of `run` to a person."""
     device, goldens, runtime = record["device"], record["goldens"], record["runtime"]
     rows = {
         "model": record["model"],
@@ -150,7 +151,7 @@ def table(record: dict[str, Any]) -> str:
     lines += [f"FAIL: {failure}" for failure in record["failures"]]
     if record["passed"]:
         lines.append("PASS" if goldens["total"] else "PASS, but no score was compared")
-    return "\n".join(lines)
+    return lines
 
 
 def _pairs(values: dict[str, Any] | None, form: str) -> str | None:

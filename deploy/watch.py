@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from deploy.label import model_option, open_model, threads_option
+from deploy.text import say
 
 SCHEMA_VERSION = 1
 
@@ -24,7 +25,7 @@ class Steady:
     """
 
     def __init__(self, frames: int) -> None:
-        self._frames = frames
+        self.frames = frames
         self._label: str | None = None
         self._other: str | None = None
         self._count = 0
@@ -36,7 +37,7 @@ class Steady:
             return False
         self._count = self._count + 1 if label == self._other else 1
         self._other = label
-        if self._count < self._frames:
+        if self._count < self.frames:
             return False
         self._label, self._count = label, 0
         return True
@@ -52,9 +53,9 @@ class _Teller:
         now = datetime.now(UTC)
         told = {"schema": SCHEMA_VERSION, "event": event, "time": now.isoformat(), **values}
         if self._as_json:
-            click.echo(json.dumps(told))
+            say(json.dumps(told))
         else:
-            click.echo(f"{now.astimezone():%H:%M:%S}  {text}", err=event != "label")
+            say(f"{now.astimezone():%H:%M:%S}  {text}", err=event != "label")
         return told
 
     def problem(self, text: str) -> None:
@@ -70,8 +71,9 @@ class _Teller:
 @click.command()
 @click.option(
     "--source",
-    help="A folder that fills with photos, a video file, or a camera such as /dev/video1.  "
-    "[default: the camera]",
+    type=click.Path(),
+    help="A folder that fills with photos, a video file, a photo, or a camera such as "
+    "/dev/video1.  [default: the camera]",
 )
 @model_option
 @threads_option
@@ -96,6 +98,7 @@ class _Teller:
     "--on-label",
     "rules",
     multiple=True,
+    type=click.UNPROCESSED,
     metavar="LABEL=COMMAND",
     help="Run COMMAND, without a shell, when LABEL, or none, comes; for several labels too.",
 )
@@ -129,10 +132,11 @@ def watch(
     """Print the label of what the camera sees, each time that it changes.
 
     It changes when another label is the best one, and probable enough, in some frames in a row.
-    A camera that vanishes is waited for. Ends at the end of a video, or when it is stopped.
+    A camera that vanishes is waited for. Ends at the end of a video, or when it is stopped. What
+    ends before that many frames, such as a photo, has the label of its last frame.
     """
     from deploy import cameras
-    from deploy.classifier import UNKNOWN
+    from deploy.classifier import UNKNOWN, Prediction
     from deploy.errors import BadData, WrongUse
     from deploy.files import holds
     from deploy.reactions import NONE, Commands, Post, Snapshots
@@ -162,6 +166,24 @@ def watch(
             stack.callback(poster.close)
         status = _Status(tell, status_every)
         stack.callback(status.show_last)
+
+        def react(frame: cameras.Frame, best: Prediction, label: str | None) -> None:
+            of = f"  {frame.path}" if frame.path else ""
+            at_best = "" if label else f"  (at best {best.label})"
+            event = tell(
+                "label",
+                f"{best.score:6.1%}  {label or NONE}{at_best}{of}",
+                label=label,
+                score=best.score,
+                frame=status.frames,
+                file=str(frame.path) if frame.path else None,
+                snapshot=keep(frame, label) if keep else None,
+            )
+            if poster:
+                poster(event)
+            commands(label)
+
+        last: tuple[cameras.Frame, Prediction, str | None] | None = None
         for frame in stack.enter_context(closing(cameras.unbroken(opener, tell.source))):
             if isinstance(frame, BadData):
                 tell.problem(str(frame))
@@ -170,23 +192,13 @@ def watch(
                 (best,) = answer.predictions
                 status.frames += 1
                 label = best.label if answer.unknown or best.score >= threshold else None
+                last = frame, best, label
                 if steady.changed(label):
-                    of = f"  {frame.path}" if frame.path else ""
-                    at_best = "" if label else f"  (at best {best.label})"
-                    told = tell(
-                        "label",
-                        f"{best.score:6.1%}  {label or NONE}{at_best}{of}",
-                        label=label,
-                        score=best.score,
-                        frame=status.frames,
-                        file=str(frame.path) if frame.path else None,
-                        snapshot=keep(frame, label) if keep else None,
-                    )
-                    if poster:
-                        poster(told)
-                    commands(label)
+                    react(*last)
             commands.tell_ended()
             status.show_if_due()
+        if last and status.frames < steady.frames:  # a photo, or a video of a moment
+            react(*last)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a handler's signature)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deploy.errors import BadData, RetrainError, last_line
+from deploy.system_errors import explain
 from retrain.graph import refusal
 
 Result = TypeVar("Result")
@@ -70,6 +71,8 @@ def answer(job: Any, path: str) -> None:
         made = True, body(*arguments)
     except RetrainError as error:
         made = False, error
+    except OSError as error:
+        made = False, BadData(explain(error))
     except Exception as error:  # the converter's own, undocumented kinds
         made = False, refusal(error)
     Path(path).write_bytes(pickle.dumps(made))

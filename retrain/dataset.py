@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy import files
+from deploy.contract import check_label
 from deploy.errors import BadData
 from deploy.image import FORMATS, HEAD, MAX_BYTES, claims_photo, why_not_photo
 from retrain import beside, layout, lookalikes
@@ -42,8 +43,8 @@ class Photo:
 
 
 def shown(path: Path) -> str:
-    """Return `path` as text that any file takes: bytes that are not UTF-8 become U+FFFD."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    r"""Return `path` as text that any file takes: a byte that is not UTF-8 is written as `\xe9`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 @dataclass(frozen=True)
@@ -181,9 +182,11 @@ def _check_label(root: Path, label: str) -> None:
     try:
         label.encode()
     except UnicodeEncodeError as error:
-        raise BadData(f"{root / label!r}: the folder's name is not UTF-8: rename it") from error
-    if "\n" in label or "\r" in label:
-        raise BadData(f"{label!r} in {root}: a label cannot hold a line break: rename the folder")
+        raise BadData(f"{root / label}: the folder's name is not UTF-8: rename it") from error
+    try:
+        check_label(label)
+    except BadData as error:
+        raise BadData(f"{root}: {error}: rename the folder") from error
 
 
 def _check_links(classes: Iterable[ClassFolder]) -> None:

@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 import click
 
 from deploy.errors import BadData, WrongUse
+from deploy.system_errors import doing
 
 _TIMEOUT = 30  # seconds without one byte
 _BLOCK = 1 << 16
@@ -41,9 +42,11 @@ def fetch(remote: Remote, cache: Path) -> Path:
     file = cache / f"{remote.sha256[:12]}-{remote.url.rpartition('/')[2]}"
     part = file.with_name(f"{file.name}.part")
     try:
-        with FileLock(f"{file}.lock", timeout=0):
+        lock = file.with_name(f"{file.name}.lock")
+        with doing("lock", lock), FileLock(lock, timeout=0):
             if not (file.exists() and _digest(file) == remote.sha256):
-                _receive(remote, part)
+                with doing("write", part):
+                    _receive(remote, part)
                 if (found := _digest(part)) != remote.sha256:
                     part.unlink()
                     raise BadData(

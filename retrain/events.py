@@ -27,6 +27,8 @@ from tensorboard.plugins.scalar import metadata as scalars
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from deploy.system_errors import doing
+
 MAX_POINTS = 1000
 """How many points the projector is given at most."""
 
@@ -146,7 +148,8 @@ class _EventFile:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        self._records = RecordWriter((folder / "events.out.tfevents").open("wb"))
+        self._path = folder / "events.out.tfevents"
+        self._records = RecordWriter(self._path.open("wb"))
         self._write(file_version="brain.Event:2")
 
     def add(self, step: int, values: list[Any]) -> None:
@@ -156,8 +159,9 @@ class _EventFile:
         self._records.close()
 
     def _write(self, **content: Any) -> None:
-        self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
-        self._records.flush()
+        with doing("write", self._path):
+            self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
+            self._records.flush()
 
 
 def _new_folder(parent: Path) -> Path:

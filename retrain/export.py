@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from deploy.errors import WrongUse
+from deploy.errors import BadData, WrongUse
 from retrain import graph
 from retrain.backbones import Backbone
 from retrain.head import Head
@@ -36,6 +36,12 @@ def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> byte
 
 def require_free(folder: Path) -> None:
     """Raise WrongUse if a SavedModel cannot be put at `folder`, since something is there."""
+    try:
+        str(folder.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise WrongUse(
+            f"--saved-model-dir {folder}: TensorFlow writes to paths in UTF-8 only: name another"
+        ) from error
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise WrongUse(f"--saved-model-dir {folder}: it is not empty: remove it or name another")
 
@@ -60,7 +66,11 @@ def saved_model(frozen: bytes, output: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         made = Path(temporary) / "saved"
-        tf.saved_model.save(module, str(made), signatures=predict)
+        try:
+            tf.saved_model.save(module, str(made), signatures=predict)
+        except tf.errors.OpError as error:  # TensorFlow's own kinds, of a full disk too
+            reason = error.message.rpartition("; ")[2]
+            raise BadData(f"cannot write {folder}: {reason}: name another place") from error
         if folder.exists():
             folder.rmdir()
         shutil.move(made, folder)

@@ -93,7 +93,7 @@ def lite_converter(path: Path, height: int, width: int, output: str) -> Any:
     memory: 1.6 GB for Inception v3, not 2.7.
     """
     return tensorflow().compat.v1.lite.TFLiteConverter.from_frozen_graph(
-        str(path), [INPUT], [output], {INPUT: [1, height, width, 3]}
+        os.fsencode(path), [INPUT], [output], {INPUT: [1, height, width, 3]}
     )
 
 

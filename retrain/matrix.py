@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deploy.system_errors import doing
+
 _FLOATS = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """Each float16 as float32, by its bits: to look it up takes two thirds of numpy's conversion."""
 
@@ -23,7 +25,9 @@ class Matrix:
         """
         self.width = width
         writable = folder is not None and os.access(folder, os.W_OK)
-        self._file = tempfile.TemporaryFile(dir=folder if writable else None, buffering=0)  # noqa: SIM115
+        self._folder = Path(folder if folder and writable else tempfile.gettempdir())
+        with doing("write a temporary file in", self._folder):
+            self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
         self._place = threading.Lock()
         self._rows = 0
 
@@ -36,10 +40,11 @@ class Matrix:
 
     def append(self, values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Add `values` (N, width), and return the numbers of their rows, int64 (N,)."""
-        self._file.seek(0, os.SEEK_END)
         content = memoryview(np.asarray(values, np.float16).tobytes())
-        while content:  # an unbuffered file may take less than all of it
-            content = content[self._file.write(content) :]
+        with doing("write a temporary file in", self._folder):
+            self._file.seek(0, os.SEEK_END)
+            while content:  # an unbuffered file may take less than all of it
+                content = content[self._file.write(content) :]
         first, self._rows = self._rows, self._rows + len(values)
         return np.arange(first, self._rows)
 

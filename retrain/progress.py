@@ -5,9 +5,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal
 
-import click
+from deploy.text import printable, say
 
 LINE_EVERY = 5.0
 """Seconds between progress lines."""
@@ -30,7 +31,7 @@ class Progress:
         self._form = form
         self._info = verbosity in ("DEBUG", "INFO")
         self._warn = self._info or verbosity == "WARN"
-        self._print: Callable[[str], None] = lambda text: click.echo(text, err=True)
+        self._print: Callable[[str], None] = partial(say, err=True)
 
     def info(self, text: str, event: str = "info", **values: Any) -> None:
         """Print a line; as JSON, `values` tell the same to a program."""
@@ -44,7 +45,7 @@ class Progress:
 
     def _say(self, text: str, event: str, values: dict[str, Any]) -> None:
         if self._form == "json":
-            text = json.dumps({"event": event, **values}, ensure_ascii=False)
+            text = json.dumps({"event": event, **values})
         self._print(text)
 
     @contextmanager
@@ -69,7 +70,7 @@ class Progress:
         """Give a function that tells how many more of `total` are done; show rate and time left."""
         if not self._info:
             yield lambda _: None
-        elif self._form == "auto" and sys.stderr.isatty():
+        elif self._form == "auto" and sys.stderr and sys.stderr.isatty():
             yield from self._live(text, total, unit)
         else:
             yield from self._lines(text, total, unit)
@@ -96,7 +97,7 @@ class Progress:
                 bar.update(task, completed=done, rate=f"{speed:.0f} {unit}/s")
 
             # Lines go above the bar, not through it; and as they are: rich has a markup.
-            self._print = lambda line: console.print(line, markup=False, highlight=False)
+            self._print = lambda line: console.print(printable(line), markup=False, highlight=False)
             try:
                 yield advance
             finally:

@@ -260,8 +260,8 @@ def check(found: dict[str, Any]) -> None:
             raise WrongUse(f"{shown}: no TFLite runtime: {advice}")
         lacks += shlex.split(install)
     if lacks:
-        commands = "\n".join(f"  {line}" for line in _commands(found, lacks))
-        raise MissingPackage(f"{shown} lacks {', '.join(lacks)}. Type there:\n{commands}")
+        commands = (f"  {line}" for line in _commands(found, lacks))
+        raise MissingPackage(f"{shown} lacks {', '.join(lacks)}. Type there:", *commands)
 
 
 def _commands(found: dict[str, Any], lacks: Sequence[str]) -> list[str]:

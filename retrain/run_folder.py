@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,8 +10,9 @@ from pathlib import Path
 import filelock
 
 from deploy import metadata
-from deploy.contract import Contract, read_labels
+from deploy.contract import Contract, read_labels_file
 from deploy.errors import BadData, GateFailed, WrongUse
+from deploy.system_errors import doing
 from retrain.quantization import RECIPES
 from retrain.scores import Accuracy
 
@@ -132,7 +133,7 @@ class RunFolder:
         Raises BadData where the labels beside the graph, or those told with it, are others.
         """
         if self.graph_labels.exists():
-            labels = read_labels(self.graph_labels.read_text("utf-8", "replace"))
+            labels = read_labels_file(self.graph_labels)
             _require(labels, contract, self.graph_labels)
         try:
             metrics = json.loads(self.metrics.read_bytes())
@@ -152,7 +153,10 @@ class RunFolder:
         """Keep other runs from writing here; raise WrongUse if one is at it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with filelock.FileLock(self.folder / ".lock", blocking=False):
+            with ExitStack() as stack:
+                path = self.folder / ".lock"
+                with doing("lock", path):
+                    stack.enter_context(filelock.FileLock(path, blocking=False))
                 yield
         except filelock.Timeout as error:
             raise WrongUse(

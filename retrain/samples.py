@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from deploy.errors import BadData, MissingPackage, WrongUse
 from deploy.files import write, write_json
+from deploy.system_errors import doing
 from retrain.download import Remote, fetch
 
 _MARKER = ".retrain-sample.json"
@@ -116,7 +117,7 @@ def unpack(archive: Path, folder: Path, members: int = 20_000, size: int = 1 << 
 
 def _copy(source: IO[bytes], target: Path, left: int) -> int:
     """Write `target` while `left` bytes suffice; return what then remains, or below zero."""
-    with target.open("xb") as stream:
+    with doing("write", target), target.open("xb") as stream:
         while block := source.read(_BLOCK):
             left -= len(block)
             if left < 0:

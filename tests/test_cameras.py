@@ -165,7 +165,7 @@ def test_a_picamera2_that_does_not_load_is_told_of(
 
 
 def test_a_source_that_is_nothing_is_wrong_use(tmp_path: Path) -> None:
-    with pytest.raises(WrongUse, match=r"nowhere: no such folder, video file or camera"):
+    with pytest.raises(WrongUse, match=r"nowhere: no such folder, photo, video file or camera"):
         choose(str(tmp_path / "nowhere"), SPEC, None)
 
 

@@ -90,12 +90,13 @@ def test_an_interrupt_exits_with_130(error: BaseException) -> None:
 def test_an_os_error_names_the_path(tmp_path: Path, call: Callable[[Path], object]) -> None:
     path = tmp_path / "none"
     result = ended(lambda: call(path))
-    assert (result.exit_code, result.stderr) == (3, f"Error: {path}: No such file or directory\n")
+    expected = f"Error: cannot read {path}: No such file or directory: check the name\n"
+    assert (result.exit_code, result.stderr) == (3, expected)
 
 
 def test_an_os_error_without_a_path_says_what_it_knows() -> None:
     assert ended(raising(OSError("the disk is on fire"))).stderr == (
-        "Error: file: the disk is on fire\n"
+        "Error: the system refused: the disk is on fire\n"
     )
 
 
@@ -128,3 +129,11 @@ def test_a_bug_of_ours_is_not_taken_for_a_bad_photo(
     result = invoke("label", drawn["red"], "--model", model)
     assert result.exit_code == 1
     assert "a bug in retrain" in result.stderr
+
+
+def test_a_path_that_a_library_wants_as_utf_8_is_no_bug() -> None:
+    result = ended(lambda: "caf\udce9".encode())
+    assert (result.exit_code, result.stderr) == (
+        3,
+        "Error: caf\\xe9: not UTF-8, which is needed here: rename it\n",
+    )

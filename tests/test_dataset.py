@@ -195,7 +195,9 @@ def missing(root: Path) -> str:
 
 def line_break(root: Path) -> str:
     (root / "cat").rename(root / "c\nat")
-    return f"'c\\nat' in {root}: a label cannot hold a line break: rename the folder"
+    return (
+        f"{root}: label 'c\\nat' holds a control character or an invisible one: rename the folder"
+    )
 
 
 @pytest.mark.parametrize(

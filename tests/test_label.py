@@ -12,6 +12,7 @@ from label_fixtures import assert_failed, best_labels, label
 
 from deploy import cli
 from deploy.classifier import Answer, Classifier
+from deploy.contract import write_labels
 from retrain.cli import commands as laptop
 
 DEVICE = cli.commands
@@ -178,7 +179,7 @@ def test_a_labels_file_that_agrees_is_accepted(
 )
 @pytest.mark.parametrize(
     "content",
-    ["blue\ngrün, hell\nred\ngrey\n".encode(), b"red\n", b"", "red\ngrün".encode("latin-1")],
+    ["blue\ngrün, hell\nred\ngrey\n".encode(), b"red\n", b""],
 )
 def test_a_labels_file_that_disagrees_is_refused(
     group: click.Group,
@@ -194,6 +195,36 @@ def test_a_labels_file_that_disagrees_is_refused(
     result = label(group, drawn["red"], form, retrained / name, "--labels", path)
     assert result.stdout == ""
     assert_failed(result, 3, f"{path}: not the labels ", name)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("\ufeff" + write_labels(LABELS), None),
+        (("\ufeff" + write_labels(LABELS)).replace("\n", "\r\n"), None),
+        (write_labels(LABELS).encode("utf-16"), "UTF-16 text"),
+        (write_labels(LABELS).encode("utf-16-be"), "UTF-16 text"),
+        (write_labels(LABELS).encode("latin-1"), "not UTF-8 text: save it as UTF-8"),
+        (
+            write_labels(LABELS).replace("blue", "bl\u200bue"),
+            r"line 3 is 'bl\u200bue', there it is",
+        ),
+        (write_labels(LABELS).replace("blue", "\x1b[2Jblue"), r"line 3 is '\x1b[2Jblue', there it"),
+        (write_labels(LABELS[:3]), "line 4 is missing, there it is 'grey'"),
+        (write_labels((*LABELS, "x")), "line 5 is 'x', there it is missing"),
+        (write_labels(LABELS).replace("blue", "blue "), "line 3 is 'blue ', there it is 'blue'"),
+    ],
+)
+def test_a_labels_file_of_any_editor_is_read_or_its_flaw_is_named(
+    model: Path, drawn: dict[str, Path], tmp_path: Path, content: str | bytes, words: str | None
+) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    result = label(DEVICE, drawn["red"], "--model", model, "--labels", path)
+    if words:
+        assert_failed(result, 3, f"{path}: ", words)
+    else:
+        assert (result.exit_code, result.stderr) == (0, "")
 
 
 @both

@@ -22,6 +22,7 @@ from watch_fixtures import FakeV4l2, Server, serving, without, write_film, write
 from deploy import bundle_texts, cameras, growing, machine, metadata
 from deploy.bundle import write
 from deploy.cli import commands
+from deploy.reactions import Snapshots
 from deploy.watch import Steady
 from retrain.cli import commands as laptop
 
@@ -326,3 +327,55 @@ def test_the_service_calls_it_as_it_is(model: Path, tmp_path: Path, film: Path) 
     labels = [each["label"] for each in events(done.stdout) if each["event"] == "label"]
     assert labels[0] == "red"
     assert labels[-1] == "blue"
+
+
+# What ends at once
+
+
+@pytest.mark.parametrize("options", [[], ["--frames", "5"], ["--threshold", "1"]])
+def test_a_photo_has_a_label_without_opencv(
+    model: Path, drawn: dict[str, Path], monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    without(monkeypatch, "cv2", "picamera2")
+    for label, photo in drawn.items():
+        result = watch(model, "--source", photo, "--json", *options)
+        assert result.exit_code == 0, result.output
+        (event,) = events(result.stdout)
+        assert (event["label"], event["file"]) == (None if "1" in options else label, str(photo))
+
+
+def test_a_photo_that_is_damaged_is_named(model: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "half.png"
+    Image.new("RGB", (64, 64), RED).save(photo)
+    photo.write_bytes(photo.read_bytes()[:60])
+    result = watch(model, "--source", photo)
+    assert result.exit_code == 3
+    assert f"Error: {photo}: the file is damaged" in result.stderr
+
+
+def test_a_film_of_two_frames_has_a_label(model: Path, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.avi", [BLUE] * 2)
+    result = watch(model, "--source", film, "--json")
+    assert [each["label"] for each in events(result.stdout)] == ["blue"]
+
+
+def test_an_animation_is_a_video(tmp_path: Path) -> None:
+    first, *rest = (Image.new("RGB", (40, 40), each) for each in (RED, BLUE))
+    first.save(tmp_path / "moving.gif", save_all=True, append_images=rest)
+    first.save(tmp_path / "still.gif")
+    opened = [
+        cameras.choose(str(tmp_path / f"{name}.gif"), CONTRACT.input, None)
+        for name in ("moving", "still")
+    ]
+    assert [each.func.__name__ for each in opened] == ["video", "photo"]  # type: ignore[attr-defined]
+
+
+def test_a_snapshot_has_a_plain_name(model: Path, drawn: dict[str, Path], tmp_path: Path) -> None:
+    photo = tmp_path / "x.\x1b[2J"
+    photo.write_bytes(drawn["red"].read_bytes())
+    result = watch(model, "--source", tmp_path, "--snapshot-dir", tmp_path / "inside")
+    assert result.exit_code == 2
+    frame = cameras.Frame(Image.open(photo), photo)
+    kept = Snapshots(tmp_path / "kept", pytest.fail)(frame, "r\x1b\u202eed")
+    assert kept
+    assert Path(kept).name.isprintable()

@@ -9,6 +9,7 @@ from typing import Any
 from deploy.contract import InputSpec
 from deploy.errors import BadData, WrongUse
 from deploy.runtime import Model
+from deploy.text import printable
 from retrain import graph
 from retrain.backbones import Backbone, own_file, prepare
 from retrain.backbones.between import between, is_row
@@ -59,7 +60,7 @@ def load_own(
     trace = partial(_trace, path, key(fed), key(bottleneck), side)
     graph_path, flatbuffer = prepare("own", sha256, trace, side, cache_dir)
     width = Model(flatbuffer).output_width
-    return Backbone(path.name, spec, width, sha256, graph_path, flatbuffer)
+    return Backbone(printable(path.name), spec, width, sha256, graph_path, flatbuffer)
 
 
 def _trace(path: Path, fed: str, bottleneck: str, side: int) -> Any:

@@ -1,12 +1,13 @@
 """The `retrain` command: a group that imports a command only when it is called."""
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import click
 
 from deploy.cli import SETTINGS, Commands
-from deploy.errors import MissingPackage
+from deploy.errors import MissingPackage, WrongUse
 from retrain import __version__
 
 _COMMANDS = {
@@ -42,6 +43,13 @@ class _Lazy(Commands):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
+        try:
+            Path.cwd()
+        except OSError as error:
+            raise WrongUse(
+                f"the working directory cannot be used ({error.strerror}): it was deleted or is "
+                "locked: cd into another folder, then run this again"
+            ) from error
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.errors import WrongUse
+from deploy.text import say
 from retrain.cli.options import FILE, FOLDER, json_option
 
 if TYPE_CHECKING:
@@ -47,11 +48,11 @@ def backbones(
         return
     rows = [_row(network, cache_dir or default_cache_dir()) for network in NETWORKS.values()]
     if as_json:
-        click.echo(json.dumps({"schema": 1, "backbones": rows}))
+        say(json.dumps({"schema": 1, "backbones": rows}))
         return
     form = "{:<20}{:>6}{:>7}{:>12}{:>14}{:>8}  {:<9}{}"
     head = ("", "input", "width", "parameters", "multiply-adds", "top-1", "weights", "from")
-    click.echo(form.format(*head))
+    say(form.format(*head))
     for row in rows:
         sizes = [
             "?" if row[name] is None else f"{row[name] / 1e6:,.1f} M"
@@ -59,11 +60,11 @@ def backbones(
         ]
         ends = (row["input"]["width"], row["width"])
         where = ("here" if row["weights"]["path"] else "-", row["weights"]["source"])
-        click.echo(form.format(row["name"], *ends, *sizes, f"{row['top1']:.1%}", *where))
-    click.echo(f"Inception of 2015: fetch {_INCEPTION_2015}, and pass it with --graph")
-    click.echo("top-1: of the whole network on ImageNet, as published:")
+        say(form.format(row["name"], *ends, *sizes, f"{row['top1']:.1%}", *where))
+    say(f"Inception of 2015: fetch {_INCEPTION_2015}, and pass it with --graph")
+    say("top-1: of the whole network on ImageNet, as published:")
     for source in dict.fromkeys(row["top1_source"] for row in rows):
-        click.echo(f"  {source}")
+        say(f"  {source}")
 
 
 def _write(network: "Network", path: Path, weights: Path | None, as_json: bool) -> None:
@@ -76,10 +77,10 @@ def _write(network: "Network", path: Path, weights: Path | None, as_json: bool) 
     files.write(path, content)
     if as_json:
         told = {"architecture": network.name, "graph_sha256": hashlib.sha256(content).hexdigest()}
-        click.echo(json.dumps({"schema": 1, "path": str(path), **told}))
+        say(json.dumps({"schema": 1, "path": str(path), **told}))
         return
     side = network.spec.height
-    click.echo(
+    say(
         f"Written: {path}: {network.name}, {INPUT} (N, {side}, {side}, 3) to "
         f"{BOTTLENECK} (N, {network.width})"
     )
@@ -90,7 +91,7 @@ def _row(network: "Network", cache_dir: Path) -> dict[str, Any]:
     from retrain.backbones.cost import cost
 
     try:
-        tell = partial(click.echo, err=True)
+        tell = partial(say, err=True)
         counted: dict[str, Any] = asdict(cost(network, cache_dir, tell))
     except ModuleNotFoundError:
         counted = {"parameters": None, "multiply_adds": None}

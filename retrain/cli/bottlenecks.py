@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from deploy.text import say
 from retrain.cli.options import json_option, source, source_options
 
 
@@ -31,8 +32,6 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
             "fingerprint": backbone.fingerprint,
             "seconds": progress.seconds,
         }
-        click.echo(json.dumps(found))
+        say(json.dumps(found))
     else:
-        click.echo(
-            f"{len(result.dataset.photos)} photos ready, {result.analysed} of them analysed now"
-        )
+        say(f"{len(result.dataset.photos)} photos ready, {result.analysed} of them analysed now")

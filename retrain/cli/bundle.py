@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from deploy.text import say
 from retrain.cli.options import FOLDER, json_option, output_dir_option
 
 
@@ -22,8 +23,8 @@ def bundle(output_dir: Path, bundle_dir: Path | None, as_json: bool) -> None:
     model = RunFolder(output_dir).accepted_model()
     made = write(model, bundle_dir or output_dir / "bundle")
     if as_json:
-        click.echo(json.dumps(made))
+        say(json.dumps(made))
         return
     for name, size in made["bytes"].items():
-        click.echo(f"{size / 1e3:10.1f} kB  {name}")
-    click.echo(f"Written to {made['folder']} and {made['archive']}")
+        say(f"{size / 1e3:10.1f} kB  {name}")
+    say(f"Written to {made['folder']} and {made['archive']}")

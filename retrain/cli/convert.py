@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from deploy.errors import WrongUse
+from deploy.text import say
 from retrain.cli.options import FILE, json_option, output_dir_option
 
 RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")
@@ -153,23 +154,23 @@ def convert(
     )
     result = run(config, Progress())
     if as_json:
-        click.echo(json.dumps(result))
+        say(json.dumps(result))
         return
     for name in ("graph", "model"):
         accuracy = Accuracy(result[name]["right"], result[name]["total"])
         size = result["bytes"][name] / 1e6
-        click.echo(f"{name}: test accuracy {accuracy}, {size:.1f} MB")
-    click.echo(f"the same best label on {result['agreement']:.1%} of the test photos")
+        say(f"{name}: test accuracy {accuracy}, {size:.1f} MB")
+    say(f"the same best label on {result['agreement']:.1%} of the test photos")
     worst = Path(result["worst"][0]["photo"])
     if worst.is_relative_to(Path.cwd()):
         worst = worst.relative_to(Path.cwd())
-    click.echo(
+    say(
         f"probabilities differ by {result['mean_difference']:.4f} in the mean, by "
         f"{result['max_difference']:.3f} at most, in {worst}"
     )
     if found := result["rejection"]:
-        click.echo(
+        say(
             f"unknown below a score of {found['threshold']:.3f}: {found['rejected']} of "
             f"{found['photos']} validation photos"
         )
-    click.echo(f"Written to {output_dir}: model.tflite, labels.txt, conversion.json")
+    say(f"Written to {output_dir}: model.tflite, labels.txt, conversion.json")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from deploy.errors import BadData
+from deploy.text import say
 from retrain.cli.options import json_option
 
 
@@ -23,11 +24,11 @@ def inspect(model: Path, as_json: bool) -> None:
     except BadData as error:
         raise BadData(f"{model}: {error}") from error
     if as_json:
-        click.echo(json.dumps({"schema": 1, **found}))
+        say(json.dumps({"schema": 1, **found}))
         return
     problems = found.pop("problems")
     for line in (*_lines(found), *(f"problem: {_text(each)}" for each in problems)):
-        click.echo(line)
+        say(line)
 
 
 def _lines(values: dict[str, Any], indent: str = "") -> Iterator[str]:
@@ -47,9 +48,9 @@ def _plain(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    """Return one line; text that is more than that, or would move the cursor, is quoted."""
+    """Return the text of a value that holds nothing nested."""
     if isinstance(value, dict):
         return "; ".join(f"{name} {_text(each)}" for name, each in value.items() if each != [])
     if isinstance(value, list):
         return ", ".join(map(_text, value))
-    return value if isinstance(value, str) and value.isprintable() else repr(value)
+    return value if isinstance(value, str) else repr(value)

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from deploy.errors import GateFailed
+from deploy.text import say
 from retrain.cli.options import json_option, output_dir_option
 
 
@@ -14,7 +15,11 @@ from retrain.cli.options import json_option, output_dir_option
 @output_dir_option
 @click.option("--python", help="The Python there.  [default: DIR.env, DIR/env, or python3]")
 @click.option(
-    "--ssh", default="ssh", show_default=True, help="The command, such as 'ssh -p 2222 -i key'."
+    "--ssh",
+    default="ssh",
+    show_default=True,
+    type=click.UNPROCESSED,
+    help="The command, such as 'ssh -p 2222 -i key'.",
 )
 @json_option
 def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: bool) -> None:
@@ -37,16 +42,16 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     with TemporaryDirectory(prefix="retrain-") as folder:
         archive = Path(write(model, Path(folder, "bundle"))["archive"])
         size = archive.stat().st_size
-        click.echo(f"copying {size / 1e6:.1f} MB to {place.host}:{found['folder']}", err=True)
+        say(f"copying {size / 1e6:.1f} MB to {place.host}:{found['folder']}", err=True)
         state, record = remote.put(archive)
     previous = f"{found['folder']}.previous" if state == "previous" else None
     if as_json:
         told = {name: found[name] for name in ("folder", "python", "packages")}
         told = {"schema": 1, "host": place.host, **told, "previous": previous, "selftest": record}
-        click.echo(json.dumps(told))
+        say(json.dumps(told))
     else:
-        click.echo(table(record))
+        say(*table(record))
         if record["passed"]:
-            click.echo(f"In {found['folder']}" + (f"; before: {previous}" if previous else ""))
+            say(f"In {found['folder']}" + (f"; before: {previous}" if previous else ""))
     if not record["passed"]:
         raise GateFailed(f"{place.host}: the self-test failed there, and nothing is changed")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from deploy.text import say
 from retrain.samples import SAMPLES, put
 
 
@@ -22,8 +23,8 @@ def sample(name: str, folder: Path, as_json: bool) -> None:
     wanted = SAMPLES[name]
     photos, there = put(wanted, folder)
     state = "already there" if there else "ready"
-    click.echo(f"{folder}: {state}, {sum(photos.values()):,} photos", err=True)
-    click.echo(
+    say(f"{folder}: {state}, {sum(photos.values()):,} photos", err=True)
+    say(
         f"The photos are {wanted.terms}, from {wanted.source}; "
         f"{folder / 'LICENSE.txt'} names their authors.",
         err=True,
@@ -37,8 +38,8 @@ def sample(name: str, folder: Path, as_json: bool) -> None:
             "license": wanted.terms,
             "source": wanted.source,
         }
-        click.echo(json.dumps(result))
+        say(json.dumps(result))
         return
     width = max(map(len, photos))
     for label, count in photos.items():
-        click.echo(f"{label:{width}}  {count:5}")
+        say(f"{label:{width}}  {count:5}")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from deploy.errors import BadData
+from deploy.text import say
 from retrain.cli.options import json_option, output_dir_option
 
 
@@ -39,7 +40,7 @@ def summary(output_dir: Path, as_json: bool) -> None:
         ]
         found["bench"] = bench
     if as_json:
-        click.echo(json.dumps({"schema": 1, "bench": None, **found}))
+        say(json.dumps({"schema": 1, "bench": None, **found}))
         return
     conversion = found["convert"]
     both = ("graph", "model")
@@ -57,11 +58,11 @@ def summary(output_dir: Path, as_json: bool) -> None:
             *(f"{runner['ms'][percentile]:.2f} ms" if runner else "-" for runner in runners),
         )
     if not all(runners):
-        click.echo("- not measured of this file: run `retrain bench`")
-    click.echo(f"same best label on {conversion['agreement']:.1%} of the test photos")
+        say("- not measured of this file: run `retrain bench`")
+    say(f"same best label on {conversion['agreement']:.1%} of the test photos")
     for command, result in found.items():
         stages = ", ".join(f"{name} {taken:.1f}" for name, taken in result["seconds"].items())
-        click.echo(f"seconds, {command}: {stages}")
+        say(f"seconds, {command}: {stages}")
 
 
 def _runner(bench: Any, name: str) -> Any:
@@ -71,7 +72,7 @@ def _runner(bench: Any, name: str) -> Any:
 
 
 def _row(*cells: str) -> None:
-    click.echo("{:<28}{:<20}{}".format(*cells).rstrip())
+    say("{:<28}{:<20}{}".format(*cells).rstrip())
 
 
 def _read(path: Path, command: str) -> Any:

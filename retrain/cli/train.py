@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from deploy.text import say
 from retrain.cli.options import (
     FILE,
     FOLDER,
@@ -127,8 +128,8 @@ def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> 
     config = TrainConfig(source=photos, split=SplitConfig(*shares, salt), **parts, **rest)
     metrics = run(config, Progress(form, logging_verbosity.upper()))
     if as_json:
-        click.echo(json.dumps(metrics, ensure_ascii=False))
+        say(json.dumps(metrics))
         return
     found = metrics["test"]
-    click.echo(f"Final test accuracy = {Accuracy(found['right'], found['total'])}")
-    click.echo(f"Written to {config.output_dir}: output_graph.pb, output_labels.txt, metrics.json")
+    say(f"Final test accuracy = {Accuracy(found['right'], found['total'])}")
+    say(f"Written to {config.output_dir}: output_graph.pb, output_labels.txt, metrics.json")
