@@ -130,10 +130,10 @@ def bench(
     and the models of the run folder are timed, and bench.json is saved there, samples included.
     """
     from bench import plot
-    from bench.machine import usable_cores
     from bench.records import read
     from bench.rounds import Settings
     from bench.subjects import Foreign
+    from deploy.cores import cores
 
     if compared:
         if models or merge or plots:
@@ -147,7 +147,7 @@ def bench(
             raise WrongUse("--merge needs files: retrain bench --merge laptop.json pi.json")
         records = [record for path in models for record in read(path)]
     else:
-        tried = tuple(sorted({*threads})) or _powers(usable_cores())
+        tried = tuple(sorted({*threads})) or _powers(cores())
         settings = Settings(rounds, runs, seconds, tried, runtimes, profile, seed)
         foreign = Foreign(input_tensor, output_tensor, input_size)
         records = [_measure(models, output_dir, settings, foreign, pythons, photo)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deploy import files
+from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.image import FORMATS, MAX_BYTES, claims_photo, why_not_photo
 
@@ -110,7 +111,7 @@ def scan(root: Path) -> Dataset:
         )
     photos: list[Photo] = []
     bad: list[BadPhoto] = []
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cores() + 4) as pool:
         for label in classes:
             _check_label(root, label)
             for found in pool.map(
