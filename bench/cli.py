@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -168,15 +167,16 @@ def _measure(
     from bench.machine import to_json
     from bench.photo import drawn
     from deploy import files
+    from deploy.remains import scratch
 
     if photo:
         _check(photo)
     found = subjects.named(models, foreign) if models else subjects.of_run(folder)
-    with tempfile.TemporaryDirectory(prefix="retrain-bench-") as temporary:
+    with scratch() as temporary:
         record = rounds.compare(
             found,
             settings,
-            photo or drawn(Path(temporary, "drawn.jpg")),
+            photo or drawn(temporary / "drawn.jpg"),
             pythons,
             lambda text: click.echo(text, err=True),
         )

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
+
+from deploy.remains import part_of
 
 
 @contextmanager
@@ -16,15 +17,12 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     Folders are made; the bytes are on disk before the name is. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        with part.open("xb") as stream:
+    with part_of(path) as part:
+        with part.open("wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write(path: Path, data: bytes | str) -> None:
