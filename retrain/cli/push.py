@@ -21,6 +21,7 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     """Copy the bundle to a device over ssh, once its self-test passes there.
 
     What was there is kept as DIR.previous. DIR is `classifier` in the home there unless named.
+    ssh://USER@HOST:PORT/DIR is understood too, where /DIR is absolute and /~/DIR in the home.
     """
     from deploy.bundle import write
     from deploy.remains import scratch
