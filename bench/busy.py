@@ -48,7 +48,7 @@ def main(steps: int, rounds: int, processes: int | None, path: Path | None) -> N
 
 def measure(steps: int, rounds: int, processes: int) -> dict[str, Any]:
     """Return the seconds of each pair of runs as JSON values; raise BadData."""
-    pairs = []
+    pairs: list[dict[str, Any]] = []
     with TemporaryDirectory(prefix="retrain-") as temporary:
         folder = Path(temporary)
         few_and_many.write(folder, few_and_many.FEW)
