@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy import files
+from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.remains import sweep
 from retrain.matrix import Matrix
@@ -53,6 +54,7 @@ class Cache:
         """Use `folder` for bottlenecks of `width` values; it is made when first written."""
         self.folder = folder
         self.width = width
+        pa.set_cpu_count(cores())  # it counts all that the machine has
         self._schema = pa.schema(
             {
                 "digest": pa.binary(32),
