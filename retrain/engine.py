@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy import files
-from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.machine import cpu_name
 from deploy.remains import sweep
@@ -120,7 +119,7 @@ class Choice:
         cause = {
             "backbone": backbone.fingerprint,
             "cpu": cpu_name(),
-            "cores": cores(),
+            "cores": parallel.cores(),
             "tensorflow": metadata.version("tensorflow"),
             runtime.name: runtime.version,
         }
@@ -144,7 +143,7 @@ def rate(name: str, backbone: Backbone) -> float:
     shape = (engine.batch, backbone.spec.height, backbone.spec.width, 3)
     tensors = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     ended = parallel.run(repeat(tensors), engine.make, lambda extract, task: len(extract(task)))
-    for _ in range(cores()):
+    for _ in range(parallel.cores()):
         next(ended)
     start, done, seconds = time.perf_counter(), 0, 0.0
     while seconds < _PROBE_S:

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from deploy.cores import cores
 
+__all__ = ["cores", "ordered", "run"]
+
 Tool = TypeVar("Tool")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
