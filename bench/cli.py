@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,10 +131,10 @@ def bench(
     and the models of the run folder are timed, and bench.json is saved there, samples included.
     """
     from bench import plot
-    from bench.machine import usable_cores
     from bench.records import read
     from bench.rounds import Settings
     from bench.subjects import Foreign
+    from deploy.cores import cores
 
     if compared:
         if models or merge or plots:
@@ -149,7 +148,7 @@ def bench(
             raise WrongUse("--merge needs files: retrain bench --merge laptop.json pi.json")
         records = [record for path in models for record in read(path)]
     else:
-        tried = tuple(sorted({*threads})) or _powers(usable_cores())
+        tried = tuple(sorted({*threads})) or _powers(cores())
         settings = Settings(rounds, runs, seconds, tried, runtimes, profile, seed)
         foreign = Foreign(input_tensor, output_tensor, input_size)
         records = [_measure(models, output_dir, settings, foreign, pythons, photo)]
@@ -170,15 +169,16 @@ def _measure(
     from bench.machine import to_json
     from bench.photo import drawn
     from deploy import files
+    from deploy.remains import scratch
 
     if photo:
         _check(photo)
     found = subjects.named(models, foreign) if models else subjects.of_run(folder)
-    with tempfile.TemporaryDirectory(prefix="retrain-bench-") as temporary:
+    with scratch() as temporary:
         record = rounds.compare(
             found,
             settings,
-            photo or drawn(Path(temporary, "drawn.jpg")),
+            photo or drawn(temporary / "drawn.jpg"),
             pythons,
             partial(say, err=True),
         )

@@ -11,7 +11,6 @@ options go to every `retrain bottlenecks` and `train`: --architecture NAME.
 """
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -36,6 +35,7 @@ from bench.models import About, Loaded
 from bench.runners import call, packages
 from deploy.cli import ending
 from deploy.contract import InputSpec
+from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.image import HEAD, open_image, to_tensor, why_not_photo
 from deploy.runtime import Model
@@ -43,7 +43,7 @@ from deploy.text import say_table
 
 BATCH = 64
 PRODUCT = {"A": "auto", "L": "tflite", "T": "tensorflow"}
-LOOPS = {"B": (BATCH, 1), "C": (BATCH, os.cpu_count() or 1), "D": (1, 1)}
+LOOPS = {"B": (BATCH, 1), "C": (BATCH, cores()), "D": (1, 1)}
 """How many photos a batch of TensorFlow's, and how many threads decode."""
 NAMES = {
     **{name: f"retrain bottlenecks --extract-engine {engine}" for name, engine in PRODUCT.items()},

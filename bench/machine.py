@@ -94,13 +94,6 @@ class Watch:
         return {"others": others, "throttled": was_throttled(bits, throttled_bits())}
 
 
-def usable_cores() -> int:
-    """Return on how many cores this process may run."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def was_throttled(before: int | None, after: int | None) -> bool:
     """Return whether bits of `get_throttled` say so, of either moment or of the time between."""
     if before is None or after is None:

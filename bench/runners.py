@@ -11,15 +11,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 import deploy
 from deploy import errors
 from deploy.errors import BadData, MissingPackage, RetrainError, WrongUse
+from deploy.lifeline import end_with_parent, lifeline
+from deploy.remains import scratch
 
 PATIENCE_S = 600.0
 """How long a process may take for its answer."""
@@ -31,12 +33,12 @@ _THREADS = tuple(
 @contextmanager
 def packages() -> Iterator[Path]:
     """Make a folder that holds `bench` and `deploy` and nothing else, for the block."""
-    with tempfile.TemporaryDirectory(prefix="retrain-bench-") as folder:
+    with scratch() as folder:
         for package in (Path(__file__).parent, Path(deploy.__file__).parent):
             shutil.copytree(
-                package, Path(folder, package.name), ignore=lambda _, names: _not_python(names)
+                package, folder / package.name, ignore=lambda _, names: _not_python(names)
             )
-        yield Path(folder)
+        yield folder
 
 
 def _not_python(names: list[str]) -> list[str]:
@@ -62,7 +64,8 @@ def call(
     program = shutil.which(python)
     if program is None:
         raise WrongUse(f"{python}: not a program: name a Python")
-    job = json.dumps({"function": function, "arguments": dict(arguments)})
+    job = folder / f"{uuid4().hex}.json"
+    job.write_text(json.dumps({"function": function, "arguments": dict(arguments)}), "utf-8")
     search = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ,
@@ -73,20 +76,23 @@ def call(
         "CUDA_VISIBLE_DEVICES": "-1",
     }
     try:
-        done = subprocess.run(  # noqa: S603 (a Python that the user chose)
-            [Path(program).absolute(), "-m", "bench.runners"],
-            input=job.encode(),
-            stdout=subprocess.PIPE,
-            stderr=None if os.environ.get("RETRAIN_DEBUG") else subprocess.DEVNULL,
-            cwd=folder,
-            env=environment,
-            timeout=patience_s,
-            check=False,
-        )
+        with lifeline() as stdin:
+            done = subprocess.run(  # noqa: S603 (a Python that the user chose)
+                [Path(program).absolute(), "-m", "bench.runners", job.name],
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=None if os.environ.get("RETRAIN_DEBUG") else subprocess.DEVNULL,
+                cwd=folder,
+                env=environment,
+                timeout=patience_s,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         raise BadData(f"{name}: its process gave no answer in {patience_s} s") from error
     except OSError as error:
         raise WrongUse(f"{python}: not run ({error.strerror}): name a Python") from error
+    finally:
+        job.unlink(missing_ok=True)
     try:
         answer = json.loads(done.stdout)
     except ValueError as error:
@@ -106,9 +112,9 @@ def _error(kind: str, reason: str) -> RetrainError:
     return made
 
 
-def _serve(job: IO[bytes], answer: IO[bytes]) -> None:
+def _serve(job: Path, answer: IO[bytes]) -> None:
     try:
-        asked = json.loads(job.read())
+        asked = json.loads(job.read_text("utf-8"))
         module, _, name = asked["function"].partition(":")
         value = getattr(importlib.import_module(module), name)(**asked["arguments"])
         told = {"value": value}
@@ -131,11 +137,15 @@ def _literal(text: str) -> str:
 
 
 def _main() -> None:
-    """Answer the job on stdin. What native code prints goes to stderr: stdout is the answer."""
+    """Answer the job in the file that is named.
+
+    What native code prints goes to stderr: stdout is the answer.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    end_with_parent()
     with os.fdopen(os.dup(1), "wb") as answer:
         os.dup2(2, 1)
-        _serve(sys.stdin.buffer, answer)
+        _serve(Path(sys.argv[1]), answer)
         answer.flush()
     os._exit(0)  # the answer is given: what a runtime does at its end is nobody's
 

@@ -129,13 +129,12 @@ def measure(rows: int, steps: int, rounds: int, folder: Path) -> dict[str, Any]:
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in sizes}
     with TemporaryDirectory(prefix="retrain-", dir=folder) as temporary:
         written = {
-            name: _child(_WRITE, Path(temporary, name), size)["write_s"]
-            for name, size in sizes.items()
+            name: write(Path(temporary, name), size)["write_s"] for name, size in sizes.items()
         }
         baseline = _child(_BASELINE, folder, 0)["peak_bytes"]
         for _ in range(rounds):
             for name, size in sizes.items():
-                runs[name].append(_child(_TRAIN, Path(temporary, name), size, steps))
+                runs[name].append(train(Path(temporary, name), size, steps))
     few, many = ([each["fit_s"] for each in runs[name]] for name in sizes)
     return {
         "photos": sizes,
@@ -149,6 +148,16 @@ def measure(rows: int, steps: int, rounds: int, folder: Path) -> dict[str, Any]:
         "peak_bytes": max(each["peak_bytes"] for each in runs["many"]) - baseline,
         "bars": BARS,
     }
+
+
+def write(folder: Path, rows: int) -> dict[str, float]:
+    """Write a cache of `rows` photos to `folder`; return the seconds that it took."""
+    return _child(_WRITE, folder, rows)
+
+
+def train(folder: Path, rows: int, steps: int) -> dict[str, float]:
+    """Train on the cache in `folder`; return the figures of one run."""
+    return _child(_TRAIN, folder, rows, steps)
 
 
 def _child(program: str, folder: Path, rows: int, steps: int = 0) -> dict[str, float]:

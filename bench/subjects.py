@@ -114,7 +114,9 @@ def _score(path: Path, sha256: str, size: int) -> Score | None:
         else:
             part = {GRAPH: "graph", MODEL: "model"}[path.name]
             row, measured = found[part], found["bytes"][part]
-            if part == "model" and not found["passed"]:
+            if part == "model" and not (
+                found["passed"] and found.get("model_sha256", sha256) == sha256
+            ):
                 return None
         graph = sha256 if path.name == GRAPH else metadata.read(path).contract.graph_sha256
         if (graph, size) != (found["graph_sha256"], measured):

@@ -89,15 +89,19 @@ systemctl --user restart classify
 """
 
 SERVICE = """\
-# %Y is the folder that holds this file (systemd 251 or later).
+# %Y is the folder that holds this file (systemd 251 or later). Its name may have any characters.
+# systemd refuses quotes in the path of a program, so env starts it, and takes [ and \\ in the path
+# of the options for a pattern, so they are copied first.
 [Unit]
 Description=Image classifier
 
 [Service]
 WorkingDirectory=%Y
-ExecStart=%Y/env/bin/python classify.pyz watch --model model.tflite $WATCH
+RuntimeDirectory=%N
+ExecStartPre=/bin/sh -c 'test ! -e "$$PWD.conf" || cp "$$PWD.conf" "$$RUNTIME_DIRECTORY/options"'
+ExecStart=/usr/bin/env env/bin/python classify.pyz watch --model model.tflite $WATCH
 Environment=PYTHONUNBUFFERED=1 WATCH=
-EnvironmentFile=-%Y.conf
+EnvironmentFile=-%t/%N/options
 Restart=on-failure
 RestartSec=5
 NoNewPrivileges=yes

@@ -3,11 +3,11 @@
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
 
+from deploy.remains import part_of
 from deploy.system_errors import doing
 from deploy.system_names import owner_of
 
@@ -18,22 +18,19 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
 
     Folders are made; the bytes are on disk before the name is. Raises OSError that names `path`.
     """
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     with doing("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("xb") as stream:
-                yield stream
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(path)
-        except OSError as error:
-            if error.filename == str(part):
-                error.filename = str(path)
-            raise
-        finally:
-            with suppress(OSError):  # the first error is the one to hear of
-                part.unlink(missing_ok=True)
+        with part_of(path) as part:
+            try:
+                with part.open("wb") as stream:
+                    yield stream
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                part.replace(path)
+            except OSError as error:
+                if error.filename == str(part):
+                    error.filename = str(path)
+                raise
 
 
 def write(path: Path, data: bytes | str) -> None:

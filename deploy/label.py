@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from deploy import files
+from deploy.cores import cores
 from deploy.errors import BadData, WrongUse
 from deploy.system_names import owner_of
 from deploy.text import say
@@ -30,7 +31,7 @@ model_option = click.option(
 )
 threads_option = click.option(
     "--threads",
-    default=min(2, os.cpu_count() or 1),
+    default=min(2, cores()),
     show_default=True,
     type=click.IntRange(min=1),
     help="CPU threads; two take 0.66 to 0.78 of one's time on two cores.",

@@ -5,12 +5,13 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from deploy.errors import BadData, RetrainError, last_line
+from deploy.lifeline import lifeline
+from deploy.remains import scratch
 from deploy.system_errors import explain
 from retrain.graph import refusal
 
@@ -18,9 +19,12 @@ Result = TypeVar("Result")
 
 _CHILD = """
 import pickle, sys
-sys.path[:] = pickle.load(sys.stdin.buffer)
-from retrain.apart import answer
-answer(sys.stdin.buffer, sys.argv[1])
+with open(sys.argv[1], "rb") as job:
+    sys.path[:] = pickle.load(job)
+    from deploy.lifeline import end_with_parent
+    end_with_parent()
+    from retrain.apart import answer
+    answer(job, sys.argv[2])
 """
 _FRUGAL = {"MALLOC_MMAP_THRESHOLD_": "262144"}
 """glibc then gives large arrays back when they end: preparing Inception v3 takes 0.2 GB less."""
@@ -31,18 +35,22 @@ def apart(what: str, seconds: float, body: Callable[..., Result], *arguments: An
 
     The process does not run the caller's script again, which multiprocessing's would: `body` is
     of a module. Raises BadData in one line that begins with `what`, if it raises, dies or takes
-    longer than `seconds`; a RetrainError of its own comes through as it is.
+    longer than `seconds`; a RetrainError of its own comes through as it is. When this process is
+    killed, so is the new one.
     """
     job = pickle.dumps(sys.path) + pickle.dumps((body, arguments))
-    with tempfile.TemporaryDirectory(prefix="retrain-") as folder:
-        log, made = Path(folder) / "log", Path(folder) / "answer"
+    with scratch() as folder:
+        task, log, made = (folder / name for name in ("job", "log", "answer"))
+        task.write_bytes(job)
+        # What the process leaves when it is killed is in the folder too, and goes with it.
+        places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
         try:
-            with log.open("wb") as stream:
+            with log.open("wb") as stream, lifeline() as stdin:
                 subprocess.run(  # noqa: S603 (our own code)
                     # -P: else a file in the current folder could stand in for a module.
-                    [sys.executable, "-P", "-c", _CHILD, made],
-                    input=job,
-                    env=_FRUGAL | os.environ,
+                    [sys.executable, "-P", "-c", _CHILD, task, made],
+                    stdin=stdin,
+                    env=_FRUGAL | os.environ | places,
                     stdout=stream,
                     stderr=subprocess.STDOUT,
                     timeout=seconds,

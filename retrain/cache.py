@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy import files
+from deploy.cores import cores
 from deploy.errors import BadData
+from deploy.remains import sweep
 from retrain.matrix import Matrix
 
 Key = tuple[bytes, int]
@@ -52,7 +54,7 @@ class Cache:
         """Use `folder` for bottlenecks of `width` values; it is made when first written."""
         self.folder = folder
         self.width = width
-        self._verified: set[str] = set()
+        pa.set_cpu_count(cores())  # it counts all that the machine has
         self._schema = pa.schema(
             {
                 "digest": pa.binary(32),
@@ -79,7 +81,11 @@ class Cache:
         files.write(self.folder / _name(content.getvalue()), content.getvalue())
 
     def known(self) -> dict[Key, str | None]:
-        """Return what was analysed: its error if it gave one, of each digest and view."""
+        """Return what was analysed: its error if it gave one, of each digest and view.
+
+        Shards that killed processes left unfinished are removed.
+        """
+        sweep(self.folder)
         found: dict[Key, str | None] = {}
         for table in self._tables(["digest", "view", "error"]):
             found.update(zip(_keys(table), table["error"].to_pylist(), strict=True))
@@ -109,8 +115,7 @@ class Cache:
         for path in sorted(self.folder.glob("shard-*.parquet")):
             try:
                 content = path.read_bytes()
-                right = path.name in self._verified or path.name == _name(content)
-                why = None if right else "its SHA-256 is not its name"
+                why = None if path.name == _name(content) else "its SHA-256 is not its name"
             except OSError as error:
                 why = error.strerror
             if why:
@@ -118,7 +123,7 @@ class Cache:
                     path.replace(path.with_suffix(".damaged"))
                 damaged.append(f"{path.name} ({why})")
                 continue
-            self._verified.add(path.name)
+            # The bytes whose digest was checked, not the file, which may change meanwhile.
             yield pq.read_table(pa.BufferReader(content), columns=columns)
         if damaged:
             raise DamagedShards(f"{self.folder}: damaged, set aside: {', '.join(damaged)}")

@@ -1,11 +1,13 @@
 """From the frozen graph to a TFLite model, calibrated on training photos, scored on test photos."""
 
 from dataclasses import asdict
+from hashlib import sha256
 from typing import Any
 
 from deploy import files
 from deploy.contract import write_labels
 from deploy.errors import GateFailed
+from deploy.remains import scratch
 from retrain import target_python
 from retrain.candidate import converted, scored
 from retrain.choose import choose
@@ -39,8 +41,8 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
             how, candidate, table = choose(run, material)
         else:
             candidate = scored(material, converted(material, how))
-        files.write(run.rejected, candidate.packed)
-        reasons = candidate.parity.beyond(config.bounds) or _unproved(run, config, progress)
+        packed = candidate.packed
+        reasons = candidate.parity.beyond(config.bounds) or _unproved(packed, config, progress)
         result = {
             "schema": SCHEMA_VERSION,
             "recipe": how.recipe,
@@ -48,7 +50,8 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
             "calibration_images": len(material.calibration),
             **asdict(config.bounds),
             "passed": not reasons,
-            "bytes": {"graph": run.graph.stat().st_size, "model": len(candidate.packed)},
+            "model_sha256": sha256(packed).hexdigest(),
+            "bytes": {"graph": run.graph.stat().st_size, "model": len(packed)},
             **candidate.parity.to_json(),
             "rejection": candidate.rejection and candidate.rejection._asdict(),
             "otherwise": candidate.otherwise and candidate.otherwise.to_json(),
@@ -56,21 +59,29 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
             **layers,
             "seconds": progress.seconds,
         }
-        files.write_json(run.conversion, result)
+        # The record is written after what it tells of, and names it by its digest: a conversion
+        # that is killed before is one that did not take place.
         if reasons:
+            files.write(run.rejected, packed)
+            files.write_json(run.conversion, result)
             raise GateFailed(_refusal(run, candidate.parity, reasons))
-        run.rejected.replace(run.model)
+        files.write(run.model, packed)
         files.write(run.labels, write_labels(material.contract.labels))
+        files.write_json(run.conversion, result)
+        run.rejected.unlink(missing_ok=True)
     return result
 
 
-def _unproved(run: RunFolder, config: ConvertConfig, progress: Progress) -> list[str]:
+def _unproved(packed: bytes, config: ConvertConfig, progress: Progress) -> list[str]:
     """Let each Python of `target_python` run the goldens; return why one did not pass them."""
     try:
-        for python in config.target_python:
-            record = target_python.selftest(python, run.rejected)
-            runtime = "{name} {version}".format(**record["runtime"])
-            progress.info(f"{python}: all goldens pass on {runtime}")
+        with scratch() as folder:
+            model = folder / "model.tflite"
+            model.write_bytes(packed)
+            for python in config.target_python:
+                record = target_python.selftest(python, model)
+                runtime = "{name} {version}".format(**record["runtime"])
+                progress.info(f"{python}: all goldens pass on {runtime}")
     except GateFailed as error:
         return [str(error)]
     return []

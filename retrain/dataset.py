@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deploy import files
 from deploy.contract import check_label
+from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.image import FORMATS, HEAD, MAX_BYTES, claims_photo, why_not_photo
 from retrain import beside, layout, lookalikes
@@ -136,7 +137,7 @@ def scan(root: Path, labels_from: int | None = None) -> Dataset:
         reason = f"the folder cannot be opened ({error.strerror})"
         bad.append(BadPhoto(Path(error.filename), reason))
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cores() + 4) as pool:
         for folder in places.classes:
             for item in pool.map(
                 lambda path, folder=folder: _read(path, folder),
@@ -209,8 +210,9 @@ def _require_classes(photos: Dataset) -> None:
         hint = (
             f"; or, if its sub-folders are the classes, name {inner[0].parent}" if inner[1:] else ""
         )
-        remarks = "".join(f"\n{remark}" for remark in photos.remarks)
-        raise BadData(f"{photos.root}: {what}: {expected}, and at least two labels{hint}{remarks}")
+        raise BadData(
+            f"{photos.root}: {what}: {expected}, and at least two labels{hint}", *photos.remarks
+        )
     counts = Counter(photo.label for photo in photos.photos)
     for label in labels:
         if not counts[label]:

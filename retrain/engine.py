@@ -22,6 +22,7 @@ import numpy.typing as npt
 from deploy import files
 from deploy.errors import BadData
 from deploy.machine import cpu_name
+from deploy.remains import sweep
 from deploy.runtime import Model, find_runtime
 from retrain import graph, parallel
 from retrain.apart import apart
@@ -131,6 +132,7 @@ class Choice:
             rates = {
                 name: apart("the probe", _PATIENCE_S, rate, name, backbone) for name in _ENGINES
             }
+            sweep(self.memory)
             files.write_json(path, {"cause": cause, "per_s": rates})
             return rates
 

@@ -1,10 +1,10 @@
 """The retrained graph: backbone and final layer in one frozen GraphDef, or as a SavedModel."""
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from deploy.errors import BadData, WrongUse
+from deploy.remains import scratch
 from retrain import graph
 from retrain.backbones import Backbone
 from retrain.head import Head
@@ -64,8 +64,8 @@ def saved_model(frozen: bytes, output: str, folder: Path) -> None:
 
     module.predict = predict
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-        made = Path(temporary) / "saved"
+    with scratch(folder.parent) as temporary:
+        made = temporary / "saved"
         try:
             tf.saved_model.save(module, str(made), signatures=predict)
         except tf.errors.OpError as error:  # TensorFlow's own kinds, of a full disk too

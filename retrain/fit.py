@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from retrain.head import Examples, Floats, Head, HeadConfig, Ints, Score, score, softmax
 
@@ -97,8 +98,8 @@ def fit(
     """Train on cross entropy; yield an evaluation at each of the steps that `config` names.
 
     The last one's `state.best` is the result. The same seed, data and settings give the same
-    weights, and so does a run that goes on from a `state` of such a run. Every label of
-    0..classes-1 must be in `training`. What the optimizers are worth is measured by
+    weights, on any number of cores, and so does a run that goes on from a `state` of such a run.
+    Every label of 0..classes-1 must be in `training`. What the optimizers are worth is measured by
     `python -m bench.accuracy`.
     """
     mean, deviation = _moments(training, config)
@@ -129,38 +130,41 @@ def fit(
     targets += config.label_smoothing / classes
     steps = config.how_many_training_steps
     length = max(1, math.ceil(steps / ROUNDS))
-    while state.step < steps and not (0 < config.early_stop <= state.rounds_since):
-        span = range(state.step, min(state.step + length, steps))
-        random = np.random.default_rng((config.seed, span.start))
-        labels = random.integers(classes, size=(len(span), size))
-        chosen = order[(np.cumsum(counts) - counts)[labels] + random.integers(counts[labels])]
-        rows = training.rows[chosen, random.integers(training.rows.shape[1], size=chosen.shape)]
-        for step, batch in zip(span, _batches(training, rows), strict=True):
-            rate = _rate(step, config)
-            gradient = softmax(raw(head).logits(batch)) - targets[labels[step - span.start]]
-            gradient *= rate / size
-            total = gradient.sum(axis=0)
-            # What standardizing the batch, and then multiplying, would give.
-            change = (batch.T @ gradient - np.outer(mean, total)) / deviation[:, np.newaxis]
-            np.multiply(head.weights, 1 - rate * config.decay, out=head.weights)
-            np.subtract(head.weights, change, out=head.weights)
-            np.subtract(head.bias, total, out=head.bias)
-            if step == span[-1]:
-                now = shipped(head)
-                found = score(now.logits(bottlenecks), compared.labels).cross_entropy
-                state = _after(state, step + 1, head, now, found)
-            elif not _reports(step, config):
-                continue
-            logits, now = raw(head).logits(batch), shipped(head)
-            yield Evaluation(
-                step,
-                score(logits, labels[step - span.start]),
-                _validate(now, validation, config, step),
-                rate,
-                logits,
-                now,
-                state if step == span[-1] else None,
-            )
+    # The products are small: threads would cost more than they save, and on a busy machine, or
+    # under a quota, all of them wait for the one that does not run.
+    with threadpool_limits(1, "blas"):
+        while state.step < steps and not (0 < config.early_stop <= state.rounds_since):
+            span = range(state.step, min(state.step + length, steps))
+            random = np.random.default_rng((config.seed, span.start))
+            labels = random.integers(classes, size=(len(span), size))
+            chosen = order[(np.cumsum(counts) - counts)[labels] + random.integers(counts[labels])]
+            rows = training.rows[chosen, random.integers(training.rows.shape[1], size=chosen.shape)]
+            for step, batch in zip(span, _batches(training, rows), strict=True):
+                rate = _rate(step, config)
+                gradient = softmax(raw(head).logits(batch)) - targets[labels[step - span.start]]
+                gradient *= rate / size
+                total = gradient.sum(axis=0)
+                # What standardizing the batch, and then multiplying, would give.
+                change = (batch.T @ gradient - np.outer(mean, total)) / deviation[:, np.newaxis]
+                np.multiply(head.weights, 1 - rate * config.decay, out=head.weights)
+                np.subtract(head.weights, change, out=head.weights)
+                np.subtract(head.bias, total, out=head.bias)
+                if step == span[-1]:
+                    now = shipped(head)
+                    found = score(now.logits(bottlenecks), compared.labels).cross_entropy
+                    state = _after(state, step + 1, head, now, found)
+                elif not _reports(step, config):
+                    continue
+                logits, now = raw(head).logits(batch), shipped(head)
+                yield Evaluation(
+                    step,
+                    score(logits, labels[step - span.start]),
+                    _validate(now, validation, config, step),
+                    rate,
+                    logits,
+                    now,
+                    state if step == span[-1] else None,
+                )
 
 
 def _rate(step: int, config: HeadConfig) -> float:

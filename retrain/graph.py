@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.runtime import silent_stderr
 
@@ -24,6 +26,10 @@ def tensorflow() -> Any:
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     with silent_stderr():  # absl's C++ logger prints its first lines whatever its level
         import tensorflow as tf
+    # TensorFlow counts the CPUs of its affinity, not those that a quota pays for.
+    with suppress(RuntimeError):  # it computes already, for whoever imported it before
+        tf.config.threading.set_intra_op_parallelism_threads(cores())
+        tf.config.threading.set_inter_op_parallelism_threads(cores())
     tf.get_logger().setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
     return tf
@@ -106,6 +112,13 @@ def refusal(error: Exception) -> str:
     return said.splitlines()[0]
 
 
+def session_settings() -> Any:
+    """Return the ConfigProto of a session that computes on as many threads as there are cores."""
+    return tensorflow().compat.v1.ConfigProto(
+        intra_op_parallelism_threads=cores(), inter_op_parallelism_threads=cores()
+    )
+
+
 def session(graph: Any, output: str) -> Callable[..., npt.NDArray[np.float32]]:
     """Return `graph` as a function of the array for INPUT, for any threads, on all cores.
 
@@ -121,7 +134,7 @@ def session(graph: Any, output: str) -> Callable[..., npt.NDArray[np.float32]]:
             tf.graph_util.import_graph_def(graph, name="")
         except ValueError as error:
             raise BadData(f"the graph is damaged: {error}") from error
-    settings = tf.compat.v1.ConfigProto()
+    settings = session_settings()
     rewrites = settings.graph_options.rewrite_options
     rewrites.optimizers.append("remap")
     rewrites.meta_optimizer_iterations = rewrites.ONE

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from deploy.contract import InputSpec
 from retrain.apart import apart
-from retrain.graph import INPUT, read, tensorflow
+from retrain.graph import INPUT, read, session_settings, tensorflow
 from retrain.partly_float import in_float
 from retrain.quantization import Pixels, Quantization, converter_of, feed, on_disk
 
@@ -115,7 +115,7 @@ class _Scores:
         with v1.Graph().as_default() as loaded:
             v1.import_graph_def(_with_errors(graph, known), name="")
         self._shapes = {each: loaded.get_tensor_by_name(f"{each}:0").shape for each in known}
-        self._session = v1.Session(graph=loaded)
+        self._session = v1.Session(graph=loaded, config=session_settings())
         self._scores = loaded.get_operation_by_name(output).inputs[0]
         self.plain: list[npt.NDArray[np.float32]] = []
 

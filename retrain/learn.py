@@ -10,6 +10,7 @@ import numpy as np
 
 from deploy import files
 from deploy.errors import BadData
+from deploy.remains import sweep
 from retrain import export, split
 from retrain.backbones import Backbone
 from retrain.config import TrainConfig
@@ -38,6 +39,7 @@ def learn(
     `key` names the run, so that a checkpoint of another is not gone on from.
     """
     path = config.checkpoint_path or RunFolder(config.output_dir).checkpoint
+    sweep(path.parent, _intermediate(config))
     state = _checkpoint(path, key, progress) if config.resume else None
     steps, done = config.head.how_many_training_steps, state.step if state else 0
     training, validation = examples[split.TRAINING], examples[split.VALIDATION]
@@ -99,9 +101,12 @@ def _checkpoint(path: Path, key: str, progress: Progress) -> State | None:
 def _store(each: Evaluation, config: TrainConfig, backbone: Backbone) -> None:
     frequency = config.head.intermediate_store_frequency
     if frequency and each.step and each.step % frequency == 0:
-        folder = config.intermediate_output_graphs_dir or config.output_dir / "intermediate"
         frozen = export.frozen_graph(backbone, each.head, config.final_tensor_name)
-        files.write(folder / f"intermediate_{each.step}.pb", frozen)
+        files.write(_intermediate(config) / f"intermediate_{each.step}.pb", frozen)
+
+
+def _intermediate(config: TrainConfig) -> Path:
+    return config.intermediate_output_graphs_dir or config.output_dir / "intermediate"
 
 
 def _print_step(each: Evaluation, progress: Progress) -> None:

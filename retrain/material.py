@@ -114,7 +114,7 @@ class Material:
 
 def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Material:
     """Read the photos of the run's manifest: some to calibrate on, all of the test split."""
-    contract = run.read_contract()
+    contract, frozen = run.read_graph()
     trained = run.test_accuracy(contract)
     manifest = read_manifest(run.manifest)
     training, known, testing = (
@@ -124,7 +124,6 @@ def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Materi
     with progress.stage("calibration"):
         chosen = _balanced(training, config.calibration_images, config.seed)
         calibration = _calibration(chosen, contract.input)
-    frozen = run.graph.read_bytes()
     if config.reject_rate:
         near = _balanced(training, _EACH * len(contract.labels), config.seed)
         with progress.stage("familiarity"):

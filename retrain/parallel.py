@@ -1,19 +1,17 @@
 """Run independent tasks on all cores, each worker with a tool of its own."""
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+from deploy.cores import cores
+
+__all__ = ["cores", "ordered", "run"]
+
 Tool = TypeVar("Tool")
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
-
-def cores() -> int:
-    """Return how many CPUs this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run(
@@ -34,12 +32,13 @@ def run(
 
     waiting = iter(tasks)
     running: set[Future[Result]] = set()
-    with ThreadPoolExecutor(cores()) as pool:
+    workers = cores()
+    with ThreadPoolExecutor(workers) as pool:
         try:
             while True:
                 for task in waiting:
                     running.add(pool.submit(work, task))
-                    if len(running) > cores():
+                    if len(running) > workers:
                         break
                 if not running:
                     return

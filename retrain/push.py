@@ -6,13 +6,16 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 from deploy.bundle import not_a_bundle
 from deploy.bundle_texts import LEAST, LEAST_LITERT, LITERT, OLDEST_PYTHON, SUMS
 from deploy.errors import BadData, MissingPackage, WrongUse, last_line
 from deploy.runtime import remedy
+from retrain.push_target import Target, parse
+
+__all__ = ["Remote", "Target", "check", "parse"]
 
 _NO_PYTHON = 91
 _PATIENCE_S = 1800
@@ -131,26 +134,6 @@ printf '%s\\n' "$state" "$record"
 """
 
 
-class Target(NamedTuple):
-    """Where to: `host` as ssh takes it, `folder` there, absolute or else in the user's home."""
-
-    host: str
-    folder: str
-
-
-def parse(text: str) -> Target:
-    """Return the parts of USER@HOST[:DIR]; an IPv6 address before a DIR is in brackets."""
-    found = re.fullmatch(r"((?:[^@:\s]+@)?)(?:\[([^]\s]+)\]|([^]\[@:\s]+))(?::(.*))?", text, re.S)
-    if not found or text.startswith("-"):
-        raise WrongUse(f"{text}: not of the form USER@HOST or USER@HOST:DIR")
-    user, address, name, folder = found.groups()
-    folder = (folder or "classifier").rstrip("/")
-    of_another = folder.startswith("~") and not folder.startswith("~/")
-    if Path(folder).name in ("", "..") or of_another or "\0" in folder:
-        raise WrongUse(f"{text}: name a folder of its own for the classifier, such as :classifier")
-    return Target(user + (address or name), folder)
-
-
 class Remote:
     """A folder on a device that ssh reaches; `ssh` is the command, with its options."""
 
@@ -163,6 +146,10 @@ class Remote:
             raise WrongUse(f"--ssh {ssh}: {error}") from error
         if Path(*self._ssh[:1]).name == "ssh":  # of an option given twice ssh takes the first
             self._ssh += ["-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15"]
+        if target.port:
+            if Path(*self._ssh[:1]).name == "ssh" and any(w.startswith("-p") for w in self._ssh):
+                raise WrongUse(f"--ssh {ssh}: the address names the port {target.port} already")
+            self._ssh += ["-p", str(target.port)]
         pythons = _word(python) if python else '"$d.env/bin/python" "$d/env/bin/python" python3'
         self._find = _FIND.format(
             folder=_word(target.folder), pythons=pythons, no_python=_NO_PYTHON
@@ -175,7 +162,7 @@ class Remote:
         """
         wanted = shlex.join([*LEAST, LITERT, "tflite-runtime"])
         words = f'{shlex.quote(_LOOK)} "$p" "$d" {wanted}'
-        done = self._run(f'{self._find}exec "$p" -c {words}', None)
+        done = self._run(f'{self._find}exec "$p" -c {words}')
         if done.returncode == _NO_PYTHON:
             raise WrongUse(f"{self.target.host}: no such Python there: sudo apt install python3")
         try:
@@ -202,8 +189,8 @@ class Remote:
         }
         quoted = {name: shlex.quote(text) for name, text in scripts.items()}
         marks = {"mark": uuid4().hex[:_MARK], "marks": "[0-9a-f]" * _MARK}
-        with archive.open("rb") as stream:
-            done = self._run(self._find + _SWAP.format(**marks, **quoted), stream)
+        script = self._find + _SWAP.format(**marks, **quoted)
+        done = self._run(script, archive.read_bytes())
         told = re.search(r"^(first|previous|failed)\n(.*)", done.stdout, flags=re.M | re.S)
         if not told:
             raise BadData(f"{self.target.host}: not copied, nothing is changed: {_said(done)}")
@@ -214,22 +201,18 @@ class Remote:
                 f"{self.target.host}: nothing is changed, the self-test did not run: {_said(done)}"
             ) from None
 
-    def _run(self, script: str, stdin: Any) -> subprocess.CompletedProcess[str]:
+    def _run(self, script: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+        # Through a pipe: it closes when this process is killed, and with it the copying ends.
         # Of all the words only one goes through the user's own shell there, quoted.
         command = [*self._ssh, "--", self.target.host, f"exec sh -c {shlex.quote(script)}"]
         try:
-            return subprocess.run(  # noqa: S603
-                command,
-                stdin=stdin or subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                check=False,
-            )
+            done = subprocess.run(command, input=stdin, capture_output=True, check=False)  # noqa: S603
         except OSError as error:
             raise WrongUse(
                 f"{command[0]}: {error.strerror}: install ssh, or name it with --ssh"
             ) from error
+        said = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
+        return subprocess.CompletedProcess(command, done.returncode, *said)
 
 
 def check(found: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from deploy.image import normalise
+from deploy.remains import scratch
 from retrain.graph import lite_converter, tensorflow
 
 Pixels = npt.NDArray[np.uint8]
@@ -83,8 +83,8 @@ class Quantization:
 @contextmanager
 def on_disk(graph: bytes) -> Iterator[Path]:
     """Give the path of a file that holds `graph`, which a process need not be sent then."""
-    with TemporaryDirectory(prefix="retrain-") as folder:
-        path = Path(folder) / "graph.pb"
+    with scratch() as folder:
+        path = folder / "graph.pb"
         path.write_bytes(graph)
         yield path
 

@@ -12,6 +12,7 @@ import filelock
 from deploy import metadata
 from deploy.contract import Contract, read_labels_file
 from deploy.errors import BadData, GateFailed, WrongUse
+from deploy.remains import sweep
 from deploy.system_errors import doing
 from retrain.quantization import RECIPES
 from retrain.scores import Accuracy
@@ -73,7 +74,7 @@ class RunFolder:
 
         Raises BadData without one, GateFailed after a refused one.
         """
-        if self.rejected.exists():
+        if self.rejected.exists() and not self._passed():
             raise GateFailed(
                 f"{self.rejected}: the last conversion did not pass: `retrain convert` again, with "
                 "what it advised"
@@ -86,6 +87,17 @@ class RunFolder:
         if told and told.graph_sha256 != made_of:
             raise BadData(f"{self.model}: not of {self.graph}, but of another: `retrain convert`")
         return self.model
+
+    def _passed(self) -> bool:
+        """Return whether conversion.json says that the model that is there passed.
+
+        Where it does, a refused model beside is one that a killed process did not record or remove.
+        """
+        try:
+            record = json.loads(self.conversion.read_bytes())
+            return bool(record["passed"]) and record["model_sha256"] == _digest(self.model)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
 
     def recipe(self, name: str, rejected: bool = False) -> Path:
         """Return where the model of the recipe `name` is kept when several were tried."""
@@ -115,17 +127,21 @@ class RunFolder:
 
     def read_contract(self, graph: Path | None = None) -> Contract:
         """Return the contract, once the digest of `graph`, else of this run's, is as it says."""
+        return self.read_graph(graph)[0]
+
+    def read_graph(self, graph: Path | None = None) -> tuple[Contract, bytes]:
+        """Return what `read_contract` does, and the bytes whose digest was checked."""
         graph = graph or self.graph
         try:
             contract = Contract.from_json(self.contract.read_bytes())
-            digest = sha256(graph.read_bytes()).hexdigest()
+            content = graph.read_bytes()
         except OSError as error:
             raise BadData(
                 f"{error.filename}: cannot be read ({error.strerror}): run `retrain train` first"
             ) from error
-        if digest != contract.graph_sha256:
+        if sha256(content).hexdigest() != contract.graph_sha256:
             raise BadData(f"{graph}: not the graph that {self.contract} tells of: train again")
-        return contract
+        return contract, content
 
     def test_accuracy(self, contract: Contract) -> Accuracy | None:
         """Return what training told of the graph of `contract`, None if nothing tells.
@@ -150,19 +166,28 @@ class RunFolder:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Keep other runs from writing here; raise WrongUse if one is at it."""
+        """Keep other runs from writing here; raise WrongUse if one is at it.
+
+        What a killed run left unfinished is removed.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with ExitStack() as stack:
                 path = self.folder / ".lock"
                 with doing("lock", path):
                     stack.enter_context(filelock.FileLock(path, blocking=False))
+                recipes = (self.recipe("any", rejected).parent for rejected in (False, True))
+                sweep(self.folder, *recipes)
                 yield
         except filelock.Timeout as error:
             raise WrongUse(
                 f"{self.folder}: another retrain is writing there: wait, "
                 "or name another --output-dir"
             ) from error
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
 
 
 def _require(labels: tuple[str, ...], contract: Contract, path: Path) -> None:

@@ -6,23 +6,34 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from deploy.bundle import program
 from deploy.bundle_texts import OLDEST_PYTHON
 from deploy.errors import GateFailed, RetrainError, WrongUse, last_line
+from deploy.lifeline import lifeline
+from deploy.remains import scratch
 
 SECONDS = 300.0
 _NEEDS = "click, numpy, Pillow and tflite-runtime or ai-edge-litert"
 _PROBE = """
-import sys
+import os, sys, threading
 print(*sys.version_info[:2], flush=True)
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
 import click, numpy, PIL
 try:
     import ai_edge_litert.interpreter
 except ModuleNotFoundError:
     import tflite_runtime.interpreter
+"""
+_SELFTEST = """
+import runpy, sys
+program, model = sys.argv[1:]
+sys.path[0] = program
+from deploy.lifeline import end_with_parent
+end_with_parent()
+sys.argv = [program, "selftest", model, "--json"]
+runpy.run_path(program, run_name="__main__")
 """
 _MISSING = ("No module named", "is not installed", "no TFLite runtime")
 
@@ -35,10 +46,12 @@ def selftest(python: Path, model: Path, seconds: float = SECONDS) -> dict[str, A
     process dies or takes longer than `seconds`.
     """
     executable = find(python)
-    with TemporaryDirectory(prefix="retrain-") as folder:
-        classify = Path(folder, "classify.pyz")
+    with scratch() as folder:
+        classify = folder / "classify.pyz"
         classify.write_bytes(program())
-        done = _run(executable, seconds, classify, "selftest", model.absolute(), "--json")
+        script = folder / "selftest.py"
+        script.write_text(_SELFTEST, "utf-8")
+        done = _run(executable, seconds, script, classify, model.absolute())
     try:
         record: dict[str, Any] = json.loads(done.stdout)
         failures = record["failures"]
@@ -77,16 +90,17 @@ def find(python: Path) -> Path:
 def _run(python: Path, seconds: float, *arguments: object) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     try:
-        return subprocess.run(  # noqa: S603
-            [python, *map(str, arguments)],
-            env={**kept, "PYTHONUTF8": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
+        with lifeline() as stdin:
+            return subprocess.run(  # noqa: S603
+                [python, *map(str, arguments)],
+                env={**kept, "PYTHONUTF8": "1"},
+                stdin=stdin,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=seconds,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         raise GateFailed(
             f"--target-python {python}: no answer in {seconds:g} s: it hangs or is too slow"

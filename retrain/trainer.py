@@ -13,6 +13,7 @@ from deploy import files
 from deploy.contract import Contract, InputSpec, write_labels
 from deploy.errors import BadData
 from deploy.image import open_image
+from deploy.remains import sweep
 from retrain import __version__, dataset, duplicates, export, manifest, split
 from retrain.bottlenecks import Bottlenecks
 from retrain.config import TrainConfig
@@ -42,6 +43,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
     with run.writing():
         for path in filter(None, (config.output_graph, config.output_labels)):
             path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be is an error now
+            sweep(path.parent)
         backbone, found = analyse(config.source, progress, config.split)
         photos, labels = found.dataset.photos, found.dataset.labels
         splits = split.assign(photos, config.split)

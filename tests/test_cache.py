@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy import files
 from deploy.errors import BadData
 from retrain.cache import Cache, DamagedShards, Key, Row
 from retrain.matrix import Matrix
@@ -115,6 +116,32 @@ def test_a_flipped_byte_anywhere_sets_its_shard_aside(cache: Cache, way: str) ->
         assert Cache(cache.folder, WIDTH).known() == {(row.digest, 0): row.error for row in good}
     cache.add(some)
     assert read(cache, keys(some + good)).tobytes() == values(some + good).tobytes()
+
+
+def test_a_shard_damaged_after_it_was_read_once_is_set_aside(cache: Cache) -> None:
+    some = rows(10)
+    cache.add(some)
+    (victim,) = shards(cache)
+    assert len(cache.known()) == 10
+    content = bytearray(victim.read_bytes())
+    content[len(content) // 2] ^= 1
+    victim.write_bytes(content)
+    with pytest.raises(DamagedShards, match=f"damaged, set aside: {victim.name}"):
+        read(cache, keys(some))
+    assert not victim.exists()
+
+
+def test_unfinished_shards_of_killed_processes_are_removed(cache: Cache) -> None:
+    cache.add(rows(5))
+    (shard,) = shards(cache)
+    with files.atomic(shard) as stream:
+        stream.write(b"half")
+        (part,) = cache.folder.glob(".*.part")
+        left = part.with_name(part.name.replace(part.name[-10:-5], "00000"))
+        left.write_bytes(b"half")
+        cache.known()
+        assert part.exists(), "a living process lost its file"
+        assert not left.exists()
 
 
 @pytest.mark.parametrize("length", [0, 3, 500, -1])

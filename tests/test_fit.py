@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from retrain import fit as module
 from retrain.fit import Evaluation, State, fit
@@ -36,6 +37,26 @@ def train(of: Examples, config: HeadConfig) -> tuple[Head, list[Evaluation]]:
     """Train and validate on the same; return the last weights, and each evaluation."""
     found = list(fit(of, of, int(of.labels.max()) + 1, config))
     return found[-1].head, found
+
+
+def test_one_thread_multiplies_and_as_many_as_before_go_on() -> None:
+    def threads() -> set[int]:
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+    with threadpool_limits(3, "blas"):
+        during = [threads() for _ in fit(EASY, EASY, 3, SHORT)]
+        assert during
+        assert all(each == {1} for each in during), during
+        assert threads() == {3}
+
+
+def test_weights_do_not_depend_on_the_threads_of_numpy() -> None:
+    of = clusters((60,) * 20, 1280, apart=3)
+    results = []
+    for count in (1, 2):
+        with threadpool_limits(count, "blas"):
+            results.append(train(of, HeadConfig(20, train_batch_size=32))[0].weights.tobytes())
+    assert results[0] == results[1], "threads divide sums differently"
 
 
 EASY = clusters((40, 40, 40), 16, apart=12)

@@ -91,10 +91,3 @@ def test_a_caller_that_stops_early_ends_it() -> None:
     results.close()
     assert len(started) <= 4 + 2 * CORES
     assert threading.active_count() == before
-
-
-def test_cores_are_those_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert parallel.cores() >= 1
-    monkeypatch.setattr(parallel.os, "sched_getaffinity", lambda _: {0, 5, 7, 9}, raising=False)
-    assert parallel.cores() == 4

@@ -13,6 +13,7 @@ import numpy as np
 from deploy import files
 from deploy.contract import InputSpec
 from deploy.image import DECODER
+from deploy.remains import sweep
 from retrain import graph
 from retrain.apart import apart
 from retrain.backbones import efficientnet_lite, keras_family
@@ -107,6 +108,7 @@ def prepare(
     except (OSError, ValueError):
         whole = False
     if not whole:
+        sweep(folder)
         apart("preparing the backbone", _PATIENCE_S, _write_traced, trace, graph_path)
         flatbuffer = apart("converting the backbone", _PATIENCE_S, _to_float32, graph_path, side)
         files.write(lite_path, flatbuffer)

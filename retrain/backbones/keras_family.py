@@ -7,11 +7,11 @@ import sys
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData
+from deploy.remains import scratch
 from retrain import graph
 from retrain.backbones.between import between
 from retrain.backbones.keras_file import read_weights
@@ -78,7 +78,7 @@ class KerasNetwork(Network):
         keras, path = graph.tensorflow().keras, self._cached
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix="retrain-", dir=path.parent) as folder:
+            with scratch(path.parent) as folder:
                 with redirect_stdout(sys.stderr):
                     fetched = keras.utils.get_file(
                         path.name, self.weights_source, cache_dir=folder, file_hash=self.md5

@@ -26,10 +26,10 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     """Copy the bundle to a device over ssh, once its self-test passes there.
 
     What was there is kept as DIR.previous. DIR is `classifier` in the home there unless named.
+    ssh://USER@HOST:PORT/DIR is understood too, where /DIR is absolute and /~/DIR in the home.
     """
-    from tempfile import TemporaryDirectory
-
     from deploy.bundle import write
+    from deploy.remains import scratch
     from deploy.selftest import table
     from retrain.push import Remote, check, parse
     from retrain.run_folder import RunFolder
@@ -39,8 +39,8 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     remote = Remote(place, python, ssh)
     found = remote.look()
     check(found)
-    with TemporaryDirectory(prefix="retrain-") as folder:
-        archive = Path(write(model, Path(folder, "bundle"))["archive"])
+    with scratch() as folder:
+        archive = Path(write(model, folder / "bundle")["archive"])
         size = archive.stat().st_size
         say(f"copying {size / 1e6:.1f} MB to {place.host}:{found['folder']}", err=True)
         state, record = remote.put(archive)

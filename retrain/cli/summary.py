@@ -29,6 +29,9 @@ def summary(output_dir: Path, as_json: bool) -> None:
         for command, path in (("train", run.metrics), ("convert", run.conversion))
     }
     model = run.accepted_model()
+    measured = found["convert"].get("model_sha256")  # records of older versions have none
+    if measured and measured != sha256(model.read_bytes()).hexdigest():
+        raise BadData(f"{run.conversion}: measured on another {model.name}: run `retrain convert`")
     if run.bench.exists():
         bench = _read(run.bench, "bench")
         files = {path.name: sha256(path.read_bytes()).hexdigest() for path in (run.graph, model)}
