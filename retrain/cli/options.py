@@ -85,6 +85,30 @@ def source(
     return Source(folder, name, cache, bottleneck_dir, extract_engine, weights, graph, **own)
 
 
+def classifier_options(command: Command) -> Command:
+    """Add what TensorFlow's label_image.py takes to describe a frozen graph."""
+    for option in (
+        click.option("--output-layer", help="The graph's operation that gives probabilities."),
+        click.option("--input-layer", help="The graph's operation that takes photos."),
+        click.option(
+            "--input-height", type=click.IntRange(1, 4096), help="Of its photos, in pixels."
+        ),
+        click.option(
+            "--input-width", type=click.IntRange(1, 4096), help="Of its photos, in pixels."
+        ),
+        click.option(
+            "--input-mean", type=click.FloatRange(0, 255), help="What is subtracted from 0..255."
+        ),
+        click.option(
+            "--input-std",
+            type=click.FloatRange(0, min_open=True),
+            help="What that is divided by.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def output_dir_option(command: Command) -> Command:
     """Add the folder of a run."""
     return click.option(
