@@ -22,7 +22,7 @@ def analyse(source: Source, progress: Progress) -> tuple[Backbone, Bottlenecks]:
         result = obtain(found, backbone, source.engine, source.bottlenecks, progress)
     cached = len(found.photos) - result.analysed
     progress.info(f"{result.analysed} photos analysed now, {cached} taken from the cache")
-    _tell(result.dataset, progress)
+    tell_left_out(result.dataset, progress)
     return backbone, result
 
 
@@ -40,7 +40,8 @@ def _backbone(source: Source) -> Backbone:
     )
 
 
-def _tell(photos: Dataset, progress: Progress) -> None:
+def tell_left_out(photos: Dataset, progress: Progress) -> None:
+    """Print what is to know of the photos: warnings, and each file that is left out."""
     for warning in photos.warnings():
         progress.warn(warning)
     if photos.bad:

@@ -145,9 +145,14 @@ def _about(
         "warnings": [*photos.warnings(), *split.warnings(photos.photos, splits)],
         "analysed": analysed,
         "settings": json.loads(json.dumps(asdict(config), default=dataset.shown)),
-        "versions": {
-            "retrain": __version__,
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _VERSIONS_OF},
-        },
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide what a run holds."""
+    return {
+        "retrain": __version__,
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in _VERSIONS_OF},
     }

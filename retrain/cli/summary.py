@@ -61,7 +61,7 @@ def summary(output_dir: Path, as_json: bool) -> None:
     click.echo(f"same best label on {conversion['agreement']:.1%} of the test photos")
     for command, result in found.items():
         stages = ", ".join(f"{name} {taken:.1f}" for name, taken in result["seconds"].items())
-        click.echo(f"seconds, {command}: {stages}")
+        click.echo(f"seconds, {result.get('command', command)}: {stages}")
 
 
 def _runner(bench: Any, name: str) -> Any:
