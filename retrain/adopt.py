@@ -90,7 +90,10 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
         )
         with progress.stage("scan"):
             photos, unmatched = match(dataset.scan(source.image_dir), labels, config.labels)
-        progress.info(f"{source.image_dir}: {len(photos.photos)} photos of {len(labels)} labels")
+        progress.info(
+            f"{source.image_dir}: {len(photos.photos)} photos of {len(photos.labels)} of the "
+            f"{len(labels)} labels"
+        )
         with progress.stage("backbone"):
             backbone = own_graph.load_own(
                 path,

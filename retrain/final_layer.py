@@ -9,7 +9,7 @@ from deploy.errors import BadData, RetrainError, WrongUse
 from retrain import graph
 from retrain.backbones import classic_graph, own_file
 from retrain.backbones.inference_part import FAKE_QUANT, inference_part, key, node_name
-from retrain.foreign_classifier import Ends, Typed, settle
+from retrain.foreign_classifier import Ends, Typed, misfit, settle
 from retrain.head import Head
 
 _MOVES = frozenset(("Identity", "Reshape", "Squeeze", "PlaceholderWithDefault", *FAKE_QUANT))
@@ -65,11 +65,11 @@ def _logits(graph_def: Any, scores: str) -> tuple[str, list[str]]:
         return key(node.input[0]), []
     if node.op in _DENSE:
         return scores, [f"{scores} are logits, no probabilities: a softmax is added"]
-    several = node.op == "Sigmoid"
+    reason = ", so each label has a score of its own, but here one is chosen"
     raise BadData(
-        f"{scores} is made by {end}, an operation {node.op}, not by a softmax: "
-        + ("each label would have a score of its own, and one is chosen here" if several else "")
-        + ". Remedy: --output-layer with a softmax, or with the logits before it"
+        f"{scores} is made by {end}, an operation {node.op}, not by a softmax"
+        f"{reason if node.op == 'Sigmoid' else ''}. Remedy: --output-layer with a softmax, or "
+        "with the logits before it"
     )
 
 
@@ -88,10 +88,7 @@ def _before_dense(graph_def: Any, ends: Ends, logits: str) -> tuple[str, list[in
         try:
             (end,) = tf.import_graph_def(part, {f"{graph.INPUT}:0": images}, returned, name="")
         except ValueError as error:
-            raise BadData(
-                f"{ends.fed} does not take photos of {ends.spec.height}x{ends.spec.width} pixels "
-                f"({error})"
-            ) from error
+            raise misfit(ends, error) from error
         before = own_file._before_dense(whole, images, end)
         shape = whole.get_tensor_by_name(before).shape
     if before == end.name:

@@ -20,6 +20,7 @@ OUTPUT = "final_result"
 
 LABEL_IMAGE = {"input_height": 299, "input_width": 299, "input_mean": 0.0, "input_std": 255.0}
 """What TensorFlow's label_image.py assumed where nothing was typed."""
+_SIDES = ("input_height", "input_width")
 _SCORES = ("final_result", "InceptionV3/Predictions/Reshape_1")
 _GREY_LEVELS = 1.5
 """How far two scales may be apart: 127.5 and 128 are the same one for int8."""
@@ -75,10 +76,17 @@ def settle(graph_def: Any, typed: Typed, defaults: Mapping[str, Any]) -> Ends:
     """
     scores = _scores(graph_def, typed.output_layer)
     entrance = _entrance(graph_def, scores, typed.input_layer)
+    if node_name(entrance.tensor) == node_name(scores):
+        raise WrongUse(f"{scores} cannot both take the photos and give the scores")
     values: dict[str, Any] = {}
     assumed, missing = [], []
     for name in LABEL_IMAGE:
         of_graph, value = getattr(entrance, name.removeprefix("input_")), getattr(typed, name)
+        if entrance.fixed and name in _SIDES and value not in (None, of_graph):
+            raise WrongUse(
+                f"--{name.replace('_', '-')} {value}: {entrance.tensor} takes photos of "
+                f"{entrance.height}x{entrance.width} pixels (height x width): leave the option out"
+            )
         if value is None:
             value = of_graph
         if value is None and name in defaults:
@@ -112,7 +120,7 @@ def _scores(graph_def: Any, typed: str | None) -> str:
     if not found:
         raise WrongUse(
             "the graph has no softmax: name the operation that gives its scores with "
-            f"--output-layer; nothing else reads {_list(_unread(graph_def))}"
+            f"--output-layer; at its ends are {_list(_unread(graph_def))}"
         )
     if len(found) > 1:
         raise WrongUse(
@@ -130,8 +138,8 @@ def _entrance(graph_def: Any, scores: str, typed: str | None) -> Entrance:
     found = classic_graph.entrance(graph_def, scores, typed)
     if found is None:
         raise WrongUse(
-            "the graph does not say where photos enter: name the operation with --input-layer; "
-            f"its placeholders are {_list(_placeholders(graph_def))}"
+            f"the graph does not say which placeholder takes the photos that {scores} is made of: "
+            f"name it with --input-layer: {_list(_placeholders(graph_def))}"
         )
     return found
 
@@ -165,12 +173,19 @@ def for_one_photo(graph_def: Any, ends: Ends) -> Any:
         try:
             (end,) = tf.import_graph_def(part, {f"{graph.INPUT}:0": images}, returned, "network")
         except ValueError as error:
-            raise BadData(
-                f"{ends.fed} does not take photos of {shape[1]}x{shape[2]} pixels ({error}): "
-                "leave out --input-height and --input-width, or type those of the network"
-            ) from error
+            raise misfit(ends, error) from error
         tf.reshape(end, [1, -1], name=OUTPUT)
     return single.as_graph_def()
+
+
+def misfit(ends: Ends, error: Exception) -> BadData:
+    """Return the error that photos of this size cannot enter, with TensorFlow's reason."""
+    reason = str(error).partition(" for '")[0]
+    return BadData(
+        f"{ends.fed} does not take photos of {ends.spec.height}x{ends.spec.width} pixels "
+        f"({reason}): type --input-height and --input-width of the network, or another "
+        "--input-layer"
+    )
 
 
 def labels_of(path: Path) -> tuple[str, ...]:
@@ -182,6 +197,8 @@ def labels_of(path: Path) -> tuple[str, ...]:
         text = path.read_text("utf-8-sig", "replace")
     except OSError as error:
         raise BadData(f"{path}: the labels cannot be read ({error.strerror})") from error
+    if not text.strip():
+        raise BadData(f"{path}: no label in it: write one a line, in the order of the outputs")
     labels = tuple(each.rstrip() for each in read_labels(text.rstrip()))
     for i, label in enumerate(labels):
         if not label:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from deploy_fixtures import networks
 
 from retrain import graph
 
@@ -100,4 +101,19 @@ def retrained(
 
 def save(graph_def: Any, path: Path) -> Path:
     path.write_bytes(graph_def.SerializeToString())
+    return path
+
+
+SIDE = 32
+LABELS = ("red", "gr n hell", "blue", "grey")
+"""Those of the photos of deploy_fixtures, as the script wrote the names of their folders."""
+
+
+def tiny(style: Style, **changes: Any) -> Any:
+    """Return a graph of the tiny network of deploy_fixtures, as the script would have written."""
+    return retrained(graph.parse(networks().graph), style, SIDE, **changes)
+
+
+def write_labels(path: Path, labels: tuple[str, ...] = LABELS) -> Path:
+    path.write_text("".join(f"{label}\n" for label in labels), "utf-8")
     return path

@@ -25,13 +25,17 @@ _FLOAT, _UINT8 = 1, 4
 
 
 class Entrance(NamedTuple):
-    """The tensor that takes photos, (pixel - mean) / std; None is what the graph does not say."""
+    """The tensor that takes photos, (pixel - mean) / std; None is what the graph does not say.
+
+    `fixed` tells that height and width are written in the graph, and no others can be right.
+    """
 
     tensor: str
     height: int | None = None
     width: int | None = None
     mean: float | None = None
     std: float | None = None
+    fixed: bool = False
 
 
 Nodes = dict[str, Any]
@@ -46,11 +50,11 @@ def backbone_ends(graph_def: Any, typed: str | None) -> tuple[Any, ...] | None:
     bottleneck = bottleneck_of(graph_def)
     if bottleneck is None:
         return None
-    tensor, height, width, mean, std = entrance(graph_def, bottleneck, typed) or (
-        typed,
-        *(None,) * 4,
-    )
-    return tensor, bottleneck, height if height == width else None, mean, std
+    found = entrance(graph_def, bottleneck, typed)
+    if found is None:
+        return typed, bottleneck, None, None, None
+    side = found.height if found.height == found.width else None
+    return found.tensor, bottleneck, side, found.mean, found.std
 
 
 def bottleneck_of(graph_def: Any) -> str | None:
@@ -91,7 +95,7 @@ def entrance(graph_def: Any, end: str, typed: str | None = None) -> Entrance | N
     found: list[Entrance] = []
     for node in inside.values():
         if node.op in _DECODERS or (node.op == "Placeholder" and node.attr["dtype"].type == _UINT8):
-            chain, early = _chain(nodes, inside, node.name)
+            chain, early = _chain(nodes, inside, node)
             found += chain
             if typed and chain and node_name(typed) in early | _ancestors(nodes, node.name):
                 return chain[-1]
@@ -116,8 +120,7 @@ def _placeholder(node: Any, nodes: Nodes) -> Entrance:
 
     A mean of 127.5 is 128 here as for the other networks: int8 needs a whole number.
     """
-    sides = [dim.size if dim.size > 0 else None for dim in node.attr["shape"].shape.dim]
-    height, width = sides[1:3] if len(sides) == 4 else (None, None)
+    height, width = _sides(node)
     side, mean, std = None, None, None
     hub = any("hub_input" in each or each.startswith(("module", _HEADS[1])) for each in nodes)
     if nodes and node.name.endswith("hub_input/Mul"):  # by optimize_for_inference: 0..2, then - 1
@@ -130,19 +133,20 @@ def _placeholder(node: Any, nodes: Nodes) -> Entrance:
         mean, std = 128.0, 127.5
     elif hub and _last(node.name).startswith("Placeholder"):
         mean, std = 0.0, 255.0
-    return Entrance(key(node.name), height or side, width or side, mean, std)
+    fixed = height is not None and width is not None
+    return Entrance(key(node.name), height or side, width or side, mean, std, fixed)
 
 
-def _chain(nodes: Nodes, inside: Nodes, start: str) -> tuple[list[Entrance], set[str]]:
+def _chain(nodes: Nodes, inside: Nodes, start: Any) -> tuple[list[Entrance], set[str]]:
     """Return the tensors after `start` as far as only sizes, types and one scale change.
 
     Also returns the nodes before there is a batch, which no photo can enter.
     """
     found: list[Entrance] = []
     early: set[str] = set()
-    name, height, width = start, None, None
+    name, (height, width) = start.name, _sides(start)
     scale, offset = 1.0, 0.0
-    for node in _following(inside, start):
+    for node in _following(inside, name):
         if node.op in _RESIZES:
             sides = _constant(nodes, node.input[1])
             if sides and len(sides) == 2:
@@ -156,9 +160,10 @@ def _chain(nodes: Nodes, inside: Nodes, start: str) -> tuple[list[Entrance], set
         if node.op == "ExpandDims":
             early = {each.tensor.rpartition(":")[0] for each in found}
             found.clear()
-        mean = float(math.floor(-offset / scale + 0.5))
+        mean = float(math.floor(-offset / scale + 0.501))  # 127.5, computed, may be 127.49999
         found.append(Entrance(key(name), None, None, mean, 1 / scale))
-    return [each._replace(height=height, width=width) for each in found], early
+    fixed = height is not None and width is not None
+    return [each._replace(height=height, width=width, fixed=fixed) for each in found], early
 
 
 def _following(inside: Nodes, name: str) -> Iterator[Any]:
@@ -209,6 +214,12 @@ def _constant(nodes: Nodes, tensor: str) -> list[float] | None:
         parts = [_constant(nodes, each) for each in node.input]
         return None if None in parts else [value for part in parts for value in part or ()]
     return None
+
+
+def _sides(node: Any) -> tuple[int | None, int | None]:
+    """Return height and width of a placeholder of photos, None where its shape is open."""
+    sides = [dim.size if dim.size > 0 else None for dim in node.attr["shape"].shape.dim]
+    return (sides[1], sides[2]) if len(sides) == 4 else (None, None)
 
 
 def _ancestors(nodes: Nodes, end: str) -> set[str]:
