@@ -1,33 +1,29 @@
 """Adopt a frozen classifier as it is: no training, a run whose photos score it."""
 
 import hashlib
-import json
 import re
 from collections import Counter, defaultdict
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from deploy import files
 from deploy.contract import Contract, write_labels
 from deploy.errors import BadData, WrongUse
 from retrain import __version__, dataset, export, split
 from retrain.backbones import own_graph
-from retrain.bottlenecks import Bottlenecks, obtain
+from retrain.bottlenecks import obtain
 from retrain.config import Source
 from retrain.dataset import Dataset
-from retrain.examples import tell_left_out
+from retrain.examples import tell_left_out, undistorted
 from retrain.final_layer import take_apart
 from retrain.foreign_classifier import OUTPUT, Typed, labels_of
-from retrain.head import Examples
 from retrain.progress import Progress
 from retrain.results import assess
 from retrain.run_folder import RunFolder
 from retrain.scores import Accuracy
 from retrain.split import SplitConfig
-from retrain.trainer import SCHEMA_VERSION, versions
+from retrain.trainer import SCHEMA_VERSION, about
 
 UNKNOWN_TRAINING = (
     "which photos this graph was trained on is not known: those among the test photos make its "
@@ -39,8 +35,7 @@ UNKNOWN_TRAINING = (
 class AdoptConfig:
     """What to adopt: the graph `source.graph` with its `labels`, scored on `source.image_dir`.
 
-    All photos but those to calibrate on and those to validate with test: nothing is trained, so
-    no more are needed.
+    By default 60% of the photos test, as nothing is trained and few are needed to calibrate.
     """
 
     source: Source
@@ -52,10 +47,10 @@ class AdoptConfig:
     def __post_init__(self) -> None:
         self.source.require_outside("--output-dir", self.output_dir)
         run = RunFolder(self.output_dir)
-        for taken, written in ((self.source.graph, run.graph), (self.labels, run.graph_labels)):
-            if taken and taken.resolve() == written.resolve():
+        for file, written in ((self.source.graph, run.graph), (self.labels, run.graph_labels)):
+            if file and file.resolve() == written.resolve():
                 raise WrongUse(
-                    f"{taken} would be overwritten by the run's own {written.name}: name another "
+                    f"{file} would be overwritten by the run's own {written.name}: name another "
                     "--output-dir"
                 )
 
@@ -75,13 +70,7 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
     _require_apart(labels, config.labels)
     with run.writing():
         with progress.stage("backbone"):
-            parts = take_apart(path, config.typed)
-            outputs = len(parts.head.bias)
-            if outputs != len(labels):
-                raise BadData(
-                    f"{config.labels}: {len(labels)} labels, but {path} has {outputs} outputs: "
-                    "take the labels file that was written with the graph"
-                )
+            parts = take_apart(path, config.typed, config.labels, len(labels))
         spec = parts.ends.spec
         progress.info(
             f"{path}: photos of {spec.height}x{spec.width} pixels into {parts.ends.fed}, mean "
@@ -105,18 +94,18 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
                 source.cache_dir,
             )
         with progress.stage("bottlenecks"):
-            found = obtain(photos, backbone, source.engine, source.bottlenecks, progress)
-        splits = split.assign(found.dataset.photos, config.split)
-        tell_left_out(found.dataset, progress)
+            bottlenecks = obtain(photos, backbone, source.engine, source.bottlenecks, progress)
+        splits = split.assign(bottlenecks.dataset.photos, config.split)
+        tell_left_out(bottlenecks.dataset, progress)
         warnings = [*parts.warnings, *unmatched]
-        warnings += split.warnings(found.dataset.photos, splits)
-        for warning in (*warnings, UNKNOWN_TRAINING):
+        warnings += [*split.warnings(bottlenecks.dataset.photos, splits), UNKNOWN_TRAINING]
+        for warning in warnings:
             progress.warn(warning)
         with progress.stage("assess"):
-            examples = _by_split(found, labels, splits)
+            examples = undistorted(bottlenecks, labels, splits)
             testing = [
                 photo.path
-                for photo, name in zip(found.dataset.photos, splits, strict=True)
+                for photo, name in zip(bottlenecks.dataset.photos, splits, strict=True)
                 if name == split.TESTING
             ]
             results = assess(parts.head, examples[split.TESTING], testing, labels)
@@ -127,7 +116,7 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
             labels=labels,
             backbone=backbone.name,
             weights_sha256=backbone.weights_sha256,
-            dataset_sha256=found.dataset.sha256,
+            dataset_sha256=bottlenecks.dataset.sha256,
             graph_sha256=hashlib.sha256(frozen).hexdigest(),
             tool_version=__version__,
             output=OUTPUT,
@@ -138,28 +127,23 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
             "command": "adopt",
             "graph_sha256": contract.graph_sha256,
             "accuracy": {
-                name: Accuracy.of(parts.head.logits_of(part), part.labels).to_json()
-                for name, part in examples.items()
+                name: Accuracy.of(
+                    parts.head.logits_of(photos_of_split), photos_of_split.labels
+                ).to_json()
+                for name, photos_of_split in examples.items()
             },
             "test": results.to_json(),
             "temperature": contract.temperature,
+            **about(config, bottlenecks, splits, bottlenecks.analysed),
             "labels": labels,
-            "photos": Counter(photo.label for photo in found.dataset.photos),
-            "split": Counter(splits),
-            "bad": [
-                {"path": dataset.shown(bad.path), "reason": bad.reason} for bad in found.dataset.bad
-            ],
-            "warnings": [*found.dataset.warnings(), *warnings, UNKNOWN_TRAINING],
-            "analysed": found.analysed,
-            "settings": json.loads(json.dumps(asdict(config), default=dataset.shown)),
-            "versions": versions(),
+            "warnings": [*bottlenecks.dataset.warnings(), *warnings],
             "seconds": progress.seconds,
         }
         # The contract is written late: until then its digest does not match, so no command reads
         # a half-written run.
         files.write(run.graph, frozen)
         files.write(run.graph_labels, write_labels(labels))
-        dataset.write_manifest(run.manifest, found.dataset.photos, splits)
+        dataset.write_manifest(run.manifest, bottlenecks.dataset.photos, splits)
         files.write(run.contract, contract.to_json())
         files.write_json(run.metrics, metrics)
     return metrics
@@ -186,13 +170,13 @@ def match(photos: Dataset, labels: tuple[str, ...], source: Path) -> tuple[Datas
             "folder as its label"
         )
     counts = Counter(photo.label for photo in photos.photos)
-    said = [
+    warnings = [
         f"{photos.root / folder}: no label of {source} is like it: {counts[folder]} photos are "
         "left out; rename the folder if it is one"
         for folder in photos.labels
         if folder not in names
     ]
-    said += [
+    warnings += [
         f"no folder of photos for the label {label}: nothing is measured of it"
         for label in labels
         if label not in names.values()
@@ -201,7 +185,7 @@ def match(photos: Dataset, labels: tuple[str, ...], source: Path) -> tuple[Datas
         replace(photo, label=names[photo.label]) for photo in photos.photos if photo.label in names
     )
     used = tuple(label for label in labels if label in names.values())
-    return replace(photos, labels=used, photos=renamed).without(()), said
+    return replace(photos, labels=used, photos=renamed).without(()), warnings
 
 
 def _classic_name(folder: str) -> str:
@@ -211,19 +195,7 @@ def _classic_name(folder: str) -> str:
 def _require_apart(labels: tuple[str, ...], source: Path) -> None:
     for label, count in Counter(labels).items():
         if count > 1:
-            lines = [str(i + 1) for i, each in enumerate(labels) if each == label]
+            lines = [str(i + 1) for i, other in enumerate(labels) if other == label]
             raise BadData(
                 f"{source}: {label} is the label of lines {', '.join(lines)}: make them differ"
             )
-
-
-def _by_split(
-    found: Bottlenecks, labels: tuple[str, ...], splits: list[str]
-) -> dict[str, Examples]:
-    index = {label: i for i, label in enumerate(labels)}
-    indices = np.array([index[photo.label] for photo in found.dataset.photos])
-    where = np.array(splits)
-    return {
-        name: Examples(found.matrix, found.rows[where == name, np.newaxis], indices[where == name])
-        for name in split.SPLITS
-    }

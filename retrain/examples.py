@@ -50,6 +50,19 @@ def tell_left_out(photos: Dataset, progress: Progress) -> None:
             progress.info(f"  {dataset.shown(bad.path)}: {bad.reason}")
 
 
+def undistorted(
+    found: Bottlenecks, labels: tuple[str, ...], splits: list[str]
+) -> dict[str, Examples]:
+    """Return the examples of each split as they are; a label's index is its place in `labels`."""
+    index = {label: i for i, label in enumerate(labels)}
+    indices = np.array([index[photo.label] for photo in found.dataset.photos])
+    where = np.array(splits)
+    return {
+        name: Examples(found.matrix, found.rows[where == name, np.newaxis], indices[where == name])
+        for name in split.SPLITS
+    }
+
+
 def by_split(
     config: TrainConfig,
     backbone: Backbone,
@@ -58,13 +71,7 @@ def by_split(
     progress: Progress,
 ) -> tuple[dict[str, Examples], int]:
     """Return the examples of each split, and how many photos and views had to be analysed."""
-    index = {label: i for i, label in enumerate(found.dataset.labels)}
-    labels = np.array([index[photo.label] for photo in found.dataset.photos])
-    where = np.array(splits)
-    examples = {
-        name: Examples(found.matrix, found.rows[where == name, np.newaxis], labels[where == name])
-        for name in split.SPLITS
-    }
+    examples = undistorted(found, found.dataset.labels, splits)
     if not config.distortion.active:
         return examples, found.analysed
     training = [

@@ -26,8 +26,8 @@ class Parts(NamedTuple):
     warnings: list[str]
 
 
-def take_apart(path: Path, typed: Typed) -> Parts:
-    """Return the parts of the classifier at `path`.
+def take_apart(path: Path, typed: Typed, labels: Path, classes: int) -> Parts:
+    """Return the parts of the classifier at `path`, of as many `classes` as the file `labels` has.
 
     Raises WrongUse that says what to type where the graph does not say how it takes photos,
     BadData for what is not a classifier that chooses one label.
@@ -43,7 +43,7 @@ def take_apart(path: Path, typed: Typed) -> Parts:
             )
         logits, warnings = _logits(graph_def, ends.scores)
         bottleneck, shape = _before_dense(graph_def, ends, logits)
-        head = _head(graph_def, bottleneck, shape, logits)
+        head = _head(graph_def, bottleneck, shape, logits, labels, classes)
     except RetrainError as error:
         raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
     if classic_graph.fake_quantized(graph_def):
@@ -58,8 +58,9 @@ def _logits(graph_def: Any, scores: str) -> tuple[str, list[str]]:
     """Return the tensor that a softmax makes `scores` of; raise BadData if it would be wrong."""
     nodes = {node.name: node for node in graph_def.node}
     end = node_name(scores)
-    while nodes[end].op in _MOVES and node_name(nodes[end].input[0]) in nodes:
-        end = node_name(nodes[end].input[0])
+    for _ in nodes:  # as a damaged graph may have a loop
+        if nodes[end].op in _MOVES and nodes[end].input and node_name(nodes[end].input[0]) in nodes:
+            end = node_name(nodes[end].input[0])
     node = nodes[end]
     if node.op in ("Softmax", "LogSoftmax"):
         return key(node.input[0]), []
@@ -79,14 +80,14 @@ def _before_dense(graph_def: Any, ends: Ends, logits: str) -> tuple[str, list[in
     It is the logits where no dense layer makes them.
     """
     tf = graph.tensorflow()
-    part = inference_part(graph_def, key(ends.fed), key(logits))
+    network = inference_part(graph_def, key(ends.fed), key(logits))
     with tf.Graph().as_default() as whole:
         images = tf.compat.v1.placeholder(
             tf.float32, [1, ends.spec.height, ends.spec.width, 3], name="photo"
         )
         returned = [f"{graph.BOTTLENECK}:0"]
         try:
-            (end,) = tf.import_graph_def(part, {f"{graph.INPUT}:0": images}, returned, name="")
+            (end,) = tf.import_graph_def(network, {f"{graph.INPUT}:0": images}, returned, name="")
         except ValueError as error:
             raise misfit(ends, error) from error
         before = own_file._before_dense(whole, images, end)
@@ -98,20 +99,33 @@ def _before_dense(graph_def: Any, ends: Ends, logits: str) -> tuple[str, list[in
     return before, [1] * (shape.rank - 1) + [shape[-1]]
 
 
-def _head(graph_def: Any, bottleneck: str, shape: list[int], logits: str) -> Head:
+def _head(
+    graph_def: Any, bottleneck: str, shape: list[int], logits: str, labels: Path, classes: int
+) -> Head:
     """Return the dense layer from `bottleneck`, of `shape` for one photo, to `logits`.
 
-    Its bias is what it makes of zeros, and a row of its weights what it adds for a unit vector.
+    Its bias is what it makes of zeros, and its weights are the slopes of each logit. Raises
+    BadData if there are not as many logits as `labels` has `classes`.
     """
     tf = graph.tensorflow()
-    part = inference_part(graph_def, bottleneck, logits)
-    with tf.Graph().as_default() as layer:
-        rows = tf.compat.v1.placeholder(tf.float32, shape, name=graph.INPUT)
+    layer = inference_part(graph_def, bottleneck, logits)
+    with tf.Graph().as_default() as whole:
+        row = tf.compat.v1.placeholder(tf.float32, shape)
         returned = [f"{graph.BOTTLENECK}:0"]
-        (end,) = tf.import_graph_def(part, {f"{graph.INPUT}:0": rows}, returned, "layer")
-        tf.reshape(end, [-1], name=graph.LOGITS)
-    run = graph.session(layer.as_graph_def(), graph.LOGITS)
-    width = shape[-1]
-    bias = run(np.zeros(shape, np.float32))
-    units = np.eye(width, dtype=np.float32).reshape(width, *shape)
-    return Head(np.stack([run(unit) for unit in units]) - bias, bias)
+        (end,) = tf.import_graph_def(layer, {f"{graph.INPUT}:0": row}, returned, "layer")
+        flat = tf.reshape(end, [-1])
+        chosen = tf.compat.v1.placeholder(tf.float32, [None])
+        (slope,) = tf.gradients(flat, row, chosen)
+    zeros = np.zeros(shape, np.float32)
+    with tf.compat.v1.Session(graph=whole) as session:
+        bias = session.run(flat, {row: zeros})
+        if len(bias) != classes:
+            raise BadData(
+                f"{len(bias)} outputs, but {labels} has {classes} labels: take the labels file "
+                "that was written with the graph"
+            )
+        columns = [
+            session.run(slope, {row: zeros, chosen: one}).ravel()
+            for one in np.eye(classes, dtype=np.float32)
+        ]
+    return Head(np.stack(columns, axis=1), bias)

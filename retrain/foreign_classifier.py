@@ -12,7 +12,7 @@ from deploy.contract import InputSpec, read_labels
 from deploy.errors import BadData, WrongUse
 from retrain import graph
 from retrain.backbones import classic_graph
-from retrain.backbones.classic_graph import Entrance
+from retrain.backbones.entrance import Entrance
 from retrain.backbones.inference_part import inference_part, key, node_name
 
 OUTPUT = "final_result"
@@ -114,42 +114,39 @@ def _scores(graph_def: Any, typed: str | None) -> str:
             likely = classic_graph.scores_of(graph_def) or _unread(graph_def)
             raise BadData(f"the graph has no operation named {typed}; it has {_list(likely)}")
         return key(typed)
-    found = classic_graph.scores_of(graph_def)
-    if len(found) != 1:
-        found = [each for each in _SCORES if each in names] or found
-    if not found:
+    ends = classic_graph.scores_of(graph_def)
+    if len(ends) != 1:
+        ends = [name for name in _SCORES if name in names] or ends
+    if not ends:
         raise WrongUse(
             "the graph has no softmax: name the operation that gives its scores with "
             f"--output-layer; at its ends are {_list(_unread(graph_def))}"
         )
-    if len(found) > 1:
+    if len(ends) > 1:
         raise WrongUse(
-            f"the graph has {len(found)} ends with scores: name one with --output-layer: "
-            f"{_list(found)}"
+            f"the graph has {len(ends)} ends with scores: name one with --output-layer: "
+            f"{_list(ends)}"
         )
-    return key(found[0])
+    return key(ends[0])
 
 
 def _entrance(graph_def: Any, scores: str, typed: str | None) -> Entrance:
-    if typed and node_name(key(typed)) not in {node.name for node in graph_def.node}:
-        found = classic_graph.entrance(graph_def, scores)
-        likely = [found.tensor] if found else _placeholders(graph_def)
+    missing = typed and node_name(key(typed)) not in {node.name for node in graph_def.node}
+    entrance = classic_graph.entrance(graph_def, scores, None if missing else typed)
+    placeholders = [node.name for node in graph_def.node if node.op == "Placeholder"]
+    if missing:
+        likely = [entrance.tensor] if entrance else placeholders
         raise BadData(f"the graph has no operation named {typed}; it has {_list(likely)}")
-    found = classic_graph.entrance(graph_def, scores, typed)
-    if found is None:
+    if entrance is None:
         raise WrongUse(
             f"the graph does not say which placeholder takes the photos that {scores} is made of: "
-            f"name it with --input-layer: {_list(_placeholders(graph_def))}"
+            f"name it with --input-layer: {_list(placeholders)}"
         )
-    return found
-
-
-def _placeholders(graph_def: Any) -> list[str]:
-    return [node.name for node in graph_def.node if node.op == "Placeholder"]
+    return entrance
 
 
 def _unread(graph_def: Any) -> list[str]:
-    read = {node_name(each) for node in graph_def.node for each in node.input}
+    read = {node_name(tensor) for node in graph_def.node for tensor in node.input}
     return [node.name for node in graph_def.node if node.name not in read and node.op != "Const"]
 
 
@@ -165,13 +162,13 @@ def for_one_photo(graph_def: Any, ends: Ends) -> Any:
     BadData where there is anything else in between.
     """
     tf = graph.tensorflow()
-    part = inference_part(graph_def, key(ends.fed), key(ends.scores))
+    network = inference_part(graph_def, key(ends.fed), key(ends.scores))
     with tf.Graph().as_default() as single:
         shape = [1, ends.spec.height, ends.spec.width, 3]
         images = tf.compat.v1.placeholder(tf.float32, shape, name=graph.INPUT)
         returned = [f"{graph.BOTTLENECK}:0"]
         try:
-            (end,) = tf.import_graph_def(part, {f"{graph.INPUT}:0": images}, returned, "network")
+            (end,) = tf.import_graph_def(network, {f"{graph.INPUT}:0": images}, returned, "network")
         except ValueError as error:
             raise misfit(ends, error) from error
         tf.reshape(end, [1, -1], name=OUTPUT)
@@ -199,7 +196,7 @@ def labels_of(path: Path) -> tuple[str, ...]:
         raise BadData(f"{path}: the labels cannot be read ({error.strerror})") from error
     if not text.strip():
         raise BadData(f"{path}: no label in it: write one a line, in the order of the outputs")
-    labels = tuple(each.rstrip() for each in read_labels(text.rstrip()))
+    labels = tuple(label.rstrip() for label in read_labels(text.rstrip()))
     for i, label in enumerate(labels):
         if not label:
             raise BadData(f"{path}: line {i + 1} is empty: write a label into each line")

@@ -88,7 +88,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
             },
             "test": results.to_json(),
             "temperature": temperature,
-            **_about(config, found, splits, analysed),
+            **about(config, found, splits, analysed),
             "seconds": progress.seconds,
         }
         # Until the contract is there, it is another graph's, and so nothing takes the new ones.
@@ -133,9 +133,8 @@ def _tell_results(results: Results, config: TrainConfig, progress: Progress) -> 
             progress.info(f"  {each}")
 
 
-def _about(
-    config: TrainConfig, found: Bottlenecks, splits: list[str], analysed: int
-) -> dict[str, Any]:
+def about(config: Any, found: Bottlenecks, splits: list[str], analysed: int) -> dict[str, Any]:
+    """Return what metrics.json says of photos and settings, the dataclass `config`."""
     photos = found.dataset
     return {
         "labels": photos.labels,
@@ -145,14 +144,9 @@ def _about(
         "warnings": [*photos.warnings(), *split.warnings(photos.photos, splits)],
         "analysed": analysed,
         "settings": json.loads(json.dumps(asdict(config), default=dataset.shown)),
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that decide what a run holds."""
-    return {
-        "retrain": __version__,
-        "python": platform.python_version(),
-        **{name: metadata.version(name) for name in _VERSIONS_OF},
+        "versions": {
+            "retrain": __version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in _VERSIONS_OF},
+        },
     }
