@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deploy.errors import BadData, RetrainError, WrongUse
+from deploy.errors import BadData, WrongUse
 from retrain import graph
 from retrain.backbones import classic_graph, own_file
 from retrain.backbones.inference_part import FAKE_QUANT, inference_part, key, node_name
@@ -35,7 +35,7 @@ def take_apart(path: Path, typed: Typed, labels: Path, classes: int) -> Parts:
     if path.suffix == ".tflite":
         raise WrongUse(f"{path}: a TFLite model is finished: adopt takes the graph it was made of")
     graph_def = own_file.read(path).graph_def
-    try:
+    with graph.reading(path):
         ends = settle(graph_def, typed, {})
         if ends.spec.height != ends.spec.width:
             raise WrongUse(
@@ -44,8 +44,6 @@ def take_apart(path: Path, typed: Typed, labels: Path, classes: int) -> Parts:
         logits, warnings = _logits(graph_def, ends.scores)
         bottleneck, shape = _before_dense(graph_def, ends, logits)
         head = _head(graph_def, bottleneck, shape, logits, labels, classes)
-    except RetrainError as error:
-        raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
     if classic_graph.fake_quantized(graph_def):
         warnings.append(
             "its activations are not rounded as in training (fake quantization): `retrain "

@@ -10,7 +10,7 @@ from PIL import Image
 
 from deploy.classifier import PhotoClassifier
 from deploy.contract import Contract
-from deploy.errors import BadData, WrongUse
+from deploy.errors import BadData
 from deploy.image import to_tensor
 from retrain import foreign_classifier, graph
 from retrain.foreign_classifier import LABEL_IMAGE, Typed, labels_of
@@ -55,7 +55,7 @@ class GraphClassifier(PhotoClassifier):
     ) -> tuple["GraphClassifier", tuple[str, ...]]:
         """Open a frozen graph of another program; also return the options that were assumed."""
         names = labels_of(labels)
-        try:
+        with graph.reading(path):
             graph_def = graph.read(path)
             ends = foreign_classifier.settle(graph_def, typed, LABEL_IMAGE)
             single = foreign_classifier.for_one_photo(graph_def, ends)
@@ -69,10 +69,8 @@ class GraphClassifier(PhotoClassifier):
                 tool_version="",
                 output=foreign_classifier.OUTPUT,
             )
-            source = f"but {labels}"
-            return cls(single, contract, labels_source=source), ends.assumed
-        except (BadData, WrongUse) as error:
-            raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
+            classifier = cls(single, contract, labels_source=f"but {labels}")
+        return classifier, ends.assumed
 
     def prepare(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Return float32 (1, height, width, 3), normalised."""

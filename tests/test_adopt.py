@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,37 @@ def test_what_is_not_a_graph_is_named(adopt: Adopt, invoke: Invoke, tmp_path: Pa
     shutil.copy(adopt.photos / "red" / "0.png", picture)
     result = invoke("adopt", picture, adopt.labels, adopt.photos)
     assert_failed(result, 3, str(picture), "not a frozen graph")
+
+
+def node(graph_def: Any, name: str) -> Any:
+    return next(node for node in graph_def.node if node.name == name)
+
+
+def in_a_circle(graph_def: Any) -> None:
+    node(graph_def, "input_1/BottleneckInputPlaceholder").input[0] = (
+        "final_training_ops/Wx_plus_b/add"
+    )
+
+
+def of_two_types(graph_def: Any) -> None:
+    biases = node(graph_def, "final_training_ops/biases/final_biases")
+    biases.attr["value"].tensor.dtype = tf.float64.as_datatype_enum  # which aborts TensorFlow
+
+
+def without_inputs(graph_def: Any) -> None:
+    del node(graph_def, "final_training_ops/weights/final_weights/read").input[:]
+
+
+@pytest.mark.parametrize("damage", [in_a_circle, of_two_types, without_inputs])
+def test_a_damaged_graph_is_bad_data(damage: Callable[[Any], None], adopt: Adopt) -> None:
+    graph_def = tiny(mobilenet)
+    damage(graph_def)
+    ends = ("--input-layer", "input", "--input-height", SIDE, "--input-width", SIDE)
+    ends = (*ends, "--input-mean", 128, "--input-std", 128)
+    assert_failed(adopt(graph_def, *ends), 3, str(adopt.graph))
+    photo = adopt.photos / "red" / "0.png"
+    result = label(laptop, photo, "--graph", adopt.graph, "--labels", adopt.labels, *ends)
+    assert_failed(result, 3, str(adopt.graph))
 
 
 def test_the_graph_itself_is_not_overwritten(adopt: Adopt, invoke: Invoke, tmp_path: Path) -> None:

@@ -190,6 +190,8 @@ def _check(node: Any) -> None:
             f"node {node.name} is an operation that is not taken from a file: {node.op}; a network "
             "of convolutions, pools and arithmetic is"
         )
+    if node.op == "Const" and node.attr["dtype"].type != node.attr["value"].tensor.dtype:
+        raise BadData(f"the graph is damaged: constant {node.name} has two types")  # or TF aborts
     if "data_format" in node.attr and node.attr["data_format"].s not in (b"", b"NHWC"):
         raise BadData(f"node {node.name} ({node.op}) has channels first: save it as NHWC")
     stays = "is_training" in node.attr and not node.attr["is_training"].b

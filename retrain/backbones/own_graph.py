@@ -38,7 +38,8 @@ def load_own(
             f"--input-mean {mean}: int8 needs a whole number. Remedy: round it, to 128 for 127.5"
         )
     network = own_file.read(path, bottleneck_tensor, size)
-    classic = classic_graph.backbone_ends(network.graph_def, input_tensor)
+    with graph.reading(path):
+        classic = classic_graph.backbone_ends(network.graph_def, input_tensor)
     known: tuple[Any, ...] = classic or network[1:]
     asked = (input_tensor, bottleneck_tensor, size, mean, std)
     settings: tuple[Any, ...] = tuple(
