@@ -123,7 +123,7 @@ def _head(
                 "that was written with the graph"
             )
         columns = [
-            session.run(slope, {row: zeros, chosen: one}).ravel()
-            for one in np.eye(classes, dtype=np.float32)
+            session.run(slope, {row: zeros, chosen: unit}).ravel()
+            for unit in np.eye(classes, dtype=np.float32)
         ]
     return Head(np.stack(columns, axis=1), bias)
