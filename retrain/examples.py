@@ -43,7 +43,7 @@ def analyse(
         result = obtain(found, backbone, source.engine, source.bottlenecks, progress, pictures)
     cached = len(found.photos) - result.analysed
     progress.info(f"{result.analysed} photos analysed now, {cached} taken from the cache")
-    _tell(result.dataset, progress)
+    tell_left_out(result.dataset, progress)
     return backbone, result
 
 
@@ -61,7 +61,8 @@ def _backbone(source: Source) -> Backbone:
     )
 
 
-def _tell(photos: Dataset, progress: Progress) -> None:
+def tell_left_out(photos: Dataset, progress: Progress) -> None:
+    """Print what is to know of the photos: warnings, and each file that is left out."""
     for warning in photos.warnings():
         progress.warn(warning)
     if photos.bad:
@@ -77,6 +78,19 @@ def _tell(photos: Dataset, progress: Progress) -> None:
                 progress.info(f"  and {count - _LINES_PER_REASON} more: {reason}")
 
 
+def undistorted(
+    found: Bottlenecks, labels: tuple[str, ...], splits: list[str]
+) -> dict[str, Examples]:
+    """Return the examples of each split as they are; a label's index is its place in `labels`."""
+    index = {label: i for i, label in enumerate(labels)}
+    indices = np.array([index[photo.label] for photo in found.dataset.photos])
+    where = np.array(splits)
+    return {
+        name: Examples(found.matrix, found.rows[where == name, np.newaxis], indices[where == name])
+        for name in split.SPLITS
+    }
+
+
 def by_split(
     config: TrainConfig,
     backbone: Backbone,
@@ -85,13 +99,7 @@ def by_split(
     progress: Progress,
 ) -> tuple[dict[str, Examples], int]:
     """Return the examples of each split, and how many photos and views had to be analysed."""
-    index = {label: i for i, label in enumerate(found.dataset.labels)}
-    labels = np.array([index[photo.label] for photo in found.dataset.photos])
-    where = np.array(splits)
-    examples = {
-        name: Examples(found.matrix, found.rows[where == name, np.newaxis], labels[where == name])
-        for name in split.SPLITS
-    }
+    examples = undistorted(found, found.dataset.labels, splits)
     if not config.distortion.active:
         return examples, found.analysed
     training = [

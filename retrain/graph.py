@@ -3,8 +3,8 @@
 import logging
 import os
 import re
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.cores import cores
-from deploy.errors import BadData
+from deploy.errors import BadData, RetrainError
 from deploy.runtime import silent_stderr
 
 INPUT, BOTTLENECK, LOGITS = "input", "bottleneck", "logits"
@@ -33,6 +33,18 @@ def tensorflow() -> Any:
     tf.get_logger().setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
     return tf
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Make each error name the file `path`; what Python or TensorFlow raises is a damaged file."""
+    try:
+        yield
+    except RetrainError as error:
+        raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
+    except Exception as error:  # of any kind, as nodes may lack what TensorFlow's own have
+        reason = " ".join(str(error).split())[:200]
+        raise BadData(f"{path}: the graph is damaged ({reason})") from error
 
 
 def read(path: Path) -> Any:

@@ -1,5 +1,6 @@
 """The frozen graph as a classifier: what the .tflite file is held against."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,35 @@ from deploy.classifier import PhotoClassifier
 from deploy.contract import Contract
 from deploy.errors import BadData
 from deploy.image import to_tensor
-from retrain import graph
+from retrain import foreign_classifier, graph
+from retrain.foreign_classifier import LABEL_IMAGE, Typed, labels_of
 from retrain.run_folder import RunFolder
 
 
 class GraphClassifier(PhotoClassifier):
     """A frozen graph with its contract, run by TensorFlow; threads may share it."""
 
-    def __init__(self, graph_def: Any, contract: Contract, output_layer: str | None = None) -> None:
-        """Take the operation `output_layer`, the contract's output if None, as probabilities."""
+    def __init__(
+        self,
+        graph_def: Any,
+        contract: Contract,
+        output_layer: str | None = None,
+        labels_source: str = "its contract",
+    ) -> None:
+        """Take the operation `output_layer`, the contract's output if None, as probabilities.
+
+        Raises BadData, which names `labels_source`, if there are not as many labels as outputs.
+        """
         self.contract = contract
         self._run = graph.session(graph_def, output_layer or contract.output)
         spec = contract.input
-        width = self._run(np.zeros((1, spec.height, spec.width, 3), np.float32)).shape[-1]
+        try:
+            width = self._run(np.zeros((1, spec.height, spec.width, 3), np.float32)).shape[-1]
+        except graph.tensorflow().errors.OpError as error:
+            raise BadData(f"TensorFlow does not run this graph: {error.message}") from error
         if width != len(contract.labels):
             raise BadData(
-                f"the graph has {width} outputs, its contract {len(contract.labels)} labels"
+                f"the graph has {width} outputs, {labels_source} {len(contract.labels)} labels"
             )
 
     @classmethod
@@ -34,6 +48,29 @@ class GraphClassifier(PhotoClassifier):
         """Open the graph at `path`; contract.json must be beside it, and about it."""
         contract = RunFolder(path.parent).read_contract(path)
         return cls(graph.read(path), contract, output_layer)
+
+    @classmethod
+    def open_foreign(
+        cls, path: Path, labels: Path, typed: Typed
+    ) -> tuple["GraphClassifier", tuple[str, ...]]:
+        """Open a frozen graph of another program; also return the options that were assumed."""
+        names = labels_of(labels)
+        with graph.reading(path):
+            graph_def = graph.read(path)
+            ends = foreign_classifier.settle(graph_def, typed, LABEL_IMAGE)
+            single = foreign_classifier.for_one_photo(graph_def, ends)
+            contract = Contract(
+                input=ends.spec,
+                labels=names,
+                backbone=path.name,
+                weights_sha256="",
+                dataset_sha256="",
+                graph_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                tool_version="",
+                output=foreign_classifier.OUTPUT,
+            )
+            classifier = cls(single, contract, labels_source=f"but {labels}")
+        return classifier, ends.assumed
 
     def prepare(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Return float32 (1, height, width, 3), normalised."""

@@ -94,7 +94,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
             },
             "test": results.to_json(),
             "temperature": temperature,
-            **_about(config, found, splits, analysed),
+            **about(config, found, splits, analysed),
             "copies_across_splits": [pair.to_json() for pair in copies],
             "seconds": progress.seconds,
         }
@@ -153,9 +153,8 @@ def _tell_results(results: Results, config: TrainConfig, progress: Progress) -> 
             progress.info(f"  {each}")
 
 
-def _about(
-    config: TrainConfig, found: Bottlenecks, splits: list[str], analysed: int
-) -> dict[str, Any]:
+def about(config: Any, found: Bottlenecks, splits: list[str], analysed: int) -> dict[str, Any]:
+    """Return what metrics.json says of photos and settings, the dataclass `config`."""
     photos = found.dataset
     return {
         "labels": photos.labels,

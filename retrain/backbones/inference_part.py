@@ -19,7 +19,15 @@ _NAMES = """
     ResizeBilinear ResizeNearestNeighbor Rsqrt Selu Shape Sigmoid Slice Softmax Softplus Softsign
     Split SplitV Sqrt Square SquaredDifference Squeeze StridedSlice Sub Sum Tanh Transpose
 """
-ALLOWED = frozenset((*_NAMES.split(), *NORMS))
+FAKE_QUANT = frozenset(
+    (
+        "FakeQuantWithMinMaxArgs",
+        "FakeQuantWithMinMaxVars",
+        "FakeQuantWithMinMaxVarsPerChannel",
+    )
+)
+"""What rounds as an int8 model does: done to weights, left out of what hangs on a photo."""
+ALLOWED = frozenset((*_NAMES.split(), *NORMS, *FAKE_QUANT))
 """The operations that are taken from a file."""
 _PASSES = frozenset(("Identity", "CheckNumerics", "StopGradient", "PreventGradient", "Snapshot"))
 _TRAINING = re.compile("train|learning_phase", re.IGNORECASE)
@@ -31,6 +39,11 @@ _BOOL = 10
 def key(name: str) -> str:
     """Return a tensor's name with its output's number: `Mul:0` for `Mul`."""
     return name if ":" in name else f"{name}:0"
+
+
+def node_name(tensor: str) -> str:
+    """Return the node that an input names: `conv` for `conv`, `conv:0` and `^conv`."""
+    return tensor.removeprefix("^").rpartition(":")[0] or tensor.removeprefix("^")
 
 
 def inference_part(graph_def: Any, fed: str, bottleneck: str) -> Any:
@@ -52,11 +65,11 @@ def inference_part(graph_def: Any, fed: str, bottleneck: str) -> Any:
     end = tensors.source(key(bottleneck))
     last = tf.compat.v1.NodeDef(name=graph.BOTTLENECK, op="Identity", input=[end])
     last.attr["T"].type = tf.float32.as_datatype_enum
-    kept, wanted = [last], {_node_name(end)}
+    kept, wanted = [last], {node_name(end)}
     for name in reversed(order):
-        if name in wanted and name != _node_name(fed):
+        if name in wanted and name != node_name(fed):
             kept.append(_copy(nodes[name], tensors))
-            wanted.update(map(_node_name, kept[-1].input))
+            wanted.update(map(node_name, kept[-1].input))
     return tf.compat.v1.GraphDef(node=reversed(kept), versions=graph_def.versions)
 
 
@@ -69,11 +82,6 @@ def _copy(node: Any, tensors: "_Tensors") -> Any:
     return copy
 
 
-def _node_name(tensor: str) -> str:
-    """Return the node that an input names: `conv` for `conv`, `conv:0` and `^conv`."""
-    return tensor.removeprefix("^").rpartition(":")[0] or tensor.removeprefix("^")
-
-
 def _data(node: Any) -> list[str]:
     return [key(each) for each in node.input if not each.startswith("^")]
 
@@ -84,19 +92,19 @@ def _ancestors(nodes: dict[str, Any], fed: str, bottleneck: str) -> list[str]:
     Control inputs count: they say which side of a condition a constant is on.
     """
     for name in (fed, bottleneck):
-        if _node_name(name) not in nodes:
+        if node_name(name) not in nodes:
             raise BadData(f"the graph has no tensor {name}")
     before: dict[str, set[str]] = {}
-    todo = [_node_name(bottleneck)]
+    todo = [node_name(bottleneck)]
     while todo:
         name = todo.pop()
         if name in before:
             continue
         if name not in nodes:
             raise BadData(f"the graph is damaged: it has no node {name}")
-        before[name] = set() if name == _node_name(fed) else set(map(_node_name, nodes[name].input))
+        before[name] = set() if name == node_name(fed) else set(map(node_name, nodes[name].input))
         todo += before[name]
-    if _node_name(fed) not in before:
+    if node_name(fed) not in before:
         raise BadData(f"{bottleneck} does not hang on {fed}: name the tensor that is fed")
     try:
         return list(TopologicalSorter(before).static_order())
@@ -108,11 +116,13 @@ class _Tensors:
     """Where each tensor comes from, once what only passes it on is taken out."""
 
     def __init__(self, fed: str) -> None:
-        self._fed = _node_name(fed)
+        self._fed = node_name(fed)
         self._sources: dict[str, str] = {key(fed): f"{graph.INPUT}:0"}
         self._dead: set[str] = set()
         """Nodes, and single outputs of a Switch, that inference does not come by."""
         self._flags: dict[str, bool] = {}
+        self._moving = {graph.INPUT}
+        """Nodes that hang on a photo."""
 
     def source(self, tensor: str) -> str:
         """Return the tensor that `tensor` is."""
@@ -124,6 +134,8 @@ class _Tensors:
             return
         name, inputs = key(node.name), [self.source(each) for each in _data(node)]
         control = [each[1:] for each in node.input if each.startswith("^")]
+        if not self._moving.isdisjoint(map(node_name, inputs)):
+            self._moving.add(node.name)
         if node.op == "Merge":
             self._merge(node, [each for each in inputs if not self._is_dead(each)])
         elif any(map(self._is_dead, inputs)) or not self._dead.isdisjoint(control):
@@ -132,7 +144,11 @@ class _Tensors:
             self._switch(node, *inputs)
         elif node.op in ("Placeholder", "PlaceholderWithDefault") and _TRAINING.search(node.name):
             self._flags[name] = False
-        elif node.op in _PASSES or node.op == "PlaceholderWithDefault":
+        elif (
+            node.op in _PASSES
+            or node.op == "PlaceholderWithDefault"
+            or (node.op in FAKE_QUANT and node.name in self._moving)
+        ):
             self._sources[name] = inputs[0]
         elif node.op == "IdentityN":
             self._sources |= {f"{node.name}:{i}": each for i, each in enumerate(inputs)}
@@ -143,7 +159,7 @@ class _Tensors:
             self._flags[name] = bool(value.all())
 
     def _is_dead(self, tensor: str) -> bool:
-        return tensor in self._dead or _node_name(tensor) in self._dead
+        return tensor in self._dead or node_name(tensor) in self._dead
 
     def _merge(self, node: Any, live: list[str]) -> None:
         if len(live) > 1:
@@ -174,6 +190,8 @@ def _check(node: Any) -> None:
             f"node {node.name} is an operation that is not taken from a file: {node.op}; a network "
             "of convolutions, pools and arithmetic is"
         )
+    if node.op == "Const" and node.attr["dtype"].type != node.attr["value"].tensor.dtype:
+        raise BadData(f"the graph is damaged: constant {node.name} has two types")  # or TF aborts
     if "data_format" in node.attr and node.attr["data_format"].s not in (b"", b"NHWC"):
         raise BadData(f"node {node.name} ({node.op}) has channels first: save it as NHWC")
     stays = "is_training" in node.attr and not node.attr["is_training"].b

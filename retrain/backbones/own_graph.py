@@ -11,16 +11,10 @@ from deploy.errors import BadData, WrongUse
 from deploy.runtime import Model
 from deploy.text import printable
 from retrain import graph
-from retrain.backbones import Backbone, own_file, prepare
+from retrain.backbones import Backbone, classic_graph, own_file, prepare
 from retrain.backbones.between import between, is_row
 from retrain.backbones.inference_part import key
 from retrain.backbones.own_file import OwnNetwork
-
-_INCEPTION_2015 = ("Mul:0", "pool_3/_reshape:0", 299, 128.0, 128.0)
-"""Ends, side, mean and std of classify_image_graph_def.pb, the classic script's first network.
-
-Source: create_model_info in TensorFlow 1.4's examples/image_retraining/retrain.py.
-"""
 
 
 def load_own(
@@ -35,18 +29,19 @@ def load_own(
     """Return the network at `path` from one tensor to another, prepared under `cache_dir`.
 
     `size` is the side of its photos in pixels, whole frames squashed; `mean` and `std` are of
-    0..255. What is None is known for the Inception of 2015 and for a .tflite file that takes
-    bytes, and partly for a SavedModel, a .keras and another .tflite file. Raises WrongUse that
-    says what to type where it is not, BadData for what is not a network that can be taken.
+    0..255. What is None is known for what TensorFlow's retrain.py wrote or began with, and for a
+    .tflite file that takes bytes, and partly for a SavedModel, a .keras and another .tflite file.
+    Raises WrongUse that says what to type where it is not, BadData for what is not a network that
+    can be taken.
     """
     if mean is not None and mean % 1:
         raise WrongUse(
             f"--input-mean {mean}: int8 needs a whole number. Remedy: round it, to 128 for 127.5"
         )
     network = own_file.read(path, bottleneck_tensor, size)
-    known: tuple[Any, ...] = network[1:]
-    if {"Mul", "pool_3/_reshape"} <= {node.name for node in network.graph_def.node}:
-        known = _INCEPTION_2015
+    with graph.reading(path):
+        classic = classic_graph.backbone_ends(network.graph_def, input_tensor)
+    known: tuple[Any, ...] = classic or network[1:]
     asked = (input_tensor, bottleneck_tensor, size, mean, std)
     settings: tuple[Any, ...] = tuple(
         default if given is None else given for given, default in zip(asked, known, strict=True)

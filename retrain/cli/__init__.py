@@ -15,6 +15,7 @@ _COMMANDS = {
     "backbones": ("retrain.cli.backbones", "List the networks that there are."),
     "bottlenecks": ("retrain.cli.bottlenecks", "Analyse each photo of a folder once."),
     "train": ("retrain.cli.train", "Train the final layer on a folder of photos."),
+    "adopt": ("retrain.cli.adopt", "Make a run of a frozen graph as it is, without training."),
     "convert": ("retrain.cli.convert", "Make a quantized TFLite model of the trained graph."),
     "inspect": ("retrain.cli.inspect", "Print everything in a .tflite file."),
     "bench": ("bench.cli", "Time graphs and models against each other."),

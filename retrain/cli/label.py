@@ -1,19 +1,25 @@
 """`retrain label`: the device's command, and the frozen graph beside it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.errors import WrongUse
+from deploy.errors import BadData, WrongUse
 from deploy.label import agreed, label_options, open_model, show_labels
-from retrain.cli.options import FILE
+from deploy.text import say
+from retrain.cli.options import FILE, classifier_options
+
+if TYPE_CHECKING:
+    from retrain.graph_classifier import GraphClassifier
 
 
 @click.command()
 @label_options
 @click.option("--graph", type=FILE, help="A frozen graph, instead of the TFLite model.")
-@click.option("--output-layer", help="The graph's operation that gives probabilities.")
+@classifier_options
 @click.option("--image", type=FILE, help="The same as PHOTO.")
+@click.option("--num-top-predictions", type=click.IntRange(min=1), help="The same as --top.")
 def label(
     photos: tuple[str, ...],
     model: Path,
@@ -23,22 +29,47 @@ def label(
     threshold: float,
     as_json: bool,
     graph: Path | None,
-    output_layer: str | None,
     image: Path | None,
+    num_top_predictions: int | None,
+    **typed: Any,
 ) -> None:
     """Print the best labels of each PHOTO, with their probabilities.
 
     A PHOTO is a file, a folder, a pattern such as 'photos/*.jpg', or - for the bytes of one photo
     on standard input.
     """
-    if output_layer and not graph:
-        raise WrongUse("--output-layer is of a frozen graph: name one with --graph")
+    for name, value in typed.items():
+        if value is not None and not graph:
+            option = f"--{name.replace('_', '-')}"
+            raise WrongUse(f"{option} is of a frozen graph: name one with --graph")
     if image:
         photos = (*photos, str(image))
-    if graph:
-        from retrain.graph_classifier import GraphClassifier
+    classifier = _by_graph(graph, labels, typed) if graph else open_model(model, labels, threads)
+    show_labels(photos, classifier, num_top_predictions or top, threshold, as_json)
 
-        classifier = agreed(GraphClassifier.open(graph, output_layer), labels, graph)
-    else:
-        classifier = open_model(model, labels, threads)
-    show_labels(photos, classifier, top, threshold, as_json)
+
+def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "GraphClassifier":
+    """Return the classifier of a frozen graph: by the contract beside it, else by its nodes."""
+    from retrain.foreign_classifier import Typed
+    from retrain.graph_classifier import GraphClassifier
+    from retrain.run_folder import RunFolder
+
+    options, contract = Typed(**typed), RunFolder(graph.parent).contract
+    if contract.exists():
+        classifier = GraphClassifier.open(graph, options.output_layer)
+        options.require(classifier.contract.input, contract)
+        agreed(classifier, labels, graph)
+        return classifier
+    if labels is None:
+        raise BadData(
+            f"{contract}: no such file: run `retrain train` first, or name the labels file of a "
+            "graph that another program wrote with --labels"
+        )
+    classifier, assumed = GraphClassifier.open_foreign(graph, labels, options)
+    if assumed:
+        say(
+            f"Warning: {graph} does not say how it takes a photo: {', '.join(assumed)} are taken, "
+            "as label_image.py did; if the labels are wrong, type those of the network",
+            err=True,
+        )
+    return classifier

@@ -36,6 +36,20 @@ _BACKBONE = (
 )
 
 
+_CLASSIFIER = (
+    click.option("--input-layer", help="The graph's operation that takes photos."),
+    click.option("--output-layer", help="The graph's operation that gives probabilities."),
+    click.option("--input-height", type=click.IntRange(1, 4096), help="Its photos', in pixels."),
+    click.option("--input-width", type=click.IntRange(1, 4096), help="Its photos', in pixels."),
+    click.option(
+        "--input-mean", type=click.FloatRange(0, 255), help="What it has subtracted from 0..255."
+    ),
+    click.option(
+        "--input-std", type=click.FloatRange(0, min_open=True), help="What that is divided by."
+    ),
+)
+
+
 def source_options(command: Command) -> Command:
     """Add the photos, the backbone and the places of the caches."""
     for option in (
@@ -89,6 +103,13 @@ def source(
         raise WrongUse(f"no backbone {name}: there is {', '.join(backbones.NAMES)}")
     cache = cache_dir or default_cache_dir()
     return Source(folder, name, cache, bottleneck_dir, extract_engine, weights, graph, **own)
+
+
+def classifier_options(command: Command) -> Command:
+    """Add what TensorFlow's label_image.py takes to describe a frozen graph."""
+    for option in reversed(_CLASSIFIER):
+        command = option(command)
+    return command
 
 
 def output_dir_option(command: Command) -> Command:

@@ -65,7 +65,7 @@ def summary(output_dir: Path, as_json: bool) -> None:
     say(f"same best label on {conversion['agreement']:.1%} of the test photos")
     for command, result in found.items():
         stages = ", ".join(f"{name} {taken:.1f}" for name, taken in result["seconds"].items())
-        say(f"seconds, {command}: {stages}")
+        say(f"seconds, {result.get('command', command)}: {stages}")
 
 
 def _runner(bench: Any, name: str) -> Any:

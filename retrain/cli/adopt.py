@@ -1,0 +1,69 @@
+"""`retrain adopt`: a run of a frozen graph that another program wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from deploy.text import say
+from retrain.cli.options import FOLDER, classifier_options, json_option, output_dir_option
+
+_PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
+
+
+@click.command()
+@click.argument("graph", type=click.Path(path_type=Path))
+@click.argument("labels", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("photos", type=FOLDER)
+@output_dir_option
+@classifier_options
+@click.option(
+    "--testing-percentage",
+    default=60.0,
+    show_default=True,
+    type=_PERCENT,
+    help="Photos that score the graph.",
+)
+@click.option(
+    "--validation-percentage",
+    default=10.0,
+    show_default=True,
+    type=_PERCENT,
+    help="Photos for `convert --reject-rate`; the rest are to calibrate on.",
+)
+@click.option("--cache-dir", type=FOLDER, help="Instead of the user's cache folder.")
+@json_option
+def adopt(
+    graph: Path,
+    labels: Path,
+    photos: Path,
+    output_dir: Path,
+    testing_percentage: float,
+    validation_percentage: float,
+    cache_dir: Path | None,
+    as_json: bool,
+    **typed: Any,
+) -> None:
+    """Make a run of GRAPH as it is, with the labels in LABELS, scored on PHOTOS.
+
+    GRAPH is a frozen graph such as TensorFlow's retrain.py wrote, LABELS has one label a line,
+    PHOTOS a sub-folder for each label. Nothing is trained.
+    """
+    from retrain.adopt import AdoptConfig
+    from retrain.adopt import adopt as run
+    from retrain.config import Source, default_cache_dir
+    from retrain.foreign_classifier import Typed
+    from retrain.progress import Progress
+    from retrain.scores import Accuracy
+    from retrain.split import SplitConfig
+
+    source = Source(photos, cache_dir=cache_dir or default_cache_dir(), graph=graph)
+    shares = SplitConfig(testing_percentage, validation_percentage)
+    metrics = run(AdoptConfig(source, labels, Typed(**typed), output_dir, shares), Progress())
+    if as_json:
+        say(json.dumps(metrics))
+        return
+    accuracy = Accuracy(metrics["test"]["right"], metrics["test"]["total"])
+    say(f"Test accuracy = {accuracy}")
+    say(f"Written to {output_dir}: output_graph.pb, output_labels.txt, metrics.json")
