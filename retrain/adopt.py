@@ -36,8 +36,8 @@ UNKNOWN_TRAINING = (
 class AdoptConfig:
     """What to adopt: the graph `source.graph` with its `labels`, scored on `source.image_dir`.
 
-    By default 60% of the photos test, as nothing is trained and few are needed to calibrate. Folders
-    of a split that the user made are used as they are.
+    By default 60% of the photos test, as nothing is trained and few are needed to calibrate.
+    A split that the user made is used as it is.
     """
 
     source: Source
