@@ -90,7 +90,7 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
                 path,
                 parts.ends.fed,
                 parts.bottleneck,
-                spec.height,
+                (spec.height, spec.width),
                 spec.mean,
                 spec.std,
                 source.cache_dir,

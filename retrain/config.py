@@ -9,6 +9,7 @@ import platformdirs
 from deploy.errors import WrongUse
 from deploy.files import holds
 from retrain import backbones
+from retrain.backbones.photo_input import Sides
 from retrain.distort import Distortion
 from retrain.engine import Choice, Wanted
 from retrain.graph import BOTTLENECK, INPUT, LOGITS
@@ -29,10 +30,10 @@ class Source:
     """The photos, the backbone, and where bottlenecks are kept; in the cache if that is None.
 
     `weights` are a file of the backbone's; None are ImageNet's. `graph` is the file of a network
-    of the user's own, instead of `architecture`; what is None of its tensors' names, side in
-    pixels, mean and std of 0..255 is as `backbones.own_graph` says. `labels_from` is the level of
-    the folders that are the classes, 1 for those directly in `image_dir`; None is as
-    `layout.read` says.
+    of the user's own, instead of `architecture`; what is None of its tensors' names, height
+    and width in pixels (one number for a square), mean and std of 0..255 is as
+    `backbones.own_graph` says. `labels_from` is the level of the folders that are the classes, 1
+    for those directly in `image_dir`; None is as `layout.read` says.
     """
 
     image_dir: Path
@@ -44,7 +45,7 @@ class Source:
     graph: Path | None = None
     input_tensor: str | None = None
     bottleneck_tensor: str | None = None
-    input_size: int | None = None
+    input_size: int | Sides | None = None
     input_mean: float | None = None
     input_std: float | None = None
     labels_from: int | None = None

@@ -8,6 +8,7 @@ import numpy as np
 from deploy.errors import BadData, WrongUse
 from retrain import graph
 from retrain.backbones import classic_graph, own_file
+from retrain.backbones.frozen import row_before_dense
 from retrain.backbones.inference_part import FAKE_QUANT, inference_part, key, node_name
 from retrain.foreign_classifier import Ends, Typed, misfit, settle
 from retrain.head import Head
@@ -37,10 +38,6 @@ def take_apart(path: Path, typed: Typed, labels: Path, classes: int) -> Parts:
     graph_def = own_file.read(path).graph_def
     with graph.reading(path):
         ends = settle(graph_def, typed, {})
-        if ends.spec.height != ends.spec.width:
-            raise WrongUse(
-                f"photos of {ends.spec.height}x{ends.spec.width} pixels: only square ones are taken"
-            )
         logits, warnings = _logits(graph_def, ends.scores)
         bottleneck, shape = _before_dense(graph_def, ends, logits)
         head = _head(graph_def, bottleneck, shape, logits, labels, classes)
@@ -88,7 +85,7 @@ def _before_dense(graph_def: Any, ends: Ends, logits: str) -> tuple[str, list[in
             (end,) = tf.import_graph_def(network, {f"{graph.INPUT}:0": images}, returned, name="")
         except ValueError as error:
             raise misfit(ends, error) from error
-        before = own_file._before_dense(whole, images, end)
+        before = row_before_dense(whole, images, end)
         shape = whole.get_tensor_by_name(before).shape
     if before == end.name:
         before = key(logits)

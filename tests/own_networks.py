@@ -86,13 +86,13 @@ def original(graph_def: Any, fed: str, bottleneck: str, tensor: Array) -> Array:
     return np.asarray(rows, np.float32).reshape(len(tensor), -1)
 
 
-def keras_model(*layers: Any) -> Any:
+def keras_model(*layers: Any, shape: tuple[int, int, int] = (SIDE, SIDE, 3)) -> Any:
     """Return a small Keras classifier, `layers` before its last, with statistics that matter."""
     kinds = tf.keras.layers
     convolution = kinds.Conv2D(8, 3, 2, use_bias=False)
     model = tf.keras.Sequential(
         [
-            tf.keras.Input((SIDE, SIDE, 3)),
+            tf.keras.Input(shape),
             convolution,
             kinds.BatchNormalization(),
             kinds.ReLU(),
@@ -154,7 +154,9 @@ def _make_old(norm: Any) -> None:
     norm.attr["scale_after_normalization"].b = False
 
 
-def load(path: Path, cache_dir: Path, *ends: str, size: int | None = SIDE) -> Backbone:
+def load(
+    path: Path, cache_dir: Path, *ends: str, size: int | tuple[int, int] | None = SIDE
+) -> Backbone:
     """Load a network from the tensor ends[0] to ends[1], or from where its file says."""
     fed, bottleneck = ends or (None, None)
     return load_own(path, fed, bottleneck, size, 128.0, 128.0, cache_dir)

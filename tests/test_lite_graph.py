@@ -159,13 +159,14 @@ def test_what_the_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
     path.write_bytes(changed(path.read_bytes(), of_any_size))
     with pytest.raises(WrongUse, match="--input-size must be given"):
         own_file.read(path)
-    assert own_file.read(path, size=48).size == 48
+    assert own_file.read(path, size=(48, 40)).size == (48, 40)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda main: setattr(main.tensors[0], "shape", [1, 32, 24, 3]), "not one square photo"),
+        (lambda main: setattr(main.tensors[0], "shape", [1, 32, 24, 4]), "4 channels"),
+        (lambda main: setattr(main.tensors[0], "shape", [1, 3, 32, 32]), "channels first"),
         (lambda main: setattr(main, "inputs", [0, 0]), "2 inputs"),
         (lambda main: setattr(main.tensors[0].quantization, "scale", [0.0]), "scale"),
         (lambda main: setattr(main.tensors[0].quantization, "zeroPoint", [300]), "zero point 300"),
@@ -216,5 +217,5 @@ def test_an_operation_that_tflite_lacks_is_named_in_a_line(
     monkeypatch.setattr(backbones, "apart", apart)
     trace = partial(graph.trace, eroded, (32, 32, 3), "bottleneck")
     with pytest.raises(BadData, match=r"TFLite has no operation for Dilation2D$"):
-        backbones.prepare("own", "0" * 64, trace, 32, tmp_path)
+        backbones.prepare("own", "0" * 64, trace, (32, 32), tmp_path)
     assert not any(tmp_path.rglob("*.tflite"))

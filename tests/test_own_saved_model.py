@@ -102,3 +102,43 @@ def test_a_saved_model_that_runs_something_when_loaded_is_refused(tmp_path: Path
     file.write_bytes(b"not a model")
     with pytest.raises(BadData, match="damaged"):
         load(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "effect",
+    [
+        lambda x: tf.raw_ops.SaveV2(
+            prefix="written", tensor_names=["a"], shape_and_slices=[""], tensors=[x]
+        ),
+        lambda _: tf.raw_ops.MergeV2Checkpoints(
+            checkpoint_prefixes=["a"], destination_prefix="written"
+        ),
+        lambda _: tf.io.write_file("written", "a"),
+        lambda _: tf.io.read_file("written"),
+        lambda _: tf.print("written"),
+        lambda _: tf.numpy_function(lambda: 1, [], tf.int64),
+    ],
+)
+def test_a_serving_function_with_a_side_effect_is_refused(
+    effect: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    module = tf.Module()
+
+    def serve(x: Any) -> Any:
+        effect(x)
+        return tf.reduce_mean(x, [1, 2])
+
+    module.call = tf.function(serve, [tf.TensorSpec([None, SIDE, SIDE, 3])])
+    tf.saved_model.save(module, tmp_path / "saved", module.call)
+    words = "SaveV2|MergeV2Checkpoints|WriteFile|ReadFile|PrintV2|PyFunc"
+    with pytest.raises(BadData, match=rf"is an operation that is not loaded: ({words}).*Remedy"):
+        load(tmp_path / "saved", tmp_path)
+
+
+def test_two_inputs_are_named(tmp_path: Path) -> None:
+    module = tf.Module()
+    photos = tf.TensorSpec([None, SIDE, SIDE, 3])
+    module.call = tf.function(lambda x, y: tf.reduce_mean(x + y, [1, 2]), [photos, photos])
+    tf.saved_model.save(module, tmp_path / "saved", module.call)
+    with pytest.raises(BadData, match=r"2 inputs \(x:0 .*, y:0 .*\) instead of one"):
+        load(tmp_path / "saved", tmp_path)

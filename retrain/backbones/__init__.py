@@ -18,6 +18,7 @@ from retrain import graph
 from retrain.apart import apart
 from retrain.backbones import efficientnet_lite, keras_family
 from retrain.backbones.network import Network, Weights
+from retrain.backbones.photo_input import Sides
 from retrain.rounding import round_kernels
 
 DEFAULT = efficientnet_lite.NETWORKS[0].name
@@ -81,7 +82,8 @@ def load(name: str, cache_dir: Path, weights: Path | None = None) -> Backbone:
     path = weights or network.obtain()
     sha256 = digest(network.read(path))
     trace = partial(_rounded, network, path)
-    prepared = prepare(name, sha256, trace, network.spec.height, cache_dir)
+    sides = (network.spec.height, network.spec.width)
+    prepared = prepare(name, sha256, trace, sides, cache_dir)
     return Backbone(name, network.spec, network.width, sha256, *prepared)
 
 
@@ -90,13 +92,13 @@ def _rounded(network: Network, weights: Path) -> Any:
 
 
 def prepare(
-    name: str, sha256: str, trace: Callable[[], Any], side: int, cache_dir: Path
+    name: str, sha256: str, trace: Callable[[], Any], sides: Sides, cache_dir: Path
 ) -> tuple[Path, bytes]:
     """Return the path of a backbone's graph, and its flatbuffer, prepared under `cache_dir`.
 
     What is not there whole is made of the GraphDef that `trace` returns, which takes photos of
-    `side` pixels; `name` and `sha256` name its cause. Tracing and converting have a process each,
-    whose memory, 1.9 GB for Inception v3, does not stay.
+    height and width `sides`; `name` and `sha256` name its cause. Tracing and converting have a
+    process each, whose memory, 1.9 GB for Inception v3, does not stay.
     """
     folder = cache_dir / "backbones" / f"{name}-{sha256[:16]}-{_PREPARED}"
     graph_path, lite_path, sums_path = (
@@ -110,7 +112,7 @@ def prepare(
     if not whole:
         sweep(folder)
         apart("preparing the backbone", _PATIENCE_S, _write_traced, trace, graph_path)
-        flatbuffer = apart("converting the backbone", _PATIENCE_S, _to_float32, graph_path, side)
+        flatbuffer = apart("converting the backbone", _PATIENCE_S, _to_float32, graph_path, sides)
         files.write(lite_path, flatbuffer)
         files.write_json(sums_path, _sums(graph_path.read_bytes(), flatbuffer))
     return graph_path, flatbuffer
@@ -124,7 +126,7 @@ def _write_traced(trace: Callable[[], Any], path: Path) -> None:
     files.write(path, trace().SerializeToString(deterministic=True))
 
 
-def _to_float32(graph_path: Path, side: int) -> bytes:
-    converter = graph.lite_converter(graph_path, side, side, graph.BOTTLENECK)
+def _to_float32(graph_path: Path, sides: Sides) -> bytes:
+    converter = graph.lite_converter(graph_path, *sides, graph.BOTTLENECK)
     flatbuffer: bytes = converter.convert()
     return flatbuffer

@@ -6,14 +6,22 @@ import numpy as np
 
 from deploy.errors import BadData
 from retrain import graph
+from retrain.backbones.float_types import in_float32
 from retrain.backbones.folding import plain
 from retrain.backbones.inference_part import inference_part
+from retrain.backbones.photo_input import of_graph
 
 
-def between(graph_def: Any, fed: str, bottleneck: str, side: int) -> Any:
-    """Return the GraphDef from `input`, float32 (N, side, side, 3), to `bottleneck` (N, D)."""
+def between(graph_def: Any, fed: str, bottleneck: str, height: int, width: int) -> Any:
+    """Return the GraphDef from `input`, float32 (N, height, width, 3), to `bottleneck` (N, D).
+
+    A network of grey photos takes RGB here: it begins with Pillow's conversion to grey.
+    """
     tf = graph.tensorflow()
-    network = plain(inference_part(graph_def, fed, bottleneck), side)
+    photos = of_graph(graph_def, fed)
+    part = in_float32(inference_part(graph_def, fed, bottleneck), photos.takes_bytes)
+    channels = photos.channels or _kernel_depth(part)
+    network = plain(part, (photos.batch, height, width, channels))
 
     def features(images: Any) -> Any:
         ends = [f"{graph.BOTTLENECK}:0"]
@@ -25,16 +33,32 @@ def between(graph_def: Any, fed: str, bottleneck: str, side: int) -> Any:
             raise BadData(f"{bottleneck} is {end.shape}, not a row of numbers for each photo")
         return tf.reshape(end, [-1, end.shape[-1]])
 
-    traced = graph.trace(features, (side, side, 3), graph.BOTTLENECK)
+    traced = graph.trace(features, (height, width, 3), graph.BOTTLENECK)
     traced = tf.compat.v1.graph_util.extract_sub_graph(traced, [graph.BOTTLENECK])
-    _require_apart(traced, side)
+    _require_apart(traced, height, width)
     return traced
 
 
-def _require_apart(traced: Any, side: int) -> None:
+def _kernel_depth(part: Any) -> int:
+    """Return the channels that the first convolution takes, if its kernel is 1 deep; else 3.
+
+    TensorFlow runs such a kernel on RGB photos in three groups, without a word.
+    """
+    nodes = {node.name: node for node in part.node}
+    for node in part.node:
+        if node.op in ("Conv2D", "DepthwiseConv2dNative"):
+            kernel = nodes.get(node.input[1].rpartition(":")[0])
+            if kernel is not None and kernel.op == "Const":
+                sides = kernel.attr["value"].tensor.tensor_shape.dim
+                return 1 if len(sides) == 4 and sides[2].size == 1 else 3
+            break
+    return 3
+
+
+def _require_apart(traced: Any, height: int, width: int) -> None:
     """Raise BadData for a network in which the photos of a batch change each other's bottleneck."""
     run = graph.session(traced, graph.BOTTLENECK)
-    photos = np.random.default_rng(0).uniform(-1, 1, (2, side, side, 3)).astype(np.float32)
+    photos = np.random.default_rng(0).uniform(-1, 1, (2, height, width, 3)).astype(np.float32)
     try:
         together, first = run(photos), run(photos[:1])
     except graph.tensorflow().errors.OpError as error:
@@ -42,7 +66,10 @@ def _require_apart(traced: Any, side: int) -> None:
     if not np.isfinite(together).all():
         raise BadData("its bottlenecks are not finite numbers")
     if len(together) != 2 or np.abs(together[:1] - first).max() > 1e-3 * np.abs(first).max():
-        raise BadData("a photo's bottleneck depends on the others of its batch")
+        raise BadData(
+            "a photo's bottleneck depends on the others of its batch: save the network for "
+            "inference (training=False)"
+        )
 
 
 def is_row(shape: Any) -> bool:

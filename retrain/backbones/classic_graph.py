@@ -28,9 +28,9 @@ _INCEPTION = "pool_3/_reshape"
 
 
 def backbone_ends(graph_def: Any, typed: str | None) -> tuple[Any, ...] | None:
-    """Return input tensor, bottleneck tensor, side, mean and std; None if it is not that script's.
+    """Return input tensor, bottleneck tensor, sides, mean and std; None if it is not that script's.
 
-    `typed` is the input tensor that the user names: of another one than the script's, side, mean
+    `typed` is the input tensor that the user names: of another one than the script's, sides, mean
     and std are not known.
     """
     bottleneck = bottleneck_of(graph_def)
@@ -39,8 +39,8 @@ def backbone_ends(graph_def: Any, typed: str | None) -> tuple[Any, ...] | None:
     entry = entrance(graph_def, bottleneck, typed)
     if entry is None:
         return typed, bottleneck, None, None, None
-    side = entry.height if entry.height == entry.width else None
-    return entry.tensor, bottleneck, side, entry.mean, entry.std
+    sides = (entry.height, entry.width)
+    return entry.tensor, bottleneck, None if None in sides else sides, entry.mean, entry.std
 
 
 def bottleneck_of(graph_def: Any) -> str | None:

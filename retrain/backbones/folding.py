@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from deploy.errors import BadData
 from retrain import graph
+from retrain.backbones.size_limits import require_small
 
 
 class _Norm(NamedTuple):
@@ -34,16 +35,21 @@ _CONVOLVES = {"Conv2D": 3, "DepthwiseConv2dNative": 2}
 """The first of a kernel's axes that make up its output."""
 _ADDS = ("Add", "AddV2", "BiasAdd", "BiasAddV1", "Sub")
 
+_GREY = "rgb_to_grey"
+GREY_SHARES = np.array([19595, 38470, 7471]) / 65536
+"""The share of red, green and blue in grey, as in Pillow's conversion to mode L (ITU-R 601-2)."""
+
 Array = npt.NDArray[Any]
 
 
-def plain(part: Any, size: int) -> Any:
+def plain(part: Any, shape: tuple[int, int, int, int]) -> Any:
     """Return the GraphDef `part`, from `input:0` to `bottleneck`, with its batch free, folded.
 
-    Its nodes are in the order of running and name each input's output (`conv:0`); `size` is the
-    side of the photos in pixels. Raises BadData where TensorFlow does not take it.
+    Its nodes are in the order of running and name each input's output (`conv:0`); `shape` is that
+    of its input: batch, height, width, channels. With 1 channel the result takes RGB and begins
+    with the conversion to grey. Raises BadData where TensorFlow does not take it.
     """
-    network = _Part(*_freed(part, size))
+    network = _Part(*_freed(part, shape))
     for node in list(network.nodes.values()):
         if node.op in NORMS:
             network.write_out(node)
@@ -53,18 +59,20 @@ def plain(part: Any, size: int) -> Any:
     for node in network.nodes.values():
         if node.op in ("Add", "AddV2"):
             network.as_bias(node)
+    if shape[-1] == 1:
+        network.take_rgb()
     return network.graph_def()
 
 
-def _freed(part: Any, size: int) -> tuple[list[Any], dict[str, Array]]:
+def _freed(part: Any, input_shape: tuple[int, int, int, int]) -> tuple[list[Any], dict[str, Array]]:
     """Return the nodes that hang on a photo, and the values of all else, by the tensor's name.
 
-    A batch of 1 that is written into the graph is in the shape that a Reshape is given: it
-    becomes -1 there.
+    A batch that is written into the graph is in the shape that a Reshape is given: it becomes -1
+    there.
     """
     tf = graph.tensorflow()
     with tf.Graph().as_default() as fixed:
-        images = tf.compat.v1.placeholder(tf.float32, [1, size, size, 3])
+        images = tf.compat.v1.placeholder(tf.float32, input_shape)
         try:
             tf.import_graph_def(part, {f"{graph.INPUT}:0": images}, name="")
         except ValueError as error:
@@ -77,10 +85,11 @@ def _freed(part: Any, size: int) -> tuple[list[Any], dict[str, Array]]:
         moving.append(node)
         if node.op == "Reshape":
             shape = fixed.get_tensor_by_name(f"{node.name}:0").shape
-            if shape.rank and shape.is_fully_defined() and shape[0] == 1:
+            if shape.rank and shape.is_fully_defined() and shape[0] == input_shape[0]:
                 node.input[1] = f"{node.name}/free_batch:0"
                 node.attr["Tshape"].type = tf.int32.as_datatype_enum
                 values[node.input[1]] = np.array([-1, *shape[1:]], np.int32)
+    require_small(fixed, names, input_shape[0])
     known = names.union(map(_maker, values))
     still = {each for node in moving for each in node.input if _maker(each) not in known}
     with tf.compat.v1.Session(graph=fixed) as session:
@@ -186,6 +195,29 @@ class _Part:
         addition.op = "BiasAdd"
         addition.input[:] = [tensor, ""]
         self._replace(addition, 1, value.ravel())
+
+    def take_rgb(self) -> None:
+        """Let a network of grey photos take RGB.
+
+        The conversion is linear: convolutions of the photo itself take it into their kernels,
+        all else follows a convolution of a single place.
+        """
+        photos = f"{graph.INPUT}:0"
+        users = [node for node in self.nodes.values() if photos in node.input]
+        if all(each.op == "Conv2D" and each.input[1] in self._values for each in users):
+            for node in users:
+                kernel = self._values[node.input[1]]
+                self._replace(node, 1, kernel * GREY_SHARES[:, np.newaxis])
+            return
+        tf = graph.tensorflow()
+        grey = tf.compat.v1.NodeDef(name=_GREY, op="Conv2D", input=[photos, f"{_GREY}/kernel:0"])
+        grey.attr["T"].type = tf.float32.as_datatype_enum
+        grey.attr["strides"].list.i[:] = [1, 1, 1, 1]
+        grey.attr["padding"].s = b"VALID"
+        for node in users:
+            node.input[:] = [f"{_GREY}:0" if each == photos else each for each in node.input]
+        self.nodes[_GREY] = grey
+        self._values[f"{_GREY}/kernel:0"] = GREY_SHARES.reshape(1, 1, 3, 1).astype(np.float32)
 
     def _drop(self, node: Any, source: str) -> None:
         """Take out `node`, whose output is the tensor `source`."""

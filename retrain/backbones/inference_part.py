@@ -11,6 +11,8 @@ from typing import Any
 from deploy.errors import BadData
 from retrain import graph
 from retrain.backbones.folding import NORMS
+from retrain.backbones.inference_mode import DRAWS
+from retrain.backbones.size_limits import require_small_constant
 
 _NAMES = """
     Abs Add AddN AddV2 AvgPool BiasAdd BiasAddV1 Cast ClipByValue Concat ConcatV2 Const Conv2D
@@ -29,7 +31,9 @@ FAKE_QUANT = frozenset(
 """What rounds as an int8 model does: done to weights, left out of what hangs on a photo."""
 ALLOWED = frozenset((*_NAMES.split(), *NORMS, *FAKE_QUANT))
 """The operations that are taken from a file."""
-_PASSES = frozenset(("Identity", "CheckNumerics", "StopGradient", "PreventGradient", "Snapshot"))
+_PASSES = frozenset(
+    ("Identity", "CheckNumerics", "EnsureShape", "StopGradient", "PreventGradient", "Snapshot")
+)
 _TRAINING = re.compile("train|learning_phase", re.IGNORECASE)
 """Names of the placeholders that tell a graph whether it is being trained: it is not."""
 _BOOL = 10
@@ -155,6 +159,7 @@ class _Tensors:
         elif node.op == "LogicalNot" and inputs[0] in self._flags:
             self._flags[name] = not self._flags[inputs[0]]
         elif node.op == "Const" and node.attr["dtype"].type == _BOOL:
+            require_small_constant(node)
             value = graph.tensorflow().make_ndarray(node.attr["value"].tensor)
             self._flags[name] = bool(value.all())
 
@@ -185,13 +190,20 @@ class _Tensors:
 def _check(node: Any) -> None:
     if node.op in ("Placeholder", "PlaceholderWithDefault"):
         raise BadData(f"the graph also waits for {node.name}: freeze it with that as a constant")
+    if DRAWS.match(node.op):
+        raise BadData(
+            f"node {node.name} ({node.op}) draws random numbers: save the network for inference "
+            "(training=False), or pass its .keras file"
+        )
     if node.op not in ALLOWED:
         raise BadData(
             f"node {node.name} is an operation that is not taken from a file: {node.op}; a network "
             "of convolutions, pools and arithmetic is"
         )
-    if node.op == "Const" and node.attr["dtype"].type != node.attr["value"].tensor.dtype:
-        raise BadData(f"the graph is damaged: constant {node.name} has two types")  # or TF aborts
+    if node.op == "Const":
+        if node.attr["dtype"].type != node.attr["value"].tensor.dtype:  # TensorFlow would abort
+            raise BadData(f"the graph is damaged: constant {node.name} has two types")
+        require_small_constant(node)
     if "data_format" in node.attr and node.attr["data_format"].s not in (b"", b"NHWC"):
         raise BadData(f"node {node.name} ({node.op}) has channels first: save it as NHWC")
     stays = "is_training" in node.attr and not node.attr["is_training"].b

@@ -102,7 +102,7 @@ class KerasNetwork(Network):
         ends = (f"{graph.INPUT}:0", f"{graph.BOTTLENECK}:0")
         frozen = self.frozen(weights)
         gc.collect()  # functions hold each other, and with them 280 MB of Inception v3
-        return between(frozen, *ends, self.spec.height)
+        return between(frozen, *ends, self.spec.height, self.spec.width)
 
     def frozen(self, weights: Path | None) -> Any:
         """Return the frozen graph as Keras has it."""

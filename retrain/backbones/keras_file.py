@@ -15,6 +15,9 @@ SUFFIXES = (".weights.h5", ".h5", ".keras")
 _LIMIT = 2 * 1000**3
 """Bytes; the largest network here has 94 million."""
 _ARCHIVED = "model.weights.h5"
+_SMALL = 64 * 1000**2
+_MAX_RATIO = 100
+"""Bytes that a byte of a file may unpack to, where that is more than `_SMALL`."""
 
 
 def read_weights(path: Path) -> Weights:
@@ -32,8 +35,8 @@ def read_weights(path: Path) -> Weights:
             stream: Any = stack.enter_context(path.open("rb"))
             if path.suffix == ".keras":
                 archive = stack.enter_context(zipfile.ZipFile(stream))
-                if archive.getinfo(_ARCHIVED).file_size > _LIMIT:
-                    raise BadData(f"{path}: more than {_LIMIT:,} bytes when unpacked")
+                member = archive.getinfo(_ARCHIVED)
+                _require_unpacked(path, member.file_size, member.compress_size)
                 stream = io.BytesIO(archive.read(_ARCHIVED))
             return _tensors(stream, path)
     except BadData:
@@ -43,6 +46,12 @@ def read_weights(path: Path) -> Weights:
         raise BadData(f"{path}: cannot be read ({reason})") from error
     except Exception as error:  # h5py's and zipfile's own kinds
         raise BadData(f"{path}: damaged, or not a Keras weights file ({error})") from error
+
+
+def _require_unpacked(path: Path, size: int, packed: int) -> None:
+    """Raise BadData for what is too large, or larger than `packed` bytes of weights can be."""
+    if size > _LIMIT or size > max(_SMALL, _MAX_RATIO * packed):
+        raise BadData(f"{path}: {packed:,} bytes of weights unpack to {size:,}, an archive bomb")
 
 
 def _tensors(stream: Any, path: Path) -> Weights:
@@ -58,8 +67,7 @@ def _tensors(stream: Any, path: Path) -> Weights:
         )
         if any(tensor.external or tensor.is_virtual for tensor in tensors.values()):
             raise BadData(f"{path}: it points to other files, which weights do not")
-        if sum(tensor.nbytes for tensor in tensors.values()) > _LIMIT:
-            raise BadData(f"{path}: its tensors have more than {_LIMIT:,} bytes")
+        _require_unpacked(path, sum(each.nbytes for each in tensors.values()), stream.seek(0, 2))
         for name, tensor in sorted(tensors.items()):
             if tensor.dtype.kind in "fiu":
                 found[name] = np.asarray(tensor)

@@ -14,6 +14,7 @@ from retrain import graph
 from retrain.backbones import cut
 from retrain.backbones.lite_file import LiteModel, Operator, Tensor, parse
 from retrain.backbones.lite_operators import OPERATORS, RESHAPES, Call, activated
+from retrain.backbones.photo_input import PhotoInput, Sides, of_tensor
 
 _MOST = 1 << 28
 """Numbers in one tensor for one photo: 1 GiB."""
@@ -23,9 +24,9 @@ _AFTER_DENSE = frozenset(
 
 
 def read(
-    path: Path, bottleneck: str | None, size: int | None
-) -> tuple[Any, str, str | None, int, float | None, float | None]:
-    """Return the .tflite file at `path` as a GraphDef, and its ends, side, mean and std.
+    path: Path, bottleneck: str | None, size: Sides | None
+) -> tuple[Any, str, str | None, Sides, float | None, float | None]:
+    """Return the .tflite file at `path` as a GraphDef, and its ends, sides, mean and std.
 
     It leads to the tensor `bottleneck`, else to what feeds the last dense layer, else to the
     output. Mean and std are of 0..255, those of an 8-bit input; None for another. Raises BadData
@@ -34,24 +35,27 @@ def read(
     try:
         model = parse(path.read_bytes())
         fed = model.tensors[model.input]
-        side, normalisation = _side(fed, size), _normalisation(fed)
-        return (*_translated(model, bottleneck, side), side, *normalisation)
+        photos, sides = _photos(fed, size)
+        translated = _translated(model, bottleneck, photos, sides)
+        return (*translated, sides, *_normalisation(fed))
     except OSError as error:
         raise BadData(f"{path}: cannot be read ({error.strerror})") from error
     except (BadData, WrongUse) as error:
         raise type(error)(f"{path}: {error}") from error
 
 
-def _side(fed: Tensor, size: int | None) -> int:
-    batch, *sides, channels = fed.shape if len(fed.shape) == 4 else (0, 0, 0, 0)
-    if batch != 1 or channels != 3 or sides[0] != sides[1]:
-        raise BadData(f"its input is {fed.shape}, not one square photo: (1, side, side, 3)")
-    if size is None and not all(fed.fixed[1:]):
+def _photos(fed: Tensor, size: Sides | None) -> tuple[PhotoInput, Sides]:
+    """Return what the input takes, and its height and width."""
+    free = (side if fixed else None for side, fixed in zip(fed.shape, fed.fixed, strict=True))
+    # An input of int8 takes a byte less 128.
+    dtype = "uint8" if fed.lowest is not None else fed.dtype.lower()
+    photos = of_tensor(_name(fed), list(free), dtype)
+    if photos.channels is None:
+        raise BadData(f"its input {_name(fed)} does not tell its channels: 3 (RGB) or 1 (grey)")
+    sides = photos.sides(size)
+    if sides is None:
         raise WrongUse("--input-size must be given: it takes photos of any size")
-    side = size or sides[0]
-    if not 1 <= side <= 4096:
-        raise BadData(f"its photos have {side} pixels a side")
-    return side
+    return photos, sides
 
 
 def _normalisation(fed: Tensor) -> tuple[float | None, float | None]:
@@ -67,14 +71,17 @@ def _normalisation(fed: Tensor) -> tuple[float | None, float | None]:
     return float(mean), float(f"{1 / fed.scale[0]:.6g}")
 
 
-def _translated(model: LiteModel, bottleneck: str | None, side: int) -> tuple[Any, str, str | None]:
+def _translated(
+    model: LiteModel, bottleneck: str | None, photos: PhotoInput, sides: Sides
+) -> tuple[Any, str, str | None]:
     """Return the GraphDef and its ends."""
     tf = graph.tensorflow()
     tensors = model.tensors
     end = _named(model, bottleneck) if bottleneck else before_dense(model)
     with tf.Graph().as_default() as made:
         name = _name(tensors[model.input])
-        known = {model.input: tf.compat.v1.placeholder(tf.float32, [1, side, side, 3], name)}
+        shape = [photos.batch, *sides, photos.channels]
+        known = {model.input: tf.compat.v1.placeholder(tf.float32, shape, name)}
         for operator in _leading_to(model, model.outputs if end is None else (end,)):
             try:
                 _run(operator, tensors, known)

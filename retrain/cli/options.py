@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +13,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def image_size(text: str) -> int | tuple[int, int]:
+    """Return height and width of `96x128`, one number for a square; raise BadParameter."""
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(re.fullmatch("[0-9]{1,4}", side) for side in sides):
+        raise click.BadParameter(f"{text!r} is not height x width, such as 96x128, or one number")
+    numbers = [int(side) for side in sides]
+    if not all(1 <= side <= 4096 for side in numbers):
+        raise click.BadParameter(f"{text!r} is not within 1..4096 pixels")
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
 
 _BACKBONE = (
     click.option(
@@ -26,7 +39,12 @@ _BACKBONE = (
     ),
     click.option("--input-tensor", help="Its tensor that takes the photos, such as Mul:0."),
     click.option("--bottleneck-tensor", help="Its tensor before the final layer."),
-    click.option("--input-size", type=click.IntRange(1, 4096), help="Its photos' side, pixels."),
+    click.option(
+        "--input-size",
+        type=image_size,
+        metavar="HEIGHTxWIDTH",
+        help="Its photos' pixels, such as 96x128; 224 is a square.",
+    ),
     click.option(
         "--input-mean", type=click.FloatRange(0, 255), help="What it has subtracted from 0..255."
     ),

@@ -49,7 +49,7 @@ def saved_model(folder: Path) -> tuple[object, ...]:
 
 
 def keras_file(folder: Path) -> tuple[object, ...]:
-    keras_model().save(folder / "mine.keras")
+    keras_model(shape=(SIDE, SIDE + 8, 1)).save(folder / "mine.keras")  # grey, not square
     return ("--graph", folder / "mine.keras", *SCALE)
 
 
