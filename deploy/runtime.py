@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from deploy import flatbuffer as flatbuffers
 from deploy.bundle_texts import LEAST_LITERT, LITERT, TFLITE_RUNTIME
 from deploy.errors import BadData, MissingPackage
 
@@ -93,6 +94,7 @@ class Model:
 
         `runtime` names the one to take, as `find_runtime` does.
         """
+        flatbuffers.check(flatbuffer)
         self.runtime = find_runtime(runtime)
         try:
             with _loading, silent_stderr():
