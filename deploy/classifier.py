@@ -158,8 +158,14 @@ class Classifier(PhotoClassifier):
         return pixels
 
     def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return float32 (classes,), the probabilities for a model's input."""
-        return self.model(tensor)
+        """Return float32 (classes,), the probabilities for a model's input.
+
+        Raises BadData for a model that gives anything else.
+        """
+        scores = self.model(tensor)
+        if scores.shape != (len(self.contract.labels),) or not np.isfinite(scores).all():
+            raise BadData(f"the model gives no scores: {scores.shape} numbers, or some are none")
+        return scores
 
 
 def _check(model: Model, spec: InputSpec, classes: int) -> None:

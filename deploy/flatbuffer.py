@@ -6,6 +6,8 @@ The tables are those of tensorflow/lite/schema/schema.fbs.
 
 import struct
 
+import numpy as np
+
 from deploy.errors import BadData
 
 IDENTIFIER = b"TFL3"
@@ -14,7 +16,7 @@ _TABLES = {
     "OperatorCode": "1 1* 4 4",
     "SubGraph": "Tensor* 4* 4* Operator* 1* 4",
     "Tensor": "4* 1 4 1* Quantization 1 Sparsity 4* 1 VariantTensor*",
-    "Quantization": "4* 4* 4* 8* 1 Union 4",
+    "Quantization": "4* 4* scale* zero_point* 1 Union 4",
     "Sparsity": "4* 4* Dimension*",
     "Dimension": "1 4 1 Union 1 Union",
     "VariantTensor": "4* 1 1",
@@ -26,6 +28,11 @@ _TABLES = {
     "Union": "",
 }
 """The fields of each table in order: a number of so many bytes, another table; * is a vector."""
+_NUMBERS = {
+    "scale": ("<f4", np.float32(1e-30), np.float32(1e30)),
+    "zero_point": ("<i8", np.int64(-128), np.int64(255)),
+}
+"""Type and limits of numbers that LiteRT 2.3 believes, and dies of."""
 _MOST_USES = 4
 """Bytes that may be read for each byte of the file: parts may be shared, within reason."""
 _word, _distance = struct.Struct("<I").unpack_from, struct.Struct("<i").unpack_from
@@ -50,13 +57,14 @@ def _walk(content: bytes) -> None:
     size = len(content)
     left = _MOST_USES * size
     layouts: dict[tuple[int, str], tuple[int, list[Reference]]] = {}
+    numbers: dict[str, list[bytes]] = {kind: [] for kind in _NUMBERS}
     tables = [(_word(content, 0)[0], "Model")]
     while tables:
         at, name = tables.pop()
         key = at - _distance(content, at)[0], name
         if key not in layouts:
             layouts[key] = _layout(content, *key)
-            left -= 2 * len(layouts[key][1])
+            left -= struct.unpack_from("<H", content, key[0])[0]
         length, references = layouts[key]
         left -= length
         if at + length > size:
@@ -73,28 +81,34 @@ def _walk(content: bytes) -> None:
                 raise IndexError(target)
             if left < 0:
                 raise BadData("the model is damaged: its parts are shared without end")
-            if kind:
+            if kind in _NUMBERS:
+                numbers[kind].append(content[target : target + width * count])
+            elif kind:
                 offsets = struct.unpack_from(f"<{count}I", content, target)
                 tables += [(target + 4 * i + offset, kind) for i, offset in enumerate(offsets)]
+    if not any(table == "SubGraph" for _, table in layouts):
+        raise BadData("the model is damaged: there is no graph in it")
+    for kind, (form, lowest, highest) in _NUMBERS.items():
+        values = np.frombuffer(b"".join(numbers[kind]), form)
+        if values.size and not lowest <= values.min() <= values.max() <= highest:
+            raise BadData(f"the model is damaged: a {kind.replace('_', ' ')} in it is impossible")
 
 
 def _layout(content: bytes, at: int, table: str) -> tuple[int, list[Reference]]:
     """Return the size of a table in bytes, and where in it which parts are referred to."""
-    if at < 0:
-        raise IndexError(at)
     own, length = struct.unpack_from("<HH", content, at)
-    places = struct.unpack_from(f"<{max(0, own // 2 - 2)}H", content, at + 4)
+    if at < 0 or own < 4 or own % 2:
+        raise IndexError(at)
+    places = struct.unpack_from(f"<{own // 2 - 2}H", content, at + 4)
     if max(places, default=0) >= max(length, 4):
         raise IndexError(at)
     references = []
     for place, field in zip(places, _TABLES[table].split(), strict=False):
         kind = field.rstrip("*")
-        width = int(kind) if kind.isdigit() else 4
+        width = int(kind) if kind.isdigit() else 8 if kind == "zero_point" else 4
         if place and place + (4 if kind != field else width) > length:
             raise IndexError(at)
         if place and (kind != field or not kind.isdigit()):
             many = kind != field
-            references.append(
-                (place, "" if kind.isdigit() else kind, width if many else 0)
-            )
+            references.append((place, "" if kind.isdigit() else kind, width if many else 0))
     return length, references
