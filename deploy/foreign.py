@@ -77,6 +77,18 @@ def parse_json(content: bytes | str) -> Any:
     return value
 
 
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Return the JSON object in the file `path`; raise BadData with `remedy`."""
+    try:
+        with damaged(f"{path}: cannot be read", remedy):
+            value = parse_json(read(path, MAX_BYTES))
+            if not isinstance(value, dict):
+                raise ValueError("it is no object")
+            return value
+    except OSError as error:
+        raise BadData(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
+
+
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):

@@ -138,7 +138,7 @@ def check(classifier: "Classifier") -> list[str]:
 def _require_small(png: bytes, spec: InputSpec) -> None:
     """Raise BadData for a photo of far more pixels than a golden's, before they are decoded."""
     with (
-        damaged("its photo cannot be read"),
+        damaged("the file is damaged"),
         Image.open(io.BytesIO(png), formats=("PNG",)) as photo,
     ):
         pixels = photo.width * photo.height

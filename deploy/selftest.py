@@ -111,7 +111,8 @@ def _check_model(path: Path, record: dict[str, Any]) -> None:
             "no goldens in this file: what it computes was run and not compared; "
             "`retrain convert` of this version puts them in"
         )
-    record["ms"] = _timed(classifier)
+    if not failed:  # else what it holds may be anything
+        record["ms"] = _timed(classifier)
 
 
 def _timed(classifier: "Classifier") -> dict[str, float]:

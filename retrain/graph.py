@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.errors import BadData
+from deploy.foreign import damaged
 from deploy.runtime import silent_stderr
 
 INPUT, BOTTLENECK, LOGITS = "input", "bottleneck", "logits"
@@ -42,10 +43,8 @@ def read(path: Path) -> Any:
 def parse(serialized: bytes) -> Any:
     """Return the GraphDef of its bytes; raise BadData if they are none."""
     graph = tensorflow().compat.v1.GraphDef()
-    try:
+    with damaged("not a frozen graph, or damaged"):
         graph.ParseFromString(serialized)
-    except Exception as error:  # protobuf's DecodeError, of whichever implementation is there
-        raise BadData("not a frozen graph, or damaged") from error
     if not graph.node:
         raise BadData("not a frozen graph, or damaged")
     return graph
@@ -58,12 +57,10 @@ def function(graph: Any, output: str) -> Any:
     """
     tf = tensorflow()
     _require_ends(graph, output)
-    try:
+    with damaged("the graph is damaged"):
         wrapped = tf.compat.v1.wrap_function(
             lambda: tf.graph_util.import_graph_def(graph, name=""), []
         )
-    except ValueError as error:
-        raise BadData(f"the graph is damaged: {error}") from error
     ends = (wrapped.graph.get_tensor_by_name(f"{name}:0") for name in (INPUT, output))
     return wrapped.prune(*ends)
 
@@ -116,11 +113,8 @@ def session(graph: Any, output: str) -> Callable[..., npt.NDArray[np.float32]]:
     """
     tf = tensorflow()
     _require_ends(graph, output)
-    with tf.Graph().as_default() as loaded:
-        try:
-            tf.graph_util.import_graph_def(graph, name="")
-        except ValueError as error:
-            raise BadData(f"the graph is damaged: {error}") from error
+    with damaged("the graph is damaged"), tf.Graph().as_default() as loaded:
+        tf.graph_util.import_graph_def(graph, name="")
     settings = tf.compat.v1.ConfigProto()
     rewrites = settings.graph_options.rewrite_options
     rewrites.optimizers.append("remap")

@@ -10,6 +10,7 @@ from PIL import Image
 from deploy.classifier import PhotoClassifier
 from deploy.contract import Contract
 from deploy.errors import BadData
+from deploy.foreign import damaged
 from deploy.image import to_tensor
 from retrain import graph
 from retrain.run_folder import RunFolder
@@ -23,7 +24,8 @@ class GraphClassifier(PhotoClassifier):
         self.contract = contract
         self._run = graph.session(graph_def, output_layer or contract.output)
         spec = contract.input
-        width = self._run(np.zeros((1, spec.height, spec.width, 3), np.float32)).shape[-1]
+        with damaged("the graph does not run", "train again"):
+            width = self._run(np.zeros((1, spec.height, spec.width, 3), np.float32)).shape[-1]
         if width != len(contract.labels):
             raise BadData(
                 f"the graph has {width} outputs, its contract {len(contract.labels)} labels"
@@ -33,7 +35,11 @@ class GraphClassifier(PhotoClassifier):
     def open(cls, path: Path, output_layer: str | None = None) -> "GraphClassifier":
         """Open the graph at `path`; contract.json must be beside it, and about it."""
         contract = RunFolder(path.parent).read_contract(path)
-        return cls(graph.read(path), contract, output_layer)
+        definition = graph.read(path)
+        try:
+            return cls(definition, contract, output_layer)
+        except BadData as error:
+            raise BadData(f"{path}: {error}") from error
 
     def prepare(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Return float32 (1, height, width, 3), normalised."""

@@ -1,6 +1,5 @@
 """The folder that a run writes into: which file is which, and who may write."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import filelock
 from deploy import metadata
 from deploy.contract import Contract, read_labels
 from deploy.errors import BadData, GateFailed, WrongUse
+from deploy.foreign import MAX_BYTES, damaged, read, read_json
 from retrain.quantization import RECIPES
 from retrain.scores import Accuracy
 
@@ -81,7 +81,7 @@ class RunFolder:
             raise BadData(f"{self.model}: no such file: run `retrain convert` first")
         made_of = metadata.read(self.model).contract.graph_sha256
         # Without one there is no other graph that it could be mistaken for.
-        told = self.contract.exists() and Contract.from_json(self.contract.read_bytes())
+        told = self.contract.exists() and _contract(self.contract)
         if told and told.graph_sha256 != made_of:
             raise BadData(f"{self.model}: not of {self.graph}, but of another: `retrain convert`")
         return self.model
@@ -116,7 +116,7 @@ class RunFolder:
         """Return the contract, once the digest of `graph`, else of this run's, is as it says."""
         graph = graph or self.graph
         try:
-            contract = Contract.from_json(self.contract.read_bytes())
+            contract = _contract(self.contract)
             digest = sha256(graph.read_bytes()).hexdigest()
         except OSError as error:
             raise BadData(
@@ -134,16 +134,16 @@ class RunFolder:
         if self.graph_labels.exists():
             labels = read_labels(self.graph_labels.read_text("utf-8", "replace"))
             _require(labels, contract, self.graph_labels)
-        try:
-            metrics = json.loads(self.metrics.read_bytes())
+        if not self.metrics.exists():
+            return None
+        with damaged(f"{self.metrics}: cannot be read", "train again"):
+            metrics = read_json(self.metrics, "train again")
             if metrics["graph_sha256"] != contract.graph_sha256:
                 return None
             test = metrics["test"]
             accuracy, labels = Accuracy(test["right"], test["total"]), tuple(test["per_class"])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadData(f"{self.metrics}: cannot be read ({error!r}): train again") from error
+            if not 0 <= accuracy.right <= accuracy.total:
+                raise ValueError(f"{accuracy.right!r:.40} of {accuracy.total!r:.40} are right")
         _require(labels, contract, self.metrics)
         return accuracy
 
@@ -159,6 +159,16 @@ class RunFolder:
                 f"{self.folder}: another retrain is writing there: wait, "
                 "or name another --output-dir"
             ) from error
+
+
+def _contract(path: Path) -> Contract:
+    """Return the contract in the file `path`; raise BadData with its path, OSError."""
+    try:
+        return Contract.from_json(read(path, MAX_BYTES))
+    except BadData as error:
+        raise (
+            error if str(path) in str(error) else BadData(f"{path}: {error}: train again")
+        ) from error
 
 
 def _require(labels: tuple[str, ...], contract: Contract, path: Path) -> None:
