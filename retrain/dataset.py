@@ -202,7 +202,9 @@ def read_manifest(path: Path) -> list[tuple[Photo, str]]:
         ):
             return [_row(row) for row in csv.DictReader(stream)]
     except OSError as error:
-        raise BadData(f"{path}: cannot be read ({error.strerror}): train again") from error
+        raise BadData(
+            f"{path}: cannot be read as a manifest ({error.strerror}): train again"
+        ) from error
 
 
 def _row(row: dict[str, str]) -> tuple[Photo, str]:

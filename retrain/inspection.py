@@ -92,7 +92,7 @@ def _files(content: bytes) -> tuple[dict[str, int], int, list[str]]:
             members = Members(content)
             sizes, end = members.sizes, members.end
         for name in sizes:
-            with damaged(f"{name!r:.60} cannot be read"):
+            with damaged(f"{name:.60} cannot be read"):
                 members.read(name)
     except BadData as error:
         return sizes, end, [f"damaged: {error}"]

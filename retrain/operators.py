@@ -118,7 +118,7 @@ def _read(flatbuffer: bytes, read: Callable[[Any, Any], Found]) -> Found:
     from ai_edge_litert import schema_py_generated as schema
 
     what = "not a .tflite model, or damaged: no operations can be read"
-    with damaged(what, "convert again"):
+    with damaged(what, "Remedy: convert again"):
         try:
             check(flatbuffer)
         except BadData as error:
