@@ -82,6 +82,8 @@ class Contract:
         """Read what `to_json` wrote; raise BadData for anything else, naming the field."""
         with damaged("the contract cannot be read"):
             values = parse_json(text)
+            if not isinstance(values, dict):
+                raise ValueError("it is no object")
             version = values["schema_version"]
             if type(version) is int and version > SCHEMA_VERSION:
                 raise BadData(
