@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL import __version__ as pillow_version
 
-from deploy import metadata
+from deploy import foreign, metadata
 from deploy.contract import InputSpec
 from deploy.errors import BadData, MissingPackage
 from deploy.image import normalise, open_image, to_pixels
@@ -76,7 +76,7 @@ def tflite(path: str, threads: int, runtime: str | None = None) -> Loaded:
     find_runtime(runtime)  # imported before the clock starts
     start = time.perf_counter()
     try:
-        content = Path(path).read_bytes()
+        content = foreign.read(Path(path), metadata.MAX_MODEL)
     except OSError as error:
         raise BadData(f"{path}: cannot be read ({error.strerror})") from error
     contract = None

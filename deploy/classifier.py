@@ -14,6 +14,7 @@ from PIL import Image
 from deploy import metadata
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData, WrongUse
+from deploy.foreign import naming
 from deploy.image import MAX_BYTES, normalise, open_image, to_pixels, upright
 from deploy.runtime import Model
 
@@ -144,11 +145,9 @@ class Classifier(PhotoClassifier):
     @classmethod
     def open(cls, path: str | Path, threads: int = 1) -> "Classifier":
         """Open the .tflite file at `path`, as `retrain convert` writes it."""
-        file = metadata.read(Path(path))
-        try:
-            return cls(file, threads)
-        except BadData as error:
-            raise BadData(f"{path}: {error}") from error
+        path = Path(path)
+        with naming(path):
+            return cls(metadata.read(path), threads)
 
     def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
         """Return uint8 or float32 (1, height, width, 3), what the model takes."""
@@ -158,8 +157,14 @@ class Classifier(PhotoClassifier):
         return pixels
 
     def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return float32 (classes,), the probabilities for a model's input."""
-        return self.model(tensor)
+        """Return float32 (classes,), the probabilities for a model's input.
+
+        Raises BadData for a model that gives anything else.
+        """
+        scores = self.model(tensor)
+        if scores.shape != (len(self.contract.labels),) or not np.isfinite(scores).all():
+            raise BadData(f"the model gives no scores: {scores.shape} numbers, or some are none")
+        return scores
 
 
 def _check(model: Model, spec: InputSpec, classes: int) -> None:

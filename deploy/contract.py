@@ -4,11 +4,13 @@ import codecs
 import json
 import math
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from deploy.errors import BadData
+from deploy.foreign import damaged, parse_json
 from deploy.text import hides
 
 SCHEMA_VERSION = 1
@@ -81,21 +83,67 @@ class Contract:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Contract":
-        """Read what `to_json` wrote; raise BadData for anything else."""
-        try:
-            values: dict[str, Any] = json.loads(text)
-            if values["schema_version"] > SCHEMA_VERSION:
+        """Read what `to_json` wrote; raise BadData for anything else, naming the field."""
+        with damaged("the contract cannot be read"):
+            values = parse_json(text)
+            if not isinstance(values, dict):
+                raise ValueError("it is no object")
+            version = values["schema_version"]
+            if type(version) is int and version > SCHEMA_VERSION:
                 raise BadData(
-                    f"the contract has schema version {values['schema_version']}, this program "
+                    f"the contract has schema version {version}, this program "
                     f"reads up to {SCHEMA_VERSION}: update retrain-tflite"
                 )
-            values["input"] = InputSpec(**values["input"])
-            if not isinstance(values["labels"], list):
-                raise TypeError("labels are not a list")
-            values["labels"] = tuple(values["labels"])
-            return cls(**values)
-        except (ValueError, TypeError, KeyError) as error:
-            raise BadData(f"the contract cannot be read ({error!r})") from error
+            return cls(**_checked(cls, values))
+
+
+_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    float | None: ((int, float, NoneType), "a number or null"),
+    str: ((str,), "text"),
+    str | None: ((str, NoneType), "text or null"),
+    tuple[str, ...]: ((list,), "a list of text"),
+    InputSpec: ((dict,), "an object"),
+}
+"""The JSON types of a field, by its type in Python."""
+_LOWEST = {"std": 1e-6, "temperature": 1e-6, "schema_version": 1}
+"""What a field is at least; all others have a check of their own."""
+_LARGEST = 1e6
+_MAX_TEXT = 1_000
+_MAX_LABELS = 100_000
+
+
+def _checked(cls: type, values: Any) -> dict[str, Any]:
+    """Return `values` of JSON as the fields of a dataclass; raise ValueError with the field."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{values!r:.40} is no object")
+    kinds = {each.name: each.type for each in fields(cls)}
+    unknown = set(values) - set(kinds)
+    if unknown:
+        raise ValueError(f"{min(unknown)!r:.60} is no field of this version")
+    for each in fields(cls):
+        if each.name not in values and each.default is MISSING:
+            raise ValueError(f"{each.name} is not there")
+    return {name: _value(name, value, kinds[name]) for name, value in values.items()}
+
+
+def _value(name: str, value: Any, kind: Any) -> Any:
+    types, words = _KINDS[kind]
+    texts = value if isinstance(value, list) else [value] if isinstance(value, str) else []
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, types)
+        or not all(isinstance(each, str) for each in texts)
+    ):
+        raise ValueError(f"{name} is {value!r:.40}, not {words}")
+    if len(texts) > _MAX_LABELS or max(map(len, texts), default=0) > _MAX_TEXT:
+        raise ValueError(f"{name}: more than {_MAX_LABELS:,} texts, or {_MAX_TEXT:,} characters")
+    if isinstance(value, int | float) and not _LOWEST.get(name, -_LARGEST) <= value <= _LARGEST:
+        raise ValueError(f"{name} is {value!r:.40}, not a number that it can be")
+    if kind is InputSpec:
+        return InputSpec(**_checked(InputSpec, value))
+    return tuple(value) if isinstance(value, list) else value
 
 
 def read_labels(text: str) -> tuple[str, ...]:

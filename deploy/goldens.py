@@ -1,20 +1,28 @@
 """Goldens: small photos inside a .tflite file with the scores that they must get anywhere."""
 
 import hashlib
+import io
 import json
-import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
+from deploy.contract import InputSpec
 from deploy.errors import BadData
+from deploy.foreign import damaged, parse_json
 from deploy.image import open_image, to_pixels
 
 if TYPE_CHECKING:
     from deploy.classifier import Classifier
+
+MAX_GOLDENS = 256
+_MOST_PIXELS = 4
+"""Pixels that a golden may have for each of the network's input, or of a thumbnail."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +70,21 @@ def from_json(
 
     Raises BadData when it is not what `to_json` writes, or is not about `labels` in their order.
     """
-    try:
-        values: dict[str, Any] = json.loads(text)
-        tolerance = float(values["tolerance"])
+    with damaged("the goldens cannot be read"):
+        values = parse_json(text)
+        tolerance = _number(values["tolerance"])
+        listed = values["goldens"]
+        if not isinstance(listed, list) or len(listed) > MAX_GOLDENS:
+            raise ValueError(f"goldens are no list of at most {MAX_GOLDENS}")
         goldens = tuple(
             Golden(
                 photo(each["photo"]),
-                each["pixels_sha256"],
-                each["label"],
-                tuple(map(float, each["scores"])),
+                _text(each["pixels_sha256"]),
+                _text(each["label"]),
+                tuple(map(_number, each["scores"])),
             )
-            for each in values["goldens"]
+            for each in listed
         )
-    except (ValueError, TypeError, KeyError) as error:
-        raise BadData(f"the goldens cannot be read ({error!r})") from error
-    if not all(map(math.isfinite, (tolerance, *(s for each in goldens for s in each.scores)))):
-        raise BadData("the goldens hold a number that is none")
     for i, golden in enumerate(goldens):
         if len(golden.scores) != len(labels):
             raise BadData(f"{name(i)} has {len(golden.scores)} scores, there are {len(labels)}")
@@ -85,6 +92,18 @@ def from_json(
         if best != golden.label:
             raise BadData(f"{name(i)} is of {golden.label!r}, the labels make it {best!r}")
     return goldens, tolerance
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1e9:
+        raise ValueError(f"{value!r:.40} is no number that is a score")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.40} is no text")
+    return value
 
 
 def check(classifier: "Classifier") -> list[str]:
@@ -97,6 +116,7 @@ def check(classifier: "Classifier") -> list[str]:
     spec, labels = classifier.contract.input, classifier.contract.labels
     for i, golden in enumerate(classifier.file.goldens):
         try:
+            _require_small(golden.png, spec)
             image = open_image(golden.png, spec)
         except BadData as error:  # its digest is right: it is this Pillow that cannot
             failures.append(f"{name(i)}: {error}")
@@ -114,3 +134,11 @@ def check(classifier: "Classifier") -> list[str]:
                 f"{difference:.3g}, more than {classifier.file.tolerance:g}"
             )
     return failures
+
+
+def _require_small(png: bytes, spec: InputSpec) -> None:
+    """Raise BadData for a photo of far more pixels than a golden's, before they are decoded."""
+    with damaged("the file is damaged"), suppress(OSError):  # which open_image explains
+        photo = Image.open(io.BytesIO(png), formats=("PNG",))
+        if photo.width * photo.height > _MOST_PIXELS * max(spec.height * spec.width, 64 * 64):
+            raise BadData(f"{photo.width}x{photo.height} pixels, far more than a golden has")

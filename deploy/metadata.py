@@ -12,15 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy import goldens
+from deploy import foreign, goldens
 from deploy.contract import Contract, read_labels, write_labels
 from deploy.errors import BadData
 from deploy.goldens import Golden
+from deploy.members import Members
 
 _MODEL, _CONTRACT, _LABELS, _SUMS = "model", "contract.json", "labels.txt", "SHA256SUMS"
 _GOLDENS = "goldens.json"
 MARKS = frozenset({_CONTRACT, _SUMS})
 """Files that every .tflite file of ours holds."""
+MAX_MODEL = 2 * 1024**3
+"""Bytes of a model file: offsets in a flatbuffer reach no further."""
 
 
 @dataclass(frozen=True)
@@ -67,29 +70,23 @@ def read(path: Path) -> ModelFile:
     runtime may crash on damaged bytes, so it only gets those whose digest is right.
     """
     try:
-        return unpack(path.read_bytes())
+        with foreign.naming(path):
+            return unpack(foreign.read(path, MAX_MODEL))
     except OSError as error:
         raise BadData(
             f"{path}: cannot be read ({error.strerror}): `retrain convert` makes such a file"
         ) from error
-    except BadData as error:
-        raise BadData(f"{path}: {error}") from error
 
 
 def unpack(content: bytes) -> ModelFile:
     """Return the parts of what `pack` made; raise BadData for anything else."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            end = min(info.header_offset for info in archive.infolist())
-            lines = archive.read(_SUMS).decode("ascii").splitlines()
-            sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-            parts = {name: archive.read(name) for name in {_CONTRACT, _LABELS, *sums} - {_MODEL}}
-        parts[_MODEL] = content[:end]
+    with foreign.damaged("damaged, or not made by `retrain convert`", "copy it again"):
+        members = Members(content)
+        lines = members.read(_SUMS).decode("ascii").splitlines()
+        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        parts = {name: members.read(name) for name in {_CONTRACT, _LABELS, *sums} - {_MODEL}}
+        parts[_MODEL] = content[: members.end]
         damaged = [name for name, data in parts.items() if sums[name] != _sha256(data)]
-    except Exception as error:  # zipfile and its decompressors raise many kinds on damaged bytes
-        raise BadData(
-            "damaged, or not made by `retrain convert`: no labels and contract inside"
-        ) from error
     if damaged:
         raise BadData(f"damaged ({', '.join(damaged)}): copy it again")
     contract = Contract.from_json(parts[_CONTRACT])

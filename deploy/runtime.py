@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.bundle_texts import LEAST_LITERT, LITERT, TFLITE_RUNTIME
-from deploy.errors import BadData, MissingPackage
+from deploy.errors import MissingPackage
+from deploy.flatbuffer import check
+from deploy.foreign import damaged
 
 
 class Runtime(NamedTuple):
@@ -101,29 +103,30 @@ class Model:
 
         `runtime` names the one to take, as `find_runtime` does.
         """
+        check(flatbuffer)
         self.runtime = find_runtime(runtime)
-        try:
+        name = f"{self.runtime.name} {self.runtime.version}"
+        with damaged(f"{name} does not load this model"):
             with _loading, silent_stderr():
                 self._interpreter = self.runtime.interpreter(
                     model_content=flatbuffer, num_threads=threads
                 )
                 self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            raise BadData(
-                f"{self.runtime.name} {self.runtime.version} does not load this model: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
-        self._input = self._interpreter.get_input_details()[0]
-        self._output = self._interpreter.get_output_details()[0]
-        self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._input["shape"])
-        self.input_dtype = np.dtype(self._input["dtype"])
-        self.input_quantization: tuple[float, int] = self._input["quantization"]
-        self.output_width = int(self._output["shape"][-1])
+            self._input = self._interpreter.get_input_details()[0]
+            self._output = self._interpreter.get_output_details()[0]
+            self.input_shape: tuple[int, ...] = tuple(int(n) for n in self._input["shape"])
+            self.input_dtype = np.dtype(self._input["dtype"])
+            self.input_quantization: tuple[float, int] = self._input["quantization"]
+            self.output_width = int(self._output["shape"][-1])
         self._turn = threading.Lock()
 
     def __call__(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return float32 (N,), for a tensor of `input_shape` and `input_dtype`."""
-        with self._turn:
+        """Return float32 (N,), for a tensor of `input_shape` and `input_dtype`.
+
+        Raises BadData where the runtime cannot run the model.
+        """
+        name = f"{self.runtime.name} {self.runtime.version}"
+        with self._turn, damaged(f"{name} does not run this model"):
             self._interpreter.set_tensor(self._input["index"], tensor)
             self._interpreter.invoke()
             values = self._interpreter.get_tensor(self._output["index"])[0]

@@ -112,18 +112,18 @@ def _check_model(path: Path, record: dict[str, Any]) -> None:
             "no goldens in this file: what it computes was run and not compared; "
             "`retrain convert` of this version puts them in"
         )
-    record["ms"] = _timed(classifier)
+    record["ms"] = _timed(classifier, photo=not failed)
 
 
-def _timed(classifier: "Classifier") -> dict[str, float]:
-    """Return the milliseconds of one photo, the second of two."""
+def _timed(classifier: "Classifier", photo: bool) -> dict[str, float]:
+    """Return the milliseconds of one photo, the second of two; a golden, or else a black one."""
     import numpy as np
 
     spec = classifier.contract.input
-    some = classifier.file.goldens
-    photo = some[0].png if some else np.zeros((spec.height, spec.width, 3), np.uint8)
-    classifier.answer(photo)
-    return classifier.answer(photo).ms
+    goldens = classifier.file.goldens if photo else ()
+    timed = goldens[0].png if goldens else np.zeros((spec.height, spec.width, 3), np.uint8)
+    classifier.answer(timed)
+    return classifier.answer(timed).ms
 
 
 def table(record: dict[str, Any]) -> list[str]:

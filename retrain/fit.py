@@ -19,6 +19,10 @@ _ENOUGH = 10_000
 """Rows that are enough to measure means on, and photos to compare weights on."""
 _QUIET = np.float32(0.01)
 """Added to a deviation, so that a value that hardly moves is not blown up."""
+MAX_CHECKPOINT = 2 * 1024**3
+"""Bytes of a checkpoint that are read."""
+_ARRAYS = ("weights", "bias", "best_weights", "best_bias")
+_MEMBERS = ("key", "step", *_ARRAYS, "best_cross_entropy", "rounds_since")
 _AHEAD = 400
 """About how many rows are read while others are learned from."""
 
@@ -55,21 +59,34 @@ class State:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> tuple[str, "State"]:
-        """Return the key and the state that `to_bytes` wrote; raise ValueError for others."""
+        """Return the key and the state that `to_bytes` wrote; raise ValueError for others.
+
+        An array larger than the file, which a member that unpacks to more would be, is refused.
+        """
         content, digest = content[:-32], content[-32:]
         if hashlib.sha256(content).digest() != digest:
             raise ValueError("not a checkpoint, or damaged")
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as found:
-                return str(found["key"]), cls(
-                    int(found["step"]),
-                    Head(found["weights"], found["bias"]),
-                    Head(found["best_weights"], found["best_bias"]),
-                    float(found["best_cross_entropy"]),
-                    int(found["rounds_since"]),
-                )
-        except KeyError as error:
-            raise ValueError("a checkpoint of another version") from error
+        with np.load(io.BytesIO(content), allow_pickle=False) as found:
+            if not set(_MEMBERS) <= set(found.files):
+                raise ValueError("a checkpoint of another version")
+            if sum(each.file_size for each in found.zip.infolist()) > len(content):
+                raise ValueError("its arrays are larger than the file")
+            values = {name: found[name] for name in _MEMBERS}
+        weights, bias, best_weights, best_bias = (values[name] for name in _ARRAYS)
+        if not (
+            weights.ndim == 2
+            and weights.shape == best_weights.shape
+            and weights.shape[1:] == bias.shape == best_bias.shape
+            and all(values[name].dtype == np.float32 for name in _ARRAYS)
+        ):
+            raise ValueError("its arrays do not fit each other")
+        return str(values["key"]), cls(
+            int(values["step"]),
+            Head(weights, bias),
+            Head(best_weights, best_bias),
+            float(values["best_cross_entropy"]),
+            int(values["rounds_since"]),
+        )
 
 
 class Evaluation(NamedTuple):

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.cores import cores
-from deploy.errors import BadData, RetrainError
+from deploy.errors import BadData
+from deploy.foreign import damaged, naming
 from deploy.runtime import silent_stderr
 
 INPUT, BOTTLENECK, LOGITS = "input", "bottleneck", "logits"
@@ -38,32 +39,24 @@ def tensorflow() -> Any:
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Make each error name the file `path`; what Python or TensorFlow raises is a damaged file."""
-    try:
+    with naming(path), damaged("the graph is damaged"):
         yield
-    except RetrainError as error:
-        raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from error
-    except Exception as error:  # of any kind, as nodes may lack what TensorFlow's own have
-        reason = " ".join(str(error).split())[:200]
-        raise BadData(f"{path}: the graph is damaged ({reason})") from error
 
 
 def read(path: Path) -> Any:
     """Return the GraphDef in the file at `path`; raise BadData if it holds none."""
     try:
-        return parse(path.read_bytes())
+        with naming(path):
+            return parse(path.read_bytes())
     except OSError as error:
         raise BadData(f"{path}: cannot be read ({error.strerror})") from error
-    except BadData as error:
-        raise BadData(f"{path}: {error}") from error
 
 
 def parse(serialized: bytes) -> Any:
     """Return the GraphDef of its bytes; raise BadData if they are none."""
     graph = tensorflow().compat.v1.GraphDef()
-    try:
+    with damaged("not a frozen graph, or damaged"):
         graph.ParseFromString(serialized)
-    except Exception as error:  # protobuf's DecodeError, of whichever implementation is there
-        raise BadData("not a frozen graph, or damaged") from error
     if not graph.node:
         raise BadData("not a frozen graph, or damaged")
     return graph
@@ -76,12 +69,10 @@ def function(graph: Any, output: str) -> Any:
     """
     tf = tensorflow()
     _require_ends(graph, output)
-    try:
+    with damaged("the graph is damaged"):
         wrapped = tf.compat.v1.wrap_function(
             lambda: tf.graph_util.import_graph_def(graph, name=""), []
         )
-    except ValueError as error:
-        raise BadData(f"the graph is damaged: {error}") from error
     ends = (wrapped.graph.get_tensor_by_name(f"{name}:0") for name in (INPUT, output))
     return wrapped.prune(*ends)
 
@@ -141,11 +132,8 @@ def session(graph: Any, output: str) -> Callable[..., npt.NDArray[np.float32]]:
     """
     tf = tensorflow()
     _require_ends(graph, output)
-    with tf.Graph().as_default() as loaded:
-        try:
-            tf.graph_util.import_graph_def(graph, name="")
-        except ValueError as error:
-            raise BadData(f"the graph is damaged: {error}") from error
+    with damaged("the graph is damaged"), tf.Graph().as_default() as loaded:
+        tf.graph_util.import_graph_def(graph, name="")
     settings = session_settings()
     rewrites = settings.graph_options.rewrite_options
     rewrites.optimizers.append("remap")

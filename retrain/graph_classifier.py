@@ -11,6 +11,7 @@ from PIL import Image
 from deploy.classifier import PhotoClassifier
 from deploy.contract import Contract
 from deploy.errors import BadData
+from deploy.foreign import damaged, naming
 from deploy.image import to_tensor
 from retrain import foreign_classifier, graph
 from retrain.foreign_classifier import LABEL_IMAGE, Typed, labels_of
@@ -34,10 +35,8 @@ class GraphClassifier(PhotoClassifier):
         self.contract = contract
         self._run = graph.session(graph_def, output_layer or contract.output)
         spec = contract.input
-        try:
+        with damaged("TensorFlow does not run this graph"):
             width = self._run(np.zeros((1, spec.height, spec.width, 3), np.float32)).shape[-1]
-        except graph.tensorflow().errors.OpError as error:
-            raise BadData(f"TensorFlow does not run this graph: {error.message}") from error
         if width != len(contract.labels):
             raise BadData(
                 f"the graph has {width} outputs, {labels_source} {len(contract.labels)} labels"
@@ -47,7 +46,8 @@ class GraphClassifier(PhotoClassifier):
     def open(cls, path: Path, output_layer: str | None = None) -> "GraphClassifier":
         """Open the graph at `path`; contract.json must be beside it, and about it."""
         contract = RunFolder(path.parent).read_contract(path)
-        return cls(graph.read(path), contract, output_layer)
+        with naming(path):
+            return cls(graph.read(path), contract, output_layer)
 
     @classmethod
     def open_foreign(

@@ -10,6 +10,8 @@ from typing import Any
 
 from deploy import goldens, metadata
 from deploy.errors import BadData
+from deploy.foreign import damaged
+from deploy.members import Members
 from retrain import model_metadata
 from retrain.operators import UNKNOWN, Operator, Tensor, ends, operators, outline
 
@@ -80,18 +82,21 @@ def inspect(content: bytes) -> dict[str, Any]:
 
 def _files(content: bytes) -> tuple[dict[str, int], int, list[str]]:
     """Return the files behind the model, by name in bytes, where it ends, and what is damaged."""
-    stream = io.BytesIO(content)
-    if not zipfile.is_zipfile(stream):
+    if not Members.behind(content):
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            return {}, len(content), ["something follows the files inside: they are not read"]
         return {}, len(content), []
+    sizes, end = {}, len(content)
     try:
-        with zipfile.ZipFile(stream) as archive:
-            found = archive.infolist()
-            damaged = archive.testzip()
-    except Exception:  # zipfile and its decompressors raise many kinds on damaged bytes
-        return {}, len(content), ["damaged: the files inside cannot be read"]
-    sizes = {each.filename: each.file_size for each in found}
-    end = min((each.header_offset for each in found), default=len(content))
-    return sizes, end, [f"damaged ({damaged})"] if damaged else []
+        with damaged("the files inside cannot be read"):
+            members = Members(content)
+            sizes, end = members.sizes, members.end
+        for name in sizes:
+            with damaged(f"{name:.60} cannot be read"):
+                members.read(name)
+    except BadData as error:
+        return sizes, end, [f"damaged: {error}"]
+    return sizes, end, []
 
 
 def _associated(values: Any) -> set[str]:

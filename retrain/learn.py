@@ -10,13 +10,14 @@ import numpy as np
 
 from deploy import files
 from deploy.errors import BadData
+from deploy.foreign import damaged, read
 from deploy.remains import sweep
 from retrain import export, split
 from retrain.backbones import Backbone
 from retrain.config import TrainConfig
 from retrain.dataset import Dataset
 from retrain.events import Events
-from retrain.fit import Evaluation, State, fit
+from retrain.fit import MAX_CHECKPOINT, Evaluation, State, fit
 from retrain.head import Examples, Head
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
@@ -86,12 +87,13 @@ def run_key(config: TrainConfig, backbone: Backbone, photos: Dataset, splits: li
 def _checkpoint(path: Path, key: str, progress: Progress) -> State | None:
     remedy = "leave out --resume to train anew"
     try:
-        of, state = State.from_bytes(path.read_bytes())
+        with damaged(f"{path}: cannot be read", remedy):
+            of, state = State.from_bytes(read(path, MAX_CHECKPOINT))
     except FileNotFoundError:
         progress.info(f"{path}: no checkpoint: training from the beginning")
         return None
-    except (OSError, ValueError) as error:
-        raise BadData(f"{path}: cannot be read ({error}): {remedy}") from error
+    except OSError as error:
+        raise BadData(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
     if of != key:
         raise BadData(f"{path}: a checkpoint of other settings or photos: {remedy}")
     progress.info(f"going on at step {state.step}, from {path}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploy import files
 from deploy.errors import BadData
+from deploy.foreign import damaged
 from retrain.dataset import Photo
 
 
@@ -24,10 +25,20 @@ def write_manifest(path: Path, photos: Sequence[Photo], splits: Sequence[str]) -
 def read_manifest(path: Path) -> list[tuple[Photo, str]]:
     """Return each photo of a manifest with its split; raise BadData if it is not one."""
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            return [
-                (Photo(Path(row["path"]), row["label"], bytes.fromhex(row["digest"])), row["split"])
-                for row in csv.DictReader(stream)
-            ]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise BadData(f"{path}: cannot be read as a manifest ({error}): train again") from error
+        with (
+            damaged(f"{path}: cannot be read as a manifest", "train again"),
+            path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream,
+        ):
+            return [_row(row) for row in csv.DictReader(stream)]
+    except OSError as error:
+        raise BadData(
+            f"{path}: cannot be read as a manifest ({error.strerror}): train again"
+        ) from error
+
+
+def _row(row: dict[str, str]) -> tuple[Photo, str]:
+    """Return a photo of a manifest and its split; raise ValueError for a damaged line."""
+    digest = bytes.fromhex(row["digest"])
+    if len(digest) != 32 or not (row["path"] and row["split"]) or None in row:
+        raise ValueError(f"{row['path']!r:.60}: its line is damaged")
+    return Photo(Path(row["path"]), row["label"], digest), row["split"]

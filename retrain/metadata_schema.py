@@ -13,6 +13,7 @@ from flatbuffers import number_types as numbers
 from flatbuffers.table import Table
 
 from deploy.errors import BadData
+from deploy.foreign import damaged
 
 IDENTIFIER = b"M001"
 
@@ -68,6 +69,8 @@ _NUMBERS = {
     "ubyte": numbers.Uint8Flags,
 }
 _OFFSET = numbers.UOffsetTFlags
+_MOST_USES = 4
+"""Bytes that are read for each byte there is, at most."""
 
 
 def _fields(table: str) -> list[tuple[int, str, str]]:
@@ -146,43 +149,57 @@ def from_bytes(data: bytes) -> dict[str, Any]:
     """
     if data[4:8] != IDENTIFIER:
         raise BadData("its metadata is not TFLite metadata of version M001")
-    try:
-        return _read(Table(data, Table(data, 0).Get(_OFFSET, 0)), "ModelMetadata")
-    except Exception as error:  # the reader follows whatever offsets the bytes hold
-        raise BadData("its metadata is damaged, or of a later version: not read") from error
+    with damaged("its metadata is damaged, or of a later version: not read"):
+        root = Table(data, 0).Get(_OFFSET, 0)
+        return _Reader(_MOST_USES * len(data)).table(Table(data, root), "ModelMetadata")
 
 
-def _read(table: Table, name: str) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for slot, field, kind in _fields(name):
-        offset = table.Offset(4 + 2 * slot)
-        if not offset:
-            continue
-        if kind in _UNIONS:
-            which = table.Get(numbers.Uint8Flags, table.Pos + table.Offset(4 + 2 * (slot - 1)))
-            member = ["", *_UNIONS[kind].split()][which]
-            values[field] = {member: _read_part(table, offset + table.Pos, member)}
-        else:
-            values[field] = _read_part(table, offset + table.Pos, kind)
-    return values
+class _Reader:
+    """Reads tables until what it read is more than `left` bytes: parts may share bytes."""
 
+    def __init__(self, left: int) -> None:
+        self._left = left
 
-def _read_part(table: Table, at: int, kind: str) -> Any:
-    """Return the value that the bytes at `at` hold, or lead to."""
-    if kind in _NUMBERS:
-        return table.Get(_NUMBERS[kind], at)
-    if kind in _ENUMS:
-        return _ENUMS[kind].split()[table.Get(numbers.Uint8Flags, at)]
-    if kind == "string":
-        return table.String(at).decode()
-    if not kind.startswith("["):
-        return _read(Table(table.Bytes, table.Indirect(at)), kind)
-    kind = kind[1:-1]
-    start = table.Indirect(at)
-    length, first = table.Get(_OFFSET, start), start + 4
-    width = 1 if kind == "ubyte" else 4
-    if first + length * width > len(table.Bytes):
-        raise ValueError("a vector ends behind the end")
-    if kind == "ubyte":
-        return table.Bytes[first : first + length].hex()
-    return [_read_part(table, first + width * i, kind) for i in range(length)]
+    def table(self, table: Table, name: str) -> dict[str, Any]:
+        """Return the fields of `table`, one of _TABLES."""
+        self._count(4)
+        values: dict[str, Any] = {}
+        for slot, field, kind in _fields(name):
+            offset = table.Offset(4 + 2 * slot)
+            if not offset:
+                continue
+            if kind in _UNIONS:
+                which = table.Get(numbers.Uint8Flags, table.Pos + table.Offset(4 + 2 * (slot - 1)))
+                member = ["", *_UNIONS[kind].split()][which]
+                values[field] = {member: self._part(table, offset + table.Pos, member)}
+            else:
+                values[field] = self._part(table, offset + table.Pos, kind)
+        return values
+
+    def _part(self, table: Table, at: int, kind: str) -> Any:
+        """Return the value that the bytes at `at` hold, or lead to."""
+        if kind in _NUMBERS:
+            return table.Get(_NUMBERS[kind], at)
+        if kind in _ENUMS:
+            return _ENUMS[kind].split()[table.Get(numbers.Uint8Flags, at)]
+        if kind == "string":
+            text = table.String(at).decode()
+            self._count(len(text))
+            return text
+        if not kind.startswith("["):
+            return self.table(Table(table.Bytes, table.Indirect(at)), kind)
+        kind = kind[1:-1]
+        start = table.Indirect(at)
+        length, first = table.Get(_OFFSET, start), start + 4
+        width = 1 if kind == "ubyte" else 4
+        if first + length * width > len(table.Bytes):
+            raise ValueError("a vector ends behind the end")
+        self._count(length * width)
+        if kind == "ubyte":
+            return table.Bytes[first : first + length].hex()
+        return [self._part(table, first + width * i, kind) for i in range(length)]
+
+    def _count(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("its parts are shared without end")

@@ -12,6 +12,8 @@ import flatbuffers
 from deploy import goldens
 from deploy.contract import Contract
 from deploy.errors import BadData, WrongUse
+from deploy.flatbuffer import check
+from deploy.foreign import damaged
 from retrain import metadata_schema
 
 _NAME = "TFLITE_METADATA"
@@ -135,13 +137,11 @@ def attach(flatbuffer: bytes, values: dict[str, Any]) -> bytes:
 def extract(flatbuffer: bytes) -> dict[str, Any] | None:
     """Return the ModelMetadata that a model holds, None without; raise BadData if it is damaged."""
     model = _model(flatbuffer)
-    try:
+    with damaged("damaged: its metadata cannot be found"):
         places = [each.Buffer() for each in _entries(model) if each.Name() == _NAME.encode()]
         if not places:
             return None
         data = model.Buffers(range(model.BuffersLength())[places[0]]).DataAsNumpy().tobytes()
-    except Exception as error:  # the reader follows whatever offsets the bytes hold
-        raise BadData("damaged: its metadata cannot be found") from error
     return metadata_schema.from_bytes(data)
 
 
@@ -155,8 +155,7 @@ def require(flatbuffer: bytes, values: dict[str, Any]) -> None:
 def _model(flatbuffer: bytes) -> Any:
     from ai_edge_litert import schema_py_generated as schema
 
-    if not schema.Model.ModelBufferHasIdentifier(flatbuffer, 0):
-        raise BadData("not a .tflite model")
+    check(flatbuffer)
     return schema.Model.GetRootAs(flatbuffer)
 
 

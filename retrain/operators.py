@@ -1,9 +1,12 @@
 """What a .tflite flatbuffer tells: operations, ends and outline, read without running it."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 from deploy.errors import BadData
+from deploy.flatbuffer import check
+from deploy.foreign import damaged
 
 Found = TypeVar("Found")
 
@@ -71,12 +74,14 @@ def operators(flatbuffer: bytes) -> list[Operator]:
     """
 
     def read(schema: Any, model: Any) -> list[Operator]:
-        graphs = [model.Subgraphs(i) for i in range(model.SubgraphsLength())]
-        return [
-            _operator(schema, model, graph, graph.Operators(i))
-            for graph in graphs
-            for i in range(graph.OperatorsLength())
-        ]
+        found = []
+        for graph in (model.Subgraphs(i) for i in range(model.SubgraphsLength())):
+            tensors = _all_tensors(schema, model, graph)
+            found += [
+                _operator(schema, model, tensors, graph.Operators(i))
+                for i in range(graph.OperatorsLength())
+            ]
+        return found
 
     return _read(flatbuffer, read)
 
@@ -86,10 +91,8 @@ def ends(flatbuffer: bytes) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
 
     def read(schema: Any, model: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         graph = model.Subgraphs(_index(0, model.SubgraphsLength()))
-        return (
-            _tensors(schema, model, graph, graph.InputsAsNumpy()),
-            _tensors(schema, model, graph, graph.OutputsAsNumpy()),
-        )
+        tensors = _all_tensors(schema, model, graph)
+        return _tensors(tensors, graph.InputsAsNumpy()), _tensors(tensors, graph.OutputsAsNumpy())
 
     return _read(flatbuffer, read)
 
@@ -114,13 +117,13 @@ def _read(flatbuffer: bytes, read: Callable[[Any, Any], Found]) -> Found:
     """Return what `read` finds in the model, given the schema and the model."""
     from ai_edge_litert import schema_py_generated as schema
 
-    damaged = "not a .tflite model, or damaged: no operations can be read. Remedy: convert again"
-    if not schema.Model.ModelBufferHasIdentifier(flatbuffer, 0):
-        raise BadData(damaged)
-    try:
+    what = "not a .tflite model, or damaged: no operations can be read"
+    with damaged(what, "Remedy: convert again"):
+        try:
+            check(flatbuffer)
+        except BadData as error:
+            raise ValueError(str(error)) from error
         return read(schema, schema.Model.GetRootAs(flatbuffer))
-    except Exception as error:  # the reader follows whatever offsets the bytes hold
-        raise BadData(damaged) from error
 
 
 def _signature(model: Any, signature: Any) -> Signature:
@@ -148,7 +151,7 @@ def _text(name: bytes | None) -> str:
     return (name or b"").decode()
 
 
-def _operator(schema: Any, model: Any, graph: Any, operator: Any) -> Operator:
+def _operator(schema: Any, model: Any, tensors: list[Tensor], operator: Any) -> Operator:
     code = model.OperatorCodes(_index(operator.OpcodeIndex(), model.OperatorCodesLength()))
     # Codes above 127 came after the field of 8 bits was full; the old field then holds 127.
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
@@ -156,21 +159,22 @@ def _operator(schema: Any, model: Any, graph: Any, operator: Any) -> Operator:
     return Operator(
         code.CustomCode().decode() if custom else _name(schema.BuiltinOperator, number),
         code.Version(),
-        _tensors(schema, model, graph, operator.InputsAsNumpy()),
-        _tensors(schema, model, graph, operator.OutputsAsNumpy()),
+        _tensors(tensors, operator.InputsAsNumpy()),
+        _tensors(tensors, operator.OutputsAsNumpy()),
         custom,
         _activation(schema, operator),
     )
 
 
-def _tensors(schema: Any, model: Any, graph: Any, numbers: Any) -> tuple[Tensor, ...]:
+def _all_tensors(schema: Any, model: Any, graph: Any) -> list[Tensor]:
+    """Return the tensors of a graph; each is read once, however many operations share it."""
+    return [_tensor(schema, model, graph.Tensors(i)) for i in range(graph.TensorsLength())]
+
+
+def _tensors(tensors: list[Tensor], numbers: Any) -> tuple[Tensor, ...]:
     """Return the tensors of these numbers; -1 is an optional one, 0 instead of an array is none."""
-    wanted = [] if isinstance(numbers, int) else [int(number) for number in numbers]
-    return tuple(
-        _tensor(schema, model, graph.Tensors(_index(number, graph.TensorsLength())))
-        for number in wanted
-        if number != -1
-    )
+    places = [] if isinstance(numbers, int) else [int(number) for number in numbers]
+    return tuple(tensors[_index(place, len(tensors))] for place in places if place != -1)
 
 
 def _tensor(schema: Any, model: Any, tensor: Any) -> Tensor:
@@ -202,6 +206,7 @@ def _activation(schema: Any, operator: Any) -> str:
     return _name(schema.ActivationFunctionType, options.FusedActivationFunction())
 
 
+@cache
 def _name(kinds: Any, number: int) -> str:
     """Return the name that the schema's enumeration `kinds` gives to `number`."""
     names = (str(name) for name, value in vars(kinds).items() if value == number)

@@ -1,6 +1,5 @@
 """The folder that a run writes into: which file is which, and who may write."""
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import filelock
 from deploy import metadata
 from deploy.contract import Contract, read_labels_file
 from deploy.errors import BadData, GateFailed, WrongUse
+from deploy.foreign import MAX_BYTES, damaged, naming, read, read_json
 from deploy.remains import sweep
 from deploy.system_errors import doing
 from retrain.quantization import RECIPES
@@ -83,7 +83,7 @@ class RunFolder:
             raise BadData(f"{self.model}: no such file: run `retrain convert` first")
         made_of = metadata.read(self.model).contract.graph_sha256
         # Without one there is no other graph that it could be mistaken for.
-        told = self.contract.exists() and Contract.from_json(self.contract.read_bytes())
+        told = self.contract.exists() and _contract(self.contract)
         if told and told.graph_sha256 != made_of:
             raise BadData(f"{self.model}: not of {self.graph}, but of another: `retrain convert`")
         return self.model
@@ -94,9 +94,9 @@ class RunFolder:
         Where it does, a refused model beside is one that a killed process did not record or remove.
         """
         try:
-            record = json.loads(self.conversion.read_bytes())
-            return bool(record["passed"]) and record["model_sha256"] == _digest(self.model)
-        except (OSError, ValueError, KeyError, TypeError):
+            record = read_json(self.conversion, "run `retrain convert`")
+            return bool(record.get("passed")) and record.get("model_sha256") == _digest(self.model)
+        except (OSError, BadData):
             return False
 
     def recipe(self, name: str, rejected: bool = False) -> Path:
@@ -133,7 +133,7 @@ class RunFolder:
         """Return what `read_contract` does, and the bytes whose digest was checked."""
         graph = graph or self.graph
         try:
-            contract = Contract.from_json(self.contract.read_bytes())
+            contract = _contract(self.contract)
             content = graph.read_bytes()
         except OSError as error:
             raise BadData(
@@ -151,16 +151,16 @@ class RunFolder:
         if self.graph_labels.exists():
             labels = read_labels_file(self.graph_labels)
             _require(labels, contract, self.graph_labels)
-        try:
-            metrics = json.loads(self.metrics.read_bytes())
+        if not self.metrics.exists():
+            return None
+        with damaged(f"{self.metrics}: cannot be read", "train again"):
+            metrics = read_json(self.metrics, "train again")
             if metrics["graph_sha256"] != contract.graph_sha256:
                 return None
             test = metrics["test"]
             accuracy, labels = Accuracy(test["right"], test["total"]), tuple(test["per_class"])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadData(f"{self.metrics}: cannot be read ({error!r}): train again") from error
+            if not 0 <= accuracy.right <= accuracy.total:
+                raise ValueError(f"{accuracy.right!r:.40} of {accuracy.total!r:.40} are right")
         _require(labels, contract, self.metrics)
         return accuracy
 
@@ -188,6 +188,12 @@ class RunFolder:
 
 def _digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
+
+
+def _contract(path: Path) -> Contract:
+    """Return the contract in the file `path`; raise BadData with its path, OSError."""
+    with naming(path):
+        return Contract.from_json(read(path, MAX_BYTES))
 
 
 def _require(labels: tuple[str, ...], contract: Contract, path: Path) -> None:

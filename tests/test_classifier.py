@@ -282,5 +282,5 @@ def test_signed_input_is_refused() -> None:
 def test_garbage_with_the_right_digest_is_refused(tmp_path: Path, garbage: bytes) -> None:
     path = tmp_path / "garbage.tflite"
     path.write_bytes(metadata.pack(garbage, CONTRACT))
-    with pytest.raises(BadData, match=r"garbage\.tflite: LiteRT \S+ does not load this model: ."):
+    with pytest.raises(BadData, match=r"garbage\.tflite: not a .tflite model"):
         Classifier.open(path)

@@ -169,7 +169,7 @@ def weight(content: bytes) -> bytes:
     [
         (cut, "damaged: contract.json, golden-0.png, goldens.json, labels.txt should be in it"),
         (no_zip, "damaged: contract.json, golden-0.png, goldens.json, labels.txt should be in"),
-        (other_label, "damaged (labels.txt): copy it again"),
+        (other_label, "damaged: labels.txt cannot be read"),
         (weight, "damaged (model): copy it again"),
         (lambda _: b"", "not a .tflite model"),
         (lambda _: b"GIF89a" + bytes(100), "not a .tflite model"),

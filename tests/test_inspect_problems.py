@@ -111,7 +111,7 @@ def speaking_of(*files: dict[str, str]) -> bytes:
         ),
         (later_operation, "of a later TFLite than the one here: UNKNOWN 999"),
         (lambda: of_metadata(b"M002"), "its metadata is not TFLite metadata of version M001"),
-        (damaged_zip, "damaged (notes.txt)"),
+        (damaged_zip, "damaged: notes.txt cannot be read"),
     ],
 )
 def test_what_is_wrong_with_a_file_of_others_is_told_and_the_rest_too(

@@ -4,12 +4,15 @@ Source of the layout: tensorflow/lite/schema/schema.fbs. LiteRT's reader of it c
 number of the file is checked here before it is used.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from deploy.errors import BadData
+from deploy.flatbuffer import check
+from deploy.foreign import damaged
 
 Array = npt.NDArray[Any]
 _NUMPY = {
@@ -82,33 +85,55 @@ def parse(content: bytes) -> LiteModel:
     """Return what the bytes of a .tflite file hold; raise BadData if they are none, or damaged."""
     from ai_edge_litert import schema_py_generated as schema
 
-    if content[4:8] != b"TFL3":
-        raise BadData("not a TFLite model")
-    try:
-        model = schema.ModelT.InitFromPackedBuf(content)
-        (main, *others), buffers = model.subgraphs, model.buffers
-        if others:
-            raise BadData(f"{len(others) + 1} graphs in it instead of one")
-        types, kinds = _names(schema.TensorType), _names(schema.BuiltinOperator)
-        codes = [_kind(each, kinds) for each in model.operatorCodes]
-        tensors = [_tensor(each, types, buffers, content) for each in main.tensors]
-        operators = [
-            Operator(
-                codes[each.opcodeIndex],
-                each.builtinOptions,
-                _indices(each.inputs, tensors, -1),
-                _indices(each.outputs, tensors),
-            )
-            for each in main.operators
+    check(content)
+    with damaged("not a TFLite model, or damaged"):
+        model = schema.Model.GetRootAs(content)
+        if model.SubgraphsLength() != 1:
+            raise BadData(f"{model.SubgraphsLength()} graphs in it instead of one")
+        main = model.Subgraphs(0)
+        buffers = [
+            schema.BufferT.InitFromObj(model.Buffers(i)) for i in range(model.BuffersLength())
         ]
-        inputs, outputs = _indices(main.inputs, tensors), _indices(main.outputs, tensors)
-    except BadData:
-        raise
-    except Exception as error:  # of any kind: the reader follows whatever the bytes say
-        raise BadData(f"not a TFLite model, or damaged ({error})") from error
+        types, kinds = _names(schema.TensorType), _names(schema.BuiltinOperator)
+        codes = [
+            _kind(schema.OperatorCodeT.InitFromObj(model.OperatorCodes(i)), kinds)
+            for i in range(model.OperatorCodesLength())
+        ]
+        tensors = [
+            _tensor(_unpacked(schema, main.Tensors(i)), types, buffers, content)
+            for i in range(main.TensorsLength())
+        ]
+        operators = list(_operators(schema, main, codes, tensors, len(content)))
+        inputs = _indices(main.InputsAsNumpy(), tensors)
+        outputs = _indices(main.OutputsAsNumpy(), tensors)
     if len(inputs) != 1 or not outputs:
         raise BadData(f"it has {len(inputs)} inputs and {len(outputs)} outputs instead of one")
     return LiteModel(tensors, operators, inputs[0], outputs)
+
+
+def _unpacked(schema: Any, tensor: Any) -> Any:
+    # Only these lists hold tables of their own, which may be shared without end.
+    if tensor.Sparsity() is not None or tensor.VariantTensorsLength():
+        raise BadData(f"tensor {(tensor.Name() or b'').decode()} is sparse, which is not taken")
+    return schema.TensorT.InitFromObj(tensor)
+
+
+def _operators(
+    schema: Any, graph: Any, codes: list[str], tensors: list[Tensor], left: int
+) -> Iterator[Operator]:
+    """Yield the operators; raise ValueError once their options hold more than `left` values."""
+    for i in range(graph.OperatorsLength()):
+        each = schema.OperatorT.InitFromObj(graph.Operators(i))
+        options = vars(each.builtinOptions) if each.builtinOptions else {}
+        left -= sum(len(value) for value in options.values() if hasattr(value, "__len__"))
+        if left < 0:
+            raise ValueError("its parts are shared without end")
+        yield Operator(
+            codes[each.opcodeIndex],
+            each.builtinOptions,
+            _indices(each.inputs, tensors, -1),
+            _indices(each.outputs, tensors),
+        )
 
 
 def _names(enum: Any) -> dict[int, str]:
@@ -140,8 +165,6 @@ def _tensor(each: Any, types: dict[int, str], buffers: list[Any], content: bytes
     name = (each.name or b"").decode()
     if min(shape, default=1) < 0 or len(signature) != len(shape):
         raise BadData(f"tensor {name} has the shape {shape}")
-    if each.sparsity is not None:
-        raise BadData(f"tensor {name} is sparse, which is not taken")
     return Tensor(
         name,
         types[each.type],

@@ -72,7 +72,7 @@ def _with_input(
     Raises WrongUse where what is `asked` for contradicts them, BadData if it takes no photos.
     """
     fed, bottleneck, sides, mean, std = settings
-    try:
+    with graph.reading(path):
         photos = of_graph(network.graph_def, key(fed))
         sides = photos.sides(asked[2]) or sides
         if photos.takes_bytes:
@@ -82,17 +82,13 @@ def _with_input(
                     "as they are: leave the two options out"
                 )
             mean, std = 0.0, 1.0
-    except (BadData, WrongUse) as error:
-        raise type(error)(f"{path}: {error}") from error
     return fed, bottleneck, sides, mean, std
 
 
 def _trace(path: Path, fed: str, bottleneck: str, sides: Sides) -> Any:
     network = own_file.read(path, bottleneck, sides)
-    try:
+    with graph.reading(path):
         return between(network.graph_def, fed, bottleneck, *sides)
-    except BadData as error:
-        raise BadData(f"{path}: {error}") from error
 
 
 def _digest(path: Path, *settings: str | Sides) -> str:

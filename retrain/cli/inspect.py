@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from deploy import foreign
 from deploy.errors import BadData
 from deploy.text import say
 from retrain.cli.options import json_option
@@ -17,12 +18,13 @@ from retrain.cli.options import json_option
 @json_option
 def inspect(model: Path, as_json: bool) -> None:
     """Print everything in the .tflite file MODEL, whoever made it; it is not run."""
+    from deploy.metadata import MAX_MODEL
     from retrain.inspection import inspect as read
 
     try:
-        found = read(model.read_bytes())
+        found = read(foreign.read(model, MAX_MODEL))
     except BadData as error:
-        raise BadData(f"{model}: {error}") from error
+        raise error if str(model) in str(error) else BadData(f"{model}: {error}") from error
     if as_json:
         say(json.dumps({"schema": 1, **found}))
         return
