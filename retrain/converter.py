@@ -32,6 +32,7 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
     for python in config.target_python:
         target_python.find(python)
     run = RunFolder(config.output_dir)
+    run.read_contract()  # where there is no run, no folder is made for one
     with run.writing():
         material = prepare(run, config, progress)
         run.forget_recipes()

@@ -130,12 +130,16 @@ def test_a_table_keeps_its_rows(markdown: bool) -> None:
         ["watch", "--source", FORGED, "--model", FORGED],
     ],
 )
-def test_no_argument_breaks_a_line_of_an_error(arguments: list[str]) -> None:
+def test_no_argument_breaks_a_line_of_an_error(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(laptop, arguments)
     assert result.exit_code in (2, 3), result.output
     assert not CONTROLS.search(result.output)
     assert [line for line in result.output.split("\n") if line.startswith("   99.9%")] == []
     assert result.stderr.split("\n")[-2].startswith("Error: ")
+    assert not list(tmp_path.iterdir())
 
 
 def test_text_options_take_utf_8_only() -> None:
