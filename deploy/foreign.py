@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from deploy.errors import BadData, RetrainError
+from deploy.errors import BadData, MissingPackage, RetrainError
+from deploy.system_errors import doing
 
 MAX_BYTES = 8 * 1024**2
 """Of a JSON text: parsed, it takes up to thirty times the memory."""
@@ -36,6 +37,8 @@ def naming(path: Path) -> Iterator[None]:
     """Have each error of ours in the block name the file `path`."""
     try:
         yield
+    except MissingPackage:
+        raise
     except RetrainError as error:
         first, *rest = error.args or ("",)
         if str(path) in str(first):
@@ -56,7 +59,7 @@ def _reason(error: Exception) -> str:
 
 def read(path: Path, most: int) -> bytes:
     """Return the bytes of a file; raise BadData for a device or beyond `most` bytes, OSError."""
-    with path.open("rb") as stream:
+    with doing("read", path), path.open("rb") as stream:
         about = os.fstat(stream.fileno())
         if stat.S_ISCHR(about.st_mode):
             raise BadData(f"{path}: a device, not a file")

@@ -3,6 +3,7 @@
 import io
 import math
 import warnings
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,13 +34,6 @@ _MOST_PIXELS = {"WEBP": 40_000_000, "AVIF": 50_000_000, "HEIC": 50_000_000}
 MAX_SIDE = 65_535
 """Longer photos are refused: the most that a JPEG has, and rows and filters cost memory too."""
 _STRIP = 1_000_000
-try:
-    from pillow_heif import __version__ as _heif_version
-except ImportError:
-    _heif_version = "none"
-DECODER = f"pillow-{pillow_version}/heif-{_heif_version}/rules-4"
-"""Names everything here that can change a pixel; part of a bottleneck's fingerprint."""
-
 _BACKGROUND = (255, 255, 255)
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -58,6 +52,15 @@ many is as sharp as over all, and a 12-megapixel JPEG is then decoded at 1/8."""
 
 # Pillow warns of large sizes (the limit here is ours) and of odd metadata (pixels are right).
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def decoder() -> str:
+    """Return what names everything here that can change a pixel, for a bottleneck's fingerprint."""
+    try:
+        heif = metadata.version("pillow-heif")
+    except metadata.PackageNotFoundError:
+        heif = "none"
+    return f"pillow-{pillow_version}/heif-{heif}/rules-4"
 
 
 def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Image.Image:
@@ -111,9 +114,7 @@ def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Imag
 def _open(file: IO[bytes], name: str) -> Image.Image:
     if name != "HEIC":
         return Image.open(file, formats=[name])
-    from pillow_heif import HeifImageFile
-
-    image: Image.Image = HeifImageFile(file)
+    image: Image.Image = import_module("pillow_heif").HeifImageFile(file)
     return image
 
 

@@ -20,22 +20,40 @@ class OutputLost(Exception):
         self.reason = reason
 
 
-class _Output(io.FileIO):
-    """A descriptor that is written to until that fails; a failure of stderr is nobody's concern."""
+class _Output(io.BufferedIOBase):
+    """A descriptor that is written to until that fails; a failure of stderr is nobody's concern.
 
-    _lost = False
+    It keeps nothing back: `io.BufferedWriter` writes twice what a signal interrupts it in.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lost = False
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+        return os.isatty(self._descriptor)
+
+    def writable(self) -> bool:
+        """Return that it can be written to."""
+        return True
 
     def write(self, data: Any) -> int:
-        """Write all or a part of `data`; wait where the reader of a pipe is slow."""
+        """Write all of `data`; wait where the reader of a pipe is slow."""
+        left = memoryview(data)
         try:
-            while not self._lost:
-                count = super().write(data)
-                if count is not None:
-                    return count
-                select.select([], [self], [])
+            while left and not self._lost:
+                try:
+                    left = left[os.write(self._descriptor, left) :]
+                except BlockingIOError:
+                    select.select([], [self._descriptor], [])
         except OSError as error:
             self._lost = True
-            if self.fileno() == 1:
+            if self._descriptor == 1:
                 raise OutputLost(error) from error
         return len(data)
 
@@ -70,7 +88,7 @@ def _guarded(stream: Any) -> Any:
         return stream
     stream.flush()
     return io.TextIOWrapper(
-        io.BufferedWriter(_Output(stream.fileno(), "wb", closefd=False)),
+        _Output(stream.fileno()),
         encoding=stream.encoding,
         errors="backslashreplace",
         line_buffering=stream.line_buffering,

@@ -65,7 +65,7 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
         if reasons:
             files.write(run.rejected, packed)
             files.write_json(run.conversion, result)
-            raise GateFailed(_refusal(run, candidate.parity, reasons))
+            raise GateFailed(*_refusal(run, candidate.parity, reasons))
         files.write(run.model, packed)
         files.write(run.labels, write_labels(material.contract.labels))
         files.write_json(run.conversion, result)
@@ -99,24 +99,22 @@ def _explain(material: Material) -> list[dict[str, Any]]:
             material.contract.output,
         )
     progress.info(
-        f"of {len(found)} layers, those whose errors move the scores most, for --keep-float\n"
-        "(signal to noise in dB: of the scores, of the layer's own output):"
+        f"of {len(found)} layers, those whose errors move the scores most, for --keep-float"
     )
+    progress.info("(signal to noise in dB: of the scores, of the layer's own output):")
     for layer in found[:_NOISIEST]:
         scores = "    -" if layer.scores_db is None else f"{layer.scores_db:5.1f}"
         progress.info(f"  {scores} {layer.signal_to_noise_db:5.1f}  {layer.name}")
     return [layer._asdict() for layer in found]
 
 
-def _refusal(run: RunFolder, parity: Parity, reasons: list[str]) -> str:
+def _refusal(run: RunFolder, parity: Parity, reasons: list[str]) -> list[str]:
     worst = (
         f"  {each.photo}: {each.graph}, by the model {each.model} ({each.difference:.2f} apart)"
         for each in parity.worst
     )
-    return "\n".join(
-        [
-            f"{run.rejected}: {'; '.join(reasons)}. Remedy: more --calibration-images, another "
-            "--quantize, --explain and --keep-float, or wider bounds if you can live with it",
-            *worst,
-        ]
-    )
+    return [
+        f"{run.rejected}: {'; '.join(reasons)}. Remedy: more --calibration-images, another "
+        "--quantize, --explain and --keep-float, or wider bounds if you can live with it",
+        *worst,
+    ]

@@ -31,7 +31,8 @@ from deploy.errors import BadData
 from retrain import recipes
 from retrain.adopt import match
 from retrain.cli import commands as laptop
-from retrain.dataset import read_manifest, scan
+from retrain.dataset import scan
+from retrain.manifest import read_manifest
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,7 @@ def test_the_fingerprint_hangs_on_all_that_decides_a_bottleneck(
     seen = {backbone.fingerprint, replace(backbone, weights_sha256="0").fingerprint}
     for changed in ({"crop": 0.5}, {"mean": 128}, {"std": 127}, {"width": 17}, {"height": 17}):
         seen.add(replace(backbone, spec=replace(backbone.spec, **changed)).fingerprint)
-    monkeypatch.setattr(backbones, "DECODER", "another decoder")
+    monkeypatch.setattr(backbones, "decoder", lambda: "another decoder")
     seen.add(backbone.fingerprint)
     monkeypatch.setattr(backbones, "_PREPARED", backbones._PREPARED + 1)
     seen.add(backbone.fingerprint)

@@ -155,14 +155,14 @@ def test_a_graph_without_its_output_says_which(run_folder: Path, tmp_path: Path)
 def test_the_time_to_load_has_that_of_reading_the_file(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, load: Any, name: str
 ) -> None:
-    read = Path.read_bytes
+    original = Path.open
 
-    def slow(path: Path) -> bytes:
+    def slow(path: Path, *mode: Any, **settings: Any) -> Any:
         if path.name == name:
             time.sleep(0.2)
-        return read(path)
+        return original(path, *mode, **settings)
 
-    monkeypatch.setattr(Path, "read_bytes", slow)
+    monkeypatch.setattr(Path, "open", slow)
     assert load(str(run_folder / name), 1).about.load_s > 0.2
 
 

@@ -58,7 +58,7 @@ def test_the_folder_holds_what_a_device_needs(run: Path, invoke: Invoke) -> None
     assert {each.name for each in folder.iterdir()} == set(NAMES)
     assert (folder / "model.tflite").read_bytes() == (run / "model.tflite").read_bytes()
     assert (folder / "labels.txt").read_text("utf-8").splitlines() == list(LABELS)
-    assert sum(made["bytes"].values()) - made["bytes"]["model.tflite"] < 150_000
+    assert sum(made["bytes"].values()) - made["bytes"]["model.tflite"] < 200_000
     sums = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
     assert list(sums) == NAMES[:-1]
     for name, digest in sums.items():

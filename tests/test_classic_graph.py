@@ -25,20 +25,20 @@ from deploy_fixtures import write_colour_run
 from retrain.backbones.classic_graph import backbone_ends, scores_of
 
 EXPECTED = {
-    inception: ("Mul:0", "pool_3/_reshape:0", SIDE, 128.0, 128.0),
-    optimized_inception: ("Mul:0", "pool_3/_reshape:0", 299, 128.0, 128.0),
-    mobilenet: ("input:0", "MobilenetV1/Predictions/Reshape:0", SIDE, 128.0, 127.5),
+    inception: ("Mul:0", "pool_3/_reshape:0", (SIDE, SIDE), 128.0, 128.0),
+    optimized_inception: ("Mul:0", "pool_3/_reshape:0", (299, 299), 128.0, 128.0),
+    mobilenet: ("input:0", "MobilenetV1/Predictions/Reshape:0", (SIDE, SIDE), 128.0, 127.5),
     hub: (
         "Placeholder:0",
         "module_apply_default/hub_output/feature_vector/SpatialSqueeze:0",
-        SIDE,
+        (SIDE, SIDE),
         0.0,
         255.0,
     ),
     quantized_hub: (
         "Placeholder:0",
         "module_apply_default/MobilenetV1/act_quant/FakeQuantWithMinMaxVars:0",
-        SIDE,
+        (SIDE, SIDE),
         0.0,
         255.0,
     ),
@@ -89,7 +89,7 @@ def test_mean_and_std_are_those_of_the_chain(images: Any, mean: float, std: floa
     ends = backbone_ends(tiny(decoded(images)), None)
     assert ends is not None
     assert ends[0] == "images:0"
-    assert ends[2:] == (SIDE, mean, pytest.approx(std))
+    assert ends[2:] == ((SIDE, SIDE), mean, pytest.approx(std))
 
 
 def test_a_scale_for_each_colour_stays_in_the_network() -> None:
@@ -97,7 +97,7 @@ def test_a_scale_for_each_colour_stays_in_the_network() -> None:
     ends = backbone_ends(graph_def, None)
     assert ends is not None
     assert ends[0].startswith("ResizeBilinear")
-    assert ends[2:] == (SIDE, 0, 1)
+    assert ends[2:] == ((SIDE, SIDE), 0, 1)
 
 
 @pytest.mark.parametrize("end", ["Mul", "Sub"])
@@ -115,7 +115,7 @@ def test_the_inside_of_a_hub_module_may_take_the_photos(end: str) -> None:
 def test_another_input_tensor_has_no_known_scale() -> None:
     graph_def = tiny(inception)
     assert backbone_ends(graph_def, "network/Relu6")[2:] == (None, None, None)  # type: ignore[index]
-    assert backbone_ends(graph_def, "ResizeBilinear")[2:] == (SIDE, 0, 1)  # type: ignore[index]
+    assert backbone_ends(graph_def, "ResizeBilinear")[2:] == ((SIDE, SIDE), 0, 1)  # type: ignore[index]
 
 
 def test_a_graph_of_another_program_is_not_taken_for_one() -> None:

@@ -39,6 +39,7 @@ SETTINGS = [
     ("--architecture", "other_net", "source.architecture", "other_net"),
     ("--bottleneck_dir", "a_b/c", "source.bottleneck_dir", Path("a_b/c")),
     ("--cache-dir", "a_b/c", "source.cache_dir", Path("a_b/c")),
+    ("--labels-from", "2", "source.labels_from", 2),
     ("--output-dir", "a_b/c", "output_dir", Path("a_b/c")),
     ("--output_graph", "a_b/c.pb", "output_graph", Path("a_b/c.pb")),
     ("--output_labels", "a_b/c.txt", "output_labels", Path("a_b/c.txt")),

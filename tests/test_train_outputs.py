@@ -114,12 +114,12 @@ def test_resume_goes_on_where_a_run_was_killed(
 def test_bottlenecks_are_kept_where_asked_for(
     train: Train, tiny: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
-    before = sorted(cache_dir.rglob("*"))
+    before = sorted((cache_dir / "bottlenecks").rglob("*"))
     run = train("--bottleneck_dir", tmp_path / "there", source=tiny)
     assert run.metrics["analysed"] == 2 * EACH_IN_TINY
     (rows,) = shards(tmp_path / "there").values()
     assert [view for _, view in rows] == [0] * 2 * EACH_IN_TINY
-    assert sorted(cache_dir.rglob("*")) == before
+    assert sorted((cache_dir / "bottlenecks").rglob("*")) == before
     shutil.copytree(cache_dir / "backbones", tmp_path / "cache" / "backbones")
     run = train("--cache-dir", tmp_path / "cache", source=tiny)
     assert run.metrics["analysed"] == 2 * EACH_IN_TINY

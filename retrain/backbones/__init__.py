@@ -12,7 +12,7 @@ import numpy as np
 
 from deploy import files
 from deploy.contract import InputSpec
-from deploy.image import DECODER
+from deploy.image import decoder
 from deploy.remains import sweep
 from retrain import graph
 from retrain.apart import apart
@@ -50,7 +50,7 @@ class Backbone:
             "preparation": _PREPARED,
             "cut": graph.BOTTLENECK,
             "input": asdict(self.spec),
-            "decoder": DECODER,
+            "decoder": decoder(),
             "distortion": None,
             "dtype": "float16",
         }

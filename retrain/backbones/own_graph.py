@@ -52,7 +52,7 @@ def load_own(
     if settings[0] is not None:
         settings = _with_input(path, network, settings, asked)
     if None in settings:
-        raise WrongUse(_what_to_type(path, network, settings))
+        raise WrongUse(*_what_to_type(path, network, settings))
     fed, bottleneck, sides, mean, std = settings
     height, width = sides
     spec = InputSpec(height=height, width=width, crop=None, mean=float(mean), std=float(std))
@@ -101,8 +101,8 @@ def _digest(path: Path, *settings: str | Sides) -> str:
     return total.hexdigest()
 
 
-def _what_to_type(path: Path, network: OwnNetwork, settings: tuple[Any, ...]) -> str:
-    """Return words on what is missing: likely ends with their shapes, and a line to type."""
+def _what_to_type(path: Path, network: OwnNetwork, settings: tuple[Any, ...]) -> list[str]:
+    """Return lines on what is missing: likely ends with their shapes, and a line to type."""
     inputs, bottlenecks = _candidates(network.graph_def)
     ends = [each[0].split()[0] if each else "NAME" for each in (inputs, bottlenecks)]
     sides, scale = _example_input(network.graph_def, settings[0] or ends[0])
@@ -116,17 +116,15 @@ def _what_to_type(path: Path, network: OwnNetwork, settings: tuple[Any, ...]) ->
     ]
     values[2] = size_text(values[2])
     line = " ".join(f"{option} {value}" for option, value in zip(options, values, strict=True))
-    return "\n".join(
-        [
-            f"{path}: {', '.join(missing)} must be given, as the network was trained "
-            "(mean and std 128 and 128: about -1..1; 0 and 255: 0..1; 0 and 1: pixels as they are)",
-            "likely inputs:",
-            *(f"  {each}" for each in inputs),
-            "likely bottlenecks:",
-            *(f"  {each}" for each in bottlenecks),
-            f"for example: --graph {shlex.quote(str(path))} {line}",
-        ]
-    )
+    return [
+        f"{path}: {', '.join(missing)} must be given, as the network was trained "
+        "(mean and std 128 and 128: about -1..1; 0 and 255: 0..1; 0 and 1: pixels as they are)",
+        "likely inputs:",
+        *(f"  {each}" for each in inputs),
+        "likely bottlenecks:",
+        *(f"  {each}" for each in bottlenecks),
+        f"for example: --graph {shlex.quote(str(path))} {line}",
+    ]
 
 
 def _example_input(graph_def: Any, fed: str) -> tuple[Sides, tuple[int, int]]:
