@@ -108,7 +108,7 @@ def test_a_name_too_long_is_the_users_not_that_of_the_part(tmp_path: Path) -> No
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "run"
-    result = run("train", tmp_path, "--output-dir", path)
+    result = run("train", tmp_path / "photos", "--output-dir", path)
     assert result.exit_code == 3
     assert f"Error: cannot make the folder {path}: Not a directory: " in result.stderr
 
