@@ -1,13 +1,14 @@
 """The files that `retrain bench` wrote, read again, and their runners matched."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.machine import SCHEMA_VERSION
+from deploy import foreign
 from deploy.errors import BadData
+from deploy.foreign import MAX_RECORD, damaged, parse_json
 
 _NUMBER = (int, float)
 _STATE = {"load?": _NUMBER, "mhz?": _NUMBER, "celsius?": _NUMBER, "throttled?": int}
@@ -74,11 +75,12 @@ class Key(NamedTuple):
 def read(path: Path) -> list[dict[str, Any]]:
     """Return the record in the file `path`, or those of a merged one; raise BadData."""
     try:
-        found = json.loads(path.read_text("utf-8"))
-        schema, records = found["schema"], found.get("records", [found])
-        records[0]["runners"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise BadData(f"{path}: not a file of `retrain bench`: {error}") from error
+        with damaged(f"{path}: not a file of `retrain bench`"):
+            content = parse_json(foreign.read(path, MAX_RECORD), MAX_RECORD)
+            schema, records = content["schema"], content.get("records", [content])
+            records[0]["runners"]
+    except OSError as error:
+        raise BadData(f"{path}: not a file of `retrain bench`: {error.strerror}") from error
     if schema != SCHEMA_VERSION:
         raise BadData(f"{path}: schema {schema}, not {SCHEMA_VERSION}: measure it again")
     flaw = _flaw(records, [_RECORD, ...], "record")

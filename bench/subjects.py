@@ -1,7 +1,6 @@
 """What is compared: the files of a run folder, or those that were named."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 from deploy import metadata
 from deploy.errors import BadData
+from deploy.foreign import read_json
 
 GRAPH, MODEL = "output_graph.pb", "model.tflite"
 
@@ -107,7 +107,7 @@ def _score(path: Path, sha256: str, size: int) -> Score | None:
     in_recipes = path.parent.name == "recipes"
     conversion = (path.parent.parent if in_recipes else path.parent) / "conversion.json"
     try:
-        found = json.loads(conversion.read_text("utf-8"))
+        found = read_json(conversion)
         if in_recipes:
             row = {each["recipe"]: each for each in found["candidates"]}[path.stem]
             measured = row["bytes"]
@@ -123,5 +123,5 @@ def _score(path: Path, sha256: str, size: int) -> Score | None:
             return None
         low, high = row["interval95"]
         return Score(float(row["accuracy"]), float(low), float(high))
-    except (OSError, ValueError, KeyError, TypeError, BadData):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, BadData):
         return None

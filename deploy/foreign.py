@@ -12,7 +12,9 @@ from deploy.errors import BadData, MissingPackage, RetrainError
 from deploy.system_errors import doing
 
 MAX_BYTES = 8 * 1024**2
-"""Of a JSON text: parsed, it takes up to thirty times the memory."""
+"""Of a JSON text inside a model: parsed, it takes up to thirty times the memory."""
+MAX_RECORD = 256 * 1024**2
+"""Of a JSON file of a run: it lists photos, of which there may be millions."""
 _CHUNK = 1024**2
 
 
@@ -78,13 +80,13 @@ def _of_pipe(stream: IO[bytes], most: int) -> bytes:
     return bytes(content)
 
 
-def parse_json(content: bytes | str) -> Any:
+def parse_json(content: bytes | str, most: int = MAX_BYTES) -> Any:
     """Return the value of a JSON text in UTF-8; raise ValueError or RecursionError for others.
 
     A key that is there twice, and half a character, are no JSON here. Numbers may be NaN.
     """
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"more than {MAX_BYTES // 1024**2} MB")
+    if len(content) > most:
+        raise ValueError(f"more than {most // 1024**2} MB")
     text = content.decode() if isinstance(content, bytes) else content
     value = json.loads(text, object_pairs_hook=_distinct)
     if "\\u" in text:
@@ -92,16 +94,17 @@ def parse_json(content: bytes | str) -> Any:
     return value
 
 
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
+def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
     """Return the JSON object in the file `path`; raise BadData with `remedy`."""
     try:
         with damaged(f"{path}: cannot be read", remedy):
-            value = parse_json(read(path, MAX_BYTES))
+            value = parse_json(read(path, MAX_RECORD), MAX_RECORD)
             if not isinstance(value, dict):
                 raise ValueError("it is no object")
             return value
     except OSError as error:
-        raise BadData(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
+        reason = f"{path}: cannot be read ({error.strerror})"
+        raise BadData(f"{reason}: {remedy}" if remedy else reason) from error
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from deploy import files
 from deploy.errors import BadData
+from deploy.foreign import damaged, read_json
 from deploy.machine import cpu_name
 from deploy.remains import sweep
 from deploy.runtime import Model, find_runtime
@@ -126,9 +127,10 @@ class Choice:
         key = hashlib.sha256(json.dumps(cause, sort_keys=True).encode()).hexdigest()
         path = self.memory / f"{key}.json"
         try:
-            found = json.loads(path.read_text("utf-8"))["per_s"]
-            return {name: float(found[name]) for name in _ENGINES}
-        except (OSError, ValueError, KeyError, TypeError):  # none there, or damaged
+            with damaged(f"{path}: cannot be read"):
+                per_s = read_json(path)["per_s"]
+                return {name: float(per_s[name]) for name in _ENGINES}
+        except BadData:  # none there, or damaged
             rates = {
                 name: apart("the probe", _PATIENCE_S, rate, name, backbone) for name in _ENGINES
             }

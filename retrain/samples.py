@@ -1,6 +1,5 @@
 """Sample data sets: folders of photos that may be used, one sub-folder a class."""
 
-import json
 import shutil
 import tarfile
 import zlib
@@ -16,6 +15,7 @@ from uuid import uuid4
 
 from deploy.errors import BadData, MissingPackage, WrongUse
 from deploy.files import write, write_json
+from deploy.foreign import read_json
 from deploy.system_errors import doing
 from retrain.download import Remote, fetch
 
@@ -75,8 +75,8 @@ def _marker(sample: Sample, folder: Path) -> dict[str, Any]:
 
 def _read_marker(folder: Path) -> Any:
     try:
-        return json.loads((folder / _MARKER).read_text("utf-8"))
-    except (OSError, ValueError):
+        return read_json(folder / _MARKER)
+    except BadData:
         return None
 
 

@@ -107,7 +107,7 @@ def prepare(
     try:
         flatbuffer = lite_path.read_bytes()
         whole = json.loads(sums_path.read_text()) == _sums(graph_path.read_bytes(), flatbuffer)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         whole = False
     if not whole:
         sweep(folder)

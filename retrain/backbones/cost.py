@@ -1,6 +1,5 @@
 """What a network costs to run: counted in its graph, not copied from a paper."""
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy import files
+from deploy.errors import BadData
+from deploy.foreign import read_json
 from retrain import graph
 from retrain.backbones.network import Network
 
@@ -34,8 +35,8 @@ def cost(network: Network, cache_dir: Path, tell: Callable[[str], None]) -> Cost
     """
     path = cache_dir / "backbones" / f"{network.name}-cost-{_COUNTED}.json"
     try:
-        return Cost(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+        return Cost(**read_json(path))
+    except (BadData, TypeError):
         graph.tensorflow()
         tell(f"{network.name}: counting parameters and multiply-adds, once")
         found = count(network.graph_def(None))
