@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import shutil
 import struct
 import tarfile
 import zipfile
@@ -10,12 +9,12 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from deploy import bundle_texts, files, metadata
 from deploy.bundle_texts import MODEL, NAMES, PROGRAM, SUMS
 from deploy.contract import write_labels
 from deploy.errors import WrongUse
+from deploy.remains import scratch
 
 SCHEMA_VERSION = 1
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -116,9 +115,9 @@ def _mode(name: str) -> int:
 
 def _replace(folder: Path, made: dict[str, bytes]) -> None:
     """Write the files into a new folder and put it in the place of `folder`."""
-    mark = uuid4().hex
-    new, old = (folder.with_name(f".{folder.name}.{mark}.{each}") for each in ("new", "old"))
-    try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with scratch(folder.parent) as place:
+        new, old = place / "new", place / "old"
         for name, data in made.items():
             files.write(new / name, data)
             (new / name).chmod(_mode(name))
@@ -130,9 +129,6 @@ def _replace(folder: Path, made: dict[str, bytes]) -> None:
             if old.exists():
                 old.rename(folder)
             raise
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
 
 
 def _tar(top: str, made: dict[str, bytes]) -> bytes:

@@ -1,6 +1,5 @@
 """Sample data sets: folders of photos that may be used, one sub-folder a class."""
 
-import shutil
 import tarfile
 import zlib
 from collections import Counter
@@ -11,11 +10,11 @@ from gzip import BadGzipFile
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
-from uuid import uuid4
 
 from deploy.errors import BadData, MissingPackage, WrongUse
 from deploy.files import write, write_json
 from deploy.foreign import read_json
+from deploy.remains import scratch
 from deploy.system_errors import doing
 from retrain.download import Remote, fetch
 
@@ -50,16 +49,15 @@ def put(sample: Sample, folder: Path) -> tuple[dict[str, int], bool]:
     place = folder.resolve()
     if place == Path.cwd():
         raise WrongUse(f"{folder}: it would be replaced while you are in it: name one in it")
-    part = place.with_name(f".{place.name}.{uuid4().hex}.part")
-    try:
-        part.mkdir(parents=True)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with scratch(place.parent) as temporary:
+        part = temporary / place.name
+        part.mkdir()
         sample.fill(part)
         write_json(part / _MARKER, _marker(sample, part))
         if place.exists():
             place.rmdir()  # empty; Windows renames onto nothing else
         part.rename(place)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return _count(folder), False
 
 
