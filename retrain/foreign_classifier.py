@@ -13,8 +13,9 @@ from deploy.contract import InputSpec, read_labels, read_labels_file
 from deploy.errors import BadData, WrongUse
 from retrain import graph
 from retrain.backbones import classic_graph
+from retrain.backbones.between import as_fed, photo_part
 from retrain.backbones.entrance import Entrance
-from retrain.backbones.inference_part import IMPORTED, in_graph, inference_part, key, node_name
+from retrain.backbones.inference_part import IMPORTED, in_graph, key, node_name
 
 OUTPUT = "final_result"
 """The operation that gives the scores of the graph that `for_one_photo` makes."""
@@ -167,13 +168,14 @@ def for_one_photo(graph_def: Any, ends: Ends) -> Any:
     BadData where there is anything else in between.
     """
     tf = graph.tensorflow()
-    network = inference_part(graph_def, key(ends.fed), key(ends.scores))
+    network, photos = photo_part(graph_def, key(ends.fed), key(ends.scores))
     with tf.Graph().as_default() as single:
         shape = [1, ends.spec.height, ends.spec.width, 3]
         images = tf.compat.v1.placeholder(tf.float32, shape, name=graph.INPUT)
         returned = [f"{graph.BOTTLENECK}:0"]
         try:
-            (end,) = tf.import_graph_def(network, {f"{graph.INPUT}:0": images}, returned, "network")
+            fed = {f"{graph.INPUT}:0": as_fed(images, photos)}
+            (end,) = tf.import_graph_def(network, fed, returned, "network")
         except ValueError as error:
             raise misfit(ends, error) from error
         tf.reshape(end, [1, -1], name=OUTPUT)

@@ -108,7 +108,7 @@ def _ancestors(nodes: dict[str, Any], fed: str, bottleneck: str) -> list[str]:
     Control inputs count: they say which side of a condition a constant is on.
     """
     for name in (fed, bottleneck):
-        if node_name(name) not in nodes:
+        if node_name(name) not in nodes or not key(name).rpartition(":")[2].isdecimal():
             raise BadData(f"the graph has no tensor {name}")
     before: dict[str, set[str]] = {}
     todo = [node_name(bottleneck)]
