@@ -183,10 +183,10 @@ def test_options_that_agree_with_the_contract_are_taken(
     retrained: Path, drawn: dict[str, Path]
 ) -> None:
     graph = retrained / "output_graph.pb"
-    sizes = ("--input_layer", "import/input", "--output_layer", "import/final_result:0")
-    sizes = (*sizes, "--input_height", SIDE, "--input_width", SIDE)
+    layers = ("--input_layer", "import/input", "--output_layer", "import/final_result:0")
+    sizes = ("--input_height", SIDE, "--input_width", SIDE)
     scale = ("--input_mean", 127.5, "--input_std", 127.5)
-    result = label(laptop, drawn["red"], "--graph", graph, *sizes, *scale)
+    result = label(laptop, drawn["red"], "--graph", graph, *layers, *sizes, *scale)
     assert next(iter(shown(result))) == "red"
 
 

@@ -133,7 +133,10 @@ def _load(path: Path) -> OwnNetwork:
     inputs = model.inputs
     if len(inputs) != 1:
         named = ", ".join(f"{each.name} {tuple(each.shape)}" for each in inputs)
-        raise BadData(f"{len(inputs)} inputs ({named}) instead of one that takes photos")
+        raise BadData(
+            f"{len(inputs)} inputs ({named}) instead of one that takes photos. Remedy: save the "
+            "network with one input"
+        )
     run = tf.function(lambda images: model(images, training=False))
     spec = tf.TensorSpec(inputs[0].shape, inputs[0].dtype)
     return freeze(run.get_concrete_function(spec))
