@@ -206,6 +206,5 @@ def _require_apart(labels: tuple[str, ...], source: Path) -> None:
     for label, count in Counter(labels).items():
         if count > 1:
             lines = [str(i + 1) for i, other in enumerate(labels) if other == label]
-            raise BadData(
-                f"{source}: {label} is the label of lines {', '.join(lines)}: make them differ"
-            )
+            shown = ", ".join(lines[:5]) + (f" and {count - 5} more" if count > 5 else "")
+            raise BadData(f"{source}: {label} is the label of lines {shown}: make them differ")

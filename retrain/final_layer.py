@@ -8,6 +8,7 @@ import numpy as np
 from deploy.errors import BadData, WrongUse
 from retrain import graph
 from retrain.backbones import classic_graph, own_file
+from retrain.backbones.between import as_fed, photo_part
 from retrain.backbones.frozen import row_before_dense
 from retrain.backbones.inference_part import FAKE_QUANT, inference_part, key, node_name
 from retrain.foreign_classifier import Ends, Typed, misfit, settle
@@ -75,14 +76,15 @@ def _before_dense(graph_def: Any, ends: Ends, logits: str) -> tuple[str, list[in
     It is the logits where no dense layer makes them.
     """
     tf = graph.tensorflow()
-    network = inference_part(graph_def, key(ends.fed), key(logits))
+    network, photos = photo_part(graph_def, key(ends.fed), key(logits))
     with tf.Graph().as_default() as whole:
         images = tf.compat.v1.placeholder(
             tf.float32, [1, ends.spec.height, ends.spec.width, 3], name="photo"
         )
         returned = [f"{graph.BOTTLENECK}:0"]
         try:
-            (end,) = tf.import_graph_def(network, {f"{graph.INPUT}:0": images}, returned, name="")
+            fed = {f"{graph.INPUT}:0": as_fed(images, photos)}
+            (end,) = tf.import_graph_def(network, fed, returned, name="")
         except ValueError as error:
             raise misfit(ends, error) from error
         before = row_before_dense(whole, images, end)

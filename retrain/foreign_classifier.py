@@ -3,17 +3,19 @@
 Ends are what the user types, else what the graph says, else what label_image.py assumed.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deploy.contract import InputSpec, read_labels
+from deploy.contract import InputSpec, read_labels, read_labels_file
 from deploy.errors import BadData, WrongUse
 from retrain import graph
 from retrain.backbones import classic_graph
+from retrain.backbones.between import as_fed, photo_part
 from retrain.backbones.entrance import Entrance
-from retrain.backbones.inference_part import inference_part, key, node_name
+from retrain.backbones.inference_part import IMPORTED, in_graph, key, node_name
 
 OUTPUT = "final_result"
 """The operation that gives the scores of the graph that `for_one_photo` makes."""
@@ -22,6 +24,7 @@ LABEL_IMAGE = {"input_height": 299, "input_width": 299, "input_mean": 0.0, "inpu
 """What TensorFlow's label_image.py assumed where nothing was typed."""
 _SIDES = ("input_height", "input_width")
 _SCORES = ("final_result", "InceptionV3/Predictions/Reshape_1")
+_NUMBERED = re.compile(r"([0-9]{1,6})(?: *[:,;\t] *| +)(\S.*)")
 _GREY_LEVELS = 1.5
 """How far two scales may be apart: 127.5 and 128 are the same one for int8."""
 
@@ -45,7 +48,7 @@ class Typed:
             abs((pixel - mean) / std - (pixel - spec.mean) / spec.std) * spec.std < _GREY_LEVELS
             for pixel in (0, 255)
         )
-        layer = node_name(key(self.input_layer or graph.INPUT))
+        layer = node_name(key(self.input_layer or graph.INPUT)).removeprefix(IMPORTED)
         for name, value, fits in (
             ("input_layer", graph.INPUT, layer == graph.INPUT),
             ("input_height", spec.height, self.input_height in (None, spec.height)),
@@ -74,8 +77,11 @@ def settle(graph_def: Any, typed: Typed, defaults: Mapping[str, Any]) -> Ends:
 
     `defaults` stand in for what is neither typed nor in the graph, and are listed as assumed.
     """
-    scores = _scores(graph_def, typed.output_layer)
-    entrance = _entrance(graph_def, scores, typed.input_layer)
+    input_layer, output_layer = (
+        layer and in_graph(graph_def, layer) for layer in (typed.input_layer, typed.output_layer)
+    )
+    scores = _scores(graph_def, output_layer)
+    entrance = _entrance(graph_def, scores, input_layer)
     if node_name(entrance.tensor) == node_name(scores):
         raise WrongUse(f"{scores} cannot both take the photos and give the scores")
     values: dict[str, Any] = {}
@@ -162,13 +168,14 @@ def for_one_photo(graph_def: Any, ends: Ends) -> Any:
     BadData where there is anything else in between.
     """
     tf = graph.tensorflow()
-    network = inference_part(graph_def, key(ends.fed), key(ends.scores))
+    network, photos = photo_part(graph_def, key(ends.fed), key(ends.scores))
     with tf.Graph().as_default() as single:
         shape = [1, ends.spec.height, ends.spec.width, 3]
         images = tf.compat.v1.placeholder(tf.float32, shape, name=graph.INPUT)
         returned = [f"{graph.BOTTLENECK}:0"]
         try:
-            (end,) = tf.import_graph_def(network, {f"{graph.INPUT}:0": images}, returned, "network")
+            fed = {f"{graph.INPUT}:0": as_fed(images, photos)}
+            (end,) = tf.import_graph_def(network, fed, returned, "network")
         except ValueError as error:
             raise misfit(ends, error) from error
         tf.reshape(end, [1, -1], name=OUTPUT)
@@ -188,10 +195,11 @@ def misfit(ends: Ends, error: Exception) -> BadData:
 def labels_of(path: Path) -> tuple[str, ...]:
     """Return the labels in a file of one a line, as label_image.py read it; raise BadData.
 
-    Spaces at the end of a line and empty lines at the end of the file do not count.
+    Spaces at the end of a line and empty lines at the end of the file do not count, and neither do
+    numbers before all labels that count from 0: `0 daisy`, `1:roses`.
     """
     try:
-        text = path.read_text("utf-8-sig", "replace")
+        text = "\n".join(read_labels_file(path)).replace("\r", "\n")
     except OSError as error:
         raise BadData(f"{path}: the labels cannot be read ({error.strerror})") from error
     if not text.strip():
@@ -200,4 +208,7 @@ def labels_of(path: Path) -> tuple[str, ...]:
     for i, label in enumerate(labels):
         if not label:
             raise BadData(f"{path}: line {i + 1} is empty: write a label into each line")
+    bare = [_NUMBERED.fullmatch(label) for label in labels]
+    if len(labels) > 1 and all(each and int(each[1]) == i for i, each in enumerate(bare)):
+        labels = tuple(each[2] for each in bare if each)
     return labels

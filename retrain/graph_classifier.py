@@ -14,6 +14,7 @@ from deploy.errors import BadData
 from deploy.foreign import damaged, naming
 from deploy.image import to_tensor
 from retrain import foreign_classifier, graph
+from retrain.backbones.inference_part import in_graph, key, node_name
 from retrain.foreign_classifier import LABEL_IMAGE, Typed, labels_of
 from retrain.run_folder import RunFolder
 
@@ -47,7 +48,10 @@ class GraphClassifier(PhotoClassifier):
         """Open the graph at `path`; contract.json must be beside it, and about it."""
         contract = RunFolder(path.parent).read_contract(path)
         with naming(path):
-            return cls(graph.read(path), contract, output_layer)
+            graph_def = graph.read(path)
+            if output_layer:
+                output_layer = node_name(key(in_graph(graph_def, output_layer)))
+            return cls(graph_def, contract, output_layer)
 
     @classmethod
     def open_foreign(

@@ -102,6 +102,28 @@ def test_code_in_a_file_is_refused_in_our_words(
     assert not [each for each in ("safe_mode", "unsafe", "custom_objects") if each in text]
 
 
+def outer_model(config: Any) -> None:
+    settings = {"filepath": "elsewhere", "call_endpoint": "serve"}
+    config["config"]["layers"][1] |= {"class_name": "TFSMLayer", "config": settings}
+
+
+def unknown_type(config: Any) -> None:
+    config["config"]["layers"][1]["config"]["dtype"] = "float7"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(outer_model, "TFSMLayer"), (unknown_type, "Sequential")]
+)
+def test_the_advice_of_keras_is_not_handed_on(
+    change: Callable[[Any], None], words: str, whole: Path, tmp_path: Path
+) -> None:
+    path = changed(whole, tmp_path / "advice.keras", change)
+    with pytest.raises(BadData, match=words) as caught:
+        load(path, tmp_path, size=None)
+    assert "Remedy: pass the network without its code" in str(caught.value)
+    assert not [each for each in ("If you trust", "Please ensure") if each in str(caught.value)]
+
+
 def test_another_file_in_the_archive_is_refused(whole: Path, tmp_path: Path) -> None:
     path = changed(whole, tmp_path / "more.keras", lambda _: None)
     with zipfile.ZipFile(path, "a") as archive:

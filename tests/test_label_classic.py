@@ -56,6 +56,8 @@ def shown(result: Any) -> dict[str, float]:
     [
         (mobilenet, ("--output_layer", "final_result")),
         (mobilenet, ("--output_layer=final_result:0", "--input_layer=input")),
+        (mobilenet, ("--output_layer=import/final_result", "--input_layer=import/input")),
+        (inception, ("--output_layer=import/final_result:0", "--input_layer=import/Mul")),
         (mobilenet, ("--input_height", SIDE, "--input_width", SIDE)),
         (mobilenet, ("--input_mean", 127.5, "--input_std", 127.5)),
         (hub, ("--input_layer=Placeholder", "--output_layer=final_result")),
@@ -105,6 +107,7 @@ def test_what_the_graph_does_not_say_is_as_label_image_had_it(tmp_path: Path) ->
     [
         (mobilenet, ("--output_layer", "softmax"), 3, ("softmax", "final_result")),
         (mobilenet, ("--input_layer", "Mul"), 3, ("Mul", "input:0")),
+        (mobilenet, ("--input_layer", "input:1"), 3, ("input:1",)),
         (mobilenet, ("--input_layer", "final_result"), 2, ("final_result",)),
         (mobilenet, ("--input_height", 64), 2, ("--input-height 64", "32x32", "leave")),
         (optimized_inception, (), 3, ("Mul:0", "299x299", "--input-height")),
@@ -122,6 +125,8 @@ def test_what_does_not_fit_the_graph_is_named(
         (b"red\ngreen\n", ("4 outputs", "2 labels")),
         (b"red\n\nblue\ngrey\n", ("line 2",)),
         (b"\n", ("no label",)),
+        ("red\ngrün\nblue\ngrey\n".encode("latin-1"), ("UTF-8",)),
+        ("red\ngreen\nblue\ngrey\n".encode("utf-16"), ("UTF-16", "UTF-8")),
         (None, ("No such file",)),
     ],
 )
@@ -144,6 +149,20 @@ def test_labels_are_read_as_label_image_read_them(folder: Path, tmp_path: Path) 
     assert next(iter(shown(result))) == "red"
 
 
+@pytest.mark.parametrize("text", ["0 red\n1 gr n\n2 blue\n3 grey\n", "0: red\n1:g\n2:b\n3:y"])
+def test_numbers_before_all_labels_are_no_part_of_them(
+    folder: Path, tmp_path: Path, text: str
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text(text)
+    graph = folder / "mobilenet.pb"
+    result = label(laptop, folder / "red.png", "--graph", graph, "--labels", labels)
+    assert next(iter(shown(result))) == "red"
+    labels.write_text("red\n1 b\n2 c\n3 d\n")
+    result = label(laptop, folder / "red.png", "--graph", graph, "--labels", labels)
+    assert "1 b" in shown(result)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -164,9 +183,10 @@ def test_options_that_agree_with_the_contract_are_taken(
     retrained: Path, drawn: dict[str, Path]
 ) -> None:
     graph = retrained / "output_graph.pb"
-    sizes = ("--input_layer", "input", "--input_height", SIDE, "--input_width", SIDE)
+    layers = ("--input_layer", "import/input", "--output_layer", "import/final_result:0")
+    sizes = ("--input_height", SIDE, "--input_width", SIDE)
     scale = ("--input_mean", 127.5, "--input_std", 127.5)
-    result = label(laptop, drawn["red"], "--graph", graph, *sizes, *scale)
+    result = label(laptop, drawn["red"], "--graph", graph, *layers, *sizes, *scale)
     assert next(iter(shown(result))) == "red"
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from deploy.errors import BadData
 from retrain import graph
 from retrain.backbones.float_types import in_float32
-from retrain.backbones.folding import plain
+from retrain.backbones.folding import GREY_SHARES, plain
 from retrain.backbones.inference_part import inference_part
-from retrain.backbones.photo_input import of_graph
+from retrain.backbones.photo_input import PhotoInput, of_graph
 
 
 def between(graph_def: Any, fed: str, bottleneck: str, height: int, width: int) -> Any:
@@ -18,10 +18,8 @@ def between(graph_def: Any, fed: str, bottleneck: str, height: int, width: int) 
     A network of grey photos takes RGB here: it begins with Pillow's conversion to grey.
     """
     tf = graph.tensorflow()
-    photos = of_graph(graph_def, fed)
-    part = in_float32(inference_part(graph_def, fed, bottleneck), photos.takes_bytes)
-    channels = photos.channels or _kernel_depth(part)
-    network = plain(part, (photos.batch, height, width, channels))
+    part, photos = photo_part(graph_def, fed, bottleneck)
+    network = plain(part, (photos.batch, height, width, photos.channels or 3))
 
     def features(images: Any) -> Any:
         ends = [f"{graph.BOTTLENECK}:0"]
@@ -37,6 +35,24 @@ def between(graph_def: Any, fed: str, bottleneck: str, height: int, width: int) 
     traced = tf.compat.v1.graph_util.extract_sub_graph(traced, [graph.BOTTLENECK])
     _require_apart(traced, height, width)
     return traced
+
+
+def photo_part(graph_def: Any, fed: str, end: str) -> tuple[Any, PhotoInput]:
+    """Return what leads from `fed` to `end`, in float32, and the photos that it takes.
+
+    Their channels are known. Raises BadData for what takes no photos.
+    """
+    photos = of_graph(graph_def, fed)
+    part = in_float32(inference_part(graph_def, fed, end), photos.takes_bytes)
+    return part, photos._replace(channels=photos.channels or _kernel_depth(part))
+
+
+def as_fed(images: Any, photos: PhotoInput) -> Any:
+    """Return RGB photos as the network takes them: their grey where it has one channel."""
+    if photos.channels != 1:
+        return images
+    grey = images * GREY_SHARES.astype(np.float32)
+    return graph.tensorflow().reduce_sum(grey, -1, keepdims=True)
 
 
 def _kernel_depth(part: Any) -> int:

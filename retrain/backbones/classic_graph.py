@@ -8,7 +8,7 @@ from typing import Any
 
 from retrain.backbones.entrance import (
     DECODERS,
-    FLOAT,
+    FLOATS,
     UINT8,
     Entrance,
     Nodes,
@@ -90,7 +90,7 @@ def entrance(graph_def: Any, end: str, typed: str | None = None) -> Entrance | N
             possible += chain
             if typed and chain and node_name(typed) in early | ancestors(nodes, node.name):
                 return chain[-1]
-        elif node.op == "Placeholder" and type_of(node) == FLOAT:
+        elif node.op == "Placeholder" and type_of(node) in FLOATS:
             dimensions = dimensions_of(node)
             if len(dimensions) in (0, 4):
                 possible.append(_placeholder(node, nodes if classic else {}))

@@ -14,8 +14,8 @@ Nodes = dict[str, Any]
 DECODERS = frozenset(("DecodeJpeg", "DecodePng", "DecodeBmp", "DecodeGif", "DecodeImage"))
 _RESIZES = frozenset(("ResizeBilinear", "ResizeBicubic", "ResizeArea", "ResizeNearestNeighbor"))
 _RESHAPES = frozenset(("Cast", "ExpandDims", "Identity", "Squeeze", *_RESIZES))
-FLOAT, UINT8 = 1, 4
-"""DT_FLOAT and DT_UINT8 of tensorflow/core/framework/types.proto."""
+FLOATS, UINT8 = frozenset((1, 2, 14, 19)), 4
+"""DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF; DT_UINT8: tensorflow/core/framework/types.proto."""
 
 
 _MAX_DEPTH, _MAX_NUMBERS = 4, 4

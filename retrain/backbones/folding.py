@@ -76,7 +76,12 @@ def _freed(part: Any, input_shape: tuple[int, int, int, int]) -> tuple[list[Any]
         try:
             tf.import_graph_def(part, {f"{graph.INPUT}:0": images}, name="")
         except ValueError as error:
-            raise BadData(f"TensorFlow does not take this graph: {error}") from error
+            reason = str(error).partition(" for '")[0]
+            raise BadData(
+                f"TensorFlow does not take this graph with photos of {input_shape[1]}x"
+                f"{input_shape[2]} pixels ({reason}). Remedy: --input-size as the network was "
+                "trained, or another --input-tensor"
+            ) from error
     names, moving, values = {graph.INPUT}, [], {}
     for node in part.node:
         if names.isdisjoint(map(_maker, node.input)):

@@ -36,7 +36,10 @@ def freeze(run: Any) -> OwnNetwork:
     inputs = run.inputs[: len(run.inputs) - len(run.captured_inputs)]
     if len(inputs) != 1:
         named = ", ".join(f"{each.name} {each.shape}" for each in inputs) or "none"
-        raise BadData(f"{len(inputs)} inputs ({named}) instead of one that takes photos")
+        raise BadData(
+            f"{len(inputs)} inputs ({named}) instead of one that takes photos. Remedy: save the "
+            "network with one input"
+        )
     sides = [side for side in inputs[0].shape if side] if inputs[0].shape.rank else []
     if math.prod(sides) > MAX_CONSTANT_NUMBERS:  # TensorFlow allocates it, and crashes
         raise BadData(f"its input {inputs[0].name} is {inputs[0].shape}, too large for photos")

@@ -38,6 +38,8 @@ _TRAINING = re.compile("train|learning_phase", re.IGNORECASE)
 """Names of the placeholders that tell a graph whether it is being trained: it is not."""
 _BOOL = 10
 """DT_BOOL of tensorflow/core/framework/types.proto."""
+IMPORTED = "import/"
+"""What label_image.py put before the name of each node."""
 
 
 def key(name: str) -> str:
@@ -48,6 +50,16 @@ def key(name: str) -> str:
 def node_name(tensor: str) -> str:
     """Return the node that an input names: `conv` for `conv`, `conv:0` and `^conv`."""
     return tensor.removeprefix("^").rpartition(":")[0] or tensor.removeprefix("^")
+
+
+def in_graph(graph_def: Any, typed: str) -> str:
+    """Return the tensor `typed` as the graph names it.
+
+    `import/input`, as label_image.py had it, is `input`, unless the graph has both.
+    """
+    names = {node.name for node in graph_def.node}
+    bare = typed.removeprefix(IMPORTED)
+    return bare if node_name(key(typed)) not in names and node_name(key(bare)) in names else typed
 
 
 def inference_part(graph_def: Any, fed: str, bottleneck: str) -> Any:
@@ -96,7 +108,7 @@ def _ancestors(nodes: dict[str, Any], fed: str, bottleneck: str) -> list[str]:
     Control inputs count: they say which side of a condition a constant is on.
     """
     for name in (fed, bottleneck):
-        if node_name(name) not in nodes:
+        if node_name(name) not in nodes or not key(name).rpartition(":")[2].isdecimal():
             raise BadData(f"the graph has no tensor {name}")
     before: dict[str, set[str]] = {}
     todo = [node_name(bottleneck)]
@@ -108,7 +120,8 @@ def _ancestors(nodes: dict[str, Any], fed: str, bottleneck: str) -> list[str]:
             raise BadData(f"the graph is damaged: it has no node {name}")
         before[name] = set() if name == node_name(fed) else set(map(node_name, nodes[name].input))
         todo += before[name]
-    if node_name(fed) not in before:
+    passed_on = any(key(fed) in _data(nodes[name]) for name in before)
+    if node_name(fed) not in before or not (passed_on or key(fed) == key(bottleneck)):
         raise BadData(f"{bottleneck} does not hang on {fed}: name the tensor that is fed")
     try:
         return list(TopologicalSorter(before).static_order())

@@ -4,6 +4,7 @@ import json
 import math
 import zipfile
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,14 @@ _MAX_CONFIG_BYTES = 16_000_000
 _MAX_LAYERS = 2_000
 _MAX_SEQUENTIAL_LAYERS = 100
 """Of one Sequential: Keras builds it anew with each layer, so its time grows with the square."""
-_ADVICE = ("safe_mode", "unsafe", "custom_objects", "register_keras")
+_ADVICE = (
+    "If you trust",
+    "Please ensure",
+    "safe_mode",
+    "unsafe",
+    "custom_objects",
+    "register_keras",
+)
 """What Keras tells to switch on or off, which is no remedy here."""
 _REMEDY = (
     "Remedy: pass the network without its code: as a SavedModel, model.export('folder'), or as a "
@@ -133,7 +141,10 @@ def _load(path: Path) -> OwnNetwork:
     inputs = model.inputs
     if len(inputs) != 1:
         named = ", ".join(f"{each.name} {tuple(each.shape)}" for each in inputs)
-        raise BadData(f"{len(inputs)} inputs ({named}) instead of one that takes photos")
+        raise BadData(
+            f"{len(inputs)} inputs ({named}) instead of one that takes photos. Remedy: save the "
+            "network with one input"
+        )
     run = tf.function(lambda images: model(images, training=False))
     spec = tf.TensorSpec(inputs[0].shape, inputs[0].dtype)
     return freeze(run.get_concrete_function(spec))
@@ -141,5 +152,6 @@ def _load(path: Path) -> OwnNetwork:
 
 def _line(error: Exception) -> str:
     """Return the first line of what Keras says, without its advice."""
-    first = next(iter(str(error).strip().splitlines()), "")[:200]
-    return first if first and not any(each in first for each in _ADVICE) else type(error).__name__
+    first = next(iter(str(error).strip().splitlines()), "")
+    reason = takewhile(lambda part: not any(each in part for each in _ADVICE), first.split(". "))
+    return ". ".join(reason)[:200] or type(error).__name__

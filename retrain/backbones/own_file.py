@@ -2,6 +2,7 @@
 
 import tarfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,12 @@ def read(path: Path, bottleneck: str | None = None, size: Sides | None = None) -
         return OwnNetwork(graph.read(path))
     if path.suffix == ".tflite":
         return OwnNetwork(*lite_graph.read(path, bottleneck, size))
-    raise WrongUse(f"{path}: --graph takes a .pb, a .tgz with one, .keras, .tflite or SavedModel")
+    with suppress(BadData):  # a frozen graph under another name, such as graph.pb.bak
+        return OwnNetwork(graph.read(path))
+    raise WrongUse(
+        f"{path}: --graph takes a .pb, a .tgz with one, .keras, .tflite or SavedModel. Remedy: "
+        "save the network as one of these, for example with model.save('network.keras')"
+    )
 
 
 def files_of(path: Path) -> list[Path]:

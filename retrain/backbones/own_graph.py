@@ -14,7 +14,7 @@ from retrain import graph
 from retrain.backbones import Backbone, classic_graph, own_file, prepare
 from retrain.backbones.between import between, is_row
 from retrain.backbones.frozen import OwnNetwork
-from retrain.backbones.inference_part import key
+from retrain.backbones.inference_part import in_graph, key
 from retrain.backbones.photo_input import Sides, as_sides, of_graph, size_text
 
 
@@ -42,6 +42,9 @@ def load_own(
     asked_sides = as_sides(size)
     network = own_file.read(path, bottleneck_tensor, asked_sides)
     with graph.reading(path):
+        input_tensor, bottleneck_tensor = (
+            end and in_graph(network.graph_def, end) for end in (input_tensor, bottleneck_tensor)
+        )
         classic = classic_graph.backbone_ends(network.graph_def, input_tensor)
     known: tuple[Any, ...] = classic or network[1:]
     asked = (input_tensor, bottleneck_tensor, asked_sides, mean, std)

@@ -91,8 +91,11 @@ def of_graph(graph_def: Any, fed: str) -> PhotoInput:
         try:
             leading = tf.compat.v1.graph_util.extract_sub_graph(graph_def, [name])
             tf.import_graph_def(leading, name="")
-            tensor = before.get_tensor_by_name(fed)
         except (AssertionError, KeyError, ValueError):
             return PhotoInput()  # what is before `fed` is left out, and need not be readable
+        try:
+            tensor = before.get_tensor_by_name(fed)
+        except (KeyError, ValueError) as error:
+            raise BadData(f"the graph has no tensor {fed}") from error
     shape = None if tensor.shape.rank is None else tensor.shape.as_list()
     return of_tensor(fed, shape, tensor.dtype.name)

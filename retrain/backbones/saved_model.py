@@ -26,6 +26,11 @@ def read(path: Path) -> OwnNetwork:
     """Return the network that serves in the SavedModel folder `path`; raise BadData."""
     from tensorflow.core.protobuf import saved_model_pb2
 
+    if not (path / "saved_model.pb").exists():
+        raise BadData(
+            f"{path}: no SavedModel: the folder holds no saved_model.pb. Remedy: name the folder "
+            "that holds it, or the .pb, .keras or .tflite file itself"
+        )
     try:
         model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     except Exception as error:  # OSError, or protobuf's DecodeError of whichever implementation
