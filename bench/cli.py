@@ -1,6 +1,7 @@
 """`retrain bench`: measure models, or show, draw and compare what was measured."""
 
 import json
+import os
 import secrets
 from functools import partial
 from pathlib import Path
@@ -174,6 +175,11 @@ def _measure(
     if photo:
         _check(photo)
     found = subjects.named(models, foreign) if models else subjects.of_run(folder)
+    if not models and not os.access(folder, os.W_OK):  # before minutes of measuring
+        raise BadData(
+            f"{folder}: bench.json cannot be written there: change the permissions of the folder, "
+            "or name the models instead, with --json"
+        )
     with scratch() as temporary:
         record = rounds.compare(
             found,

@@ -56,6 +56,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     panels = 2 if scored else 1
     # Text stays text in an SVG, and the same figures give the same file.
     style: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "bench", "font.size": 9}
+    style["text.parse_math"] = False  # a name may hold two dollar signs
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(7 * panels, 1.6 + 0.36 * max(len(rows), 8)), layout="constrained")
         axes = figure.subplots(1, panels, squeeze=False)[0]
@@ -131,7 +132,9 @@ def _accuracies(axes: Any, scored: list[_Row]) -> None:
         axes.errorbar(
             row.runner["ms"]["p50"],
             percent,
-            yerr=interval and [[percent - 100 * interval[0]], [100 * interval[1] - percent]],
+            # Not below 0, for which rounding is enough.
+            yerr=interval
+            and [[max(0, percent - 100 * interval[0])], [max(0, 100 * interval[1] - percent)]],
             color=row.colour,
             marker=marks[row.runner["runtime"]],
             markersize=8,

@@ -10,10 +10,23 @@ from deploy import foreign
 from deploy.errors import BadData
 from deploy.foreign import MAX_RECORD, damaged, parse_json
 
-_NUMBER = (int, float)
-_STATE = {"load?": _NUMBER, "mhz?": _NUMBER, "celsius?": _NUMBER, "throttled?": int}
+
+class _Between(NamedTuple):
+    """The form of a number that may have a fraction, unless `kind` is int."""
+
+    low: float
+    high: float
+    kind: type[float] = float
+
+
+_NUMBER = _Between(-1e18, 1e18)
+_WHOLE = _Between(-1e18, 1e18, int)
+_TIME = _Between(1e-9, 1e18)
+_SHARE = _Between(0, 1)
+
+_STATE = {"load?": _NUMBER, "mhz?": _NUMBER, "celsius?": _NUMBER, "throttled?": _WHOLE}
 _TURN = {
-    "samples_ns": [int, ...],
+    "samples_ns": [_Between(1, 1e18, int), ...],
     "others?": _NUMBER,
     "throttled": bool,
     "bad": bool,
@@ -22,32 +35,34 @@ _TURN = {
 _RUNNER = {
     **dict.fromkeys(("model", "sha256", "runtime", "version", "input", "python"), str),
     **dict.fromkeys(("ratio_p50", "per_second", "load_s", "first_ms"), _NUMBER),
-    **dict.fromkeys(("threads", "size_bytes", "peak_rss_bytes"), int),
-    **dict.fromkeys(("accuracy?", "gmacs?", "share_of_peak?"), _NUMBER),
+    **dict.fromkeys(("threads", "size_bytes", "peak_rss_bytes"), _WHOLE),
+    **dict.fromkeys(("gmacs?", "share_of_peak?"), _NUMBER),
+    "accuracy?": _SHARE,
     "delegate?": str,
-    "accuracy_interval95?": [_NUMBER, _NUMBER],
-    "ms": dict.fromkeys(("p50", "p90", "p99", "mean"), _NUMBER),
+    "accuracy_interval95?": [_SHARE, _SHARE],
+    "ms": dict.fromkeys(("p50", "p90", "p99", "mean"), _TIME),
     "ratio_interval95": [_NUMBER, _NUMBER],
-    "photo_ms": dict,
-    "operators?": [{"kind": str, "count": int, "ms": _NUMBER}],
+    "photo_ms": {str: _NUMBER},
+    "operators?": [{"kind": str, "count": _WHOLE, "ms": _NUMBER}],
     "rounds": [_TURN, ...],
 }
 _RECORD = {
     "machine": {
         **dict.fromkeys(("cpu", "architecture", "os", "python"), str),
-        "cores": int,
+        "cores": _WHOLE,
         "governor?": str,
-        "memory_bytes?": int,
+        "memory_bytes?": _WHOLE,
     },
     "state": {"before": _STATE, "after": _STATE},
-    "settings": {"rounds": int, "runs": int, "seconds": _NUMBER, "profile": bool},
+    "settings": {"rounds": _WHOLE, "runs": _WHOLE, "seconds": _NUMBER, "profile": bool},
     "rules": {"warm": {"seconds": _NUMBER}},
-    "peak_gmacs": dict,
+    "peak_gmacs": {str: _NUMBER},
     "not_run": [{"model": str, "runtime": str, "reason": str}],
     "runners": [_RUNNER, ...],
 }
-"""What is read of a record: types by key; null is allowed where a key ends with "?". A list is of
-its first form: any number, at least one with `...`, else as many as there are."""
+"""What is read of a record: forms by key; null is allowed where a key ends with "?", and `str`
+stands for every key that there is. A list is of its first form: any number, at least one with
+`...`, else as many as there are."""
 
 
 class Key(NamedTuple):
@@ -145,6 +160,8 @@ def _flaw(value: Any, form: Any, name: str) -> str | None:
     if isinstance(form, dict):
         if not isinstance(value, dict):
             return f"{name} is no object"
+        if str in form:
+            form = dict.fromkeys(value, form[str])
         for key, inner in form.items():
             bare = key.removesuffix("?")
             if bare not in value:
@@ -160,4 +177,7 @@ def _flaw(value: Any, form: Any, name: str) -> str | None:
         if (not value) if ... in form else len(value) != len(form) > 1:
             return f"{name} has {len(value)} members"
         return next(filter(None, (_flaw(each, form[0], name) for each in value)), None)
+    if isinstance(form, _Between):
+        number = type(value) in (int, form.kind) and form.low <= value <= form.high
+        return None if number else f"{name} is {value!r:.40}"
     return None if isinstance(value, form) else f"{name} is {value!r:.40}"

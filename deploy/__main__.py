@@ -23,6 +23,8 @@ if sys.version_info < OLDEST_PYTHON:
     _end(WrongUse(f"Python {least} or later is needed, this is {have}"))
 try:
     from deploy.cli import commands
+except KeyboardInterrupt:
+    sys.exit(130)
 except ImportError as error:
     missing = MissingPackage.of_device(error)
     if not missing:

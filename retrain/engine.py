@@ -7,6 +7,7 @@ the largest, so the engine is no part of a bottleneck's fingerprint: a cache may
 
 import hashlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -129,7 +130,10 @@ class Choice:
         try:
             with damaged(f"{path}: cannot be read"):
                 per_s = read_json(path)["per_s"]
-                return {name: float(per_s[name]) for name in _ENGINES}
+                remembered = {name: float(per_s[name]) for name in _ENGINES}
+                if not all(0 < each < math.inf for each in remembered.values()):
+                    raise ValueError(f"{remembered} are no rates")
+                return remembered
         except BadData:  # none there, or damaged
             rates = {
                 name: apart("the probe", _PATIENCE_S, rate, name, backbone) for name in _ENGINES

@@ -35,6 +35,18 @@ def test_a_cost_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(told) == 2
 
 
+@pytest.mark.parametrize("multiply_adds", ['"many"', "[]", "NaN", "-1", "1.5"])
+def test_a_cost_that_is_no_count_is_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, multiply_adds: str
+) -> None:
+    monkeypatch.setattr(costs, "count", lambda _: Cost(1, 1))
+    network = backbones.NETWORKS["efficientnet_lite0"]
+    cost(network, tmp_path, print)
+    (path,) = (tmp_path / "backbones").iterdir()
+    path.write_text(f'{{"parameters": 1, "multiply_adds": {multiply_adds}}}')
+    assert cost(network, tmp_path, print) == Cost(1, 1)
+
+
 def test_it_lists_them_all(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(costs, "count", lambda _: Cost(2_000_000, 300_000_000))

@@ -189,6 +189,16 @@ def test_an_empty_run_folder_says_what_to_do(tmp_path: Path) -> None:
     assert "run `retrain train` first" in result.stderr
 
 
+def test_a_folder_that_takes_no_record_is_refused_before_measuring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.tflite").write_bytes(b"none")
+    monkeypatch.setattr("bench.cli.os.access", lambda _, mode: mode != os.W_OK)
+    result = invoke("--output-dir", tmp_path)
+    assert result.exit_code == 3
+    assert f"{tmp_path}: bench.json cannot be written there" in result.stderr
+
+
 def test_on_a_device_the_model_alone_is_timed(run_folder: Path, tmp_path: Path) -> None:
     shutil.copy(run_folder / "model.tflite", tmp_path)
     (runner,) = measured("--output-dir", tmp_path)["runners"]

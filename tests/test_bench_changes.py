@@ -1,6 +1,9 @@
 """Records compared and merged: a regression told from noise and from a slower machine."""
 
+import copy
 import json
+import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +166,16 @@ def test_what_only_one_file_has_and_busy_rounds_are_said(tmp_path: Path) -> None
     assert told["changes"][0]["busy"] == ["new"]
 
 
+def with_value(name: str, value: Any, found: dict[str, Any]) -> dict[str, Any]:
+    """Return a record whose first runner has this value, in an object of it after a dot."""
+    whole, (*outer, key) = copy.deepcopy(found), name.split(".")
+    place = whole["runners"][0]
+    for each in outer:
+        place = place[each]
+    place[key] = value
+    return whole
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
@@ -181,6 +194,21 @@ def test_what_only_one_file_has_and_busy_rounds_are_said(tmp_path: Path) -> None
             lambda found: {**found, "runners": [{**found["runners"][0], "threads": "1"}]},
             "threads is '1'",
         ),
+        *(
+            (partial(with_value, name, value), f"{name.rpartition('.')[2]} is {value!r}")
+            for name, value in [
+                ("photo_ms.total", ""),
+                ("ms.p50", 0),
+                ("ms.p90", math.nan),
+                ("ratio_p50", 1e400),
+                ("accuracy", -1),
+                ("threads", 10**30),
+                ("size_bytes", True),
+                ("load_s", [1]),
+            ]
+        ),
+        (lambda found: {**found, "peak_gmacs": {"1": "fast"}}, "1 is 'fast'"),
+        (lambda _: record(runner("m", [[0, 1], [2, 3]])), "samples_ns is 0"),
     ],
 )
 @pytest.mark.parametrize("command", ["--merge", "--compare"])

@@ -65,6 +65,13 @@ def test_a_model_has_one_colour_in_both_panels(tmp_path: Path) -> None:
     assert drawing.count("#ff7f0e") > 3
 
 
+def test_names_and_rounded_intervals_are_drawn_as_they_are(tmp_path: Path) -> None:
+    name, svg = "a$\\frac{$.tflite", tmp_path / "odd.svg"
+    interval = [0.8, 1 - 1e-16]
+    plot.draw([record(runner(name, drawn(5), accuracy=1.0, accuracy_interval95=interval))], svg)
+    assert name in texts(svg)
+
+
 @pytest.mark.parametrize(
     ("paces", "ticks"),
     [((4.2, 5.1), "4.5"), ((24, 120), "30"), ((2, 300), "20"), ((0.02, 500), "0.1")],

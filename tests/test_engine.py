@@ -187,7 +187,16 @@ def test_another_machine_version_or_backbone_is_probed_again(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\x00", b"{}", b"[]", b'{"per_s": {"tflite": 1, "tensorflow": null}}']
+    "content",
+    [
+        b"",
+        b"\xff\x00",
+        b"{}",
+        b"[]",
+        b'{"per_s": {"tflite": 1, "tensorflow": null}}',
+        b'{"per_s": {"tflite": 0, "tensorflow": 0}}',
+        b'{"per_s": {"tflite": NaN, "tensorflow": 1}}',
+    ],
 )
 def test_a_damaged_memory_is_made_again(
     content: bytes, pick: Pick, probed: list[str], tmp_path: Path

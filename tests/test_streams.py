@@ -140,3 +140,26 @@ def test_what_an_encoding_lacks_is_an_escape(
     assert done.stdout.splitlines()[0].endswith(shown)
     assert b"red" in done.stdout
     assert "none 中".encode(encoding, "backslashreplace") in done.stderr
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from retrain.__main__ import main; main()",
+        "import runpy; runpy.run_module('deploy', run_name='__main__')",
+    ],
+)
+def test_ctrl_c_while_modules_are_imported_shows_no_traceback(start: str) -> None:
+    code = f"""if True:
+        import sys
+
+        class Interrupting:
+            def find_spec(name, path, target=None):
+                if name == "deploy.cli":
+                    raise KeyboardInterrupt
+
+        sys.meta_path.insert(0, Interrupting)
+        {start}
+    """
+    done = shell('"$1" -c "$2" --help', sys.executable, code)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy import files
 from deploy.errors import BadData
-from deploy.foreign import read_json
+from deploy.foreign import damaged, read_json
 from retrain import graph
 from retrain.backbones.network import Network
 
@@ -35,8 +35,12 @@ def cost(network: Network, cache_dir: Path, tell: Callable[[str], None]) -> Cost
     """
     path = cache_dir / "backbones" / f"{network.name}-cost-{_COUNTED}.json"
     try:
-        return Cost(**read_json(path))
-    except (BadData, TypeError):
+        with damaged(f"{path}: cannot be read"):
+            counted = Cost(**read_json(path))
+            if any(type(number) is not int or number < 1 for number in asdict(counted).values()):
+                raise ValueError(f"{counted} are no counts")
+            return counted
+    except BadData:
         graph.tensorflow()
         tell(f"{network.name}: counting parameters and multiply-adds, once")
         found = count(network.graph_def(None))
