@@ -20,8 +20,8 @@ _PLAIN_MARKS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-") | 
 
 def skeleton(label: str) -> str:
     """Return what is left of `label` without what the eye does not see: equal for lookalikes."""
-    text = unicodedata.normalize("NFKC", label).translate(_LATIN_LIKE | _PLAIN_MARKS).casefold()
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", label).translate(_LATIN_LIKE).casefold()
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN_MARKS)
     # Format characters have no width, and a variation selector only asks for another glyph.
     visible = (c for c in text if unicodedata.category(c) != "Cf" and not "︀" <= c <= "️")
     return re.sub(r"\s+", " ", "".join(visible)).strip()
