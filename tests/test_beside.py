@@ -15,6 +15,8 @@ from retrain.dataset import scan
 SYSTEM_FOLDERS = {
     "@eaDir": "Synology",
     "#recycle": "Synology",
+    "@SynoResource": "Synology",
+    "IMG_1.jpg@SynoEAStream": "Synology",
     "@Recycle": "QNAP",
     ".@__thumb": "QNAP",
     "lost+found": "Linux",
@@ -23,6 +25,7 @@ SYSTEM_FOLDERS = {
     "System Volume Information": "Windows",
     "FOUND.000": "Windows",
     "__MACOSX": "macOS",
+    "Photo Booth Library": "macOS",
     ".thumbnails": "Android",
     "THMBNL": "a camera",
     "Flowers Previews.lrdata": "Lightroom",
