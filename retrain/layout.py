@@ -219,6 +219,13 @@ def _own_split(
         for top in beside
     ]
     parents = dict.fromkeys((root, *(folder.path.parent for folder in classes)))
+    holding = {folder.path for folder in classes}
+    warnings += [
+        f"{path} is left out: it holds no photos"
+        for parent in list(parents)[1:]
+        for path in sub_folders(parent)
+        if path not in holding
+    ]
     return Layout(classes, tuple(parents), tuple(warnings))
 
 

@@ -90,6 +90,13 @@ def test_a_root_that_is_no_whole_split_is_an_error_with_a_remedy(
     assert "--labels-from" in str(error.value) or "data" in words
 
 
+def test_a_folder_of_a_split_without_photos_is_named(tmp_path: Path) -> None:
+    root = folders(tmp_path, *WHOLE)
+    (root / "valid" / "owl").mkdir()
+    (line,) = scan(root).remarks
+    assert line == f"{root / 'valid' / 'owl'} is left out: it holds no photos"
+
+
 def test_photos_of_splits_are_put_together_where_the_user_says_so(tmp_path: Path) -> None:
     root = folders(tmp_path, *WHOLE[:4])
     assert by_label(scan(root, 2)) == {
