@@ -20,9 +20,10 @@ _PIXELS = (
     *(529, 530, 531, 532),
 )
 """The tags that say where the pixels are and how they are coded."""
-_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
+_JPEG, _YCBCR, _SEPARATE = 7, 6, 2
+_COMPRESSIONS = {1, 2, 3, 4, 5, _JPEG, 8, 32773, 32946}
 """None, CCITT, LZW, JPEG, deflate, PackBits."""
-_COLOURS = {0, 1, 2, 3, 5, 6}
+_COLOURS = {0, 1, 2, 3, 5, _YCBCR}
 """Grey with white as 0, grey, RGB, palette, CMYK, YCbCr."""
 _MAX_TILE = 16_000_000
 """Pixels of a tile, at most: it is decoded whole, however small the picture."""
@@ -44,7 +45,10 @@ def bare_tiff(file: IO[bytes]) -> tuple[IO[bytes], int]:
     splice.add(struct.pack(directory.order + "I", end + padding))
     splice.keep(8, end)
     splice.add(bytes(padding))
-    entries = [directory.entries[tag] for tag in sorted(_PIXELS) if tag in directory.entries]
+    tags = {*_PIXELS} & {*directory.entries}
+    if directory.numbers(file, _SAMPLES, 1) in ((), (1,)):
+        tags.discard(_PLANAR)  # one channel is one plane either way, and Pillow reads only one way
+    entries = [directory.entries[tag] for tag in sorted(tags)]
     length = struct.pack(directory.order + "H", len(entries))
     splice.add(length + b"".join(entries) + bytes(4))
     return splice.open(), orientation(file) or 1
@@ -73,6 +77,10 @@ def _check(file: IO[bytes], directory: Directory) -> None:
         raise unsupported(f"a TIFF of {' + '.join(map(str, bits))} bits")
     if bits[0] == 16 and photometric == 0:
         raise unsupported("a TIFF of 16 bits whose white is 0")
+    if photometric == _YCBCR and compression != _JPEG:
+        raise unsupported("a TIFF of YCbCr that is not JPEG inside")
+    if first(_PLANAR, 1) == _SEPARATE and bits[0] == 16 and first(_SAMPLES, 1) > 1:
+        raise unsupported("a TIFF of 16 bits with a plane for each channel")
     if first(_SAMPLES, 1) > 5:
         raise unsupported(f"a TIFF of {first(_SAMPLES, 1)} channels")
     if first(_TILE_WIDTH, 0) * first(_TILE_HEIGHT, 0) > _MAX_TILE:

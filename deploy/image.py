@@ -106,7 +106,7 @@ def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Imag
     except MemoryError as error:
         raise BadData("out of memory") from error
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        if str(error).startswith("Unsupported"):
+        if str(error).startswith(("Unsupported", "unknown raw mode")):
             raise unsupported(f"a {name} of a rare kind ({error})") from error
         raise BadData(f"the file is damaged: {error}") from error
 

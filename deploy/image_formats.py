@@ -105,7 +105,11 @@ _FORMATS = (
     Format("X bitmap or pixmap", rb"/\* XPM \*/|#define \w+_width \d", "xbm xpm xwd"),
     Format("MNG or JNG", rb"\x8aMNG\r\n|\x8bJNG\r\n", "mng jng"),
     Format("BPG or FLIF", rb"BPG\xfb|FLIF", "bpg flif"),
-    Format("rare image", None, "blp fli flc fpx ftc gbr iff lbm miff msp pcd pct pict wal wbmp"),
+    Format(
+        "rare image",
+        None,
+        "blp fli flc fpx ftc gbr iff jb2 jbig2 ktx ktx2 lbm miff msp pcd pct pic pict psp wal wbmp",
+    ),
     Format("DjVu", rb"AT&TFORM", "djvu djv", remedy=_DRAWING_REMEDY),
     Format("PDF", rb"%PDF-", "pdf", remedy=_DRAWING_REMEDY),
     Format(

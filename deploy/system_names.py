@@ -3,12 +3,21 @@
 import re
 
 _EXACT = {
-    "a Synology NAS": ("@eaDir", "#recycle", "#snapshot", "@tmp", "@sharesnap"),
+    "a Synology NAS": (
+        "@eaDir",
+        "#recycle",
+        "#snapshot",
+        "@SynoEAStream",
+        "@SynoResource",
+        "@tmp",
+        "@sharesnap",
+    ),
     "a QNAP NAS": (".@__thumb", "@__thumb", "@Recycle", "@Recently-Snapshot", ".@upload_cache"),
     "a NAS": ("~snapshot", ".snapshot", ".recycle", ".zfs", ".wdmc"),
     "Nextcloud": ("files_trashbin", "files_versions"),
     "Windows": (
         "$RECYCLE.BIN",
+        "RECYCLER",
         "System Volume Information",
         "$WinREAgent",
         "Thumbs.db",
@@ -26,6 +35,8 @@ _EXACT = {
         "Network Trash Folder",
         "Temporary Items",
         "TheVolumeSettingsFolder",
+        "Photo Booth Library",
+        "iPhoto Library",
         "iPod Photo Cache",
     ),
     "Linux": ("lost+found",),
@@ -40,7 +51,7 @@ _EXACT = {
     "Piwigo": ("pwg_high", "pwg_representative"),
 }
 _PATTERNS = {
-    "a Synology NAS": r"SYNO(?:PHOTO|FILE|VIDEO)_\w+\.\w+",
+    "a Synology NAS": r"SYNO(?:PHOTO|FILE|VIDEO)_\w+\.\w+|.*@Syno(?:EAStream|Resource)",
     "Windows": r"found\.\d{3}",
     "macOS": r"\._.*",
     "Linux": r"\.Trash(?:-\d+)?",

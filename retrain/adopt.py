@@ -80,7 +80,8 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
             f"{parts.bottleneck}"
         )
         with progress.stage("scan"):
-            photos, unmatched = match(dataset.scan(source.image_dir), labels, config.labels)
+            photos = dataset.scan(source.image_dir, source.labels_from)
+            photos, unmatched = match(photos, labels, config.labels)
         progress.info(
             f"{source.image_dir}: {len(photos.photos)} photos of {len(photos.labels)} of the "
             f"{len(labels)} labels"
@@ -173,7 +174,7 @@ def match(photos: Dataset, labels: tuple[str, ...], source: Path) -> tuple[Datas
         raise BadData(
             f"{photos.root}: no folder has a label of {source}: folders "
             f"{', '.join(photos.labels[:8])}; labels {', '.join(labels[:8])}. Remedy: name each "
-            "folder as its label"
+            "folder as its label, or choose the level of these folders with --labels-from"
         )
     counts = Counter(photo.label for photo in photos.photos)
     warnings = [

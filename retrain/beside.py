@@ -1,6 +1,7 @@
 """Name what a scan does not take: what is beside class folders, and what systems put there."""
 
 import os
+import re
 import tarfile
 import zipfile
 from collections import Counter, defaultdict
@@ -11,10 +12,16 @@ from deploy import files
 from deploy.system_names import owner_of
 from retrain.layout import is_photo, why_closed
 
-_ARCHIVES = (".7z", ".rar", ".tar", ".tgz", ".tar.bz2", ".tar.gz", ".tar.xz", ".zip")
-_SHORTCUTS = (".lnk", ".alias")
+_ARCHIVE = re.compile(
+    r".*\.(?:7z|bz2|cb[rz]|dmg|gz|iso|lz4|rar|tar|tbz2?|tgz|txz|tzst|xz|z|zipx?|zst|z?\d\d\d?)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Also the parts of an archive: `.z01`, `.001`."""
+_SHORTCUTS = (".lnk", ".alias", ".url", ".webloc")
 _VERSIONING = (".git", ".dvc", ".hg", ".svn")
 """Hidden folders that hold the photos once more, in a form of their own."""
+_PLACEHOLDER = ".icloud"
+"""Of the hidden file that macOS leaves where it took a file away to save space."""
 _EXAMPLES = 3
 
 
@@ -44,7 +51,7 @@ def _why_no_class(path: Path) -> str | None:
         return reason and f"the folder cannot be opened ({reason})"
     if path.is_symlink() and not path.exists():
         return f"a link to nothing ({path.readlink()}): mend or remove it"
-    if path.name.lower().endswith(_ARCHIVES) or _is_archive(path):
+    if _ARCHIVE.fullmatch(path.name) or _is_archive(path):
         return "an archive: unpack it if it holds the photos of a class"
     if path.suffix.lower() in _SHORTCUTS:
         return "a shortcut, which is no folder: move the photos here, or make a symbolic link"
@@ -65,6 +72,7 @@ def _is_archive(path: Path) -> bool:
 
 def system_warnings(left_out: Sequence[Path]) -> list[str]:
     """Return a line for each kind of hidden or system file and folder that holds photos."""
+    in_cloud = sorted(path.name for path in left_out if path.suffix == _PLACEHOLDER)
     counts: Counter[str] = Counter()
     names: dict[str, set[str]] = defaultdict(set)
     for path in left_out:
@@ -78,6 +86,10 @@ def system_warnings(left_out: Sequence[Path]) -> list[str]:
         + ("since they are hidden" if owner == "hidden" else f"put there by {owner}")
         + f" ({_examples(sorted(names[owner]))}): rename those that are yours"
         for owner, count in sorted(counts.items())
+    ] + [
+        f"{len(in_cloud)} files are in iCloud and not on this machine ({_examples(in_cloud)}): "
+        "download them first"
+        for _ in in_cloud[:1]
     ]
 
 

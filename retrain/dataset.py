@@ -207,9 +207,14 @@ def _require_classes(photos: Dataset) -> None:
     if len(labels) < 2:
         what = f"one class ({labels[0]})" if labels else "no sub-folder"
         inner = [path for folder in photos.classes for path in layout.sub_folders(folder.path)]
-        hint = (
-            f"; or, if its sub-folders are the classes, name {inner[0].parent}" if inner[1:] else ""
+        where = (
+            f"name {inner[0].parent}"
+            if len({path.parent for path in inner}) == 1
+            else f"use --labels-from {len(inner[0].relative_to(photos.root).parts)}"
+            if inner
+            else ""
         )
+        hint = f"; or, if its sub-folders are the classes, {where}" if inner[1:] else ""
         raise BadData(
             f"{photos.root}: {what}: {expected}, and at least two labels{hint}", *photos.remarks
         )
@@ -224,9 +229,10 @@ def _require_classes(photos: Dataset) -> None:
     held = Counter(photo.split for photo in photos.photos)
     for split in sorted({folder.split for folder in photos.classes}):
         if not held[split]:
+            level = len(photos.classes[0].path.relative_to(photos.root).parts)
             raise BadData(
                 f"{photos.root}: no photo is left for {split}: all are bad, or copies of photos in "
-                "another split: add photos to it, or use --labels-from 2 for a new split"
+                f"another split: add photos to it, or use --labels-from {level} for a new split"
             )
 
 

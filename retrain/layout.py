@@ -24,6 +24,8 @@ _SPLIT_OF = {name: split for split, names in _USUAL_NAMES.items() for name in na
 _BESIDE_SPLITS = ("unlabeled", "unlabelled", "unsup", "unsupervised", "predict", "prediction")
 """Folders of photos without labels, which stand beside splits and are not classes."""
 _NAMES_SHOWN = 8
+_DEEPEST = 4
+"""The lowest level whose folders are compared by name."""
 
 
 class ClassFolder(NamedTuple):
@@ -58,13 +60,13 @@ def read(root: Path, level: int | None = None) -> Layout:
     splits = {
         top: _SPLIT_OF[name] for top in tops if (name := top.name.strip().casefold()) in _SPLIT_OF
     }
-    inner = {top: _class_folders(top) for top in splits}
+    inner = {top: _class_folders(_unpacked(top)) for top in splits}
     if _are_splits(root, tops, splits, inner):
         return _own_split(root, tops, splits, inner)
     warnings = [
         f"{top} is trained as a class, though it is named as a split and holds the folders "
         f"{_listed(folder.name for folder in inner[top])}: if these are the classes, move the "
-        "other folders away, or use --labels-from 2"
+        f"other folders away, or use --labels-from {_level(root, inner[top])}"
         for top in splits
         if len(inner[top]) > 1 and not _has_loose_photos(top)
     ]
@@ -119,6 +121,22 @@ def _has_loose_photos(folder: Path) -> bool:
 
 def _class_folders(top: Path) -> list[Path]:
     return [folder for folder in sub_folders(top) if _holds_photos(folder)]
+
+
+def _unpacked(folder: Path) -> Path:
+    """Return `folder`, or where it holds only a folder of its own name, that one.
+
+    Unpacking an archive into a folder of its name makes those, such as `train/train`.
+    """
+    inner = sub_folders(folder)
+    if len(inner) != 1 or inner[0].name != folder.name or _has_loose_photos(folder):
+        return folder
+    return _unpacked(inner[0])
+
+
+def _level(root: Path, folders: Sequence[Path]) -> int:
+    """Return what --labels-from must be for these folders to be classes."""
+    return max(len(folder.relative_to(root).parts) for folder in folders)
 
 
 def _by_level(root: Path, level: int) -> Layout:
@@ -179,30 +197,65 @@ def _own_split(
             missing = escaped(sorted(everything), everything - labels[split])
             lacks.append(f"no photos of {_listed(missing)} in {names}")
     if lacks:
-        folder = next((top for top in splits if splits[top] == TRAINING and inner[top]), None)
+        training = [inner[top][0] for top in splits if splits[top] == TRAINING and inner[top]]
         alike = [" and ".join(map(ascii, group)) for group in groups(sorted(everything))]
         rename = (
             f" {'; '.join(alike)} look alike: if they mean the same, rename one." if alike else ""
         )
-        whole = f", or train on {folder} alone, which is then split by retrain" if folder else ""
+        whole = (
+            f", or train on {training[0].parent} alone, which is then split by retrain"
+            if training
+            else ""
+        )
+        level = _level(root, [folder.path for folder in classes])
         raise BadData(
             f"{root} holds folders of splits ({_listed(top.name for top in splits)}), but not a "
             f"whole split: {'; '.join(lacks)}.{rename} Add what is missing{whole}; or use "
-            "--labels-from 2 to put the photos of all splits together and split them anew"
+            f"--labels-from {level} to put the photos of all splits together and split them anew"
         )
     beside = [top for top in tops if top not in splits and _holds_photos(top)]
     warnings = [
         f"{top} is left out: it is beside the folders of the splits, and is not one of them"
         for top in beside
     ]
-    return Layout(classes, (root, *(top for top in splits if inner[top])), tuple(warnings))
+    parents = dict.fromkeys((root, *(folder.path.parent for folder in classes)))
+    holding = {folder.path for folder in classes}
+    warnings += [
+        f"{path} is left out: it holds no photos"
+        for parent in list(parents)[1:]
+        for path in sub_folders(parent)
+        if path not in holding
+    ]
+    return Layout(classes, tuple(parents), tuple(warnings))
 
 
 def _repeated_names(root: Path, tops: Sequence[Path]) -> list[str]:
-    """Return a warning if folders of the second level could be the classes: their names repeat."""
+    """Return a warning if folders of a lower level could be the classes: their names repeat."""
+    folders = {top: [top] for top in tops}
+    for level in range(2, _DEEPEST + 1):
+        folders = {
+            top: [inner for folder in above for inner in _real_sub_folders(folder, level)]
+            for top, above in folders.items()
+        }
+        if warnings := _repeated_at(level, root, folders):
+            return warnings
+    return []
+
+
+def _real_sub_folders(folder: Path, level: int) -> list[Path]:
+    """Return the sub-folders of `folder`; none where it is a link below the first level.
+
+    Links may lead up again, and then the folders of each level are many times more.
+    """
+    return [] if level > 2 and folder.is_symlink() else sub_folders(folder)
+
+
+def _repeated_at(level: int, root: Path, below: dict[Path, list[Path]]) -> list[str]:
+    """Return a warning if the folders so many levels below `root`, by top, could be the classes."""
     # A folder of its parent's name comes from unpacking an archive: it is the same class.
-    inner = {top: [path for path in sub_folders(top) if path.name != top.name] for top in tops}
-    uses = Counter(folder.name for folders in inner.values() for folder in folders)
+    tops = list(below)
+    inner = {top: [path for path in below[top] if path.name != path.parent.name] for top in tops}
+    uses = Counter(name for folders in inner.values() for name in {path.name for path in folders})
     uses.update(top.name for top in tops)
     if not any(
         _holds_photos(folder)
@@ -212,7 +265,9 @@ def _repeated_names(root: Path, tops: Sequence[Path]) -> list[str]:
     ):
         return []
     holding = [folder for top in tops for folder in inner[top] if _holds_photos(folder)]
-    names = Counter(folder.name for folder in holding)
+    names = Counter(
+        name for _, name in {(path.parts[len(root.parts)], path.name) for path in holding}
+    )
     above = {top.name for top in tops}
     if len(names) > 1 and all(name.casefold() in _SPLIT_OF for name in names):
         return [
@@ -225,7 +280,7 @@ def _repeated_names(root: Path, tops: Sequence[Path]) -> list[str]:
     return [
         f"{root} can be read in two ways. Now its {len(above)} folders are the classes: "
         f"{_listed(above)}. But folders below them have the same names, and could be the "
-        f"{len(names)} classes: {_listed(names)}. To train on these, use --labels-from 2; "
+        f"{len(names)} classes: {_listed(names)}. To train on these, use --labels-from {level}; "
         "--labels-from 1 keeps the classes as they are, without this warning"
     ]
 

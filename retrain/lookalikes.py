@@ -12,10 +12,16 @@ _LATIN_LIKE = str.maketrans(
 """Cyrillic and Greek letters, and the Latin ones that they cannot be told from."""
 
 
+_PLAIN_MARKS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-") | dict.fromkeys(
+    map(ord, "\u2018\u2019\u02bc\u2032"), "'"
+)
+"""Dashes and apostrophes that programs put where a user typed the plain ones."""
+
+
 def skeleton(label: str) -> str:
     """Return what is left of `label` without what the eye does not see: equal for lookalikes."""
     text = unicodedata.normalize("NFKC", label).translate(_LATIN_LIKE).casefold()
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", text).translate(_PLAIN_MARKS)
     # Format characters have no width, and a variation selector only asks for another glyph.
     visible = (c for c in text if unicodedata.category(c) != "Cf" and not "︀" <= c <= "️")
     return re.sub(r"\s+", " ", "".join(visible)).strip()
@@ -49,6 +55,7 @@ _KINDS = {
     "composed and decomposed accents": lambda text: unicodedata.normalize("NFC", text),
     "full-width or other forms": lambda text: unicodedata.normalize("NFKC", text),
     "letters of other alphabets": lambda text: text.translate(_LATIN_LIKE),
+    "dashes or apostrophes": lambda text: text.translate(_PLAIN_MARKS),
     "upper and lower case": str.casefold,
     "spaces": lambda text: " ".join(text.split()),
     "invisible characters": skeleton,

@@ -68,7 +68,8 @@ def require_one_split(photos: Sequence[Photo], config: SplitConfig) -> None:
         raise WrongUse(
             "--testing-percentage, --validation-percentage and --split-salt are for a split by "
             "retrain, but the photos are in folders of a split: leave these options out, or use "
-            "--labels-from 2 to put all photos together and split them anew"
+            "--labels-from 2, or the level of the class folders, to put all photos together and "
+            "split them anew"
         )
 
 

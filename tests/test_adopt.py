@@ -107,6 +107,21 @@ def test_the_run_is_one_as_train_writes_it(
     assert result.stdout.count("red\n") >= 9
 
 
+def test_the_level_of_the_folders_of_labels_is_an_option(
+    adopt: Adopt, photos: Path, tmp_path: Path
+) -> None:
+    adopt.photos = tmp_path / "cameras"
+    for folder in photos.iterdir():
+        for i, path in enumerate(sorted(folder.iterdir())):
+            target = adopt.photos / ("cam1", "cam2")[i % 2] / folder.name
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    assert_failed(adopt(tiny(mobilenet)), 3, "cam1, cam2", "--labels-from")
+    result = adopt(tiny(mobilenet), "--labels-from", 2)
+    assert result.exit_code == 0, result.output
+    assert {photo.label for photo, _ in read_manifest(adopt.run / "manifest.csv")} == set(LABELS)
+
+
 def no_softmax(logits: Any, name: str) -> None:
     tf.identity(logits, name=name)
 

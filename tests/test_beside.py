@@ -15,6 +15,8 @@ from retrain.dataset import scan
 SYSTEM_FOLDERS = {
     "@eaDir": "Synology",
     "#recycle": "Synology",
+    "@SynoResource": "Synology",
+    "IMG_1.jpg@SynoEAStream": "Synology",
     "@Recycle": "QNAP",
     ".@__thumb": "QNAP",
     "lost+found": "Linux",
@@ -23,6 +25,7 @@ SYSTEM_FOLDERS = {
     "System Volume Information": "Windows",
     "FOUND.000": "Windows",
     "__MACOSX": "macOS",
+    "Photo Booth Library": "macOS",
     ".thumbnails": "Android",
     "THMBNL": "a camera",
     "Flowers Previews.lrdata": "Lightroom",
@@ -70,6 +73,13 @@ def test_files_of_systems_are_left_out(root: Path) -> None:
     ]
 
 
+def test_photos_that_are_only_in_icloud_are_counted(root: Path) -> None:
+    for name in ("cat/.IMG_1.HEIC.icloud", "cat/.IMG_2.jpg.icloud", ".owl.icloud"):
+        (root / name).write_bytes(b"bplist00")
+    (line,) = [line for line in scan(root).warnings() if "iCloud" in line]
+    assert line.startswith("3 files are in iCloud and not on this machine (.IMG_1.HEIC.icloud, ")
+
+
 @pytest.mark.parametrize("name", ["Originals", "Trash", "recycled", "thumbnails", "misc", "backup"])
 def test_names_that_a_class_may_have_are_classes(root: Path, name: str) -> None:
     put(root / name / "3.png", 3)
@@ -100,7 +110,9 @@ def test_a_link_to_nothing_is_named(root: Path) -> None:
     assert f"{root / 'loop'} is left out" in loop
 
 
-@pytest.mark.parametrize("name", ["owl.zip", "owl.tar.gz", "owl.RAR", "owl"])
+@pytest.mark.parametrize(
+    "name", ["owl.zip", "owl.tar.gz", "owl.RAR", "owl.tar.zst", "owl.zip.001", "owl.z01", "owl"]
+)
 def test_an_archive_is_named(root: Path, name: str) -> None:
     with zipfile.ZipFile(root / name, "w") as archive:
         archive.write(root / "cat" / "1.png", "1.png")

@@ -156,6 +156,12 @@ def test_16_bit_grey_of_a_tiff_is_rescaled_in_either_byte_order() -> None:
         assert np.array_equal(opened[..., 0], np.rint(levels / 257))
 
 
+def test_grey_has_one_plane_whatever_a_tiff_says_of_planes() -> None:
+    grey = Image.fromarray(np.arange(0, 60000, 1000, dtype=np.uint16).reshape(6, 10))
+    opened = open_image(tagged({284: 2}, grey))
+    assert np.array_equal(np.asarray(opened), np.asarray(open_image(encoded(grey, "TIFF"))))
+
+
 def tagged(tags: dict[int, int], picture: Image.Image | None = None) -> bytes:
     """Return a TIFF file of which some tags, of one whole number, are changed or added."""
     photo = encoded(picture or smooth(40, 30), "TIFF")
@@ -177,6 +183,15 @@ def tagged(tags: dict[int, int], picture: Image.Image | None = None) -> bytes:
         (tagged({262: 32803}), f"camera raw file: {DEVELOP} .*thumbnail"),
         (tagged({262: 8}), f"unsupported: a TIFF of photometric interpretation 8: {CONVERT}"),
         (tagged({259: 34712}), f"unsupported: a TIFF of compression 34712: {CONVERT}"),
+        (tagged({262: 6}), f"unsupported: a TIFF of YCbCr that is not JPEG inside: {CONVERT}"),
+        (
+            tagged({258: 16, 284: 2}),
+            "unsupported: a TIFF of 16 bits with a plane for each channel: ",
+        ),
+        (
+            tagged({284: 2}, smooth(9, 9).convert("LA")),
+            "unsupported: a TIFF of a rare kind",
+        ),
         (tagged({277: 60000}), f"unsupported: a TIFF of 60000 channels: {CONVERT}"),
         (
             tagged({322: 65536, 323: 65536}),

@@ -11,7 +11,7 @@ from train_fixtures import Train
 
 from deploy.errors import BadData, WrongUse
 from retrain.dataset import Dataset, Photo, scan
-from retrain.split import SplitConfig, assign
+from retrain.split import SPLITS, SplitConfig, assign
 
 WHOLE = ("train/cat", "train/dog", "valid/cat", "valid/dog", "test/cat", "test/dog")
 
@@ -90,6 +90,13 @@ def test_a_root_that_is_no_whole_split_is_an_error_with_a_remedy(
     assert "--labels-from" in str(error.value) or "data" in words
 
 
+def test_a_folder_of_a_split_without_photos_is_named(tmp_path: Path) -> None:
+    root = folders(tmp_path, *WHOLE)
+    (root / "valid" / "owl").mkdir()
+    (line,) = scan(root).remarks
+    assert line == f"{root / 'valid' / 'owl'} is left out: it holds no photos"
+
+
 def test_photos_of_splits_are_put_together_where_the_user_says_so(tmp_path: Path) -> None:
     root = folders(tmp_path, *WHOLE[:4])
     assert by_label(scan(root, 2)) == {
@@ -141,6 +148,43 @@ def test_repeated_names_are_a_warning_with_both_readings(tmp_path: Path) -> None
     assert "--labels-from 2" in line
     assert scan(root, 2).labels == ("daisy", "roses", "tulips")
     assert not [line for line in scan(root, 1).warnings() if "two ways" in line]
+
+
+@pytest.mark.parametrize(
+    ("names", "level"),
+    [
+        (("seg_train/seg_train/", "seg_test/seg_test/"), 3),
+        (("cam1/2022/", "cam2/2023/"), 3),
+        (("a/x/y/", "b/x/z/"), 4),
+    ],
+)
+def test_repeated_names_further_down_are_a_warning_too(
+    tmp_path: Path, names: tuple[str, ...], level: int
+) -> None:
+    root = folders(tmp_path, *(name + label for name in names for label in ("cat", "dog")))
+    (line,) = [line for line in scan(root).warnings() if "two ways" in line]
+    assert f"2 classes: cat, dog. To train on these, use --labels-from {level};" in line
+    assert scan(root, level).labels == ("cat", "dog")
+
+
+def test_a_split_in_a_folder_of_its_own_name_is_a_split(tmp_path: Path) -> None:
+    root = folders(tmp_path, *(f"{name.split('/')[0]}/{name}" for name in WHOLE))
+    found = scan(root)
+    assert found.labels == ("cat", "dog")
+    assert Counter(photo.split for photo in found.photos) == dict.fromkeys(SPLITS, 2)
+    shutil.rmtree(root / "valid")
+    with pytest.raises(
+        BadData, match=r"no validation .* train on \S+/train/train .*-from 3 to put"
+    ):
+        scan(root)
+
+
+def test_the_hint_for_one_class_names_the_level_of_folders_with_several_parents(
+    tmp_path: Path,
+) -> None:
+    root = folders(tmp_path, *(name.replace("/", "/images/") for name in WHOLE))
+    with pytest.raises(BadData, match=r"one class \(images\).* use --labels-from 3$"):
+        scan(root)
 
 
 def test_splits_below_the_classes_are_a_warning(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ ALIKE = [
     ("rose", "ro\u00adse", "invisible"),
     ("rose", "r\u043ese", "letters of other alphabets"),
     ("\u0391pple", "Apple", "letters of other alphabets"),
+    ("red-rose", "red\u2010rose", "dashes or apostrophes"),
+    ("lion's paw", "lion\u2019s paw", "dashes or apostrophes"),
     ("\u2600", "\u2600\ufe0f", "invisible"),
 ]
 

@@ -7,7 +7,13 @@ from typing import Any
 import click
 
 from deploy.text import say
-from retrain.cli.options import FOLDER, classifier_options, json_option, output_dir_option
+from retrain.cli.options import (
+    FOLDER,
+    classifier_options,
+    json_option,
+    labels_from_option,
+    output_dir_option,
+)
 
 _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
 
@@ -16,6 +22,7 @@ _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
 @click.argument("graph", type=click.Path(path_type=Path))
 @click.argument("labels", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("photos", type=FOLDER)
+@labels_from_option
 @output_dir_option
 @classifier_options
 @click.option(
@@ -38,6 +45,7 @@ def adopt(
     graph: Path,
     labels: Path,
     photos: Path,
+    labels_from: int | None,
     output_dir: Path,
     testing_percentage: float,
     validation_percentage: float,
@@ -58,7 +66,9 @@ def adopt(
     from retrain.scores import Accuracy
     from retrain.split import SplitConfig
 
-    source = Source(photos, cache_dir=cache_dir or default_cache_dir(), graph=graph)
+    source = Source(
+        photos, cache_dir=cache_dir or default_cache_dir(), graph=graph, labels_from=labels_from
+    )
     shares = SplitConfig(testing_percentage, validation_percentage)
     metrics = run(AdoptConfig(source, labels, Typed(**typed), output_dir, shares), Progress())
     if as_json:

@@ -68,6 +68,14 @@ _CLASSIFIER = (
 )
 
 
+labels_from_option = click.option(
+    "--labels-from",
+    type=click.IntRange(1, 9),
+    help="Level of the folders that are the classes: 1 is directly in the folder of photos, 2 one "
+    "below.  [default: 1, or 2 below folders of splits]",
+)
+
+
 def source_options(command: Command) -> Command:
     """Add the photos, the backbone and the places of the caches."""
     for option in (
@@ -83,12 +91,7 @@ def source_options(command: Command) -> Command:
         ),
         click.option("--cache-dir", type=FOLDER, help="Instead of the user's cache folder."),
         *reversed(_BACKBONE),
-        click.option(
-            "--labels-from",
-            type=click.IntRange(1, 9),
-            help="Level of the folders that are the classes: 1 is directly in DIR, 2 one below.  "
-            "[default: 1, or 2 below folders of splits]",
-        ),
+        labels_from_option,
         click.option("--image-dir", "image_dir_option", type=FOLDER, help="The same as DIR."),
         click.argument("image_dir", required=False, metavar="DIR", type=FOLDER),
     ):
