@@ -30,7 +30,7 @@ from retrain.run_folder import RunFolder
 from retrain.scores import Accuracy, fit_temperature
 
 SCHEMA_VERSION = 1
-_PAIRS_SHOWN = 20
+_PAIRS_SHOWN = 5
 _VERSIONS_OF = ("tensorflow", "ai-edge-litert", "numpy", "pillow", "pyarrow")
 
 
