@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from deploy.contract import InputSpec
+from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.image import normalise, open_image, to_tensor
 from retrain import parallel
@@ -143,7 +144,7 @@ def _fingerprint(backbone: Backbone, distortion: Distortion) -> str:
 def plan(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
     """Yield the tasks of each shard to make, small enough that all cores end together."""
     views = max((len(task.views) for task in tasks), default=1)
-    size = min(max(len(tasks) * views // (32 * parallel.cores()), _SHARD[0]), _SHARD[1])
+    size = min(max(len(tasks) * views // (32 * cores()), _SHARD[0]), _SHARD[1])
     size = max(1, size // views)
     for start in range(0, len(tasks), size):
         yield tasks[start : start + size]

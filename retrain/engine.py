@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy import files
+from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.foreign import damaged, read_json
 from deploy.machine import cpu_name
@@ -121,7 +122,7 @@ class Choice:
         cause = {
             "backbone": backbone.fingerprint,
             "cpu": cpu_name(),
-            "cores": parallel.cores(),
+            "cores": cores(),
             "tensorflow": metadata.version("tensorflow"),
             runtime.name: runtime.version,
         }
@@ -149,7 +150,7 @@ def rate(name: str, backbone: Backbone) -> float:
     shape = (engine.batch, backbone.spec.height, backbone.spec.width, 3)
     tensors = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     ended = parallel.run(repeat(tensors), engine.make, lambda extract, task: len(extract(task)))
-    for _ in range(parallel.cores()):
+    for _ in range(cores()):
         next(ended)
     start, done, seconds = time.perf_counter(), 0, 0.0
     while seconds < _PROBE_S:

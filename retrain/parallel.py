@@ -7,8 +7,6 @@ from typing import TypeVar
 
 from deploy.cores import cores
 
-__all__ = ["cores", "ordered", "run"]
-
 Tool = TypeVar("Tool")
 Task = TypeVar("Task")
 Result = TypeVar("Result")

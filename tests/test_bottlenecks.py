@@ -14,7 +14,7 @@ import deploy.image
 from deploy.errors import BadData
 from deploy.image import normalise, open_image, to_tensor, upright
 from deploy.runtime import Model
-from retrain import bottlenecks, parallel
+from retrain import bottlenecks
 from retrain.backbones import Backbone
 from retrain.bottlenecks import Bottlenecks, Task, obtain, obtain_views, plan
 from retrain.dataset import Photo, scan
@@ -198,7 +198,7 @@ def test_shards_are_small_whatever_the_views(views: int, most: int) -> None:
 def test_the_plan_holds_every_photo_once(
     count: int, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "cores", lambda: cores)
+    monkeypatch.setattr("retrain.bottlenecks.cores", lambda: cores)
     tasks = [Task(Photo(Path(str(i)), "", b""), [0]) for i in range(count)]
     shards = list(plan(tasks))
     assert Counter(task.photo.path for shard in shards for task in shard) == Counter(

@@ -11,7 +11,7 @@ from conftest import Invoke
 
 from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
-from retrain import engine, parallel
+from retrain import engine
 from retrain.backbones import Backbone
 from retrain.bottlenecks import Task, extract_shard, obtain
 from retrain.dataset import scan
@@ -173,7 +173,7 @@ def test_another_machine_version_or_backbone_is_probed_again(
     runtime = engine.find_runtime()
     for at, name, value in (
         (engine, "cpu_name", lambda: "another"),
-        (parallel, "cores", lambda: 77),
+        (engine, "cores", lambda: 77),
         (engine.metadata, "version", lambda _: "99"),
         (engine, "find_runtime", lambda: runtime._replace(version="99")),
     ):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData, WrongUse
+from deploy.foreign import naming
 from retrain import graph
 from retrain.backbones import keras_network, lite_graph, saved_model
 from retrain.backbones.frozen import OwnNetwork
@@ -55,18 +56,16 @@ def files_of(path: Path) -> list[Path]:
 
 def _read_archive(path: Path) -> Any:
     try:
-        with tarfile.open(path) as archive:
+        with naming(path), tarfile.open(path) as archive:
             graphs = []
             for each in archive:
                 if each.offset_data + each.size > MAX_BYTES:
-                    raise BadData(f"{path}: more than {MAX_BYTES} bytes in it")
+                    raise BadData(f"more than {MAX_BYTES} bytes in it")
                 if each.isreg() and each.name.endswith(".pb"):
                     graphs.append(each)
             if len(graphs) != 1:
-                raise BadData(f"{path}: {len(graphs)} .pb files in it instead of one")
+                raise BadData(f"{len(graphs)} .pb files in it instead of one")
             stream = archive.extractfile(graphs[0])
             return graph.parse(stream.read() if stream else b"")
-    except BadData as error:
-        raise error if str(path) in str(error) else BadData(f"{path}: {error}") from error
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise BadData(f"{path}: not an archive, or damaged ({error})") from error
