@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from retrain.config import Source as Source
     from retrain.config import TrainConfig as TrainConfig
     from retrain.converter import convert as convert
-    from retrain.distort import Distortion as Distortion
+    from retrain.data.distort import Distortion as Distortion
+    from retrain.data.split import SplitConfig as SplitConfig
     from retrain.head import HeadConfig as HeadConfig
     from retrain.material import ConvertConfig as ConvertConfig
     from retrain.model_metadata import About as About
-    from retrain.split import SplitConfig as SplitConfig
     from retrain.trainer import train as train
 
 __version__ = "0.1.0"

@@ -10,20 +10,21 @@ from typing import Any
 from deploy import files
 from deploy.contract import Contract, write_labels
 from deploy.errors import BadData, WrongUse
-from retrain import __version__, dataset, export, split
+from retrain import __version__, export
 from retrain.backbones import own_graph
 from retrain.bottlenecks import obtain
 from retrain.config import Source
-from retrain.dataset import Dataset
+from retrain.data import photo_folder, split
+from retrain.data.manifest import write_manifest
+from retrain.data.photo_folder import Dataset
+from retrain.data.split import SplitConfig
 from retrain.examples import tell_left_out, undistorted
 from retrain.final_layer import take_apart
 from retrain.foreign_classifier import OUTPUT, Typed, labels_of
-from retrain.manifest import write_manifest
 from retrain.progress import Progress
 from retrain.results import assess
 from retrain.run_folder import RunFolder
 from retrain.scores import Accuracy
-from retrain.split import SplitConfig
 from retrain.trainer import SCHEMA_VERSION, about
 
 UNKNOWN_TRAINING = (
@@ -80,7 +81,7 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
             f"{parts.bottleneck}"
         )
         with progress.stage("scan"):
-            photos = dataset.scan(source.image_dir, source.labels_from)
+            photos = photo_folder.scan(source.image_dir, source.labels_from)
             photos, unmatched = match(photos, labels, config.labels)
         progress.info(
             f"{source.image_dir}: {len(photos.photos)} photos of {len(photos.labels)} of the "

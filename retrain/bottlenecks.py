@@ -20,8 +20,8 @@ from deploy.image import normalise, open_image, to_tensor
 from retrain import parallel
 from retrain.backbones import Backbone
 from retrain.cache import Cache, DamagedShards, Key, Row
-from retrain.dataset import BadPhoto, Dataset, Photo
-from retrain.distort import RULES, Distortion, distort
+from retrain.data.distort import RULES, Distortion, distort
+from retrain.data.photo_folder import BadPhoto, Dataset, Photo
 from retrain.engine import Choice, Extract, Tensor
 from retrain.matrix import Matrix
 from retrain.pictures import Pictures

@@ -10,11 +10,11 @@ from deploy.errors import WrongUse
 from deploy.files import holds
 from retrain import backbones
 from retrain.backbones.photo_input import Sides
-from retrain.distort import Distortion
+from retrain.data.distort import Distortion
+from retrain.data.split import SplitConfig
 from retrain.engine import Choice, Wanted
 from retrain.graph import BOTTLENECK, INPUT, LOGITS
 from retrain.head import HeadConfig
-from retrain.split import SplitConfig
 
 _OPERATION = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """What TensorFlow takes as the name of an operation."""

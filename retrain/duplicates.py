@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain import parallel
-from retrain.dataset import Photo, shown
-from retrain.layout import TRAINING
+from retrain.data.folder_layout import TRAINING
+from retrain.data.photo_folder import Photo, shown
 from retrain.matrix import Matrix
 from retrain.pictures import Pictures, decode, picture
 from retrain.progress import Progress

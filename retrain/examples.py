@@ -4,15 +4,16 @@ from collections import Counter
 
 import numpy as np
 
-from retrain import backbones, dataset, split
+from retrain import backbones
 from retrain.backbones import Backbone, own_graph
 from retrain.bottlenecks import Bottlenecks, obtain, obtain_views
 from retrain.config import Source, TrainConfig
-from retrain.dataset import Dataset, Photo
+from retrain.data import photo_folder, split
+from retrain.data.photo_folder import Dataset, Photo
+from retrain.data.split import SplitConfig
 from retrain.head import Examples
 from retrain.pictures import Pictures
 from retrain.progress import Progress
-from retrain.split import SplitConfig
 
 _LINES_PER_REASON = 20
 
@@ -25,7 +26,7 @@ def analyse(
     Raises WrongUse before the long work if the user made a split, and `config` asks for another.
     """
     with progress.stage("scan"):
-        found = dataset.scan(source.image_dir, source.labels_from)
+        found = photo_folder.scan(source.image_dir, source.labels_from)
     progress.info(f"{source.image_dir}: {len(found.photos)} photos in {len(found.labels)} classes")
     if config:
         split.require_one_split(found.photos, config)
@@ -72,7 +73,7 @@ def tell_left_out(photos: Dataset, progress: Progress) -> None:
         for bad in photos.bad:
             lines[bad.reason] += 1
             if lines[bad.reason] <= _LINES_PER_REASON:
-                progress.info(f"  {dataset.shown(bad.path)}: {bad.reason}")
+                progress.info(f"  {photo_folder.shown(bad.path)}: {bad.reason}")
         for reason, count in counts.items():
             if count > _LINES_PER_REASON:
                 progress.info(f"  and {count - _LINES_PER_REASON} more: {reason}")

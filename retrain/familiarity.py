@@ -15,7 +15,7 @@ from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
 from retrain import parallel
-from retrain.dataset import Photo
+from retrain.data.photo_folder import Photo
 from retrain.graph import BOTTLENECK, parse, session, tensorflow
 from retrain.progress import Progress
 

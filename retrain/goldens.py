@@ -13,7 +13,7 @@ from deploy.contract import InputSpec
 from deploy.goldens import Golden, digest
 from deploy.image import open_image, to_pixels
 from deploy.metadata import ModelFile
-from retrain.dataset import Photo
+from retrain.data.photo_folder import Photo
 
 SIDE = 64
 """Pixels of a golden's height and width."""

@@ -12,10 +12,11 @@ from deploy import files
 from deploy.errors import BadData
 from deploy.foreign import damaged, read
 from deploy.remains import sweep
-from retrain import export, split
+from retrain import export
 from retrain.backbones import Backbone
 from retrain.config import TrainConfig
-from retrain.dataset import Dataset
+from retrain.data import split
+from retrain.data.photo_folder import Dataset
 from retrain.events import Events
 from retrain.fit import MAX_CHECKPOINT, Evaluation, State, fit
 from retrain.head import Examples, Head

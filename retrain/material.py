@@ -10,10 +10,11 @@ import numpy as np
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData, WrongUse
 from deploy.image import open_image, to_pixels
-from retrain import familiarity, graph, split, targets
-from retrain.dataset import Photo
+from retrain import familiarity, graph, targets
+from retrain.data import split
+from retrain.data.manifest import read_manifest
+from retrain.data.photo_folder import Photo
 from retrain.graph_classifier import GraphClassifier
-from retrain.manifest import read_manifest
 from retrain.model_metadata import About
 from retrain.parity import Bounds, Scores, graph_scores, require_accuracy
 from retrain.progress import Progress

@@ -14,7 +14,7 @@ from deploy.errors import BadData
 from deploy.image import open_image
 from retrain import parallel
 from retrain.cache import Cache, DamagedShards, Row
-from retrain.dataset import Photo
+from retrain.data.photo_folder import Photo
 from retrain.matrix import Matrix
 from retrain.progress import Progress
 

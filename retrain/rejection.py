@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from deploy.metadata import ModelFile
-from retrain.dataset import Photo
+from retrain.data.photo_folder import Photo
 from retrain.parity import model_scores
 from retrain.progress import Progress
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain import scores
-from retrain.dataset import shown
+from retrain.data.photo_folder import shown
 from retrain.head import Examples, Head, score, softmax
 from retrain.scores import Accuracy
 

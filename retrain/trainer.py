@@ -14,10 +14,11 @@ from deploy.contract import Contract, InputSpec, write_labels
 from deploy.errors import BadData
 from deploy.image import open_image
 from deploy.remains import sweep
-from retrain import __version__, dataset, duplicates, export, manifest, split
+from retrain import __version__, duplicates, export
 from retrain.bottlenecks import Bottlenecks
 from retrain.config import TrainConfig
-from retrain.dataset import Photo
+from retrain.data import manifest, photo_folder, split
+from retrain.data.photo_folder import Photo
 from retrain.duplicates import Pair
 from retrain.events import MAX_POINTS, THUMBNAIL, Events, events
 from retrain.examples import analyse, by_split, sample
@@ -161,10 +162,10 @@ def about(config: Any, found: Bottlenecks, splits: list[str], analysed: int) -> 
         "photos": Counter(photo.label for photo in photos.photos),
         "split": Counter(splits),
         "split_by": "folders" if split.own_split(photos.photos) else "content",
-        "bad": [{"path": dataset.shown(bad.path), "reason": bad.reason} for bad in photos.bad],
+        "bad": [{"path": photo_folder.shown(bad.path), "reason": bad.reason} for bad in photos.bad],
         "warnings": [*photos.warnings(), *split.warnings(photos.photos, splits)],
         "analysed": analysed,
-        "settings": json.loads(json.dumps(asdict(config), default=dataset.shown)),
+        "settings": json.loads(json.dumps(asdict(config), default=photo_folder.shown)),
         "versions": {
             "retrain": __version__,
             "python": platform.python_version(),

@@ -119,8 +119,8 @@ def write_colour_run(
     `graph`, the tiny network if None, tells the colours; a third of the photos validate, and a
     third tests.
     """
-    from retrain.dataset import scan
-    from retrain.manifest import write_manifest
+    from retrain.data.manifest import write_manifest
+    from retrain.data.photo_folder import scan
 
     random = np.random.default_rng(0)
     for label, colour in colours.items():

@@ -31,8 +31,8 @@ from deploy.errors import BadData
 from retrain import recipes
 from retrain.adopt import match
 from retrain.cli import commands as laptop
-from retrain.dataset import scan
-from retrain.manifest import read_manifest
+from retrain.data.manifest import read_manifest
+from retrain.data.photo_folder import scan
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from test_dataset import names, put, reasons
 
 from deploy.errors import BadData
 from deploy.files import shown, walk
-from retrain.dataset import scan
+from retrain.data.photo_folder import scan
 
 SYSTEM_FOLDERS = {
     "@eaDir": "Synology",

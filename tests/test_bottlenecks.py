@@ -17,8 +17,8 @@ from deploy.runtime import Model
 from retrain import bottlenecks
 from retrain.backbones import Backbone
 from retrain.bottlenecks import Bottlenecks, Task, obtain, obtain_views, plan
-from retrain.dataset import Photo, scan
-from retrain.distort import Distortion, distort
+from retrain.data.distort import Distortion, distort
+from retrain.data.photo_folder import Photo, scan
 from retrain.engine import Choice
 from retrain.matrix import Matrix
 from retrain.progress import Progress

@@ -13,8 +13,8 @@ from bench import subjects
 from deploy import metadata
 from deploy.errors import BadData
 from retrain import choose, converter, recipes
+from retrain.data.manifest import read_manifest
 from retrain.layers import Layer
-from retrain.manifest import read_manifest
 from retrain.parity import Parity
 from retrain.quantization import Quantization
 

@@ -19,8 +19,8 @@ from deploy.contract import InputSpec, read_labels
 from deploy.errors import BadData
 from deploy.image import open_image, to_pixels
 from retrain import graph, recipes
-from retrain.dataset import Photo
-from retrain.manifest import read_manifest, write_manifest
+from retrain.data.manifest import read_manifest, write_manifest
+from retrain.data.photo_folder import Photo
 from retrain.model_metadata import About, describe, extract
 from retrain.quantization import Quantization
 

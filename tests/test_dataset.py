@@ -10,8 +10,8 @@ from PIL import Image
 
 from deploy.errors import BadData
 from deploy.image import FORMATS
-from retrain.dataset import Dataset, Photo, scan
-from retrain.manifest import read_manifest, write_manifest
+from retrain.data.manifest import read_manifest, write_manifest
+from retrain.data.photo_folder import Dataset, Photo, scan
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's file names or /proc")
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 from train_fixtures import Train
 
 from retrain import duplicates
-from retrain.dataset import Photo
+from retrain.data.photo_folder import Photo
 from retrain.duplicates import Pair
 from retrain.matrix import Matrix
 from retrain.pictures import SIDE, Pictures

@@ -14,7 +14,7 @@ from deploy.image import open_image, to_tensor
 from retrain import engine
 from retrain.backbones import Backbone
 from retrain.bottlenecks import Task, extract_shard, obtain
-from retrain.dataset import scan
+from retrain.data.photo_folder import scan
 from retrain.engine import Choice, Engine
 from retrain.progress import Progress
 

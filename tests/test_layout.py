@@ -10,8 +10,8 @@ from test_dataset import put
 from train_fixtures import Train
 
 from deploy.errors import BadData, WrongUse
-from retrain.dataset import Dataset, Photo, scan
-from retrain.split import SPLITS, SplitConfig, assign
+from retrain.data.photo_folder import Dataset, Photo, scan
+from retrain.data.split import SPLITS, SplitConfig, assign
 
 WHOLE = ("train/cat", "train/dog", "valid/cat", "valid/dog", "test/cat", "test/dog")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from retrain.lookalikes import warnings
+from retrain.data.similar_labels import warnings
 
 ALIKE = [
     ("caf\u00e9", "cafe\u0301", "accents"),

@@ -14,7 +14,7 @@ from mediapipe.tasks.python import BaseOptions, vision
 from deploy import metadata
 from deploy.classifier import Classifier
 from deploy.image import open_image, to_pixels
-from retrain.manifest import read_manifest
+from retrain.data.manifest import read_manifest
 from retrain.model_metadata import About, attach, describe
 
 FLOWERS = Path(__file__).parents[1].parent / "shared/data/flowers"

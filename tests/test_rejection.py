@@ -14,7 +14,7 @@ from deploy import metadata
 from deploy.classifier import UNKNOWN, Classifier
 from deploy.contract import Contract
 from retrain import parity, rejection
-from retrain.manifest import read_manifest
+from retrain.data.manifest import read_manifest
 from retrain.progress import Progress
 
 STRANGE = [(220, 30, 220), (30, 220, 220), (220, 220, 30)]

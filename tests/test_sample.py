@@ -22,8 +22,8 @@ from click.testing import CliRunner, Result
 from filelock import FileLock
 from sample_fixtures import Server
 
-from retrain import download, samples
 from retrain.cli import commands
+from retrain.data import download, sample_datasets
 
 
 def run(*arguments: object) -> Result:
@@ -38,8 +38,10 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, byt
 
     def offered(url: str, data: bytes) -> None:
         remote = download.Remote(url, len(data), hashlib.sha256(data).hexdigest())
-        flowers = replace(samples.SAMPLES["flowers"], fill=partial(samples.download, remote))
-        monkeypatch.setitem(samples.SAMPLES, "flowers", flowers)
+        flowers = replace(
+            sample_datasets.SAMPLES["flowers"], fill=partial(sample_datasets.download, remote)
+        )
+        monkeypatch.setitem(sample_datasets.SAMPLES, "flowers", flowers)
 
     return offered
 
@@ -179,15 +181,15 @@ def test_interrupt_leaves_only_what_the_next_run_continues(
     folder: Path, server: Server, tmp_path: Path
 ) -> None:
     # A process of its own, as a user's is.
-    (remote,) = samples.SAMPLES["flowers"].fill.args  # type: ignore[attr-defined]
+    (remote,) = sample_datasets.SAMPLES["flowers"].fill.args  # type: ignore[attr-defined]
     code = f"""
 from dataclasses import replace
 from functools import partial
 from retrain import samples
 from retrain.cli import commands
-from retrain.download import Remote
-fill = partial(samples.download, {remote!r})
-samples.SAMPLES["flowers"] = replace(samples.SAMPLES["flowers"], fill=fill)
+from retrain.data.download import Remote
+fill = partial(sample_datasets.download, {remote!r})
+samples.SAMPLES["flowers"] = replace(sample_datasets.SAMPLES["flowers"], fill=fill)
 commands()
 """
     released = threading.Event()
@@ -222,7 +224,7 @@ def test_interrupt_while_filling_leaves_nothing(folder: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        samples.put(samples.Sample("flowers", "", "", fill), folder)
+        sample_datasets.put(sample_datasets.Sample("flowers", "", "", fill), folder)
     assert list(folder.parent.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 from archive_fixtures import named, tgz
 
 from deploy.errors import BadData
-from retrain import samples
+from retrain.data import sample_datasets
 
 GOOD = (named("top/a/1.jpg"), b"photo")
 
@@ -43,9 +43,9 @@ def test_member_that_is_no_plain_photo_is_refused(
 ) -> None:
     archive, folder = tmp_path / "bad.tgz", tmp_path / "work" / "photos"
     tgz(archive, GOOD, (member, data))
-    fill = partial(samples.unpack, archive, size=1_500)
+    fill = partial(sample_datasets.unpack, archive, size=1_500)
     with pytest.raises(BadData) as raised:
-        samples.put(samples.Sample("flowers", "", "", fill), folder)
+        sample_datasets.put(sample_datasets.Sample("flowers", "", "", fill), folder)
     assert f"{archive}: member {member.name!r}: " in str(raised.value)
     assert list(folder.parent.iterdir()) == []
     assert {path.name for path in tmp_path.iterdir()} == {"bad.tgz", "work"}
@@ -55,17 +55,17 @@ def test_absolute_path_is_refused_even_alone(tmp_path: Path) -> None:
     archive = tmp_path / "absolute.tgz"
     tgz(archive, (named("/top/1.jpg"), b"x"))
     with pytest.raises(BadData, match="lead out"):
-        samples.unpack(archive, tmp_path / "out")
+        sample_datasets.unpack(archive, tmp_path / "out")
 
 
 def test_bounds_count_members_and_stop_at_the_limit(tmp_path: Path) -> None:
     archive = tmp_path / "many.tgz"
     tgz(archive, GOOD, (named("top/a/2.jpg"), bytes(5_000_000)), (named("top/a/3.jpg"), b"x"))
-    samples.unpack(archive, tmp_path / "fits", members=3, size=5_000_006)
+    sample_datasets.unpack(archive, tmp_path / "fits", members=3, size=5_000_006)
     with pytest.raises(BadData, match=r"3\.jpg': more than 2 members"):
-        samples.unpack(archive, tmp_path / "few", members=2)
+        sample_datasets.unpack(archive, tmp_path / "few", members=2)
     with pytest.raises(BadData, match=r"2\.jpg': more than 3,000,000 bytes"):
-        samples.unpack(archive, tmp_path / "small", size=3_000_000)
+        sample_datasets.unpack(archive, tmp_path / "small", size=3_000_000)
     assert (tmp_path / "small" / "a" / "2.jpg").stat().st_size <= 3_000_000
 
 
@@ -78,4 +78,4 @@ def test_damaged_archive_is_bad_data(tmp_path: Path, damage: str) -> None:
     cut = {"empty": b"", "short": data[:5], "half": data[:half]}
     archive.write_bytes(cut.get(damage, data[:half] + b"\xff" * half))
     with pytest.raises(BadData, match=r"bad\.tgz: .*run this again"):
-        samples.unpack(archive, tmp_path / "out")
+        sample_datasets.unpack(archive, tmp_path / "out")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from deploy.errors import BadData, WrongUse
-from retrain.dataset import Photo
-from retrain.split import SPLITS, SplitConfig, assign, warnings
+from retrain.data.photo_folder import Photo
+from retrain.data.split import SPLITS, SplitConfig, assign, warnings
 
 DEFAULT = SplitConfig()
 

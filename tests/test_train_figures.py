@@ -19,8 +19,9 @@ from graph_fixtures import predict
 from PIL import Image
 from train_fixtures import STEPS, Run, Train, shards, tensors
 
-from retrain import graph, split
+from retrain import graph
 from retrain.backbones import Backbone
+from retrain.data import split
 from retrain.head import Floats, Head, softmax
 from retrain.scores import expected_calibration_error, fit_temperature
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import LABELS
 from train_fixtures import STEPS, Run, Train
 
-from retrain import split
+from retrain.data import split
 
 
 @pytest.fixture(scope="module")

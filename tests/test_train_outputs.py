@@ -14,8 +14,9 @@ import pytest
 from conftest import EACH_IN_TINY, LABELS, Invoke
 from train_fixtures import STEPS, Run, Train, shards, tensors
 
-from retrain import graph, split
+from retrain import graph
 from retrain.backbones import Backbone
+from retrain.data import split
 from retrain.fit import Evaluation, fit
 
 DISTORTIONS = (

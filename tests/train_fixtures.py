@@ -13,8 +13,8 @@ from click.testing import Result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-from retrain.dataset import Photo
-from retrain.manifest import read_manifest
+from retrain.data.manifest import read_manifest
+from retrain.data.photo_folder import Photo
 
 STEPS = 40
 """Of the runs that the fixture `train` makes, unless told otherwise."""

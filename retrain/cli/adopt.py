@@ -61,10 +61,10 @@ def adopt(
     from retrain.adopt import AdoptConfig
     from retrain.adopt import adopt as run
     from retrain.config import Source, default_cache_dir
+    from retrain.data.split import SplitConfig
     from retrain.foreign_classifier import Typed
     from retrain.progress import Progress
     from retrain.scores import Accuracy
-    from retrain.split import SplitConfig
 
     source = Source(
         photos, cache_dir=cache_dir or default_cache_dir(), graph=graph, labels_from=labels_from

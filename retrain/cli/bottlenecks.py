@@ -15,7 +15,7 @@ from retrain.cli.options import json_option, source, source_options
 @json_option
 def bottlenecks(as_json: bool, **where: Any) -> None:
     """Analyse each photo of DIR once, and keep the result in the cache."""
-    from retrain.dataset import shown
+    from retrain.data.photo_folder import shown
     from retrain.examples import analyse
     from retrain.progress import Progress
 

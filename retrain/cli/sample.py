@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from deploy.text import say
-from retrain.samples import SAMPLES, put
+from retrain.data.sample_datasets import SAMPLES, put
 
 
 @click.command()

@@ -108,11 +108,11 @@ def _options(command: Command) -> Command:
 def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> None:
     """Train the final layer on the photos of DIR, one sub-folder a class."""
     from retrain.config import TrainConfig
-    from retrain.distort import Distortion
+    from retrain.data.distort import Distortion
+    from retrain.data.split import SplitConfig
     from retrain.head import HeadConfig
     from retrain.progress import Progress
     from retrain.scores import Accuracy
-    from retrain.split import SplitConfig
     from retrain.trainer import train as run
 
     def of(kind: Any) -> Any:

@@ -26,9 +26,10 @@ from deploy import metadata
 from deploy.contract import Contract, InputSpec
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
-from retrain import backbones, graph, split
+from retrain import backbones, graph
 from retrain.backbones import cost, keras_family
-from retrain.manifest import read_manifest
+from retrain.data import split
+from retrain.data.manifest import read_manifest
 from retrain.rounding import round_kernels
 
 KERAS = {network.name: network for network in keras_family.NETWORKS}

@@ -13,8 +13,8 @@ from deploy.contract import check_label
 from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.image import FORMATS, HEAD, MAX_BYTES, claims_photo, why_not_photo
-from retrain import beside, layout, lookalikes
-from retrain.layout import SPLITS, ClassFolder
+from retrain.data import folder_layout, ignored_files, similar_labels
+from retrain.data.folder_layout import SPLITS, ClassFolder
 
 FEW_PHOTOS = 20
 """A class with fewer is worth a warning: its accuracy is a guess."""
@@ -125,7 +125,7 @@ def scan(root: Path, labels_from: int | None = None) -> Dataset:
     """
     if not root.is_dir():
         raise BadData(f"{root}: no such folder: expected one holding a sub-folder for each class")
-    places = layout.read(root, labels_from)
+    places = folder_layout.read(root, labels_from)
     for folder in places.classes:
         _check_label(folder.path.parent, folder.label)
     _check_links(places.classes)
@@ -149,9 +149,9 @@ def scan(root: Path, labels_from: int | None = None) -> Dataset:
                     bad.append(item)
     remarks = (
         *places.warnings,
-        *lookalikes.warnings(sorted({folder.label for folder in places.classes})),
-        *beside.warnings(places.parents),
-        *beside.system_warnings(left_out),
+        *similar_labels.warnings(sorted({folder.label for folder in places.classes})),
+        *ignored_files.warnings(places.parents),
+        *ignored_files.system_warnings(left_out),
     )
     unique, ambiguous, copies, leaks = _by_content(photos)
     found = Dataset(root, places.classes, unique, tuple(bad), copies, leaks, remarks)
@@ -206,7 +206,9 @@ def _require_classes(photos: Dataset) -> None:
     labels = photos.labels
     if len(labels) < 2:
         what = f"one class ({labels[0]})" if labels else "no sub-folder"
-        inner = [path for folder in photos.classes for path in layout.sub_folders(folder.path)]
+        inner = [
+            path for folder in photos.classes for path in folder_layout.sub_folders(folder.path)
+        ]
         where = (
             f"name {inner[0].parent}"
             if len({path.parent for path in inner}) == 1

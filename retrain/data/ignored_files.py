@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy import files
 from deploy.system_names import owner_of
-from retrain.layout import is_photo, why_closed
+from retrain.data.folder_layout import is_photo, why_closed
 
 _ARCHIVE = re.compile(
     r".*\.(?:7z|bz2|cb[rz]|dmg|gz|iso|lz4|rar|tar|tbz2?|tgz|txz|tzst|xz|z|zipx?|zst|z?\d\d\d?)",

@@ -16,7 +16,7 @@ from deploy.files import write, write_json
 from deploy.foreign import read_json
 from deploy.remains import scratch
 from deploy.system_errors import doing
-from retrain.download import Remote, fetch
+from retrain.data.download import Remote, fetch
 
 _MARKER = ".retrain-sample.json"
 _BLOCK = 1 << 20

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from itertools import product
 
 from deploy.errors import BadData, WrongUse
-from retrain.dataset import Photo
-from retrain.layout import SPLITS as SPLITS
-from retrain.layout import TESTING as TESTING
-from retrain.layout import TRAINING as TRAINING
-from retrain.layout import VALIDATION as VALIDATION
+from retrain.data.folder_layout import SPLITS as SPLITS
+from retrain.data.folder_layout import TESTING as TESTING
+from retrain.data.folder_layout import TRAINING as TRAINING
+from retrain.data.folder_layout import VALIDATION as VALIDATION
+from retrain.data.photo_folder import Photo
 
 
 @dataclass(frozen=True)

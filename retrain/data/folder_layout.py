@@ -10,7 +10,7 @@ from typing import NamedTuple
 from deploy import files
 from deploy.errors import BadData
 from deploy.image import HEAD, claims_photo
-from retrain.lookalikes import escaped, groups
+from retrain.data.similar_labels import escaped, groups
 
 TRAINING, VALIDATION, TESTING = "training", "validation", "testing"
 SPLITS = (TRAINING, VALIDATION, TESTING)

@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy import files
 from deploy.errors import BadData
 from deploy.foreign import damaged
-from retrain.dataset import Photo
+from retrain.data.photo_folder import Photo
 
 
 def write_manifest(path: Path, photos: Sequence[Photo], splits: Sequence[str]) -> None:

@@ -1,0 +1,1 @@
+"""Photos in: folder, lists, split, distortion, sample data sets."""
