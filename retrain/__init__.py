@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retrain.data.split import SplitConfig as SplitConfig
     from retrain.head import HeadConfig as HeadConfig
     from retrain.material import ConvertConfig as ConvertConfig
-    from retrain.model_metadata import About as About
+    from retrain.tflite.metadata import About as About
     from retrain.trainer import train as train
 
 __version__ = "0.1.0"

@@ -6,11 +6,12 @@ from typing import NamedTuple
 from deploy import metadata
 from deploy.classifier import Classifier
 from deploy.metadata import ModelFile
-from retrain import goldens, model_metadata, recipes, rejection, targets
+from retrain import goldens, recipes, rejection, targets
 from retrain.material import Material
 from retrain.parity import Parity, compare
 from retrain.quantization import Quantization
 from retrain.rejection import Rejection
+from retrain.tflite import metadata as model_metadata
 
 
 class Converted(NamedTuple):

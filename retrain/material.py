@@ -15,13 +15,13 @@ from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
 from retrain.graph_classifier import GraphClassifier
-from retrain.model_metadata import About
 from retrain.parity import Bounds, Scores, graph_scores, require_accuracy
 from retrain.progress import Progress
 from retrain.quantization import Pixels, Quantization, spanned
 from retrain.run_folder import RunFolder
 from retrain.scores import Accuracy
 from retrain.targets import Target
+from retrain.tflite.metadata import About
 
 _EACH = 20
 """Of so many training photos the mean of a class is taken."""

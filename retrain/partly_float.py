@@ -6,8 +6,8 @@ from typing import Any
 from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from retrain.graph import tensorflow
-from retrain.operators import WITH_WEIGHTS, ends, operators
 from retrain.quantization import Quantization
+from retrain.tflite.model import WITH_WEIGHTS, ends, operators
 
 
 def partly_quantized(converter: Any, how: Quantization, spec: InputSpec) -> bytes:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from deploy.errors import BadData, WrongUse
-from retrain.operation_versions import LITERT_2_3, OLDEST, TFLITE_RUNTIME_2_14
-from retrain.operators import WITH_WEIGHTS, Operator, Tensor, operators
+from retrain.tflite.model import WITH_WEIGHTS, Operator, Tensor, operators
+from retrain.tflite.target_op_versions import LITERT_2_3, OLDEST, TFLITE_RUNTIME_2_14
 
 
 @dataclass(frozen=True)

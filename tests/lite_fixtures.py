@@ -11,8 +11,8 @@ from graph_fixtures import predict
 
 from retrain import graph
 from retrain.backbones import Backbone, lite_graph, own_file
-from retrain.backbones.lite_file import parse
 from retrain.backbones.own_graph import load_own
+from retrain.tflite.network_file import parse
 
 SIDE = 32
 Array = npt.NDArray[Any]

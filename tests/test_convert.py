@@ -21,8 +21,8 @@ from deploy.image import open_image, to_pixels
 from retrain import graph, recipes
 from retrain.data.manifest import read_manifest, write_manifest
 from retrain.data.photo_folder import Photo
-from retrain.model_metadata import About, describe, extract
 from retrain.quantization import Quantization
+from retrain.tflite.metadata import About, describe, extract
 
 SPEC = InputSpec(height=8, width=8, crop=None, mean=127, std=128)
 INT8 = Quantization()

@@ -17,9 +17,10 @@ from gate_fixtures import ready, run
 
 from deploy import classifier, metadata
 from deploy.contract import Contract, InputSpec
-from retrain import material, model_metadata
-from retrain.operators import operators
+from retrain import material
 from retrain.quantization import spanned
+from retrain.tflite import metadata as model_metadata
+from retrain.tflite.model import operators
 
 __all__ = ["ready", "run"]
 Patch = Callable[[pytest.MonkeyPatch], None]

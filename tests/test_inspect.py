@@ -26,8 +26,8 @@ from deploy.errors import BadData
 from deploy.goldens import Golden, digest
 from deploy.image import open_image, to_pixels
 from deploy.metadata import ModelFile
-from retrain.inspection import inspect
-from retrain.model_metadata import About, attach, describe
+from retrain.tflite.inspection import inspect
+from retrain.tflite.metadata import About, attach, describe
 
 
 @pytest.fixture(scope="module")

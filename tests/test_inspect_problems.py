@@ -12,8 +12,8 @@ from conftest import Invoke
 from deploy_fixtures import CONTRACT, networks
 
 from deploy import metadata
-from retrain.inspection import inspect
-from retrain.model_metadata import About, attach, describe
+from retrain.tflite.inspection import inspect
+from retrain.tflite.metadata import About, attach, describe
 
 
 def objects(flatbuffer: bytes) -> Any:

@@ -15,7 +15,7 @@ from deploy import metadata
 from deploy.classifier import Classifier
 from deploy.image import open_image, to_pixels
 from retrain.data.manifest import read_manifest
-from retrain.model_metadata import About, attach, describe
+from retrain.tflite.metadata import About, attach, describe
 
 FLOWERS = Path(__file__).parents[1].parent / "shared/data/flowers"
 

@@ -14,8 +14,8 @@ from mediapipe.tasks.metadata import metadata_schema_py_generated as reference
 
 from deploy.contract import Contract
 from deploy.errors import BadData, WrongUse
-from retrain import metadata_schema, model_metadata
-from retrain.model_metadata import About, attach, describe, extract
+from retrain.tflite import metadata, metadata_schema
+from retrain.tflite.metadata import About, attach, describe, extract
 
 ABOUT = About('Pilze, "Deutschland" ☀', "Żółw & Söhne", "CC BY 4.0")
 TOLD = describe(CONTRACT, ABOUT, 2)
@@ -253,4 +253,4 @@ def test_the_slots_are_those_of_the_schema() -> None:
 
     count = Count()
     schema.ModelStart(count)
-    assert count.slots == model_metadata._SLOTS
+    assert count.slots == metadata._SLOTS

@@ -6,7 +6,7 @@ from deploy_fixtures import networks
 
 from deploy.errors import BadData
 from retrain import targets
-from retrain.operators import Operator, Tensor, operators
+from retrain.tflite.model import Operator, Tensor, operators
 
 
 def test_the_operations_of_a_float_network() -> None:

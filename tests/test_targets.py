@@ -15,8 +15,8 @@ from quantized_fixtures import DYNAMIC, PER_TENSOR, convert
 
 from deploy.errors import BadData, WrongUse
 from retrain import targets
-from retrain.operation_versions import LITERT_2_3, OLDEST, TFLITE_RUNTIME_2_14
-from retrain.operators import Operator, Tensor
+from retrain.tflite.model import Operator, Tensor
+from retrain.tflite.target_op_versions import LITERT_2_3, OLDEST, TFLITE_RUNTIME_2_14
 
 LITERT, TFLITE, EDGETPU = (
     targets.find(name) for name in ("litert", "tflite-runtime==2.14", "edgetpu")

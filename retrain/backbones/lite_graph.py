@@ -12,9 +12,9 @@ from typing import Any
 from deploy.errors import BadData, WrongUse
 from retrain import graph
 from retrain.backbones import cut
-from retrain.backbones.lite_file import LiteModel, Operator, Tensor, parse
 from retrain.backbones.lite_operators import OPERATORS, RESHAPES, Call, activated
 from retrain.backbones.photo_input import PhotoInput, Sides, of_tensor
+from retrain.tflite.network_file import LiteModel, Operator, Tensor, parse
 
 _MOST = 1 << 28
 """Numbers in one tensor for one photo: 1 GiB."""

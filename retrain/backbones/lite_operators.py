@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from deploy.errors import BadData
 from retrain import graph
-from retrain.backbones.lite_file import Tensor
+from retrain.tflite.network_file import Tensor
 
 _CLAMPS = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL"))
 _PADDING = ("SAME", "VALID")

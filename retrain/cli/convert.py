@@ -127,11 +127,11 @@ def convert(
     """Make model.tflite of the trained graph, scored on the test photos."""
     from retrain.converter import convert as run
     from retrain.material import ConvertConfig
-    from retrain.model_metadata import About
     from retrain.parity import Bounds
     from retrain.progress import Progress
     from retrain.quantization import Quantization
     from retrain.scores import Accuracy
+    from retrain.tflite.metadata import About
 
     if choose and quantize:
         raise WrongUse("--choose tries every recipe: leave out --quantize")

@@ -19,7 +19,7 @@ from retrain.cli.options import json_option
 def inspect(model: Path, as_json: bool) -> None:
     """Print everything in the .tflite file MODEL, whoever made it; it is not run."""
     from deploy.metadata import MAX_MODEL
-    from retrain.inspection import inspect as read
+    from retrain.tflite.inspection import inspect as read
 
     try:
         found = read(foreign.read(model, MAX_MODEL))

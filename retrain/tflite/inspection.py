@@ -12,8 +12,8 @@ from deploy import goldens, metadata
 from deploy.errors import BadData
 from deploy.foreign import damaged
 from deploy.members import Members
-from retrain import model_metadata
-from retrain.operators import UNKNOWN, Operator, Tensor, ends, operators, outline
+from retrain.tflite import metadata as model_metadata
+from retrain.tflite.model import UNKNOWN, Operator, Tensor, ends, operators, outline
 
 _OURS = re.compile(rb"Made by retrain |  model\n[0-9a-f]{64}  contract\.json\n")
 """In the metadata and in the SHA256SUMS of a file of ours, which is not compressed."""

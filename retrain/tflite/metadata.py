@@ -14,7 +14,7 @@ from deploy.contract import Contract
 from deploy.errors import BadData, WrongUse
 from deploy.flatbuffer import check
 from deploy.foreign import damaged
-from retrain import metadata_schema
+from retrain.tflite import metadata_schema
 
 _NAME = "TFLITE_METADATA"
 _ALIGNMENT = 16

@@ -1,0 +1,1 @@
+"""Read and write .tflite files without a runtime."""
