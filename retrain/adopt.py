@@ -11,7 +11,8 @@ from deploy import files
 from deploy.contract import Contract, write_labels
 from deploy.errors import BadData, WrongUse
 from retrain import __version__, export
-from retrain.backbones import own_graph
+from retrain.backbones.custom import load
+from retrain.backbones.custom.classifier import OUTPUT, Typed, labels_of
 from retrain.bottlenecks import obtain
 from retrain.config import Source
 from retrain.data import photo_folder, split
@@ -20,7 +21,6 @@ from retrain.data.photo_folder import Dataset
 from retrain.data.split import SplitConfig
 from retrain.examples import tell_left_out, undistorted
 from retrain.final_layer import take_apart
-from retrain.foreign_classifier import OUTPUT, Typed, labels_of
 from retrain.progress import Progress
 from retrain.results import assess
 from retrain.run_folder import RunFolder
@@ -88,7 +88,7 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
             f"{len(labels)} labels"
         )
         with progress.stage("backbone"):
-            backbone = own_graph.load_own(
+            backbone = load.load_own(
                 path,
                 parts.ends.fed,
                 parts.bottleneck,

@@ -9,7 +9,7 @@ import platformdirs
 from deploy.errors import WrongUse
 from deploy.files import holds
 from retrain import backbones
-from retrain.backbones.photo_input import Sides
+from retrain.backbones.custom.input_spec import Sides
 from retrain.data.distort import Distortion
 from retrain.data.split import SplitConfig
 from retrain.engine import Choice, Wanted

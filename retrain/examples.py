@@ -5,7 +5,8 @@ from collections import Counter
 import numpy as np
 
 from retrain import backbones
-from retrain.backbones import Backbone, own_graph
+from retrain.backbones import Backbone
+from retrain.backbones.custom import load
 from retrain.bottlenecks import Bottlenecks, obtain, obtain_views
 from retrain.config import Source, TrainConfig
 from retrain.data import photo_folder, split
@@ -51,7 +52,7 @@ def analyse(
 def _backbone(source: Source) -> Backbone:
     if source.graph is None:
         return backbones.load(source.architecture, source.cache_dir, source.weights)
-    return own_graph.load_own(
+    return load.load_own(
         source.graph,
         source.input_tensor,
         source.bottleneck_tensor,

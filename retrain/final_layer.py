@@ -7,11 +7,11 @@ import numpy as np
 
 from deploy.errors import BadData, WrongUse
 from retrain import graph
-from retrain.backbones import classic_graph, own_file
-from retrain.backbones.between import as_fed, photo_part
-from retrain.backbones.frozen import row_before_dense
-from retrain.backbones.inference_part import FAKE_QUANT, inference_part, key, node_name
-from retrain.foreign_classifier import Ends, Typed, misfit, settle
+from retrain.backbones.custom import classic_graph, read_file
+from retrain.backbones.custom.classifier import Ends, Typed, misfit, settle
+from retrain.backbones.custom.freeze_function import row_before_dense
+from retrain.backbones.surgery.extract_backbone import as_fed, photo_part
+from retrain.backbones.surgery.inference_subgraph import FAKE_QUANT, inference_part, key, node_name
 from retrain.head import Head
 
 _MOVES = frozenset(("Identity", "Reshape", "Squeeze", "PlaceholderWithDefault", *FAKE_QUANT))
@@ -36,7 +36,7 @@ def take_apart(path: Path, typed: Typed, labels: Path, classes: int) -> Parts:
     """
     if path.suffix == ".tflite":
         raise WrongUse(f"{path}: a TFLite model is finished: adopt takes the graph it was made of")
-    graph_def = own_file.read(path).graph_def
+    graph_def = read_file.read(path).graph_def
     with graph.reading(path):
         ends = settle(graph_def, typed, {})
         logits, warnings = _logits(graph_def, ends.scores)

@@ -13,9 +13,10 @@ from deploy.contract import Contract
 from deploy.errors import BadData
 from deploy.foreign import damaged, naming
 from deploy.image import to_tensor
-from retrain import foreign_classifier, graph
-from retrain.backbones.inference_part import in_graph, key, node_name
-from retrain.foreign_classifier import LABEL_IMAGE, Typed, labels_of
+from retrain import graph
+from retrain.backbones.custom import classifier as foreign_classifier
+from retrain.backbones.custom.classifier import LABEL_IMAGE, Typed, labels_of
+from retrain.backbones.surgery.inference_subgraph import in_graph, key, node_name
 from retrain.run_folder import RunFolder
 
 

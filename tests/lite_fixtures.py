@@ -10,8 +10,9 @@ from ai_edge_litert.interpreter import Interpreter
 from graph_fixtures import predict
 
 from retrain import graph
-from retrain.backbones import Backbone, lite_graph, own_file
-from retrain.backbones.own_graph import load_own
+from retrain.backbones import Backbone
+from retrain.backbones.custom import read_file, tflite_to_graph
+from retrain.backbones.custom.load import load_own
 from retrain.tflite.network_file import parse
 
 SIDE = 32
@@ -69,7 +70,7 @@ def write(path: Path, body: Callable[[Any], Any], kind: str = "float32") -> Path
 
 def found_by_runtime(content: bytes, pixels: Array) -> Array:
     """Return what the TFLite runtime has at the cut of the file for each photo, as numbers."""
-    end = lite_graph.before_dense(parse(content))
+    end = tflite_to_graph.before_dense(parse(content))
     interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     fed = interpreter.get_input_details()[0]
@@ -95,7 +96,7 @@ def features(backbone: Backbone, pixels: Array) -> Array:
 
 def load(path: Path, cache_dir: Path, bottleneck: str | None = None) -> Backbone:
     """Load the file, with -1..1 for a float input, which tells nothing."""
-    known = own_file.read(path, bottleneck).mean is not None
+    known = read_file.read(path, bottleneck).mean is not None
     ends = (None, None) if known else (127.0, 127.5)
     return load_own(path, None, bottleneck, None, *ends, cache_dir)
 

@@ -12,8 +12,8 @@ from random_networks import random_model
 
 from deploy.runtime import Model
 from retrain import graph
-from retrain.backbones import Backbone, keras_family
-from retrain.backbones.own_graph import load_own
+from retrain.backbones import Backbone, keras_applications
+from retrain.backbones.custom.load import load_own
 
 SIDE = 32
 _PRODUCER = 8
@@ -113,7 +113,7 @@ def inception_of_2015() -> Any:
     """Return Inception v3 as of 2015: its names and operations, one photo at a time, random."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    (inception,) = (each for each in keras_family.NETWORKS if each.name == "inception_v3")
+    (inception,) = (each for each in keras_applications.NETWORKS if each.name == "inception_v3")
     model = random_model(inception)
     with mock.patch("keras.src.backend.nn.batch_normalization", _one_operation):
         run = tf.function(lambda images: model(images, training=False))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from retrain import graph
-from retrain.backbones.keras_family import KerasNetwork
+from retrain.backbones.keras_applications import KerasNetwork
 
 tf = graph.tensorflow()
 v1 = tf.compat.v1

@@ -22,7 +22,7 @@ from classic_graphs import (
 from conftest import Invoke
 from deploy_fixtures import write_colour_run
 
-from retrain.backbones.classic_graph import backbone_ends, scores_of
+from retrain.backbones.custom.classic_graph import backbone_ends, scores_of
 
 EXPECTED = {
     inception: ("Mul:0", "pool_3/_reshape:0", (SIDE, SIDE), 128.0, 128.0),

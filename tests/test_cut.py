@@ -8,8 +8,8 @@ import pytest
 from own_networks import SIDE, tf
 
 from deploy.errors import WrongUse
-from retrain.backbones import own_file
-from retrain.backbones.own_graph import load_own
+from retrain.backbones.custom import read_file
+from retrain.backbones.custom.load import load_own
 
 kinds = tf.keras.layers
 WIDTH = 16
@@ -105,6 +105,6 @@ def test_the_cut_is_before_a_dense_layer_of_scores_only(
 @pytest.mark.parametrize("kind", [keras, saved_model, tflite])
 def test_of_two_heads_one_must_be_named(kind: Callable[[Any, Path], Path], tmp_path: Path) -> None:
     path = kind(model(two_heads), tmp_path)
-    assert own_file.read(path).bottleneck_tensor is None
+    assert read_file.read(path).bottleneck_tensor is None
     with pytest.raises(WrongUse, match="--bottleneck-tensor must be given"):
         load_own(path, None, None, None, 128.0, 128.0, tmp_path)

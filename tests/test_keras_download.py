@@ -12,8 +12,8 @@ import h5py
 import pytest
 
 from deploy.errors import BadData
-from retrain.backbones import keras_family
-from retrain.backbones.keras_family import KerasNetwork
+from retrain.backbones import keras_applications
+from retrain.backbones.keras_applications import KerasNetwork
 
 
 def weights(value: float) -> bytes:
@@ -60,13 +60,15 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-        monkeypatch.setattr(keras_family, "_ADDRESS", f"http://127.0.0.1:{serving.server_port}/")
+        monkeypatch.setattr(
+            keras_applications, "_ADDRESS", f"http://127.0.0.1:{serving.server_port}/"
+        )
         yield serving
         assert serving.bodies == []
         serving.shutdown()
 
 
-NETWORKS = {network.name: network for network in keras_family.NETWORKS}
+NETWORKS = {network.name: network for network in keras_applications.NETWORKS}
 HASHED = replace(
     NETWORKS["nasnet_mobile"], md5=hashlib.md5(GOOD, usedforsecurity=False).hexdigest()
 )

@@ -17,8 +17,8 @@ from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, graph
-from retrain.backbones import keras_family, keras_file
-from retrain.backbones.keras_family import KerasNetwork
+from retrain.backbones import keras_applications, weights_h5
+from retrain.backbones.keras_applications import KerasNetwork
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(
@@ -27,7 +27,7 @@ REAL = Path(
         ROOT / "shared/weights/mobilenet_v2_1.0_224_no_top.weights.h5",
     )
 )
-NETWORKS = {network.name: network for network in keras_family.NETWORKS}
+NETWORKS = {network.name: network for network in keras_applications.NETWORKS}
 V2 = NETWORKS["mobilenet_v2"]
 
 
@@ -140,7 +140,7 @@ def test_another_networks_weights_are_named(folder: Path, tmp_path: Path) -> Non
 def test_weights_have_a_limit(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keras_file, "_LIMIT", 1_000_000)
+    monkeypatch.setattr(weights_h5, "_LIMIT", 1_000_000)
     for name in ("cut.h5", "cut.keras"):
         with pytest.raises(BadData, match=f"{name}.*1,000,000"):
             backbones.load(V2.name, tmp_path, folder / name)
@@ -154,7 +154,7 @@ def test_tensors_may_not_be_in_other_files(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file.create_dataset("a", (10,), "f4", external=[(str(tmp_path / "other"), 0, 40)])
     with pytest.raises(BadData, match=r"mine\.h5.*other files"):
-        keras_file.read_weights(path)
+        weights_h5.read_weights(path)
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_without_a_network_the_error_says_what_to_fetch(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(keras_family, "_ADDRESS", "http://127.0.0.1:9/keras/")
+    monkeypatch.setattr(keras_applications, "_ADDRESS", "http://127.0.0.1:9/keras/")
     with pytest.raises(BadData) as found:
         backbones.load(name, tmp_path)
     file = NETWORKS[name].address

@@ -27,8 +27,8 @@ from lite_fixtures import (
 from deploy.errors import BadData, RetrainError, WrongUse
 from retrain import backbones, graph
 from retrain.apart import apart
-from retrain.backbones import own_file
-from retrain.backbones.own_graph import load_own
+from retrain.backbones.custom import read_file
+from retrain.backbones.custom.load import load_own
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "dynamic", "int8", "uint8"])
@@ -143,7 +143,7 @@ def test_an_operator_that_is_not_translated_is_named(tmp_path: Path) -> None:
 
     path = write(tmp_path / "mine.tflite", body)
     with pytest.raises(BadData, match=r"operator CUMSUM.*bottleneck-tensor.*\.keras") as caught:
-        own_file.read(path)
+        read_file.read(path)
     assert str(path) in str(caught.value)
     assert load(path, tmp_path, "Mean").width == 8
 
@@ -158,8 +158,8 @@ def test_what_the_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
 
     path.write_bytes(changed(path.read_bytes(), of_any_size))
     with pytest.raises(WrongUse, match="--input-size must be given"):
-        own_file.read(path)
-    assert own_file.read(path, size=(48, 40)).size == (48, 40)
+        read_file.read(path)
+    assert read_file.read(path, size=(48, 40)).size == (48, 40)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_damaged_file_is_an_error_and_no_more(tmp_path: Path) -> None:
             content[at : at + 4] = number.to_bytes(4, "little")
         path.write_bytes(content[: int(random.integers(len(content)))] if i % 10 == 0 else content)
         try:
-            own_file.read(path)
+            read_file.read(path)
             whole += 1
             if whole <= 25:
                 load_own(path, None, None, None, 128.0, 128.0, tmp_path)

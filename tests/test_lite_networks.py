@@ -10,7 +10,7 @@ from lite_fixtures import converter_of, cosine, drawn, features, found_by_runtim
 from deploy.image import open_image, to_tensor
 from retrain import graph
 from retrain.backbones import Backbone
-from retrain.backbones.own_graph import load_own
+from retrain.backbones.custom.load import load_own
 
 
 def test_mobilenet_v2(tmp_path: Path) -> None:

@@ -30,8 +30,9 @@ from own_networks import (
 from deploy.errors import BadData, WrongUse
 from deploy.image import open_image, to_tensor
 from retrain import graph
-from retrain.backbones import Backbone, own_file
-from retrain.backbones.own_graph import load_own
+from retrain.backbones import Backbone
+from retrain.backbones.custom import read_file
+from retrain.backbones.custom.load import load_own
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_the_2015_network_needs_no_options(tmp_path: Path, monkeypatch: pytest.M
     spec = backbone.spec
     assert (spec.height, spec.width, spec.crop, spec.mean, spec.std) == (299, 299, None, 128, 128)
     assert (backbone.width, backbone.name) == (8, archive.name)
-    monkeypatch.setattr(own_file, "MAX_BYTES", archive.stat().st_size)
+    monkeypatch.setattr(read_file, "MAX_BYTES", archive.stat().st_size)
     with pytest.raises(BadData, match="more than"):
         load_own(archive, None, None, None, None, None, tmp_path)
 

@@ -14,7 +14,7 @@ from deploy.contract import Contract
 from deploy.errors import BadData, RetrainError, WrongUse
 from retrain import graph
 from retrain.backbones import Backbone
-from retrain.backbones.own_graph import load_own
+from retrain.backbones.custom.load import load_own
 
 HEIGHT, WIDTH = 24, 32
 

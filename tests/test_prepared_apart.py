@@ -10,8 +10,8 @@ from own_networks import SIDE, classic, define, save
 
 from deploy.runtime import Model
 from retrain import apart, backbones, graph
-from retrain.backbones import Backbone, keras_family
-from retrain.backbones.own_graph import load_own
+from retrain.backbones import Backbone, keras_applications
+from retrain.backbones.custom.load import load_own
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def require_whole(backbone: Backbone, width: int) -> None:
 
 
 def test_a_network_of_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (large,) = (each for each in keras_family.NETWORKS if each.name == "mobilenet_v3_small")
+    (large,) = (each for each in keras_applications.NETWORKS if each.name == "mobilenet_v3_small")
     small = replace(large, spec=replace(large.spec, height=SIDE, width=SIDE))
     monkeypatch.setitem(backbones.NETWORKS, small.name, small)
     weights = tmp_path / "random.weights.h5"

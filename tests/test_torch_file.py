@@ -16,7 +16,7 @@ import pytest
 
 from deploy.errors import BadData
 from retrain.backbones.network import Weights
-from retrain.backbones.torch_file import read_weights
+from retrain.backbones.weights_pth import read_weights
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 SYSTEM = {"protocol_version": PROTOCOL, "little_endian": True, "type_sizes": {"int": 4}}

@@ -16,10 +16,10 @@ from deploy.image import decoder
 from deploy.remains import sweep
 from retrain import graph
 from retrain.apart import apart
-from retrain.backbones import efficientnet_lite, keras_family
+from retrain.backbones import efficientnet_lite, keras_applications
+from retrain.backbones.custom.input_spec import Sides
 from retrain.backbones.network import Network, Weights
-from retrain.backbones.photo_input import Sides
-from retrain.rounding import round_kernels
+from retrain.backbones.round_kernels import round_kernels
 
 DEFAULT = efficientnet_lite.NETWORKS[0].name
 _PREPARED = 3
@@ -58,7 +58,7 @@ class Backbone:
 
 
 NETWORKS: dict[str, Network] = {
-    network.name: network for network in (*efficientnet_lite.NETWORKS, *keras_family.NETWORKS)
+    network.name: network for network in (*efficientnet_lite.NETWORKS, *keras_applications.NETWORKS)
 }
 NAMES = tuple(NETWORKS)
 

@@ -18,7 +18,7 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData, MissingPackage
 from retrain import graph
 from retrain.backbones.network import Network, Weights
-from retrain.backbones.torch_file import read_weights
+from retrain.backbones.weights_pth import read_weights
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -60,9 +60,9 @@ def adopt(
     """
     from retrain.adopt import AdoptConfig
     from retrain.adopt import adopt as run
+    from retrain.backbones.custom.classifier import Typed
     from retrain.config import Source, default_cache_dir
     from retrain.data.split import SplitConfig
-    from retrain.foreign_classifier import Typed
     from retrain.progress import Progress
     from retrain.scores import Accuracy
 

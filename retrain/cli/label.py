@@ -50,7 +50,7 @@ def label(
 
 def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "GraphClassifier":
     """Return the classifier of a frozen graph: by the contract beside it, else by its nodes."""
-    from retrain.foreign_classifier import Typed
+    from retrain.backbones.custom.classifier import Typed
     from retrain.graph_classifier import GraphClassifier
     from retrain.run_folder import RunFolder
 

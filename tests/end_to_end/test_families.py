@@ -27,12 +27,12 @@ from deploy.contract import Contract, InputSpec
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, graph
-from retrain.backbones import cost, keras_family
+from retrain.backbones import cost, keras_applications
+from retrain.backbones.round_kernels import round_kernels
 from retrain.data import split
 from retrain.data.manifest import read_manifest
-from retrain.rounding import round_kernels
 
-KERAS = {network.name: network for network in keras_family.NETWORKS}
+KERAS = {network.name: network for network in keras_applications.NETWORKS}
 LITES = [name for name in backbones.NAMES if name not in KERAS]
 # With weights of chance, accuracy and agreement on three photos say nothing.
 ANY = ("--max-accuracy-drop", 100, "--min-agreement", 0, "--max-mean-difference", 1)

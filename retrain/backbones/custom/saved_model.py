@@ -6,7 +6,7 @@ from typing import Any
 
 from deploy.errors import BadData
 from retrain import graph
-from retrain.backbones.frozen import OwnNetwork, freeze
+from retrain.backbones.custom.freeze_function import OwnNetwork, freeze
 
 _NAMES = """
     Assert AssignAddVariableOp AssignSubVariableOp AssignVariableOp Case DestroyResourceOp

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from retrain import graph
-from retrain.backbones.inference_part import key, node_name
+from retrain.backbones.surgery.inference_subgraph import key, node_name
 
 Nodes = dict[str, Any]
 """Nodes of a GraphDef by name."""

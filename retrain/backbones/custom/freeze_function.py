@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 from deploy.errors import BadData
 from retrain import graph
-from retrain.backbones.cut import before_dense
-from retrain.backbones.inference_mode import at_inference
-from retrain.backbones.photo_input import Sides
-from retrain.backbones.size_limits import MAX_CONSTANT_NUMBERS
+from retrain.backbones.custom.input_spec import Sides
+from retrain.backbones.custom.size_limits import MAX_CONSTANT_NUMBERS
+from retrain.backbones.surgery.cut import before_dense
+from retrain.backbones.surgery.inference_mode import at_inference
 
 _DENSE = frozenset(("MatMul", "Conv2D"))
 _SCORES = """

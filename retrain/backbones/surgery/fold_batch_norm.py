@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from deploy.errors import BadData
 from retrain import graph
-from retrain.backbones.size_limits import require_small
+from retrain.backbones.custom.size_limits import require_small
 
 
 class _Norm(NamedTuple):

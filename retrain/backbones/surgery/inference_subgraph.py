@@ -10,9 +10,9 @@ from typing import Any
 
 from deploy.errors import BadData
 from retrain import graph
-from retrain.backbones.folding import NORMS
-from retrain.backbones.inference_mode import DRAWS
-from retrain.backbones.size_limits import require_small_constant
+from retrain.backbones.custom.size_limits import require_small_constant
+from retrain.backbones.surgery.fold_batch_norm import NORMS
+from retrain.backbones.surgery.inference_mode import DRAWS
 
 _NAMES = """
     Abs Add AddN AddV2 AvgPool BiasAdd BiasAddV1 Cast ClipByValue Concat ConcatV2 Const Conv2D

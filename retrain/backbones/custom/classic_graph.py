@@ -6,7 +6,7 @@ The names, sizes, means and deviations are those of that script, in TensorFlow 1
 
 from typing import Any
 
-from retrain.backbones.entrance import (
+from retrain.backbones.custom.graph_input import (
     DECODERS,
     FLOATS,
     UINT8,
@@ -18,7 +18,7 @@ from retrain.backbones.entrance import (
     sides_of,
     type_of,
 )
-from retrain.backbones.inference_part import FAKE_QUANT, key, node_name
+from retrain.backbones.surgery.inference_subgraph import FAKE_QUANT, key, node_name
 
 _PLACEHOLDER = "BottleneckInputPlaceholder"
 _HEADS = ("final_training_ops", "final_retrain_ops")

@@ -9,9 +9,9 @@ from typing import Any
 from deploy.errors import BadData, WrongUse
 from deploy.foreign import naming
 from retrain import graph
-from retrain.backbones import keras_network, lite_graph, saved_model
-from retrain.backbones.frozen import OwnNetwork
-from retrain.backbones.photo_input import Sides
+from retrain.backbones.custom import keras_network, saved_model, tflite_to_graph
+from retrain.backbones.custom.freeze_function import OwnNetwork
+from retrain.backbones.custom.input_spec import Sides
 
 MAX_BYTES = 2 << 30
 """The most that is read; a GraphDef cannot be larger either."""
@@ -33,7 +33,7 @@ def read(path: Path, bottleneck: str | None = None, size: Sides | None = None) -
     if path.suffix == ".pb":
         return OwnNetwork(graph.read(path))
     if path.suffix == ".tflite":
-        return OwnNetwork(*lite_graph.read(path, bottleneck, size))
+        return OwnNetwork(*tflite_to_graph.read(path, bottleneck, size))
     with suppress(BadData):  # a frozen graph under another name, such as graph.pb.bak
         return OwnNetwork(graph.read(path))
     raise WrongUse(

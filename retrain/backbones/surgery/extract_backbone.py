@@ -6,10 +6,10 @@ import numpy as np
 
 from deploy.errors import BadData
 from retrain import graph
-from retrain.backbones.float_types import in_float32
-from retrain.backbones.folding import GREY_SHARES, plain
-from retrain.backbones.inference_part import inference_part
-from retrain.backbones.photo_input import PhotoInput, of_graph
+from retrain.backbones.custom.input_spec import PhotoInput, of_graph
+from retrain.backbones.surgery.fold_batch_norm import GREY_SHARES, plain
+from retrain.backbones.surgery.inference_subgraph import inference_part
+from retrain.backbones.surgery.to_float32 import in_float32
 
 
 def between(graph_def: Any, fed: str, bottleneck: str, height: int, width: int) -> Any:

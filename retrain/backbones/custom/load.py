@@ -11,11 +11,12 @@ from deploy.errors import BadData, WrongUse
 from deploy.runtime import Model
 from deploy.text import printable
 from retrain import graph
-from retrain.backbones import Backbone, classic_graph, own_file, prepare
-from retrain.backbones.between import between, is_row
-from retrain.backbones.frozen import OwnNetwork
-from retrain.backbones.inference_part import in_graph, key
-from retrain.backbones.photo_input import Sides, as_sides, of_graph, size_text
+from retrain.backbones import Backbone, prepare
+from retrain.backbones.custom import classic_graph, read_file
+from retrain.backbones.custom.freeze_function import OwnNetwork
+from retrain.backbones.custom.input_spec import Sides, as_sides, of_graph, size_text
+from retrain.backbones.surgery.extract_backbone import between, is_row
+from retrain.backbones.surgery.inference_subgraph import in_graph, key
 
 
 def load_own(
@@ -40,7 +41,7 @@ def load_own(
             f"--input-mean {mean}: int8 needs a whole number. Remedy: round it, to 128 for 127.5"
         )
     asked_sides = as_sides(size)
-    network = own_file.read(path, bottleneck_tensor, asked_sides)
+    network = read_file.read(path, bottleneck_tensor, asked_sides)
     with graph.reading(path):
         input_tensor, bottleneck_tensor = (
             end and in_graph(network.graph_def, end) for end in (input_tensor, bottleneck_tensor)
@@ -89,7 +90,7 @@ def _with_input(
 
 
 def _trace(path: Path, fed: str, bottleneck: str, sides: Sides) -> Any:
-    network = own_file.read(path, bottleneck, sides)
+    network = read_file.read(path, bottleneck, sides)
     with graph.reading(path):
         return between(network.graph_def, fed, bottleneck, *sides)
 
@@ -97,7 +98,7 @@ def _trace(path: Path, fed: str, bottleneck: str, sides: Sides) -> Any:
 def _digest(path: Path, *settings: str | Sides) -> str:
     """Return the SHA-256 of what decides the prepared graph: files, ends, height and width."""
     total = hashlib.sha256(repr(settings).encode())
-    for each in own_file.files_of(path):
+    for each in read_file.files_of(path):
         total.update(str(each.relative_to(path)).encode())
         with each.open("rb") as stream:
             total.update(hashlib.file_digest(stream, "sha256").digest())

@@ -10,8 +10,8 @@ from typing import Any
 
 from deploy.errors import BadData
 from retrain import graph
-from retrain.backbones.frozen import OwnNetwork, freeze
-from retrain.backbones.keras_file import read_weights
+from retrain.backbones.custom.freeze_function import OwnNetwork, freeze
+from retrain.backbones.weights_h5 import read_weights
 
 _MEMBERS = frozenset(("metadata.json", "config.json", "model.weights.h5"))
 _MAX_CONFIG_BYTES = 16_000_000

@@ -13,9 +13,9 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.remains import scratch
 from retrain import graph
-from retrain.backbones.between import between
-from retrain.backbones.keras_file import read_weights
 from retrain.backbones.network import Network, Weights
+from retrain.backbones.surgery.extract_backbone import between
+from retrain.backbones.weights_h5 import read_weights
 
 _ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/"
 _TABLE = "https://keras.io/api/applications/"

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 from deploy.contract import InputSpec, read_labels, read_labels_file
 from deploy.errors import BadData, WrongUse
 from retrain import graph
-from retrain.backbones import classic_graph
-from retrain.backbones.between import as_fed, photo_part
-from retrain.backbones.entrance import Entrance
-from retrain.backbones.inference_part import IMPORTED, in_graph, key, node_name
+from retrain.backbones.custom import classic_graph
+from retrain.backbones.custom.graph_input import Entrance
+from retrain.backbones.surgery.extract_backbone import as_fed, photo_part
+from retrain.backbones.surgery.inference_subgraph import IMPORTED, in_graph, key, node_name
 
 OUTPUT = "final_result"
 """The operation that gives the scores of the graph that `for_one_photo` makes."""

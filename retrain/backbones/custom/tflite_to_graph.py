@@ -11,9 +11,9 @@ from typing import Any
 
 from deploy.errors import BadData, WrongUse
 from retrain import graph
-from retrain.backbones import cut
-from retrain.backbones.lite_operators import OPERATORS, RESHAPES, Call, activated
-from retrain.backbones.photo_input import PhotoInput, Sides, of_tensor
+from retrain.backbones.custom.input_spec import PhotoInput, Sides, of_tensor
+from retrain.backbones.custom.tflite_to_graph_ops import OPERATORS, RESHAPES, Call, activated
+from retrain.backbones.surgery import cut
 from retrain.tflite.network_file import LiteModel, Operator, Tensor, parse
 
 _MOST = 1 << 28

@@ -1,0 +1,1 @@
+"""Read a network of the user's own as a backbone."""

@@ -1,0 +1,1 @@
+"""Cut a backbone out of a graph and simplify it."""
