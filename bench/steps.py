@@ -46,7 +46,7 @@ labels = np.random.default_rng(0).integers(CLASSES, size=rows)
 """
 
 _WRITE = """
-from retrain.cache import Cache, Row
+from retrain.bottlenecks.cache import Cache, Row
 
 random = np.random.default_rng(1)
 centres = random.normal(0, 0.1, (CLASSES, WIDTH)).astype(np.float32)
@@ -69,10 +69,10 @@ print(json.dumps({"peak_bytes": peak_bytes()}))
 
 _TRAIN = """
 import tensorflow
-from retrain.cache import Cache
+from retrain.bottlenecks.cache import Cache
 from retrain.fit import fit
 from retrain.head import Examples, HeadConfig
-from retrain.matrix import Matrix
+from retrain.bottlenecks.feature_store import Matrix
 
 keys = [(digest(i), 0) for i in range(rows)]
 cache = Cache(folder, WIDTH)

@@ -13,7 +13,7 @@ from deploy.errors import BadData, WrongUse
 from retrain import __version__, export
 from retrain.backbones.custom import load
 from retrain.backbones.custom.classifier import OUTPUT, Typed, labels_of
-from retrain.bottlenecks import obtain
+from retrain.bottlenecks.extract import obtain
 from retrain.config import Source
 from retrain.data import photo_folder, split
 from retrain.data.manifest import write_manifest

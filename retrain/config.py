@@ -10,9 +10,9 @@ from deploy.errors import WrongUse
 from deploy.files import holds
 from retrain import backbones
 from retrain.backbones.custom.input_spec import Sides
+from retrain.bottlenecks.engine import Choice, Wanted
 from retrain.data.distort import Distortion
 from retrain.data.split import SplitConfig
-from retrain.engine import Choice, Wanted
 from retrain.graph import BOTTLENECK, INPUT, LOGITS
 from retrain.head import HeadConfig
 

@@ -7,13 +7,13 @@ import numpy as np
 from retrain import backbones
 from retrain.backbones import Backbone
 from retrain.backbones.custom import load
-from retrain.bottlenecks import Bottlenecks, obtain, obtain_views
+from retrain.bottlenecks.extract import Bottlenecks, obtain, obtain_views
+from retrain.bottlenecks.thumbnails import Pictures
 from retrain.config import Source, TrainConfig
 from retrain.data import photo_folder, split
 from retrain.data.photo_folder import Dataset, Photo
 from retrain.data.split import SplitConfig
 from retrain.head import Examples
-from retrain.pictures import Pictures
 from retrain.progress import Progress
 
 _LINES_PER_REASON = 20

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.errors import WrongUse
-from retrain.matrix import Matrix
+from retrain.bottlenecks.feature_store import Matrix
 
 _CHUNK = 4096
 """Rows that are looked at together."""

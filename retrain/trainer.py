@@ -14,17 +14,18 @@ from deploy.contract import Contract, InputSpec, write_labels
 from deploy.errors import BadData
 from deploy.image import open_image
 from deploy.remains import sweep
-from retrain import __version__, duplicates, export
-from retrain.bottlenecks import Bottlenecks
+from retrain import __version__, export
+from retrain.bottlenecks import near_duplicates
+from retrain.bottlenecks.extract import Bottlenecks
+from retrain.bottlenecks.near_duplicates import Pair
+from retrain.bottlenecks.thumbnails import Pictures
 from retrain.config import TrainConfig
 from retrain.data import manifest, photo_folder, split
 from retrain.data.photo_folder import Photo
-from retrain.duplicates import Pair
 from retrain.events import MAX_POINTS, THUMBNAIL, Events, events
 from retrain.examples import analyse, by_split, sample
 from retrain.head import Examples
 from retrain.learn import learn, run_key
-from retrain.pictures import Pictures
 from retrain.progress import Progress
 from retrain.results import Results, assess
 from retrain.run_folder import RunFolder
@@ -115,9 +116,9 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
 def _copies(
     photos: Sequence[Photo], splits: list[str], config: TrainConfig, progress: Progress
 ) -> list[Pair]:
-    pairs = duplicates.find(photos, splits, Pictures(config.source.pictures), progress)
+    pairs = near_duplicates.find(photos, splits, Pictures(config.source.pictures), progress)
     if pairs:
-        progress.warn(duplicates.warning(pairs))
+        progress.warn(near_duplicates.warning(pairs))
         for pair in pairs[:_PAIRS_SHOWN]:
             progress.info(f"  {pair}")
         if len(pairs) > _PAIRS_SHOWN:

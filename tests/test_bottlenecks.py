@@ -14,13 +14,13 @@ import deploy.image
 from deploy.errors import BadData
 from deploy.image import normalise, open_image, to_tensor, upright
 from deploy.runtime import Model
-from retrain import bottlenecks
 from retrain.backbones import Backbone
-from retrain.bottlenecks import Bottlenecks, Task, obtain, obtain_views, plan
+from retrain.bottlenecks import extract
+from retrain.bottlenecks.engine import Choice
+from retrain.bottlenecks.extract import Bottlenecks, Task, obtain, obtain_views, plan
+from retrain.bottlenecks.feature_store import Matrix
 from retrain.data.distort import Distortion, distort
 from retrain.data.photo_folder import Photo, scan
-from retrain.engine import Choice
-from retrain.matrix import Matrix
 from retrain.progress import Progress
 
 
@@ -160,7 +160,7 @@ def test_values_that_are_not_finite_are_listed(
         assert spec == backbone.spec
         return tensor * np.float32(np.nan) if image.size == size else tensor
 
-    monkeypatch.setattr(bottlenecks, "to_tensor", odd)
+    monkeypatch.setattr(extract, "to_tensor", odd)
     result = run(root, backbone, cache)
     assert {bad.path: bad.reason for bad in result.dataset.bad} == {
         path: "its bottleneck is not finite in float16"
@@ -198,7 +198,7 @@ def test_shards_are_small_whatever_the_views(views: int, most: int) -> None:
 def test_the_plan_holds_every_photo_once(
     count: int, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retrain.bottlenecks.cores", lambda: cores)
+    monkeypatch.setattr("retrain.bottlenecks.extract.cores", lambda: cores)
     tasks = [Task(Photo(Path(str(i)), "", b""), [0]) for i in range(count)]
     shards = list(plan(tasks))
     assert Counter(task.photo.path for shard in shards for task in shard) == Counter(
@@ -287,7 +287,7 @@ def test_a_view_of_a_large_photo_is_as_sharp_as_the_photo(
         return distort(image, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bottlenecks, "distort", seen)
+        patch.setattr(extract, "distort", seen)
         views(tmp_path / "photos", backbone, cache, 1, Distortion(random_brightness=20))
         views(
             tmp_path / "photos", backbone, cache, 1, Distortion(random_crop=100, random_scale=100)

@@ -8,8 +8,8 @@ import pytest
 
 from deploy import files
 from deploy.errors import BadData
-from retrain.cache import Cache, DamagedShards, Key, Row
-from retrain.matrix import Matrix
+from retrain.bottlenecks.cache import Cache, DamagedShards, Key, Row
+from retrain.bottlenecks.feature_store import Matrix
 
 WIDTH = 12
 RANDOM = np.random.default_rng(0)

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image, ImageFilter
 from train_fixtures import Train
 
-from retrain import duplicates
+from retrain.bottlenecks import near_duplicates
+from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.near_duplicates import Pair
+from retrain.bottlenecks.thumbnails import SIDE, Pictures
 from retrain.data.photo_folder import Photo
-from retrain.duplicates import Pair
-from retrain.matrix import Matrix
-from retrain.pictures import SIDE, Pictures
 from retrain.progress import Progress
 
 QUIET = Progress(verbosity="ERROR")
@@ -38,7 +38,7 @@ def photo(path: Path, image: Image.Image, quality: int = 90) -> Photo:
 
 
 def find(folder: Path, photos: list[Photo], splits: list[str]) -> list[Pair]:
-    return duplicates.find(photos, splits, Pictures(folder / "pictures"), QUIET)
+    return near_duplicates.find(photos, splits, Pictures(folder / "pictures"), QUIET)
 
 
 @pytest.fixture
@@ -109,16 +109,16 @@ def test_parts_of_one_product_are_no_copies(tmp_path: Path) -> None:
 
 
 def test_a_large_folder_is_compared_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, "_GROUP", 200)
+    monkeypatch.setattr(near_duplicates, "_GROUP", 200)
     random = np.random.default_rng(0)
     levels = random.uniform(0, 255, (3000, SIDE * SIDE * 3))
     copies = levels[:200] + random.normal(0, 3, (200, levels.shape[1]))
     matrix = Matrix.of(np.vstack([levels, copies]))
     rows = np.arange(3200)
-    groups = list(duplicates._groups(matrix, rows))
+    groups = list(near_duplicates._groups(matrix, rows))
     assert np.mean([len(group) ** 2 for group in groups]) < 500**2
     where = np.array(["training"] * 3000 + ["testing"] * 200)
-    pairs = duplicates._candidates(matrix, rows, where)
+    pairs = near_duplicates._candidates(matrix, rows, where)
     assert sum(pairs.get(3000 + i) == i for i in range(200)) >= 198
 
 

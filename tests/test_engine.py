@@ -11,11 +11,11 @@ from conftest import Invoke
 
 from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
-from retrain import engine
 from retrain.backbones import Backbone
-from retrain.bottlenecks import Task, extract_shard, obtain
+from retrain.bottlenecks import engine
+from retrain.bottlenecks.engine import Choice, Engine
+from retrain.bottlenecks.extract import Task, extract_shard, obtain
 from retrain.data.photo_folder import scan
-from retrain.engine import Choice, Engine
 from retrain.progress import Progress
 
 Pick = Callable[..., str]

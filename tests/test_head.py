@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from deploy.errors import WrongUse
+from retrain.bottlenecks.feature_store import Matrix
 from retrain.head import Examples, Head, HeadConfig, score, softmax
-from retrain.matrix import Matrix
 
 
 @pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrain.matrix import Matrix
+from retrain.bottlenecks.feature_store import Matrix
 
 
 def test_every_float16_comes_back_as_it_is() -> None:
@@ -48,7 +48,7 @@ def test_a_large_matrix_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
 import resource
 from pathlib import Path
 import numpy as np
-from retrain.matrix import Matrix
+from retrain.bottlenecks.feature_store import Matrix
 made = Matrix(1024, Path({str(tmp_path)!r}))
 part = np.ones((10_000, 1024), np.float16)
 for _ in range(50): made.append(part)

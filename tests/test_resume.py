@@ -19,9 +19,9 @@ from click.testing import Result
 from conftest import EACH, LABELS, Invoke
 from PIL import Image
 
+from retrain.bottlenecks.feature_store import Matrix
 from retrain.fit import Evaluation, State, fit
 from retrain.head import Examples, Head, HeadConfig
-from retrain.matrix import Matrix
 
 KILLS = 3
 """The first is during extraction, the others during training."""

@@ -16,7 +16,7 @@ from deploy import files
 from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.remains import sweep
-from retrain.matrix import Matrix
+from retrain.bottlenecks.feature_store import Matrix
 
 Key = tuple[bytes, int]
 """A photo's digest, and the number of a view of it."""

@@ -19,12 +19,12 @@ from deploy.errors import BadData
 from deploy.image import normalise, open_image, to_tensor
 from retrain import parallel
 from retrain.backbones import Backbone
-from retrain.cache import Cache, DamagedShards, Key, Row
+from retrain.bottlenecks.cache import Cache, DamagedShards, Key, Row
+from retrain.bottlenecks.engine import Choice, Extract, Tensor
+from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.thumbnails import Pictures
 from retrain.data.distort import RULES, Distortion, distort
 from retrain.data.photo_folder import BadPhoto, Dataset, Photo
-from retrain.engine import Choice, Extract, Tensor
-from retrain.matrix import Matrix
-from retrain.pictures import Pictures
 from retrain.progress import Progress
 
 _SHARD = (16, 256)

@@ -13,9 +13,9 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import open_image
 from retrain import parallel
-from retrain.cache import Cache, DamagedShards, Row
+from retrain.bottlenecks.cache import Cache, DamagedShards, Row
+from retrain.bottlenecks.feature_store import Matrix
 from retrain.data.photo_folder import Photo
-from retrain.matrix import Matrix
 from retrain.progress import Progress
 
 SIDE = 8

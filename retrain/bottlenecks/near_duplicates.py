@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain import parallel
+from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.thumbnails import Pictures, decode, picture
 from retrain.data.folder_layout import TRAINING
 from retrain.data.photo_folder import Photo, shown
-from retrain.matrix import Matrix
-from retrain.pictures import Pictures, decode, picture
 from retrain.progress import Progress
 
 _LEAST_CORRELATION = 0.985

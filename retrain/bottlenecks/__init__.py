@@ -1,0 +1,1 @@
+"""Compute what lies below the cut once for each photo, and cache it."""
