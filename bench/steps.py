@@ -70,8 +70,8 @@ print(json.dumps({"peak_bytes": peak_bytes()}))
 _TRAIN = """
 import tensorflow
 from retrain.bottlenecks.cache import Cache
-from retrain.fit import fit
-from retrain.head import Examples, HeadConfig
+from retrain.training.linear import fit
+from retrain.training.head import Examples, HeadConfig
 from retrain.bottlenecks.feature_store import Matrix
 
 keys = [(digest(i), 0) for i in range(rows)]

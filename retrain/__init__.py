@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from retrain.converter import convert as convert
     from retrain.data.distort import Distortion as Distortion
     from retrain.data.split import SplitConfig as SplitConfig
-    from retrain.head import HeadConfig as HeadConfig
     from retrain.material import ConvertConfig as ConvertConfig
     from retrain.tflite.metadata import About as About
-    from retrain.trainer import train as train
+    from retrain.training.head import HeadConfig as HeadConfig
+    from retrain.training.train import train as train
 
 __version__ = "0.1.0"
 

@@ -14,7 +14,7 @@ from retrain.bottlenecks.engine import Choice, Wanted
 from retrain.data.distort import Distortion
 from retrain.data.split import SplitConfig
 from retrain.graph import BOTTLENECK, INPUT, LOGITS
-from retrain.head import HeadConfig
+from retrain.training.head import HeadConfig
 
 _OPERATION = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """What TensorFlow takes as the name of an operation."""

@@ -29,10 +29,10 @@ from label_fixtures import assert_failed, label
 from deploy.contract import Contract
 from deploy.errors import BadData
 from retrain import recipes
-from retrain.adopt import match
 from retrain.cli import commands as laptop
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import scan
+from retrain.training.adopt import match
 
 
 @pytest.fixture(scope="module")

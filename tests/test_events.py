@@ -21,8 +21,8 @@ from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
 from tensorboard.util.tensor_util import make_ndarray
 from werkzeug.test import Client
 
-from retrain import events as module
-from retrain.events import MAX_POINTS, THUMBNAIL, Events, events
+from retrain.training import tensorboard as module
+from retrain.training.tensorboard import MAX_POINTS, THUMBNAIL, Events, events
 
 RANDOM = np.random.default_rng(0)
 
@@ -298,7 +298,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from retrain.events import events
+from retrain.training.tensorboard import events
 ones = np.ones((2, 2), np.float32)
 with events(Path(sys.argv[1])) as opened:
     opened.evaluation(0, (0, 0), (0, 0), 0)

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from retrain import fit as module
 from retrain.bottlenecks.feature_store import Matrix
-from retrain.fit import Evaluation, State, fit
-from retrain.head import Examples, Head, HeadConfig, Optimizer, score, softmax
+from retrain.training import linear as module
+from retrain.training.head import Examples, Head, HeadConfig, Optimizer, score, softmax
+from retrain.training.linear import Evaluation, State, fit
 
 
 def examples(points: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Examples:

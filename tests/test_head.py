@@ -7,7 +7,7 @@ import pytest
 
 from deploy.errors import WrongUse
 from retrain.bottlenecks.feature_store import Matrix
-from retrain.head import Examples, Head, HeadConfig, score, softmax
+from retrain.training.head import Examples, Head, HeadConfig, score, softmax
 
 
 @pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0])

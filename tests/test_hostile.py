@@ -21,9 +21,9 @@ from deploy.contract import Contract
 from deploy.errors import BadData
 from deploy.goldens import Golden
 from deploy.members import Members
-from retrain.fit import State
 from retrain.tflite.inspection import inspect
 from retrain.tflite.network_file import parse
+from retrain.training.linear import State
 
 GOOD = metadata.pack(b"flatbuffer" * 10, CONTRACT)
 

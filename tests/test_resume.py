@@ -20,8 +20,8 @@ from conftest import EACH, LABELS, Invoke
 from PIL import Image
 
 from retrain.bottlenecks.feature_store import Matrix
-from retrain.fit import Evaluation, State, fit
-from retrain.head import Examples, Head, HeadConfig
+from retrain.training.head import Examples, Head, HeadConfig
+from retrain.training.linear import Evaluation, State, fit
 
 KILLS = 3
 """The first is during extraction, the others during training."""

@@ -11,8 +11,8 @@ from conftest import Invoke
 from train_fixtures import STEPS, Train
 
 from deploy import files
-from retrain.fit import Evaluation, fit
 from retrain.run_folder import RunFolder
+from retrain.training.linear import Evaluation, fit
 
 
 def test_a_copy_that_cannot_be_written_leaves_the_run_whole(
@@ -39,7 +39,7 @@ def test_a_copy_that_cannot_be_written_leaves_the_run_whole(
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         real(path, content)
 
-    monkeypatch.setattr("retrain.trainer.files.write", write)
+    monkeypatch.setattr("retrain.training.train.files.write", write)
     result = invoke("train", tiny, *options, *steps, "--output-graph", tmp_path / "g.pb")
     assert result.exit_code == 3
     assert "g.pb: No space left on device" in result.stderr
@@ -88,7 +88,7 @@ def test_a_test_photo_that_vanishes_while_training_has_no_picture(
             path.unlink()
         yield from fit(*arguments)
 
-    monkeypatch.setattr("retrain.learn.fit", vanishing)
+    monkeypatch.setattr("retrain.training.loop.fit", vanishing)
     run = train(source=tmp_path / "photos")
     assert run.metrics["test"]["total"] >= 2
     assert not list(run.folder.glob("summaries/*/test/sprite.png"))

@@ -22,8 +22,8 @@ from train_fixtures import STEPS, Run, Train, shards, tensors
 from retrain import graph
 from retrain.backbones import Backbone
 from retrain.data import split
-from retrain.head import Floats, Head, softmax
 from retrain.scores import expected_calibration_error, fit_temperature
+from retrain.training.head import Floats, Head, softmax
 
 
 @pytest.fixture(scope="module")

@@ -105,7 +105,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> Asked:
         assert result.exit_code == 0, result.output
         return seen.pop()
 
-    monkeypatch.setattr("retrain.trainer.train", stand_in)
+    monkeypatch.setattr("retrain.training.train.train", stand_in)
     monkeypatch.setattr(backbones, "NAMES", (backbones.DEFAULT, "other_net"))
     return ask
 
@@ -210,7 +210,7 @@ def test_a_terminal_gets_a_bar_unless_plain_lines_are_asked_for(
         return {"test": {"right": 1, "total": 1}}
 
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr("retrain.trainer.train", on_terminal)
+    monkeypatch.setattr("retrain.training.train.train", on_terminal)
     shown = invoke("train", "photos", "--progress", form).stderr
     assert ("2/2 steps (" in shown) == (form == "plain")
     assert "2/2" in shown

@@ -17,7 +17,7 @@ from train_fixtures import STEPS, Run, Train, shards, tensors
 from retrain import graph
 from retrain.backbones import Backbone
 from retrain.data import split
-from retrain.fit import Evaluation, fit
+from retrain.training.linear import Evaluation, fit
 
 DISTORTIONS = (
     ("flip_left_right",),
@@ -101,7 +101,7 @@ def test_resume_goes_on_where_a_run_was_killed(
 
     options = ("--cache-dir", cache_dir, "--output-dir", tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("retrain.learn.fit", killed)
+        patch.setattr("retrain.training.loop.fit", killed)
         result = invoke("train", photos, *options, "--how_many_training_steps", STEPS)
     assert result.exit_code == 130
     assert f"to go on from step {STEPS // 2}: the same command with --resume" in result.stderr

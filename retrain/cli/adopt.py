@@ -58,13 +58,13 @@ def adopt(
     GRAPH is a frozen graph such as TensorFlow's retrain.py wrote, LABELS has one label a line,
     PHOTOS a sub-folder for each label. Nothing is trained.
     """
-    from retrain.adopt import AdoptConfig
-    from retrain.adopt import adopt as run
     from retrain.backbones.custom.classifier import Typed
     from retrain.config import Source, default_cache_dir
     from retrain.data.split import SplitConfig
     from retrain.progress import Progress
     from retrain.scores import Accuracy
+    from retrain.training.adopt import AdoptConfig
+    from retrain.training.adopt import adopt as run
 
     source = Source(
         photos, cache_dir=cache_dir or default_cache_dir(), graph=graph, labels_from=labels_from

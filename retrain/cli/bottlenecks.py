@@ -16,8 +16,8 @@ from retrain.cli.options import json_option, source, source_options
 def bottlenecks(as_json: bool, **where: Any) -> None:
     """Analyse each photo of DIR once, and keep the result in the cache."""
     from retrain.data.photo_folder import shown
-    from retrain.examples import analyse
     from retrain.progress import Progress
+    from retrain.training.load_examples import analyse
 
     progress = Progress()
     backbone, result = analyse(source(**where), progress)

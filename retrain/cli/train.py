@@ -110,10 +110,10 @@ def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> 
     from retrain.config import TrainConfig
     from retrain.data.distort import Distortion
     from retrain.data.split import SplitConfig
-    from retrain.head import HeadConfig
     from retrain.progress import Progress
     from retrain.scores import Accuracy
-    from retrain.trainer import train as run
+    from retrain.training.head import HeadConfig
+    from retrain.training.train import train as run
 
     def of(kind: Any) -> Any:
         return kind(**{name: settings.pop(name) for name in kind.__dataclass_fields__})

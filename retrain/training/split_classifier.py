@@ -12,7 +12,7 @@ from retrain.backbones.custom.classifier import Ends, Typed, misfit, settle
 from retrain.backbones.custom.freeze_function import row_before_dense
 from retrain.backbones.surgery.extract_backbone import as_fed, photo_part
 from retrain.backbones.surgery.inference_subgraph import FAKE_QUANT, inference_part, key, node_name
-from retrain.head import Head
+from retrain.training.head import Head
 
 _MOVES = frozenset(("Identity", "Reshape", "Squeeze", "PlaceholderWithDefault", *FAKE_QUANT))
 """What passes numbers on, in another form at most."""

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from retrain import scores
 from retrain.data.photo_folder import shown
-from retrain.head import Examples, Head, score, softmax
 from retrain.scores import Accuracy
+from retrain.training.head import Examples, Head, score, softmax
 
 
 class Misclassified(NamedTuple):

@@ -12,16 +12,16 @@ from deploy import files
 from deploy.errors import BadData
 from deploy.foreign import damaged, read
 from deploy.remains import sweep
-from retrain import export
 from retrain.backbones import Backbone
 from retrain.config import TrainConfig
 from retrain.data import split
 from retrain.data.photo_folder import Dataset
-from retrain.events import Events
-from retrain.fit import MAX_CHECKPOINT, Evaluation, State, fit
-from retrain.head import Examples, Head
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
+from retrain.training import export_graph
+from retrain.training.head import Examples, Head
+from retrain.training.linear import MAX_CHECKPOINT, Evaluation, State, fit
+from retrain.training.tensorboard import Events
 
 _LINES = 10
 """About how many evaluations are printed in a run."""
@@ -104,7 +104,7 @@ def _checkpoint(path: Path, key: str, progress: Progress) -> State | None:
 def _store(each: Evaluation, config: TrainConfig, backbone: Backbone) -> None:
     frequency = config.head.intermediate_store_frequency
     if frequency and each.step and each.step % frequency == 0:
-        frozen = export.frozen_graph(backbone, each.head, config.final_tensor_name)
+        frozen = export_graph.frozen_graph(backbone, each.head, config.final_tensor_name)
         files.write(_intermediate(config) / f"intermediate_{each.step}.pb", frozen)
 
 

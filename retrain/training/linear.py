@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from retrain.head import Examples, Floats, Head, HeadConfig, Ints, Score, score, softmax
+from retrain.training.head import Examples, Floats, Head, HeadConfig, Ints, Score, score, softmax
 
 ROUNDS = 20
 """A run has so many parts; at the end of each, weights are compared and can be kept."""

@@ -13,8 +13,8 @@ from retrain.config import Source, TrainConfig
 from retrain.data import photo_folder, split
 from retrain.data.photo_folder import Dataset, Photo
 from retrain.data.split import SplitConfig
-from retrain.head import Examples
 from retrain.progress import Progress
+from retrain.training.head import Examples
 
 _LINES_PER_REASON = 20
 

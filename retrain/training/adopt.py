@@ -10,7 +10,7 @@ from typing import Any
 from deploy import files
 from deploy.contract import Contract, write_labels
 from deploy.errors import BadData, WrongUse
-from retrain import __version__, export
+from retrain import __version__
 from retrain.backbones.custom import load
 from retrain.backbones.custom.classifier import OUTPUT, Typed, labels_of
 from retrain.bottlenecks.extract import obtain
@@ -19,13 +19,14 @@ from retrain.data import photo_folder, split
 from retrain.data.manifest import write_manifest
 from retrain.data.photo_folder import Dataset
 from retrain.data.split import SplitConfig
-from retrain.examples import tell_left_out, undistorted
-from retrain.final_layer import take_apart
 from retrain.progress import Progress
-from retrain.results import assess
 from retrain.run_folder import RunFolder
 from retrain.scores import Accuracy
-from retrain.trainer import SCHEMA_VERSION, about
+from retrain.training import export_graph
+from retrain.training.evaluate import assess
+from retrain.training.load_examples import tell_left_out, undistorted
+from retrain.training.split_classifier import take_apart
+from retrain.training.train import SCHEMA_VERSION, about
 
 UNKNOWN_TRAINING = (
     "which photos this graph was trained on is not known: those among the test photos make its "
@@ -118,7 +119,7 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
             ]
             results = assess(parts.head, examples[split.TESTING], testing, labels)
         with progress.stage("export"):
-            frozen = export.frozen_graph(backbone, parts.head, OUTPUT)
+            frozen = export_graph.frozen_graph(backbone, parts.head, OUTPUT)
         contract = Contract(
             input=spec,
             labels=labels,

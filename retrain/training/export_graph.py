@@ -7,7 +7,7 @@ from deploy.errors import BadData, WrongUse
 from deploy.remains import scratch
 from retrain import graph
 from retrain.backbones import Backbone
-from retrain.head import Head
+from retrain.training.head import Head
 
 
 def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> bytes:

@@ -14,7 +14,7 @@ from deploy.contract import Contract, InputSpec, write_labels
 from deploy.errors import BadData
 from deploy.image import open_image
 from deploy.remains import sweep
-from retrain import __version__, export
+from retrain import __version__
 from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.extract import Bottlenecks
 from retrain.bottlenecks.near_duplicates import Pair
@@ -22,14 +22,15 @@ from retrain.bottlenecks.thumbnails import Pictures
 from retrain.config import TrainConfig
 from retrain.data import manifest, photo_folder, split
 from retrain.data.photo_folder import Photo
-from retrain.events import MAX_POINTS, THUMBNAIL, Events, events
-from retrain.examples import analyse, by_split, sample
-from retrain.head import Examples
-from retrain.learn import learn, run_key
 from retrain.progress import Progress
-from retrain.results import Results, assess
 from retrain.run_folder import RunFolder
 from retrain.scores import Accuracy, fit_temperature
+from retrain.training import export_graph
+from retrain.training.evaluate import Results, assess
+from retrain.training.head import Examples
+from retrain.training.load_examples import analyse, by_split, sample
+from retrain.training.loop import learn, run_key
+from retrain.training.tensorboard import MAX_POINTS, THUMBNAIL, Events, events
 
 SCHEMA_VERSION = 1
 _PAIRS_SHOWN = 5
@@ -41,7 +42,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
     progress = progress or Progress()
     run = RunFolder(config.output_dir)
     if config.saved_model_dir:
-        export.require_free(config.saved_model_dir)
+        export_graph.require_free(config.saved_model_dir)
     with run.writing():
         for path in filter(None, (config.output_graph, config.output_labels)):
             path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be is an error now
@@ -71,7 +72,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
                 _show(board, config, backbone.spec, results, testing, examples[split.TESTING])
                 copies = _copies(photos, splits, config, progress)
         with progress.stage("export"):
-            frozen = export.frozen_graph(backbone, head, config.final_tensor_name)
+            frozen = export_graph.frozen_graph(backbone, head, config.final_tensor_name)
             contract = Contract(
                 input=backbone.spec,
                 labels=labels,
@@ -84,7 +85,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
                 temperature=temperature,
             )
             if config.saved_model_dir:
-                export.saved_model(frozen, config.final_tensor_name, config.saved_model_dir)
+                export_graph.saved_model(frozen, config.final_tensor_name, config.saved_model_dir)
         _tell_results(results, config, progress)
         progress.times()
         metrics = {

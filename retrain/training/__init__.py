@@ -1,0 +1,1 @@
+"""Train what lies above the cut, evaluate it and export the graph."""
