@@ -14,7 +14,7 @@ from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.foreign import MAX_BYTES, damaged, naming, read, read_json
 from deploy.remains import sweep
 from deploy.system_errors import doing
-from retrain.quantization import RECIPES
+from retrain.conversion.quantize import RECIPES
 from retrain.scores import Accuracy
 
 

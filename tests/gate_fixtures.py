@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from deploy_fixtures import networks, write_colour_run
 
-from retrain import recipes
-from retrain.quantization import Quantization
+from retrain.conversion import recipes
+from retrain.conversion.quantize import Quantization
 
 
 def converted(how: Quantization) -> bytes:

@@ -28,8 +28,8 @@ from label_fixtures import assert_failed, label
 
 from deploy.contract import Contract
 from deploy.errors import BadData
-from retrain import recipes
 from retrain.cli import commands as laptop
+from retrain.conversion import recipes
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import scan
 from retrain.training.adopt import match

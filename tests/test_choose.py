@@ -12,11 +12,11 @@ from gate_fixtures import converted, run
 from bench import subjects
 from deploy import metadata
 from deploy.errors import BadData
-from retrain import choose, converter, recipes
+from retrain.conversion import choose_recipe, convert, recipes
+from retrain.conversion.layer_errors import Layer
+from retrain.conversion.parity import Parity
+from retrain.conversion.quantize import Quantization
 from retrain.data.manifest import read_manifest
-from retrain.layers import Layer
-from retrain.parity import Parity
-from retrain.quantization import Quantization
 
 __all__ = ["run"]
 
@@ -35,7 +35,7 @@ def choices(monkeypatch: pytest.MonkeyPatch) -> None:
         return converted(how)
 
     monkeypatch.setattr(recipes, "quantize", made)
-    monkeypatch.setattr(choose, "CHOICES", ("int8", "dynamic", "float32"))
+    monkeypatch.setattr(choose_recipe, "CHOICES", ("int8", "dynamic", "float32"))
 
 
 @pytest.mark.usefixtures("choices")
@@ -120,7 +120,7 @@ def test_a_graph_that_no_recipe_converts_is_bad_data(
     monkeypatch.setattr(recipes, "quantize", fails)
     result = invoke("convert", "--output-dir", run, "--choose")
     assert result.exit_code == 3
-    for name in choose.CHOICES:
+    for name in choose_recipe.CHOICES:
         assert f"converting with {name} failed" in result.stderr
     assert "Error: no recipe makes a model of this graph" in result.stderr
 
@@ -138,7 +138,7 @@ def test_what_is_for_int8_is_for_int8_alone(
     options = ("--output-type", "uint8", "--keep-float", "x", "--time-limit", 60)
     result = invoke("convert", "--output-dir", run, "--choose", *options)
     assert result.exit_code == 0, result.output
-    others = set(choose.CHOICES) - {"int8"}
+    others = set(choose_recipe.CHOICES) - {"int8"}
     assert asked == {"int8": ("uint8", ("x",), 60)} | dict.fromkeys(others, ("float32", (), 60))
 
 
@@ -152,7 +152,7 @@ def test_int8_is_explained_whatever_is_chosen(
         explained.append(how.recipe)
         return [Layer("MatMul", 20.0, None)]
 
-    monkeypatch.setattr(converter, "explain", explain)
+    monkeypatch.setattr(convert, "explain", explain)
     result = invoke("convert", "--output-dir", run, "--choose", "--explain")
     assert result.exit_code == 0, result.output
     assert explained == ["int8"]
@@ -167,6 +167,6 @@ def test_a_choice_leaves_no_recipe_to_be_named(run: Path, invoke: Invoke) -> Non
 
 
 def test_int8_that_is_slower_is_said_and_why() -> None:
-    assert not choose._slow_int8({"int8": 1.0, "float32": 2.0})
-    (line,) = choose._slow_int8({"int8": 5.0, "float32": 2.0})
+    assert not choose_recipe._slow_int8({"int8": 1.0, "float32": 2.0})
+    (line,) = choose_recipe._slow_int8({"int8": 5.0, "float32": 2.0})
     assert line.startswith("int8 takes 2.5 times the time of float32 here: ")

@@ -18,10 +18,11 @@ from deploy import metadata
 from deploy.contract import InputSpec, read_labels
 from deploy.errors import BadData
 from deploy.image import open_image, to_pixels
-from retrain import graph, recipes
+from retrain import graph
+from retrain.conversion import recipes
+from retrain.conversion.quantize import Quantization
 from retrain.data.manifest import read_manifest, write_manifest
 from retrain.data.photo_folder import Photo
-from retrain.quantization import Quantization
 from retrain.tflite.metadata import About, describe, extract
 
 SPEC = InputSpec(height=8, width=8, crop=None, mean=127, std=128)

@@ -17,8 +17,8 @@ from gate_fixtures import ready, run
 
 from deploy import classifier, metadata
 from deploy.contract import Contract, InputSpec
-from retrain import material
-from retrain.quantization import spanned
+from retrain.conversion import inputs
+from retrain.conversion.quantize import spanned
 from retrain.tflite import metadata as model_metadata
 from retrain.tflite.model import operators
 
@@ -216,7 +216,7 @@ def test_calibration_on_noise_is_caught(
     def noise(_photos: Any, _spec: InputSpec) -> Any:
         return spanned(np.random.default_rng(0).integers(0, 256, (99, 32, 32, 3), np.uint8))
 
-    monkeypatch.setattr(material, "_calibration", noise)
+    monkeypatch.setattr(inputs, "_calibration", noise)
     result = invoke("convert", "--output-dir", run)
     assert result.exit_code == 4, result.output
     assert "model.rejected.tflite: it loses" in result.stderr

@@ -21,11 +21,11 @@ from deploy.errors import BadData
 from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
 from deploy.metadata import ModelFile
-from retrain import goldens as maker
+from retrain.conversion import make_goldens as maker
+from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
-from retrain.graph_classifier import GraphClassifier
 
 COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128)]
 

@@ -9,10 +9,10 @@ from gate_fixtures import ready, run
 
 from deploy import files, metadata
 from deploy.errors import GateFailed
-from retrain.converter import convert
-from retrain.material import ConvertConfig
-from retrain.parity import Parity
-from retrain.quantization import Quantization
+from retrain.conversion.convert import convert
+from retrain.conversion.inputs import ConvertConfig
+from retrain.conversion.parity import Parity
+from retrain.conversion.quantize import Quantization
 from retrain.run_folder import RunFolder
 
 __all__ = ["ready", "run"]

@@ -33,7 +33,7 @@ with packages() as folder:
     call("it", "job:child", {"path": path, "busy": busy}, folder)
 """
 TARGET = """
-from retrain.target_python import selftest
+from retrain.conversion.prove_goldens import selftest
 selftest(Path(path).with_name("python"), Path(path).with_name("model"))
 """
 PARENT = """

@@ -5,7 +5,7 @@ import pytest
 from deploy_fixtures import networks
 
 from deploy.errors import BadData
-from retrain import targets
+from retrain.conversion import targets
 from retrain.tflite.model import Operator, Tensor, operators
 
 

@@ -12,10 +12,11 @@ from deploy_fixtures import SPEC, networks, probabilities
 from deploy.errors import BadData, WrongUse
 from deploy.image import normalise
 from deploy.runtime import Model
-from retrain import graph, layers, recipes
+from retrain import graph
 from retrain.cli.convert import RECIPES as OFFERED
-from retrain.quantization import RECIPES, Quantization, spanned
-from retrain.recipes import quantize
+from retrain.conversion import layer_errors, recipes
+from retrain.conversion.quantize import RECIPES, Quantization, spanned
+from retrain.conversion.recipes import quantize
 
 COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128), (0, 0, 0), (255, 255, 255)]
 
@@ -28,7 +29,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
         return body(*arguments)
 
     monkeypatch.setattr(recipes, "apart", run)
-    monkeypatch.setattr(layers, "apart", run)
+    monkeypatch.setattr(layer_errors, "apart", run)
 
 
 def photos() -> npt.NDArray[np.uint8]:
@@ -132,8 +133,8 @@ def test_a_layer_that_is_kept_is_computed_in_float_with_what_reads_it() -> None:
     np.testing.assert_allclose(answers(made(kept)), expected, atol=1e-4)
 
 
-def explained(given: bytes, how: Quantization) -> list[layers.Layer]:
-    return layers.explain(given, how, spanned(photos()), SPEC, "final_result")
+def explained(given: bytes, how: Quantization) -> list[layer_errors.Layer]:
+    return layer_errors.explain(given, how, spanned(photos()), SPEC, "final_result")
 
 
 @pytest.mark.parametrize("before", [0, 2])

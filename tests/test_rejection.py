@@ -13,7 +13,7 @@ from PIL import Image
 from deploy import metadata
 from deploy.classifier import UNKNOWN, Classifier
 from deploy.contract import Contract
-from retrain import parity, rejection
+from retrain.conversion import parity, rejection
 from retrain.data.manifest import read_manifest
 from retrain.progress import Progress
 

@@ -27,10 +27,10 @@ from deploy.contract import Contract
 from deploy.errors import GateFailed, RetrainError, WrongUse
 from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
-from retrain import recipes, targets
-from retrain.goldens import tolerance
-from retrain.quantization import RECIPES, Quantization, spanned
-from retrain.target_python import selftest
+from retrain.conversion import recipes, targets
+from retrain.conversion.make_goldens import tolerance
+from retrain.conversion.prove_goldens import selftest
+from retrain.conversion.quantize import RECIPES, Quantization, spanned
 
 MANY = replace(CONTRACT, labels=tuple(f"class {i}" for i in range(CLASSES)))
 

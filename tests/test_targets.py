@@ -14,7 +14,7 @@ from deploy_fixtures import DEVICE, NO_TFLITE_RUNTIME, has_tflite_runtime, netwo
 from quantized_fixtures import DYNAMIC, PER_TENSOR, convert
 
 from deploy.errors import BadData, WrongUse
-from retrain import targets
+from retrain.conversion import targets
 from retrain.tflite.model import Operator, Tensor
 from retrain.tflite.target_op_versions import LITERT_2_3, OLDEST, TFLITE_RUNTIME_2_14
 

@@ -125,11 +125,11 @@ def convert(
     as_json: bool,
 ) -> None:
     """Make model.tflite of the trained graph, scored on the test photos."""
-    from retrain.converter import convert as run
-    from retrain.material import ConvertConfig
-    from retrain.parity import Bounds
+    from retrain.conversion.convert import convert as run
+    from retrain.conversion.inputs import ConvertConfig
+    from retrain.conversion.parity import Bounds
+    from retrain.conversion.quantize import Quantization
     from retrain.progress import Progress
-    from retrain.quantization import Quantization
     from retrain.scores import Accuracy
     from retrain.tflite.metadata import About
 

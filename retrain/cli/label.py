@@ -11,7 +11,7 @@ from deploy.text import say
 from retrain.cli.options import FILE, classifier_options
 
 if TYPE_CHECKING:
-    from retrain.graph_classifier import GraphClassifier
+    from retrain.conversion.graph_classifier import GraphClassifier
 
 
 @click.command()
@@ -51,7 +51,7 @@ def label(
 def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "GraphClassifier":
     """Return the classifier of a frozen graph: by the contract beside it, else by its nodes."""
     from retrain.backbones.custom.classifier import Typed
-    from retrain.graph_classifier import GraphClassifier
+    from retrain.conversion.graph_classifier import GraphClassifier
     from retrain.run_folder import RunFolder
 
     options, contract = Typed(**typed), RunFolder(graph.parent).contract

@@ -8,12 +8,12 @@ from deploy import files
 from deploy.contract import write_labels
 from deploy.errors import GateFailed
 from deploy.remains import scratch
-from retrain import target_python
-from retrain.candidate import converted, scored
-from retrain.choose import choose
-from retrain.layers import explain
-from retrain.material import ConvertConfig, Material, prepare
-from retrain.parity import Parity
+from retrain.conversion import prove_goldens
+from retrain.conversion.build_model import converted, scored
+from retrain.conversion.choose_recipe import choose
+from retrain.conversion.inputs import ConvertConfig, Material, prepare
+from retrain.conversion.layer_errors import explain
+from retrain.conversion.parity import Parity
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
 
@@ -30,7 +30,7 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
     """
     progress = progress or Progress()
     for python in config.target_python:
-        target_python.find(python)
+        prove_goldens.find(python)
     run = RunFolder(config.output_dir)
     run.read_contract()  # where there is no run, no folder is made for one
     with run.writing():
@@ -80,7 +80,7 @@ def _unproved(packed: bytes, config: ConvertConfig, progress: Progress) -> list[
             model = folder / "model.tflite"
             model.write_bytes(packed)
             for python in config.target_python:
-                record = target_python.selftest(python, model)
+                record = prove_goldens.selftest(python, model)
                 runtime = "{name} {version}".format(**record["runtime"])
                 progress.info(f"{python}: all goldens pass on {runtime}")
     except GateFailed as error:

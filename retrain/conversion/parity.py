@@ -12,8 +12,8 @@ from deploy.errors import BadData
 from deploy.image import open_image
 from deploy.metadata import ModelFile
 from retrain import parallel
+from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data.photo_folder import Photo, shown
-from retrain.graph_classifier import GraphClassifier
 from retrain.progress import Progress
 from retrain.scores import Accuracy, Labels
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from deploy.contract import InputSpec
 from deploy.errors import WrongUse
+from retrain.conversion.quantize import Quantization
 from retrain.graph import tensorflow
-from retrain.quantization import Quantization
 from retrain.tflite.model import WITH_WEIGHTS, ends, operators
 
 

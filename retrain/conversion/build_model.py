@@ -6,11 +6,11 @@ from typing import NamedTuple
 from deploy import metadata
 from deploy.classifier import Classifier
 from deploy.metadata import ModelFile
-from retrain import goldens, recipes, rejection, targets
-from retrain.material import Material
-from retrain.parity import Parity, compare
-from retrain.quantization import Quantization
-from retrain.rejection import Rejection
+from retrain.conversion import make_goldens, recipes, rejection, targets
+from retrain.conversion.inputs import Material
+from retrain.conversion.parity import Parity, compare
+from retrain.conversion.quantize import Quantization
+from retrain.conversion.rejection import Rejection
 from retrain.tflite import metadata as model_metadata
 
 
@@ -98,10 +98,10 @@ def _packed(material: Material, made: Converted) -> Candidate:
             contract = replace(contract, reject_threshold=found.threshold)
     with progress.stage("goldens"):
         bare = ModelFile(flatbuffer, contract)
-        kept = goldens.make(material.reference, bare, material.likely, config.goldens)
+        kept = make_goldens.make(material.reference, bare, material.likely, config.goldens)
     told = model_metadata.describe(contract, config.about, len(kept))
     flatbuffer = model_metadata.attach(flatbuffer, told)
-    packed = metadata.pack(flatbuffer, contract, kept, goldens.tolerance(recipe))
+    packed = metadata.pack(flatbuffer, contract, kept, make_goldens.tolerance(recipe))
     file = metadata.unpack(packed)
     model_metadata.require(file.flatbuffer, told)
     return Candidate(packed, _compared(material, file), found)

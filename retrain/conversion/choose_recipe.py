@@ -15,9 +15,9 @@ from deploy.errors import BadData
 from deploy.image import normalise
 from deploy.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
 from deploy.runtime import Model, find_runtime
-from retrain.candidate import Candidate, converted, scored
-from retrain.material import ConvertConfig, Material
-from retrain.quantization import CHOICES, Quantization
+from retrain.conversion.build_model import Candidate, converted, scored
+from retrain.conversion.inputs import ConvertConfig, Material
+from retrain.conversion.quantize import CHOICES, Quantization
 from retrain.run_folder import RunFolder
 
 _ROUNDS, _RUNS = 10, 10

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from deploy.metadata import ModelFile
+from retrain.conversion.parity import model_scores
 from retrain.data.photo_folder import Photo
-from retrain.parity import model_scores
 from retrain.progress import Progress
 
 

@@ -10,17 +10,18 @@ import numpy as np
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData, WrongUse
 from deploy.image import open_image, to_pixels
-from retrain import familiarity, graph, targets
+from retrain import graph
+from retrain.conversion import familiarity, targets
+from retrain.conversion.graph_classifier import GraphClassifier
+from retrain.conversion.parity import Bounds, Scores, graph_scores, require_accuracy
+from retrain.conversion.quantize import Pixels, Quantization, spanned
+from retrain.conversion.targets import Target
 from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
-from retrain.graph_classifier import GraphClassifier
-from retrain.parity import Bounds, Scores, graph_scores, require_accuracy
 from retrain.progress import Progress
-from retrain.quantization import Pixels, Quantization, spanned
 from retrain.run_folder import RunFolder
 from retrain.scores import Accuracy
-from retrain.targets import Target
 from retrain.tflite.metadata import About
 
 _EACH = 20

@@ -7,9 +7,9 @@ import numpy as np
 from deploy.contract import InputSpec
 from deploy.errors import BadData
 from retrain.apart import apart
+from retrain.conversion.mixed_precision import partly_quantized
+from retrain.conversion.quantize import Pixels, Quantization, converter_of, on_disk
 from retrain.graph import tensorflow
-from retrain.partly_float import partly_quantized
-from retrain.quantization import Pixels, Quantization, converter_of, on_disk
 
 
 def quantize(

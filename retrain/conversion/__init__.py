@@ -1,0 +1,1 @@
+"""Convert the frozen graph to a TFLite model and check it."""
