@@ -7,12 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrain.config import Source as Source
-    from retrain.config import TrainConfig as TrainConfig
     from retrain.conversion.convert import convert as convert
     from retrain.conversion.inputs import ConvertConfig as ConvertConfig
     from retrain.data.distort import Distortion as Distortion
     from retrain.data.split import SplitConfig as SplitConfig
+    from retrain.settings.training import Source as Source
+    from retrain.settings.training import TrainConfig as TrainConfig
     from retrain.tflite.metadata import About as About
     from retrain.training.head import HeadConfig as HeadConfig
     from retrain.training.train import train as train

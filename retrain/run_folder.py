@@ -15,7 +15,7 @@ from deploy.foreign import MAX_BYTES, damaged, naming, read, read_json
 from deploy.remains import sweep
 from deploy.system_errors import doing
 from retrain.conversion.quantize import RECIPES
-from retrain.scores import Accuracy
+from retrain.metrics import Accuracy
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from deploy_fixtures import networks
 
-from retrain import graph
+from retrain import tf_graph
 
-tf = graph.tensorflow()
+tf = tf_graph.tensorflow()
 v1 = tf.compat.v1
 Array = npt.NDArray[np.float32]
 _NETWORK = "network"
@@ -111,7 +111,7 @@ LABELS = ("red", "gr n hell", "blue", "grey")
 
 def tiny(style: Style, **changes: Any) -> Any:
     """Return a graph of the tiny network of deploy_fixtures, as the script would have written."""
-    return retrained(graph.parse(networks().graph), style, SIDE, **changes)
+    return retrained(tf_graph.parse(networks().graph), style, SIDE, **changes)
 
 
 def write_labels(path: Path, labels: tuple[str, ...] = LABELS) -> Path:

@@ -63,7 +63,7 @@ class Networks:
 @cache
 def networks() -> Networks:
     """Return the tiny network in each form, made once."""
-    from retrain import graph
+    from retrain import tf_graph as graph
 
     tf = graph.tensorflow()
     with tf.Graph().as_default() as network:

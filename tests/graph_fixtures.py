@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrain.graph import tensorflow
+from retrain.tf_graph import tensorflow
 
 
 def predict(run: Any, tensor: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

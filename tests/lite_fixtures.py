@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ai_edge_litert.interpreter import Interpreter
 from graph_fixtures import predict
 
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom import read_file, tflite_to_graph
 from retrain.backbones.custom.load import load_own
@@ -17,7 +17,7 @@ from retrain.tflite.network_file import parse
 
 SIDE = 32
 Array = npt.NDArray[Any]
-tf = graph.tensorflow()
+tf = tf_graph.tensorflow()
 
 
 def values(*shape: int) -> Any:
@@ -63,8 +63,8 @@ def converter_of(run: Any, kind: str, side: int = SIDE) -> bytes:
 
 
 def write(path: Path, body: Callable[[Any], Any], kind: str = "float32") -> Path:
-    graph_def = graph.trace(body, (SIDE, SIDE, 3), "scores")
-    path.write_bytes(converter_of(graph.function(graph_def, "scores"), kind))
+    graph_def = tf_graph.trace(body, (SIDE, SIDE, 3), "scores")
+    path.write_bytes(converter_of(tf_graph.function(graph_def, "scores"), kind))
     return path
 
 
@@ -90,7 +90,7 @@ def found_by_runtime(content: bytes, pixels: Array) -> Array:
 
 
 def features(backbone: Backbone, pixels: Array) -> Array:
-    run = graph.function(graph.read(backbone.graph_path), graph.BOTTLENECK)
+    run = tf_graph.function(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
     return predict(run, (pixels - backbone.spec.mean) / np.float32(backbone.spec.std))
 
 

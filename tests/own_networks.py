@@ -11,7 +11,7 @@ from graph_fixtures import predict
 from random_networks import random_model
 
 from deploy.runtime import Model
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones import Backbone, keras_applications
 from retrain.backbones.custom.load import load_own
 
@@ -19,7 +19,7 @@ SIDE = 32
 _PRODUCER = 8
 """The version of the graphs of 2015."""
 Array = npt.NDArray[np.float32]
-tf = graph.tensorflow()
+tf = tf_graph.tensorflow()
 v1 = tf.compat.v1
 
 
@@ -164,7 +164,7 @@ def load(
 
 def require_same(backbone: Backbone, expected: Array, tensor: Array) -> None:
     """Assert that graph, batched, and TFLite give `expected` for `tensor`."""
-    run = graph.function(graph.read(backbone.graph_path), graph.BOTTLENECK)
+    run = tf_graph.function(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
     model = Model(backbone.flatbuffer)
     largest = np.abs(expected).max()
     assert np.ptp(expected, axis=0).max() > 0.03 * largest, "all photos look the same to it"
@@ -174,4 +174,4 @@ def require_same(backbone: Backbone, expected: Array, tensor: Array) -> None:
 
 
 def operations(backbone: Backbone) -> set[str]:
-    return {node.op for node in graph.read(backbone.graph_path).node}
+    return {node.op for node in tf_graph.read(backbone.graph_path).node}

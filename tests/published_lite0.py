@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.efficientnet_lite import NETWORKS
 from retrain.backbones.network import Weights
 
@@ -26,7 +26,7 @@ STAGES = (
 
 def published(weights: Weights) -> Any:
     """Return the GraphDef of the network, batch normalization and all."""
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
 
     def norm(x: Any, name: str) -> Any:
         values = (weights[f"{name}.{part}"] for part in ("weight", "bias"))
@@ -58,7 +58,7 @@ def published(weights: Weights) -> Any:
             x = x + y if (stride, x.shape[-1]) == (1, out) else y
         return tf.reduce_mean(tf.nn.relu6(conv(x, "_conv_head", "_bn1")), axis=[1, 2])
 
-    return graph.trace(network, (224, 224, 3), graph.BOTTLENECK)
+    return tf_graph.trace(network, (224, 224, 3), tf_graph.BOTTLENECK)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ DYNAMIC, PER_TENSOR = "dynamic", "dynamic, dense layers per tensor"
 @cache
 def network() -> Any:
     """Return the GraphDef of a network with weights enough to be quantized dynamically."""
-    from retrain import graph
+    from retrain import tf_graph
 
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     random = np.random.default_rng(0)
     kernel, weights = (random.normal(size=s).astype(np.float32) for s in ((3, 3, 3, 64), (64, 64)))
     with tf.Graph().as_default() as made:
@@ -28,10 +28,10 @@ def network() -> Any:
 @cache
 def convert(kind: str) -> bytes:
     """Return the network, quantized by TFLite's own means."""
-    from retrain import graph
+    from retrain import tf_graph
 
-    tf = graph.tensorflow()
-    function = graph.function(network(), "final_result")
+    tf = tf_graph.tensorflow()
+    function = tf_graph.function(network(), "final_result")
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind == PER_TENSOR:

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.keras_applications import KerasNetwork
 
-tf = graph.tensorflow()
+tf = tf_graph.tensorflow()
 v1 = tf.compat.v1
 
 

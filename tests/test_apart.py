@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import BadData, GateFailed
-from retrain.apart import apart
+from retrain.isolated import apart
 
 
 def product(a: int, b: int) -> int:
@@ -76,7 +76,7 @@ def test_what_never_ends_is_ended() -> None:
 SCRIPT = """
 print("started")
 import math
-from retrain.apart import apart
+from retrain.isolated import apart
 print(apart("a root", 60, math.sqrt, 49.0))
 """
 

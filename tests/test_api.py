@@ -13,7 +13,7 @@ import pytest
 import retrain
 from deploy.errors import BadData, WrongUse
 from retrain import ConvertConfig, HeadConfig, Source, SplitConfig, TrainConfig, convert, train
-from retrain.config import default_cache_dir
+from retrain.settings.training import default_cache_dir
 
 Trained = tuple[Path, dict[str, Any]]
 

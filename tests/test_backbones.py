@@ -13,7 +13,7 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
-from retrain import backbones, graph
+from retrain import backbones, tf_graph
 from retrain.backbones import Backbone, efficientnet_lite
 from retrain.backbones.efficientnet_lite import Lite
 from retrain.backbones.network import Network, Weights
@@ -25,7 +25,7 @@ DAISY = 985
 
 
 def test_graph_and_flatbuffer_agree(backbone: Backbone, photos: Path) -> None:
-    run = graph.function(graph.read(backbone.graph_path), graph.BOTTLENECK)
+    run = tf_graph.function(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
     model = Model(backbone.flatbuffer)
     for path in sorted(photos.glob("*/*"))[::20]:
         tensor = to_tensor(open_image(path.read_bytes()), backbone.spec)
@@ -79,7 +79,9 @@ def test_folding_batch_normalization_changes_nothing() -> None:
     weights = LITE0.read(LITE0.obtain())
     y, x = np.mgrid[:224, :224]
     waves = np.stack([np.sin(x / 9), np.sin(y / 17), np.cos((x + y) / 31)], axis=-1)[np.newaxis]
-    expected = predict(graph.function(published(weights), graph.BOTTLENECK), np.float32(waves))
+    expected = predict(
+        tf_graph.function(published(weights), tf_graph.BOTTLENECK), np.float32(waves)
+    )
     found = np.asarray(LITE0.features(np.float32(waves), weights))
     assert np.abs(found - expected).max() < 1e-3 * expected.max()
 
@@ -108,13 +110,13 @@ class Tiny(Network):
 
     def graph_def(self, weights: Path | None) -> object:  # noqa: ARG002 (the interface)
         """Return a graph to (N, 8)."""
-        tf = graph.tensorflow()
+        tf = tf_graph.tensorflow()
         vars(self)["built"] += 1
         kernel = vars(self)["weights"]["kernel"]
-        return graph.trace(
+        return tf_graph.trace(
             lambda x: tf.reduce_mean(tf.nn.conv2d(x, kernel, 2, "SAME"), [1, 2]),
             (16, 16, 3),
-            graph.BOTTLENECK,
+            tf_graph.BOTTLENECK,
         )
 
     def load(self, cache_dir: Path) -> Backbone:
@@ -134,7 +136,7 @@ def test_a_backbone_is_prepared_once(tiny: Tiny, tmp_path: Path) -> None:
     assert first == second
     assert vars(tiny)["built"] == 1
     tensor = np.random.default_rng(1).normal(size=(1, 16, 16, 3)).astype(np.float32)
-    run = graph.function(graph.read(second.graph_path), graph.BOTTLENECK)
+    run = tf_graph.function(tf_graph.read(second.graph_path), tf_graph.BOTTLENECK)
     np.testing.assert_allclose(
         Model(second.flatbuffer)(tensor), predict(run, tensor)[0], rtol=1e-5, atol=1e-6
     )
@@ -160,7 +162,7 @@ def test_a_damaged_file_is_prepared_again(
     second = tiny.load(tmp_path)
     assert vars(tiny)["built"] == 2
     assert second == first
-    assert graph.read(second.graph_path) == graph.read(first.graph_path)
+    assert tf_graph.read(second.graph_path) == tf_graph.read(first.graph_path)
     assert tiny.load(tmp_path) == first
     assert vars(tiny)["built"] == 2
 

@@ -56,7 +56,7 @@ def test_a_delegate_is_named_with_the_nodes_that_it_took(tmp_path: Path) -> None
 
 def summed(scaled: bool) -> bytes:
     """Return a model of a running sum, which XNNPACK has not, behind two operators it has."""
-    from retrain import graph
+    from retrain import tf_graph as graph
 
     tf = graph.tensorflow()
     with tf.Graph().as_default() as made:
@@ -70,7 +70,7 @@ def summed(scaled: bool) -> bytes:
 
 def save_model(folder: Path) -> None:
     """Write a SavedModel with a variable, and an image of any size as its input."""
-    from retrain.graph import tensorflow
+    from retrain.tf_graph import tensorflow
 
     tf = tensorflow()
 
@@ -90,7 +90,7 @@ def save_model(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def two_ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a graph of two inputs and two outputs."""
-    from retrain.graph import tensorflow
+    from retrain.tf_graph import tensorflow
 
     v1 = tensorflow().compat.v1
     with v1.Graph().as_default() as graph:

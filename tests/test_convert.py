@@ -18,7 +18,7 @@ from deploy import metadata
 from deploy.contract import InputSpec, read_labels
 from deploy.errors import BadData
 from deploy.image import open_image, to_pixels
-from retrain import graph
+from retrain import tf_graph
 from retrain.conversion import recipes
 from retrain.conversion.quantize import Quantization
 from retrain.data.manifest import read_manifest, write_manifest
@@ -282,19 +282,19 @@ def test_two_cannot_write_into_one_folder(run: Path, photos: Path, invoke: Invok
 
 
 def trace(body: Callable[[Any], Any]) -> bytes:
-    serialized: bytes = graph.trace(body, (8, 8, 3), "output").SerializeToString()
+    serialized: bytes = tf_graph.trace(body, (8, 8, 3), "output").SerializeToString()
     return serialized
 
 
 def test_a_graph_that_cannot_be_converted_is_bad_data() -> None:
-    raw = graph.tensorflow().raw_ops
+    raw = tf_graph.tensorflow().raw_ops
     frozen = trace(lambda images: raw.BesselI0(x=images))
     with pytest.raises(BadData, match=r"int8 failed: TFLite has no operation for BesselI0"):
         recipes.quantize(frozen, INT8, np.zeros((1, 8, 8, 3), np.uint8), SPEC, "output")
 
 
 def test_an_input_scale_that_is_not_a_byte_a_pixel_is_refused() -> None:
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     frozen = trace(lambda images: tf.nn.relu(tf.reduce_mean(images, [1, 2])))
     calibration = np.linspace(64, 191, 192).astype(np.uint8).reshape(1, 8, 8, 3)
     with pytest.raises(BadData, match="a pixel would not be its byte"):

@@ -15,7 +15,7 @@ from gate_fixtures import ready, run
 
 from deploy import metadata
 from deploy.contract import Contract, write_labels
-from retrain import graph
+from retrain import tf_graph as graph
 
 __all__ = ["ready", "run"]
 

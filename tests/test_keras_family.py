@@ -16,7 +16,7 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
-from retrain import backbones, graph
+from retrain import backbones, tf_graph
 from retrain.backbones import keras_applications, weights_h5
 from retrain.backbones.keras_applications import KerasNetwork
 
@@ -73,11 +73,11 @@ def test_a_network_gets_what_its_authors_trained_it_with(
     assert (spec.width, spec.order, spec.filter) == (spec.height, "RGB", "bicubic")
 
     monkeypatch.setattr(KerasNetwork, "_model", lambda *_, **__: lambda images, **_: images)
-    run = graph.function(NETWORKS[name].frozen(None), graph.BOTTLENECK)
+    run = tf_graph.function(NETWORKS[name].frozen(None), tf_graph.BOTTLENECK)
     shape = (1, spec.height, spec.width, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
     found = predict(run, (pixels - np.float32(spec.mean)) / np.float32(spec.std))
-    preprocess = getattr(graph.tensorflow().keras.applications, module).preprocess_input
+    preprocess = getattr(tf_graph.tensorflow().keras.applications, module).preprocess_input
     half_a_level = 0.5 / 127.5 if spec.std == 127.5 else 0
     assert np.abs(found - preprocess(pixels.copy())).max() < half_a_level + 1e-3
 
@@ -178,7 +178,7 @@ def test_without_a_network_the_error_says_what_to_fetch(
 @pytest.mark.parametrize("name", NETWORKS)
 def test_keras_would_fetch_the_same_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = NETWORKS[name]
-    keras = graph.tensorflow().keras
+    keras = tf_graph.tensorflow().keras
     asked = []
 
     def fetch(file: str, address: str, file_hash: str | None = None, **_: str) -> None:

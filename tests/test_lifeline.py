@@ -24,7 +24,7 @@ def child(path, busy):
 """
 APART = """
 import job
-from retrain.apart import apart
+from retrain.isolated import apart
 apart("it", 60, job.child, path, busy)
 """
 BENCH = """

@@ -25,10 +25,10 @@ from lite_fixtures import (
 )
 
 from deploy.errors import BadData, RetrainError, WrongUse
-from retrain import backbones, graph
-from retrain.apart import apart
+from retrain import backbones, tf_graph
 from retrain.backbones.custom import read_file
 from retrain.backbones.custom.load import load_own
+from retrain.isolated import apart
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "dynamic", "int8", "uint8"])
@@ -123,7 +123,7 @@ def test_a_relu_that_the_range_of_a_quantized_output_implies(tmp_path: Path) -> 
     path.write_bytes(changed(networks().uint8, leave_out))
     again = load(path, tmp_path)
     np.testing.assert_allclose(features(again, pixels), expected, atol=1e-5)
-    assert "Relu" in {node.op for node in graph.read(again.graph_path).node}
+    assert "Relu" in {node.op for node in tf_graph.read(again.graph_path).node}
 
 
 def test_the_last_layer_may_be_a_convolution(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_an_operation_that_tflite_lacks_is_named_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backbones, "apart", apart)
-    trace = partial(graph.trace, eroded, (32, 32, 3), "bottleneck")
+    trace = partial(tf_graph.trace, eroded, (32, 32, 3), "bottleneck")
     with pytest.raises(BadData, match=r"TFLite has no operation for Dilation2D$"):
         backbones.prepare("own", "0" * 64, trace, (32, 32), tmp_path)
     assert not any(tmp_path.rglob("*.tflite"))

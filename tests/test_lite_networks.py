@@ -8,7 +8,7 @@ from graph_fixtures import predict
 from lite_fixtures import converter_of, cosine, drawn, features, found_by_runtime, load, tf
 
 from deploy.image import open_image, to_tensor
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom.load import load_own
 
@@ -52,7 +52,7 @@ def test_the_real_lite0(backbone: Backbone, photos: Path, tmp_path: Path) -> Non
     some = sorted(photos.glob("*/*"))[::12]
     tensors = np.concatenate([to_tensor(open_image(p.read_bytes()), spec) for p in some])
     first, second = (
-        predict(graph.function(graph.read(each.graph_path), graph.BOTTLENECK), tensors)
+        predict(tf_graph.function(tf_graph.read(each.graph_path), tf_graph.BOTTLENECK), tensors)
         for each in (backbone, again)
     )
     assert first.shape == (6, 1280)

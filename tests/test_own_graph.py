@@ -29,7 +29,7 @@ from own_networks import (
 
 from deploy.errors import BadData, WrongUse
 from deploy.image import open_image, to_tensor
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom import read_file
 from retrain.backbones.custom.load import load_own
@@ -51,12 +51,12 @@ def test_a_graph_of_2015_gives_its_own_bottlenecks(
     backbone = load(classic_pb, tmp_path)
     tensor = tensors(photos, backbone)
     assert len(tensor) == 6
-    expected = original(graph.read(classic_pb), "Mul:0", "pool_3/_reshape:0", tensor)
+    expected = original(tf_graph.read(classic_pb), "Mul:0", "pool_3/_reshape:0", tensor)
     require_same(backbone, expected, tensor)
     assert {"DecodeJpeg", "CheckNumerics", "BatchNormWithGlobalNormalization"}.isdisjoint(
         operations(backbone)
     )
-    assert [n.op for n in graph.read(backbone.graph_path).node].count("Mul") == 1
+    assert [n.op for n in tf_graph.read(backbone.graph_path).node].count("Mul") == 1
 
 
 def test_the_2015_network_needs_no_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_another_file_or_end_is_another_backbone(classic_pb: Path, tmp_path: Pat
     assert load(classic_pb, tmp_path) == first
     wider = load(classic_pb, tmp_path, "Mul:0", "pool_3:0")
     assert wider.fingerprint != first.fingerprint
-    graph_def = graph.read(classic_pb)
+    graph_def = tf_graph.read(classic_pb)
     graph_def.node.add(name="unused", op="NoOp")
     assert load(save(graph_def, classic_pb), tmp_path).fingerprint != first.fingerprint
 

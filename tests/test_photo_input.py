@@ -12,7 +12,7 @@ from PIL import Image
 
 from deploy.contract import Contract
 from deploy.errors import BadData, RetrainError, WrongUse
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom.load import load_own
 
@@ -48,7 +48,7 @@ def test_a_rectangular_network_needs_no_size(tmp_path: Path) -> None:
     path = save(define(network(None, HEIGHT, WIDTH, 3)), tmp_path / "mine.pb")
     backbone = load(path, tmp_path)
     assert (backbone.spec.height, backbone.spec.width) == (HEIGHT, WIDTH)
-    require_same(backbone, original(graph.read(path), "photo:0", "row:0", noise()), noise())
+    require_same(backbone, original(tf_graph.read(path), "photo:0", "row:0", noise()), noise())
     assert load(path, tmp_path, size=(HEIGHT, WIDTH)) == backbone
     for size, words in (((WIDTH, HEIGHT), "32x24"), (HEIGHT, "--input-size 24 ")):
         with pytest.raises(WrongUse, match=f"{words}.*takes 24x32 only"):
@@ -79,10 +79,10 @@ def test_a_grey_network_takes_rgb_as_pillow_makes_it_grey(
     grey = np.stack([np.asarray(Image.fromarray(photo).convert("L")) for photo in pixels])
     backbone = load(path, tmp_path)
     expected = original(
-        graph.read(path), "photo:0", "row:0", (grey[..., None].astype(np.float32) - 128) / 128
+        tf_graph.read(path), "photo:0", "row:0", (grey[..., None].astype(np.float32) - 128) / 128
     )
     photos = (pixels.astype(np.float32) - 128) / 128
-    run = graph.session(graph.read(backbone.graph_path), graph.BOTTLENECK)
+    run = tf_graph.session(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
     assert np.ptp(expected, axis=0).max() > 0.01
     # Pillow rounds grey to whole numbers: half of 1/128 at most, less in a mean over places.
     assert np.abs(run(photos) - expected).max() < 0.002
@@ -95,7 +95,7 @@ def test_a_network_of_another_precision_becomes_float32(dtype: Any, tmp_path: Pa
     path = save(define(body), tmp_path / "mine.pb")
     backbone = load(path, tmp_path)
     plain = original(define(network(None, HEIGHT, WIDTH, 3)), "photo:0", "row:0", noise())
-    run = graph.session(graph.read(backbone.graph_path), graph.BOTTLENECK)
+    run = tf_graph.session(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
     assert np.abs(run(noise()) - plain).max() < 0.01
     assert "Cast" not in operations(backbone)
 
@@ -108,7 +108,7 @@ def test_a_network_that_takes_bytes_knows_its_scale(tmp_path: Path) -> None:
     backbone = load(path, tmp_path, scale=(None, None))
     assert (backbone.spec.mean, backbone.spec.std) == (0, 1)
     pixels = noise(0, 255).round()
-    require_same(backbone, original(graph.read(path), "photo:0", "row:0", pixels), pixels)
+    require_same(backbone, original(tf_graph.read(path), "photo:0", "row:0", pixels), pixels)
     with pytest.raises(WrongUse, match=r"takes bytes.*leave the two options out"):
         load(path, tmp_path)
 

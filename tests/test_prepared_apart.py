@@ -9,21 +9,21 @@ from graph_fixtures import predict
 from own_networks import SIDE, classic, define, save
 
 from deploy.runtime import Model
-from retrain import apart, backbones, graph
+from retrain import backbones, isolated, tf_graph
 from retrain.backbones import Backbone, keras_applications
 from retrain.backbones.custom.load import load_own
 
 
 @pytest.fixture(autouse=True)
 def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbones, "apart", apart.apart)
+    monkeypatch.setattr(backbones, "apart", isolated.apart)
 
 
 def require_whole(backbone: Backbone, width: int) -> None:
     """Assert that graph and flatbuffer give the same bottlenecks."""
     side = backbone.spec.height
     tensor = np.random.default_rng(0).uniform(-1, 1, (1, side, side, 3)).astype(np.float32)
-    run = graph.function(graph.read(backbone.graph_path), graph.BOTTLENECK)
+    run = tf_graph.function(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
     found, expected = Model(backbone.flatbuffer)(tensor), predict(run, tensor)[0]
     assert found.shape == (width,)
     assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()

@@ -133,7 +133,9 @@ def test_a_push_that_lost_its_network_holds_nobody_up_for_ever(
     host: Host, invoke: Invoke, run: Path, place: Path, tmp_path: Path
 ) -> None:
     """Nothing tells the device that its laptop is gone: it gives up by its own clock."""
-    impatient = "import retrain.push as p; p._PATIENCE_S = 2; import retrain.cli as c; c.commands()"
+    impatient = (
+        "import retrain.push.remote as p; p._PATIENCE_S = 2; import retrain.cli as c; c.commands()"
+    )
     process, deadline = stalled(host, run, place, slow(host, tmp_path, "sleep 60"), "-c", impatient)
     while push(host, invoke, run, place / "c").exit_code:
         assert time.monotonic() < deadline

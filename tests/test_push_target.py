@@ -7,7 +7,7 @@ import pytest
 
 from deploy.bundle_texts import NAMES
 from deploy.errors import MissingPackage, WrongUse
-from retrain.push import Remote, Target, check, parse
+from retrain.push.remote import Remote, Target, check, parse
 
 # Addresses
 

@@ -12,7 +12,7 @@ from deploy_fixtures import SPEC, networks, probabilities
 from deploy.errors import BadData, WrongUse
 from deploy.image import normalise
 from deploy.runtime import Model
-from retrain import graph
+from retrain import tf_graph
 from retrain.cli.convert import RECIPES as OFFERED
 from retrain.conversion import layer_errors, recipes
 from retrain.conversion.quantize import RECIPES, Quantization, spanned
@@ -143,7 +143,7 @@ def test_the_layer_to_blame_is_not_the_noisiest(before: int) -> None:
 
     The first layer is in float32 as it is; with others before it it is one to find.
     """
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     mixed = np.random.default_rng(0).uniform(-1, 1, (1, 1, 3, 3)).astype(np.float32)
 
     def network(x: Any) -> Any:
@@ -154,9 +154,9 @@ def test_the_layer_to_blame_is_not_the_noisiest(before: int) -> None:
         x = tf.nn.bias_add(enlarged, [-500.0] * 3)
         return tf.nn.softmax(tf.reduce_mean(x, axis=[1, 2]))
 
-    definition = graph.trace(network, (32, 32, 3), "final_result")
+    definition = tf_graph.trace(network, (32, 32, 3), "final_result")
     given = definition.SerializeToString()
-    expected = graph.session(definition, "final_result")(normalise(photos(), SPEC))
+    expected = tf_graph.session(definition, "final_result")(normalise(photos(), SPEC))
 
     def off(how: Quantization) -> float:
         model = Model(quantize(given, how, spanned(photos()), SPEC, "final_result"))

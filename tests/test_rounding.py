@@ -8,7 +8,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from deploy.contract import InputSpec
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.round_kernels import round_kernels, to_int8_grid
 from retrain.conversion.quantize import Quantization, spanned
 from retrain.conversion.recipes import quantize
@@ -66,7 +66,7 @@ def test_a_kernel_of_zeros_stays() -> None:
 
 
 def network(images: Any) -> Any:
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     features = tf.nn.relu6(tf.nn.conv2d(images, CONV, 2, "SAME"))
     features = tf.nn.depthwise_conv2d(features, DEPTHWISE, [1, 1, 1, 1], "SAME")
     return tf.reduce_mean(features + np.float32(0.3), [1, 2])
@@ -74,11 +74,13 @@ def network(images: Any) -> Any:
 
 def constants(graph_def: Any) -> dict[str, npt.NDArray[Any]]:
     found = (node for node in graph_def.node if node.op == "Const")
-    return {node.name: graph.tensorflow().make_ndarray(node.attr["value"].tensor) for node in found}
+    return {
+        node.name: tf_graph.tensorflow().make_ndarray(node.attr["value"].tensor) for node in found
+    }
 
 
 def test_the_kernels_of_a_graph_are_rounded_and_nothing_else() -> None:
-    original = graph.trace(network, (16, 16, 3), "output")
+    original = tf_graph.trace(network, (16, 16, 3), "output")
     before, after = constants(original), constants(round_kernels(original))
     changed = [name for name in before if not np.array_equal(before[name], after[name])]
     assert [after[name].shape for name in changed] == [CONV.shape, DEPTHWISE.shape]
@@ -87,7 +89,7 @@ def test_the_kernels_of_a_graph_are_rounded_and_nothing_else() -> None:
 
 
 def test_the_converter_finds_the_same_grid_again() -> None:
-    rounded = round_kernels(graph.trace(network, (16, 16, 3), "output"))
+    rounded = round_kernels(tf_graph.trace(network, (16, 16, 3), "output"))
     calibration = spanned(RANDOM.integers(0, 256, (8, 16, 16, 3), np.uint8))
     how = Quantization("int8-edgetpu")
     flatbuffer = quantize(rounded.SerializeToString(), how, calibration, SPEC, "output")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from retrain.scores import (
+from retrain.metrics import (
     Accuracy,
     ClassScore,
     confusion_matrix,

@@ -15,9 +15,9 @@ from deploy import files
 from deploy.cli import ending
 from deploy.errors import BadData
 from deploy.system_errors import explain
-from retrain.apart import apart
 from retrain.bottlenecks.feature_store import Matrix
 from retrain.cli import commands
+from retrain.isolated import apart
 from retrain.run_folder import RunFolder
 
 

@@ -19,10 +19,10 @@ from graph_fixtures import predict
 from PIL import Image
 from train_fixtures import STEPS, Run, Train, shards, tensors
 
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.data import split
-from retrain.scores import expected_calibration_error, fit_temperature
+from retrain.metrics import expected_calibration_error, fit_temperature
 from retrain.training.head import Floats, Head, softmax
 
 
@@ -118,8 +118,8 @@ def test_the_graph_holds_the_head_divided_by_its_temperature(
     spec = backbone.spec
     images = np.random.default_rng(0).uniform(-1, 1, (2, spec.height, spec.width, 3))
     bottlenecks, logits, probabilities = (
-        predict(graph.function(graph.parse(content), name), images.astype(np.float32))
-        for name in (graph.BOTTLENECK, graph.LOGITS, contract["output"])
+        predict(tf_graph.function(tf_graph.parse(content), name), images.astype(np.float32))
+        for name in (tf_graph.BOTTLENECK, tf_graph.LOGITS, contract["output"])
     )
     np.testing.assert_allclose(probabilities, softmax(logits), atol=1e-6)
     with np.load(mixed.folder / "checkpoint.npz") as checkpoint:

@@ -12,8 +12,8 @@ from conftest import Invoke
 
 from retrain import backbones
 from retrain.cli.train import train as command
-from retrain.config import Source, TrainConfig
 from retrain.progress import Progress
+from retrain.settings.training import Source, TrainConfig
 
 CLASSIC_DEFAULTS = {
     "how_many_training_steps": 4000,

@@ -14,7 +14,7 @@ import pytest
 from conftest import EACH_IN_TINY, LABELS, Invoke
 from train_fixtures import STEPS, Run, Train, shards, tensors
 
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.data import split
 from retrain.training.linear import Evaluation, fit
@@ -54,7 +54,7 @@ def test_paths_are_honoured_exactly(train: Train, tmp_path: Path) -> None:
     }
     assert json.loads((run.folder / "contract.json").read_text("utf-8"))["output"] == "my_result"
     for path in (paths["output_graph"], *stored.iterdir()):
-        last = graph.read(path).node[-1]
+        last = tf_graph.read(path).node[-1]
         assert (last.name, last.op) == ("my_result", "Softmax")
     assert len({path.read_bytes() for path in stored.iterdir()}) == 3
 

@@ -14,12 +14,12 @@ from deploy import files
 from deploy.contract import InputSpec
 from deploy.image import decoder
 from deploy.remains import sweep
-from retrain import graph
-from retrain.apart import apart
+from retrain import tf_graph
 from retrain.backbones import efficientnet_lite, keras_applications
 from retrain.backbones.custom.input_spec import Sides
 from retrain.backbones.network import Network, Weights
 from retrain.backbones.round_kernels import round_kernels
+from retrain.isolated import apart
 
 DEFAULT = efficientnet_lite.NETWORKS[0].name
 _PREPARED = 3
@@ -48,7 +48,7 @@ class Backbone:
         cause = {
             "weights": self.weights_sha256,
             "preparation": _PREPARED,
-            "cut": graph.BOTTLENECK,
+            "cut": tf_graph.BOTTLENECK,
             "input": asdict(self.spec),
             "decoder": decoder(),
             "distortion": None,
@@ -127,6 +127,6 @@ def _write_traced(trace: Callable[[], Any], path: Path) -> None:
 
 
 def _to_float32(graph_path: Path, sides: Sides) -> bytes:
-    converter = graph.lite_converter(graph_path, *sides, graph.BOTTLENECK)
+    converter = tf_graph.lite_converter(graph_path, *sides, tf_graph.BOTTLENECK)
     flatbuffer: bytes = converter.convert()
     return flatbuffer

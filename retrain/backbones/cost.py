@@ -9,7 +9,7 @@ from typing import Any
 from deploy import files
 from deploy.errors import BadData
 from deploy.foreign import damaged, read_json
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.network import Network
 
 _COUNTED = 1
@@ -41,7 +41,7 @@ def cost(network: Network, cache_dir: Path, tell: Callable[[str], None]) -> Cost
                 raise ValueError(f"{counted} are no counts")
             return counted
     except BadData:
-        graph.tensorflow()
+        tf_graph.tensorflow()
         tell(f"{network.name}: counting parameters and multiply-adds, once")
         found = count(network.graph_def(None))
         files.write_json(path, asdict(found))
@@ -50,7 +50,7 @@ def cost(network: Network, cache_dir: Path, tell: Callable[[str], None]) -> Cost
 
 def count(graph_def: Any) -> Cost:
     """Return the cost of a frozen GraphDef whose shapes are known, except for the batch."""
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as imported:
         tf.graph_util.import_graph_def(graph_def, name="")
     parameters = multiply_adds = 0

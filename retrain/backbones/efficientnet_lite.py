@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData, MissingPackage
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.network import Network, Weights
 from retrain.backbones.weights_pth import read_weights
 
@@ -105,7 +105,7 @@ class Lite(Network):
         """Return the frozen graph of a weights file, or of random weights."""
         tensors = self.read(weights) if weights else self._random()
         shape = (self.spec.height, self.spec.width, 3)
-        return graph.trace(lambda x: self.features(x, tensors), shape, graph.BOTTLENECK)
+        return tf_graph.trace(lambda x: self.features(x, tensors), shape, tf_graph.BOTTLENECK)
 
     def features(self, images: "tf.Tensor", weights: Weights) -> "tf.Tensor":
         """Return the bottlenecks (N, 1280) of `images` (N, size, size, 3), normalised."""

@@ -12,7 +12,7 @@ from typing import Any
 from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.remains import scratch
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.network import Network, Weights
 from retrain.backbones.surgery.extract_backbone import between
 from retrain.backbones.weights_h5 import read_weights
@@ -75,7 +75,7 @@ class KerasNetwork(Network):
 
     def _download(self) -> Path:
         """Fetch the weights with Keras, in a folder of their own until they are whole."""
-        keras, path = graph.tensorflow().keras, self._cached
+        keras, path = tf_graph.tensorflow().keras, self._cached
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with scratch(path.parent) as folder:
@@ -99,14 +99,14 @@ class KerasNetwork(Network):
 
     def graph_def(self, weights: Path | None) -> Any:
         """Return the plain graph of a weights file, or of random weights."""
-        ends = (f"{graph.INPUT}:0", f"{graph.BOTTLENECK}:0")
+        ends = (f"{tf_graph.INPUT}:0", f"{tf_graph.BOTTLENECK}:0")
         frozen = self.frozen(weights)
         gc.collect()  # functions hold each other, and with them 280 MB of Inception v3
         return between(frozen, *ends, self.spec.height, self.spec.width)
 
     def frozen(self, weights: Path | None) -> Any:
         """Return the frozen graph as Keras has it."""
-        tf = graph.tensorflow()
+        tf = tf_graph.tensorflow()
         from tensorflow.python.framework import convert_to_constants
 
         model = self._model(top=False)
@@ -117,16 +117,16 @@ class KerasNetwork(Network):
             if self.preprocess:
                 module = getattr(tf.keras.applications, self.preprocess)
                 images = module.preprocess_input(images * self.spec.std + self.spec.mean)
-            return tf.identity(model(images, training=False), name=graph.BOTTLENECK)
+            return tf.identity(model(images, training=False), name=tf_graph.BOTTLENECK)
 
         shape = [None, self.spec.height, self.spec.width, 3]
-        signature = tf.TensorSpec(shape, tf.float32, name=graph.INPUT)
+        signature = tf.TensorSpec(shape, tf.float32, name=tf_graph.INPUT)
         concrete = tf.function(body).get_concrete_function(signature)
         constant = convert_to_constants.convert_variables_to_constants_v2(concrete)
         return constant.graph.as_graph_def()
 
     def _model(self, top: bool) -> Any:
-        build = getattr(graph.tensorflow().keras.applications, self.kind)
+        build = getattr(tf_graph.tensorflow().keras.applications, self.kind)
         shape = (self.spec.height, self.spec.width, 3)
         return build(input_shape=shape, include_top=top, weights=None, pooling="avg")
 

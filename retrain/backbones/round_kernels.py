@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrain.graph import tensorflow
+from retrain.tf_graph import tensorflow
 
 _OUTPUT_AXES = {"Conv2D": (3,), "DepthwiseConv2dNative": (2, 3)}
 """The axes of a kernel (height, width, in, out or multiplier) that TFLite gives scales of."""

@@ -27,9 +27,9 @@ from deploy.foreign import damaged, read_json
 from deploy.machine import cpu_name
 from deploy.remains import sweep
 from deploy.runtime import Model, find_runtime
-from retrain import graph, parallel
-from retrain.apart import apart
+from retrain import parallel, tf_graph
 from retrain.backbones import Backbone
+from retrain.isolated import apart
 from retrain.progress import Progress
 
 Wanted = Literal["auto", "tensorflow", "tflite"]
@@ -70,7 +70,7 @@ def tflite(backbone: Backbone) -> Engine:
 
 def tensorflow(backbone: Backbone) -> Engine:
     """Return TensorFlow: while a thread's batch is in it, on all cores, the others decode."""
-    run = graph.session(graph.read(backbone.graph_path), graph.BOTTLENECK)
+    run = tf_graph.session(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
     turn = threading.Lock()  # two batches at once are no faster, and take more memory
 
     def extract(tensors: Tensor) -> Tensor:

@@ -59,10 +59,10 @@ def adopt(
     PHOTOS a sub-folder for each label. Nothing is trained.
     """
     from retrain.backbones.custom.classifier import Typed
-    from retrain.config import Source, default_cache_dir
     from retrain.data.split import SplitConfig
+    from retrain.metrics import Accuracy
     from retrain.progress import Progress
-    from retrain.scores import Accuracy
+    from retrain.settings.training import Source, default_cache_dir
     from retrain.training.adopt import AdoptConfig
     from retrain.training.adopt import adopt as run
 

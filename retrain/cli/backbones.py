@@ -37,7 +37,7 @@ def backbones(
     With --output-graph, write one as it was published, from photo to bottleneck.
     """
     from retrain.backbones import NETWORKS
-    from retrain.config import default_cache_dir
+    from retrain.settings.training import default_cache_dir
 
     if architecture or output_graph or weights:
         if not (architecture and output_graph):
@@ -70,7 +70,7 @@ def backbones(
 def _write(network: "Network", path: Path, weights: Path | None, as_json: bool) -> None:
     """Write the frozen graph of `network` before any preparation of ours; tell what it is."""
     from deploy import files
-    from retrain.graph import BOTTLENECK, INPUT
+    from retrain.tf_graph import BOTTLENECK, INPUT
 
     definition = network.graph_def(weights or network.obtain())
     content = definition.SerializeToString(deterministic=True)

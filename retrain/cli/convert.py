@@ -129,8 +129,8 @@ def convert(
     from retrain.conversion.inputs import ConvertConfig
     from retrain.conversion.parity import Bounds
     from retrain.conversion.quantize import Quantization
+    from retrain.metrics import Accuracy
     from retrain.progress import Progress
-    from retrain.scores import Accuracy
     from retrain.tflite.metadata import About
 
     if choose and quantize:

@@ -112,7 +112,7 @@ def source(
 ) -> Any:
     """Return the `Source` that `source_options` describe; raise WrongUse without one folder."""
     from retrain import backbones
-    from retrain.config import Source, default_cache_dir
+    from retrain.settings.training import Source, default_cache_dir
 
     folder = image_dir or image_dir_option
     if folder is None or (image_dir and image_dir_option):

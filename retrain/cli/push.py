@@ -31,7 +31,7 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     from deploy.bundle import write
     from deploy.remains import scratch
     from deploy.selftest import table
-    from retrain.push import Remote, check, parse
+    from retrain.push.remote import Remote, check, parse
     from retrain.run_folder import RunFolder
 
     place = parse(target)

@@ -107,11 +107,11 @@ def _options(command: Command) -> Command:
 @json_option
 def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> None:
     """Train the final layer on the photos of DIR, one sub-folder a class."""
-    from retrain.config import TrainConfig
     from retrain.data.distort import Distortion
     from retrain.data.split import SplitConfig
+    from retrain.metrics import Accuracy
     from retrain.progress import Progress
-    from retrain.scores import Accuracy
+    from retrain.settings.training import TrainConfig
     from retrain.training.head import HeadConfig
     from retrain.training.train import train as run
 

@@ -16,8 +16,8 @@ from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
 from retrain import parallel
 from retrain.data.photo_folder import Photo
-from retrain.graph import BOTTLENECK, parse, session, tensorflow
 from retrain.progress import Progress
+from retrain.tf_graph import BOTTLENECK, parse, session, tensorflow
 
 _ALL, _NONE = 2.0, 4.0
 """So many standard deviations below the mean cosine, familiarity is still whole, and is none.

@@ -13,7 +13,7 @@ from deploy.contract import Contract
 from deploy.errors import BadData
 from deploy.foreign import damaged, naming
 from deploy.image import to_tensor
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.custom import classifier as foreign_classifier
 from retrain.backbones.custom.classifier import LABEL_IMAGE, Typed, labels_of
 from retrain.backbones.surgery.inference_subgraph import in_graph, key, node_name
@@ -35,7 +35,7 @@ class GraphClassifier(PhotoClassifier):
         Raises BadData, which names `labels_source`, if there are not as many labels as outputs.
         """
         self.contract = contract
-        self._run = graph.session(graph_def, output_layer or contract.output)
+        self._run = tf_graph.session(graph_def, output_layer or contract.output)
         spec = contract.input
         with damaged("TensorFlow does not run this graph"):
             width = self._run(np.zeros((1, spec.height, spec.width, 3), np.float32)).shape[-1]
@@ -49,7 +49,7 @@ class GraphClassifier(PhotoClassifier):
         """Open the graph at `path`; contract.json must be beside it, and about it."""
         contract = RunFolder(path.parent).read_contract(path)
         with naming(path):
-            graph_def = graph.read(path)
+            graph_def = tf_graph.read(path)
             if output_layer:
                 output_layer = node_name(key(in_graph(graph_def, output_layer)))
             return cls(graph_def, contract, output_layer)
@@ -60,8 +60,8 @@ class GraphClassifier(PhotoClassifier):
     ) -> tuple["GraphClassifier", tuple[str, ...]]:
         """Open a frozen graph of another program; also return the options that were assumed."""
         names = labels_of(labels)
-        with graph.reading(path):
-            graph_def = graph.read(path)
+        with tf_graph.reading(path):
+            graph_def = tf_graph.read(path)
             ends = foreign_classifier.settle(graph_def, typed, LABEL_IMAGE)
             single = foreign_classifier.for_one_photo(graph_def, ends)
             contract = Contract(

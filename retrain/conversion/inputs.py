@@ -10,7 +10,7 @@ import numpy as np
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData, WrongUse
 from deploy.image import open_image, to_pixels
-from retrain import graph
+from retrain import tf_graph as graph
 from retrain.conversion import familiarity, targets
 from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.conversion.parity import Bounds, Scores, graph_scores, require_accuracy
@@ -19,9 +19,9 @@ from retrain.conversion.targets import Target
 from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
+from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
-from retrain.scores import Accuracy
 from retrain.tflite.metadata import About
 
 _EACH = 20

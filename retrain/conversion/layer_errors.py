@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.contract import InputSpec
-from retrain.apart import apart
 from retrain.conversion.mixed_precision import in_float
 from retrain.conversion.quantize import Pixels, Quantization, converter_of, feed, on_disk
-from retrain.graph import INPUT, read, session_settings, tensorflow
+from retrain.isolated import apart
+from retrain.tf_graph import INPUT, read, session_settings, tensorflow
 
 _PHOTOS = 20
 """That layers are explained by: each layer runs the network on each once more."""

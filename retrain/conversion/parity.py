@@ -14,8 +14,8 @@ from deploy.metadata import ModelFile
 from retrain import parallel
 from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data.photo_folder import Photo, shown
+from retrain.metrics import Accuracy, Labels
 from retrain.progress import Progress
-from retrain.scores import Accuracy, Labels
 
 _WORST = 10
 """Of so many photos the names are kept."""

@@ -14,7 +14,7 @@ from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from deploy.image import normalise
 from deploy.remains import scratch
-from retrain.graph import lite_converter, tensorflow
+from retrain.tf_graph import lite_converter, tensorflow
 
 Pixels = npt.NDArray[np.uint8]
 _DAY = 86_400

@@ -6,10 +6,10 @@ import numpy as np
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData
-from retrain.apart import apart
 from retrain.conversion.mixed_precision import partly_quantized
 from retrain.conversion.quantize import Pixels, Quantization, converter_of, on_disk
-from retrain.graph import tensorflow
+from retrain.isolated import apart
+from retrain.tf_graph import tensorflow
 
 
 def quantize(

@@ -14,14 +14,14 @@ from retrain import __version__
 from retrain.backbones.custom import load
 from retrain.backbones.custom.classifier import OUTPUT, Typed, labels_of
 from retrain.bottlenecks.extract import obtain
-from retrain.config import Source
 from retrain.data import photo_folder, split
 from retrain.data.manifest import write_manifest
 from retrain.data.photo_folder import Dataset
 from retrain.data.split import SplitConfig
+from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
-from retrain.scores import Accuracy
+from retrain.settings.training import Source
 from retrain.training import export_graph
 from retrain.training.evaluate import assess
 from retrain.training.load_examples import tell_left_out, undistorted

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from retrain import scores
+from retrain import metrics
 from retrain.data.photo_folder import shown
-from retrain.scores import Accuracy
+from retrain.metrics import Accuracy
 from retrain.training.head import Examples, Head, score, softmax
 
 
@@ -44,7 +44,7 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        per_class = zip(self.labels, scores.per_class(self.confusion), strict=True)
+        per_class = zip(self.labels, metrics.per_class(self.confusion), strict=True)
         return {
             **self.accuracy.to_json(),
             "cross_entropy": self.cross_entropy,
@@ -81,7 +81,7 @@ def assess(
         labels,
         Accuracy.of(logits, testing.labels),
         score(logits, testing.labels).cross_entropy,
-        scores.expected_calibration_error(probabilities, testing.labels),
-        scores.confusion_matrix(ranked[:, 0], testing.labels, len(labels)),
+        metrics.expected_calibration_error(probabilities, testing.labels),
+        metrics.confusion_matrix(ranked[:, 0], testing.labels, len(labels)),
         tuple(misclassified),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deploy.errors import BadData, WrongUse
 from deploy.remains import scratch
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.training.head import Head
 
@@ -16,13 +16,13 @@ def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> byte
     Its output, the operation `final_tensor_name`, gives probabilities (N, classes); `bottleneck`
     and `logits` can be read too. Raises WrongUse if the backbone has an operation of that name.
     """
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as retrained:
-        tf.import_graph_def(graph.read(backbone.graph_path), name="")
-        bottleneck = retrained.get_tensor_by_name(f"{graph.BOTTLENECK}:0")
+        tf.import_graph_def(tf_graph.read(backbone.graph_path), name="")
+        bottleneck = retrained.get_tensor_by_name(f"{tf_graph.BOTTLENECK}:0")
         product = tf.matmul(bottleneck, tf.constant(head.weights, name="final_weights"))
         logits = tf.nn.bias_add(
-            product, tf.constant(head.bias, name="final_biases"), name=graph.LOGITS
+            product, tf.constant(head.bias, name="final_biases"), name=tf_graph.LOGITS
         )
         made = tf.nn.softmax(logits, name=final_tensor_name)
     if made.op.name != final_tensor_name:
@@ -52,9 +52,9 @@ def saved_model(frozen: bytes, output: str, folder: Path) -> None:
     Its signature `serving_default` takes `image`, float32 (N, height, width, 3) as the contract
     says, and gives `prediction`, what the operation `output` gives.
     """
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     require_free(folder)
-    run = graph.function(graph.parse(frozen), output)
+    run = tf_graph.function(tf_graph.parse(frozen), output)
     module = tf.Module()
     shape = run.inputs[0].shape
 

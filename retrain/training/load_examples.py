@@ -9,11 +9,11 @@ from retrain.backbones import Backbone
 from retrain.backbones.custom import load
 from retrain.bottlenecks.extract import Bottlenecks, obtain, obtain_views
 from retrain.bottlenecks.thumbnails import Pictures
-from retrain.config import Source, TrainConfig
 from retrain.data import photo_folder, split
 from retrain.data.photo_folder import Dataset, Photo
 from retrain.data.split import SplitConfig
 from retrain.progress import Progress
+from retrain.settings.training import Source, TrainConfig
 from retrain.training.head import Examples
 
 _LINES_PER_REASON = 20

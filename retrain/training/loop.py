@@ -13,11 +13,11 @@ from deploy.errors import BadData
 from deploy.foreign import damaged, read
 from deploy.remains import sweep
 from retrain.backbones import Backbone
-from retrain.config import TrainConfig
 from retrain.data import split
 from retrain.data.photo_folder import Dataset
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
+from retrain.settings.training import TrainConfig
 from retrain.training import export_graph
 from retrain.training.head import Examples, Head
 from retrain.training.linear import MAX_CHECKPOINT, Evaluation, State, fit

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deploy.errors import BadData, WrongUse
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.custom import classic_graph, read_file
 from retrain.backbones.custom.classifier import Ends, Typed, misfit, settle
 from retrain.backbones.custom.freeze_function import row_before_dense
@@ -37,7 +37,7 @@ def take_apart(path: Path, typed: Typed, labels: Path, classes: int) -> Parts:
     if path.suffix == ".tflite":
         raise WrongUse(f"{path}: a TFLite model is finished: adopt takes the graph it was made of")
     graph_def = read_file.read(path).graph_def
-    with graph.reading(path):
+    with tf_graph.reading(path):
         ends = settle(graph_def, typed, {})
         logits, warnings = _logits(graph_def, ends.scores)
         bottleneck, shape = _before_dense(graph_def, ends, logits)
@@ -75,15 +75,15 @@ def _before_dense(graph_def: Any, ends: Ends, logits: str) -> tuple[str, list[in
 
     It is the logits where no dense layer makes them.
     """
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     network, photos = photo_part(graph_def, key(ends.fed), key(logits))
     with tf.Graph().as_default() as whole:
         images = tf.compat.v1.placeholder(
             tf.float32, [1, ends.spec.height, ends.spec.width, 3], name="photo"
         )
-        returned = [f"{graph.BOTTLENECK}:0"]
+        returned = [f"{tf_graph.BOTTLENECK}:0"]
         try:
-            fed = {f"{graph.INPUT}:0": as_fed(images, photos)}
+            fed = {f"{tf_graph.INPUT}:0": as_fed(images, photos)}
             (end,) = tf.import_graph_def(network, fed, returned, name="")
         except ValueError as error:
             raise misfit(ends, error) from error
@@ -104,12 +104,12 @@ def _head(
     Its bias is what it makes of zeros, and its weights are the slopes of each logit. Raises
     BadData if there are not as many logits as `labels` has `classes`.
     """
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     layer = inference_part(graph_def, bottleneck, logits)
     with tf.Graph().as_default() as whole:
         row = tf.compat.v1.placeholder(tf.float32, shape)
-        returned = [f"{graph.BOTTLENECK}:0"]
-        (end,) = tf.import_graph_def(layer, {f"{graph.INPUT}:0": row}, returned, "layer")
+        returned = [f"{tf_graph.BOTTLENECK}:0"]
+        (end,) = tf.import_graph_def(layer, {f"{tf_graph.INPUT}:0": row}, returned, "layer")
         flat = tf.reshape(end, [-1])
         chosen = tf.compat.v1.placeholder(tf.float32, [None])
         (slope,) = tf.gradients(flat, row, chosen)

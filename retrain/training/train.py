@@ -19,12 +19,12 @@ from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.extract import Bottlenecks
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import Pictures
-from retrain.config import TrainConfig
 from retrain.data import manifest, photo_folder, split
 from retrain.data.photo_folder import Photo
+from retrain.metrics import Accuracy, fit_temperature
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
-from retrain.scores import Accuracy, fit_temperature
+from retrain.settings.training import TrainConfig
 from retrain.training import export_graph
 from retrain.training.evaluate import Results, assess
 from retrain.training.head import Examples

@@ -26,7 +26,7 @@ from deploy import metadata
 from deploy.contract import Contract, InputSpec
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
-from retrain import backbones, graph
+from retrain import backbones, tf_graph
 from retrain.backbones import cost, keras_applications
 from retrain.backbones.round_kernels import round_kernels
 from retrain.data import split
@@ -55,7 +55,7 @@ def keras_file(folder: Path) -> tuple[object, ...]:
 
 
 def lite_file(folder: Path) -> tuple[object, ...]:
-    converter = graph.tensorflow().lite.TFLiteConverter.from_keras_model(keras_model())
+    converter = tf_graph.tensorflow().lite.TFLiteConverter.from_keras_model(keras_model())
     (folder / "mine.tflite").write_bytes(converter.convert())
     return ("--graph", folder / "mine.tflite", *SCALE)
 
@@ -148,7 +148,7 @@ def require_close(found: npt.NDArray[Any], expected: npt.NDArray[Any], limit: fl
 
 def shapes(graph_def: Any, *operations: str) -> list[list[int | None]]:
     """Return the shapes of what the operations give."""
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as imported:
         tf.import_graph_def(graph_def, name="")
     return [imported.get_tensor_by_name(f"{name}:0").shape.as_list() for name in operations]
@@ -156,7 +156,9 @@ def shapes(graph_def: Any, *operations: str) -> list[list[int | None]]:
 
 @pytest.mark.parametrize("family", FAMILIES, indirect=True)
 def test_tflite_gives_tensorflows_bottlenecks(family: Family) -> None:
-    expected = graph.session(graph.read(family.graph_path), graph.BOTTLENECK)(family.tensors)
+    expected = tf_graph.session(tf_graph.read(family.graph_path), tf_graph.BOTTLENECK)(
+        family.tensors
+    )
     model = Model(family.graph_path.with_name("model.tflite").read_bytes())
     assert len(expected) == 16
     require_close(np.stack([model(each[np.newaxis]) for each in family.tensors]), expected, 1e-3)
@@ -168,11 +170,11 @@ def test_folding_keeps_what_keras_computes(family: Family, request: pytest.Fixtu
     network, some = KERAS[name], family.tensors[::8]
     pixels = some
     if network.preprocess:
-        module = getattr(graph.tensorflow().keras.applications, network.preprocess)
+        module = getattr(tf_graph.tensorflow().keras.applications, network.preprocess)
         pixels = module.preprocess_input(some * network.spec.std + network.spec.mean)
     expected = np.asarray(family.keras(pixels, training=False))
     assert expected.shape == (2, network.width)
-    require_close(graph.session(family.folded, graph.BOTTLENECK)(some), expected, 1e-4)
+    require_close(tf_graph.session(family.folded, tf_graph.BOTTLENECK)(some), expected, 1e-4)
     if name in PUBLISHED:
         counted = cost.count(family.folded).multiply_adds + 1000 * network.width
         assert counted == pytest.approx(PUBLISHED[name] * 1e6, rel=0.03)
@@ -205,7 +207,7 @@ def require_the_rest_of_the_road(run: Path, spec: InputSpec, photo: Path, invoke
     file = metadata.read(run / "model.tflite")
     assert file.contract == replace(contract, recipe="int8")
     shape = (spec.height, spec.width, 3)
-    ends = shapes(graph.read(run / "output_graph.pb"), graph.INPUT, contract.output)
+    ends = shapes(tf_graph.read(run / "output_graph.pb"), tf_graph.INPUT, contract.output)
     assert ends == [[None, *shape], [None, len(LABELS)]]
     model = Model(file.flatbuffer)
     assert (model.input_shape, model.input_dtype) == ((1, *shape), np.uint8)
@@ -243,11 +245,11 @@ def test_inception_of_2015_is_the_network_that_was_given_and_goes_the_whole_road
         assert result.exit_code == 0, result.output
     file = metadata.read(tmp_path / "model.tflite")
     assert (file.contract.input.height, file.contract.recipe) == (299, "float32")
-    run, model = graph.read(tmp_path / "output_graph.pb"), Model(file.flatbuffer)
+    run, model = tf_graph.read(tmp_path / "output_graph.pb"), Model(file.flatbuffer)
     assert not {"Mul", "BatchNormWithGlobalNormalization"} & {node.op for node in run.node}
     assert "BatchNormWithGlobalNormalization" in {node.op for node in network.node}
     layer = {
-        node.name: graph.tensorflow().make_ndarray(node.attr["value"].tensor)
+        node.name: tf_graph.tensorflow().make_ndarray(node.attr["value"].tensor)
         for node in run.node
         if node.name in ("final_weights", "final_biases")
     }

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from deploy.contract import Contract, read_labels
 from deploy.image import open_image, to_tensor
 from retrain import backbones
-from retrain.graph import tensorflow
+from retrain.tf_graph import tensorflow
 
 LABELS = ["circles", "stripes", "żółw ☀"]
 SHORT = ("--how_many_training_steps", 300, "--eval-step-interval", 100)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from deploy.contract import InputSpec, read_labels, read_labels_file
 from deploy.errors import BadData, WrongUse
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.custom import classic_graph
 from retrain.backbones.custom.graph_input import Entrance
 from retrain.backbones.surgery.extract_backbone import as_fed, photo_part
@@ -48,9 +48,9 @@ class Typed:
             abs((pixel - mean) / std - (pixel - spec.mean) / spec.std) * spec.std < _GREY_LEVELS
             for pixel in (0, 255)
         )
-        layer = node_name(key(self.input_layer or graph.INPUT)).removeprefix(IMPORTED)
+        layer = node_name(key(self.input_layer or tf_graph.INPUT)).removeprefix(IMPORTED)
         for name, value, fits in (
-            ("input_layer", graph.INPUT, layer == graph.INPUT),
+            ("input_layer", tf_graph.INPUT, layer == tf_graph.INPUT),
             ("input_height", spec.height, self.input_height in (None, spec.height)),
             ("input_width", spec.width, self.input_width in (None, spec.width)),
             ("input_mean", spec.mean, same_scale or self.input_mean is None),
@@ -167,14 +167,14 @@ def for_one_photo(graph_def: Any, ends: Ends) -> Any:
     It holds allowed operations only, nothing of training, and no rounding of activations. Raises
     BadData where there is anything else in between.
     """
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     network, photos = photo_part(graph_def, key(ends.fed), key(ends.scores))
     with tf.Graph().as_default() as single:
         shape = [1, ends.spec.height, ends.spec.width, 3]
-        images = tf.compat.v1.placeholder(tf.float32, shape, name=graph.INPUT)
-        returned = [f"{graph.BOTTLENECK}:0"]
+        images = tf.compat.v1.placeholder(tf.float32, shape, name=tf_graph.INPUT)
+        returned = [f"{tf_graph.BOTTLENECK}:0"]
         try:
-            fed = {f"{graph.INPUT}:0": as_fed(images, photos)}
+            fed = {f"{tf_graph.INPUT}:0": as_fed(images, photos)}
             (end,) = tf.import_graph_def(network, fed, returned, "network")
         except ValueError as error:
             raise misfit(ends, error) from error

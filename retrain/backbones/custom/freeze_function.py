@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from deploy.errors import BadData
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.custom.input_spec import Sides
 from retrain.backbones.custom.size_limits import MAX_CONSTANT_NUMBERS
 from retrain.backbones.surgery.cut import before_dense
@@ -43,7 +43,7 @@ def freeze(run: Any) -> OwnNetwork:
     sides = [side for side in inputs[0].shape if side] if inputs[0].shape.rank else []
     if math.prod(sides) > MAX_CONSTANT_NUMBERS:  # TensorFlow allocates it, and crashes
         raise BadData(f"its input {inputs[0].name} is {inputs[0].shape}, too large for photos")
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     graph_def = _with_constants(run)
     with tf.Graph().as_default() as whole:
         tf.import_graph_def(graph_def, name="")
@@ -59,7 +59,7 @@ def _with_constants(run: Any) -> Any:
     TensorFlow's convert_variables_to_constants_v2 is not used: it fails where a variable is also
     assigned, as the seeds of Keras' layers that change photos at random are.
     """
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     from tensorflow.python.framework import convert_to_constants
 
     inlined = convert_to_constants._run_inline_graph_optimization(run, True, False)

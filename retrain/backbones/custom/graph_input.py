@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.surgery.inference_subgraph import key, node_name
 
 Nodes = dict[str, Any]
@@ -110,7 +110,7 @@ def _constant(nodes: Nodes, tensor: str, depth: int = 0) -> list[float] | None:
     if node is None or depth > _MAX_DEPTH:
         return None
     if node.op == "Const":
-        values = graph.tensorflow().make_ndarray(node.attr["value"].tensor)
+        values = tf_graph.tensorflow().make_ndarray(node.attr["value"].tensor)
         small = values.dtype.kind in "fiu" and values.size <= _MAX_NUMBERS
         return [float(number) for number in values.ravel()] if small else None
     if node.op not in ("Identity", "Cast", "Pack"):

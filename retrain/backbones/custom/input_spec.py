@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from deploy.errors import BadData, WrongUse
-from retrain import graph
+from retrain import tf_graph
 
 Sides = tuple[int, int]
 """Height and width in pixels."""
@@ -83,7 +83,7 @@ def of_tensor(name: str, shape: Sequence[int | None] | None, dtype: str) -> Phot
 
 def of_graph(graph_def: Any, fed: str) -> PhotoInput:
     """Return what the tensor `fed` of a GraphDef takes; raise BadData for what is no photo."""
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     name = fed.partition(":")[0]
     if name not in {node.name for node in graph_def.node}:
         raise BadData(f"the graph has no tensor {fed}")

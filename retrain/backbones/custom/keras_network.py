@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.custom.freeze_function import OwnNetwork, freeze
 from retrain.backbones.weights_h5 import read_weights
 
@@ -123,7 +123,7 @@ def _require_no_code(part: dict[str, Any]) -> None:
 
 def _count(config: Any) -> int:
     """Return how many weights the network has, in numbers; none is allocated."""
-    graph.tensorflow()
+    tf_graph.tensorflow()
     import keras
 
     whole = {name: value for name, value in config.items() if name != "compile_config"}
@@ -136,7 +136,7 @@ def _count(config: Any) -> int:
 
 
 def _load(path: Path) -> OwnNetwork:
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     model = tf.keras.models.load_model(path, compile=False, safe_mode=True)
     inputs = model.inputs
     if len(inputs) != 1:

@@ -10,7 +10,7 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData, WrongUse
 from deploy.runtime import Model
 from deploy.text import printable
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones import Backbone, prepare
 from retrain.backbones.custom import classic_graph, read_file
 from retrain.backbones.custom.freeze_function import OwnNetwork
@@ -42,7 +42,7 @@ def load_own(
         )
     asked_sides = as_sides(size)
     network = read_file.read(path, bottleneck_tensor, asked_sides)
-    with graph.reading(path):
+    with tf_graph.reading(path):
         input_tensor, bottleneck_tensor = (
             end and in_graph(network.graph_def, end) for end in (input_tensor, bottleneck_tensor)
         )
@@ -76,7 +76,7 @@ def _with_input(
     Raises WrongUse where what is `asked` for contradicts them, BadData if it takes no photos.
     """
     fed, bottleneck, sides, mean, std = settings
-    with graph.reading(path):
+    with tf_graph.reading(path):
         photos = of_graph(network.graph_def, key(fed))
         sides = photos.sides(asked[2]) or sides
         if photos.takes_bytes:
@@ -91,7 +91,7 @@ def _with_input(
 
 def _trace(path: Path, fed: str, bottleneck: str, sides: Sides) -> Any:
     network = read_file.read(path, bottleneck, sides)
-    with graph.reading(path):
+    with tf_graph.reading(path):
         return between(network.graph_def, fed, bottleneck, *sides)
 
 
@@ -143,7 +143,7 @@ def _example_input(graph_def: Any, fed: str) -> tuple[Sides, tuple[int, int]]:
 
 def _candidates(graph_def: Any) -> tuple[list[str], list[str]]:
     """Return likely inputs and likely bottlenecks, best first, each as `name shape`."""
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as imported:
         try:
             tf.import_graph_def(graph_def, name="")

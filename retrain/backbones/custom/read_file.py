@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy.errors import BadData, WrongUse
 from deploy.foreign import naming
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.custom import keras_network, saved_model, tflite_to_graph
 from retrain.backbones.custom.freeze_function import OwnNetwork
 from retrain.backbones.custom.input_spec import Sides
@@ -31,11 +31,11 @@ def read(path: Path, bottleneck: str | None = None, size: Sides | None = None) -
     if path.suffix in (".tgz", ".gz"):
         return OwnNetwork(_read_archive(path))
     if path.suffix == ".pb":
-        return OwnNetwork(graph.read(path))
+        return OwnNetwork(tf_graph.read(path))
     if path.suffix == ".tflite":
         return OwnNetwork(*tflite_to_graph.read(path, bottleneck, size))
     with suppress(BadData):  # a frozen graph under another name, such as graph.pb.bak
-        return OwnNetwork(graph.read(path))
+        return OwnNetwork(tf_graph.read(path))
     raise WrongUse(
         f"{path}: --graph takes a .pb, a .tgz with one, .keras, .tflite or SavedModel. Remedy: "
         "save the network as one of these, for example with model.save('network.keras')"
@@ -66,6 +66,6 @@ def _read_archive(path: Path) -> Any:
             if len(graphs) != 1:
                 raise BadData(f"{len(graphs)} .pb files in it instead of one")
             stream = archive.extractfile(graphs[0])
-            return graph.parse(stream.read() if stream else b"")
+            return tf_graph.parse(stream.read() if stream else b"")
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise BadData(f"{path}: not an archive, or damaged ({error})") from error

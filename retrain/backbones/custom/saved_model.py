@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.custom.freeze_function import OwnNetwork, freeze
 
 _NAMES = """
@@ -38,7 +38,7 @@ def read(path: Path) -> OwnNetwork:
     try:
         for meta in model.meta_graphs:
             _check(meta)
-        loaded = graph.tensorflow().saved_model.load(str(path))
+        loaded = tf_graph.tensorflow().saved_model.load(str(path))
         if "serving_default" not in loaded.signatures:
             names = ", ".join(loaded.signatures) or "none"
             raise BadData(
@@ -49,7 +49,7 @@ def read(path: Path) -> OwnNetwork:
     except BadData as error:
         raise BadData(f"{path}: {error}") from error
     except Exception as error:  # TensorFlow's own, undocumented kinds
-        raise BadData(f"{path}: damaged, or not a network ({graph.refusal(error)})") from error
+        raise BadData(f"{path}: damaged, or not a network ({tf_graph.refusal(error)})") from error
 
 
 def _check(meta: Any) -> None:

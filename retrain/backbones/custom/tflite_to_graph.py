@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData, WrongUse
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.custom.input_spec import PhotoInput, Sides, of_tensor
 from retrain.backbones.custom.tflite_to_graph_ops import OPERATORS, RESHAPES, Call, activated
 from retrain.backbones.surgery import cut
@@ -75,7 +75,7 @@ def _translated(
     model: LiteModel, bottleneck: str | None, photos: PhotoInput, sides: Sides
 ) -> tuple[Any, str, str | None]:
     """Return the GraphDef and its ends."""
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     tensors = model.tensors
     end = _named(model, bottleneck) if bottleneck else before_dense(model)
     with tf.Graph().as_default() as made:
@@ -100,7 +100,7 @@ def _translated(
 
 def _run(operator: Operator, tensors: list[Tensor], known: dict[int, Any]) -> None:
     """Add `operator` to the graph that is being made, and what it computes to `known`."""
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     translate = OPERATORS.get(operator.kind)
     if translate is None:
         raise BadData(
@@ -126,7 +126,7 @@ def _input(index: int, tensors: list[Tensor], known: dict[int, Any]) -> Any:
         return None
     if index in known:
         return known[index]
-    return graph.tensorflow().constant(tensors[index].value())
+    return tf_graph.tensorflow().constant(tensors[index].value())
 
 
 def _data(operator: Operator) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from deploy.errors import BadData
-from retrain import graph
+from retrain import tf_graph
 from retrain.tflite.network_file import Tensor
 
 _CLAMPS = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL"))
@@ -27,7 +27,7 @@ def activated(kind: str, call: Call, result: Any) -> Any:
 
     Converters leave a Relu out where quantized values cannot be negative anyway.
     """
-    tf, output = graph.tensorflow(), call.output
+    tf, output = tf_graph.tensorflow(), call.output
     fused = getattr(call.options, "fusedActivationFunction", 0)
     positive = output.scale.size == 1 and output.zero_point[0] == output.lowest
     if fused == 0 and kind in _CLAMPS and positive:
@@ -40,11 +40,11 @@ def activated(kind: str, call: Call, result: Any) -> Any:
 
 
 def _clipped(x: Any) -> Any:
-    return graph.tensorflow().clip_by_value(x, -1.0, 1.0)
+    return tf_graph.tensorflow().clip_by_value(x, -1.0, 1.0)
 
 
 def _convolution(call: Call) -> Any:
-    tf, o = graph.tensorflow(), call.options
+    tf, o = tf_graph.tensorflow(), call.options
     x, kernel, *_ = call.inputs
     kernel = tf.transpose(kernel, [1, 2, 3, 0])
     strides, dilations = (o.strideH, o.strideW), (o.dilationHFactor, o.dilationWFactor)
@@ -52,7 +52,7 @@ def _convolution(call: Call) -> Any:
 
 
 def _depthwise(call: Call) -> Any:
-    tf, o = graph.tensorflow(), call.options
+    tf, o = tf_graph.tensorflow(), call.options
     x, kernel, *_ = call.inputs
     if (o.dilationHFactor, o.dilationWFactor) != (1, 1):
         raise BadData(f"tensor {call.output.name}: a dilated DEPTHWISE_CONV_2D is not translated")
@@ -62,7 +62,7 @@ def _depthwise(call: Call) -> Any:
 
 
 def _dense(call: Call) -> Any:
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     x, kernel, *_ = call.inputs
     if x.shape.rank != 2:
         x = tf.reshape(x, [-1, kernel.shape[1]])
@@ -72,14 +72,14 @@ def _dense(call: Call) -> Any:
 
 def _biased(call: Call, product: Any) -> Any:
     bias = call.inputs[2] if len(call.inputs) > 2 else None
-    return product if bias is None else graph.tensorflow().nn.bias_add(product, bias)
+    return product if bias is None else tf_graph.tensorflow().nn.bias_add(product, bias)
 
 
 def _pool(name: str) -> Callable[[Call], Any]:
     def translate(call: Call) -> Any:
         o = call.options
         size, strides = (o.filterHeight, o.filterWidth), (o.strideH, o.strideW)
-        pool = getattr(graph.tensorflow().nn, name)
+        pool = getattr(tf_graph.tensorflow().nn, name)
         return pool(*call.inputs, size, strides, _PADDING[o.padding])
 
     return translate
@@ -88,7 +88,7 @@ def _pool(name: str) -> Callable[[Call], Any]:
 def _resize(name: str) -> Callable[[Call], Any]:
     def translate(call: Call) -> Any:
         o = call.options
-        return getattr(graph.tensorflow().raw_ops, name)(
+        return getattr(tf_graph.tensorflow().raw_ops, name)(
             images=call.inputs[0],
             size=call.inputs[1],
             align_corners=o.alignCorners,
@@ -102,7 +102,7 @@ def _sliced(call: Call) -> Any:
     o = call.options
     if o.ellipsisMask or o.newAxisMask or o.offset:
         raise BadData(f"tensor {call.output.name}: such a STRIDED_SLICE is not translated")
-    return graph.tensorflow().strided_slice(
+    return tf_graph.tensorflow().strided_slice(
         *call.inputs,
         begin_mask=o.beginMask,
         end_mask=o.endMask,
@@ -114,7 +114,7 @@ def _to(name: str) -> Callable[[Call], Any]:
     """Return what applies TensorFlow's function `name` to the inputs as they are."""
 
     def translate(call: Call) -> Any:
-        function: Any = graph.tensorflow()
+        function: Any = tf_graph.tensorflow()
         for part in name.split("."):
             function = getattr(function, part)
         return function(*call.inputs)
@@ -123,27 +123,27 @@ def _to(name: str) -> Callable[[Call], Any]:
 
 
 def _reduce(name: str) -> Callable[[Call], Any]:
-    return lambda call: getattr(graph.tensorflow(), name)(*call.inputs, call.options.keepDims)
+    return lambda call: getattr(tf_graph.tensorflow(), name)(*call.inputs, call.options.keepDims)
 
 
 def _numbers(call: Call) -> Any:
-    return graph.tensorflow().cast(call.inputs[0], "float32")
+    return tf_graph.tensorflow().cast(call.inputs[0], "float32")
 
 
 def _hard_swish(call: Call) -> Any:
     (x,) = call.inputs
-    return x * graph.tensorflow().nn.relu6(x + 3.0) * (1 / 6)
+    return x * tf_graph.tensorflow().nn.relu6(x + 3.0) * (1 / 6)
 
 
 def _prelu(call: Call) -> Any:
     x, slope = call.inputs
-    relu = graph.tensorflow().nn.relu
+    relu = tf_graph.tensorflow().nn.relu
     return relu(x) - slope * relu(-x)
 
 
 RESHAPES: dict[str, Callable[[Call], Any]] = dict.fromkeys(
     ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"),
-    lambda call: graph.tensorflow().reshape(call.inputs[0], call.output.shape),
+    lambda call: tf_graph.tensorflow().reshape(call.inputs[0], call.output.shape),
 )
 OPERATORS: dict[str, Callable[[Call], Any]] = {
     **RESHAPES,
@@ -159,12 +159,12 @@ OPERATORS: dict[str, Callable[[Call], Any]] = {
     "REDUCE_MAX": _reduce("reduce_max"),
     "REDUCE_MIN": _reduce("reduce_min"),
     "PAD": _to("pad"),
-    "PADV2": lambda call: graph.tensorflow().pad(*call.inputs[:2], "CONSTANT", call.inputs[2]),
-    "MIRROR_PAD": lambda call: graph.tensorflow().pad(
+    "PADV2": lambda call: tf_graph.tensorflow().pad(*call.inputs[:2], "CONSTANT", call.inputs[2]),
+    "MIRROR_PAD": lambda call: tf_graph.tensorflow().pad(
         *call.inputs, ("REFLECT", "SYMMETRIC")[call.options.mode]
     ),
-    "CONCATENATION": lambda call: graph.tensorflow().concat(call.inputs, call.options.axis),
-    "SPLIT": lambda call: graph.tensorflow().split(
+    "CONCATENATION": lambda call: tf_graph.tensorflow().concat(call.inputs, call.options.axis),
+    "SPLIT": lambda call: tf_graph.tensorflow().split(
         call.inputs[1], call.options.numSplits, call.inputs[0]
     ),
     "TRANSPOSE": _to("transpose"),
@@ -190,12 +190,14 @@ OPERATORS: dict[str, Callable[[Call], Any]] = {
     "RELU": _to("nn.relu"),
     "RELU6": _to("nn.relu6"),
     "RELU_N1_TO_1": lambda call: _clipped(*call.inputs),
-    "LEAKY_RELU": lambda call: graph.tensorflow().nn.leaky_relu(*call.inputs, call.options.alpha),
+    "LEAKY_RELU": lambda call: tf_graph.tensorflow().nn.leaky_relu(
+        *call.inputs, call.options.alpha
+    ),
     "PRELU": _prelu,
     "ELU": _to("nn.elu"),
     "HARD_SWISH": _hard_swish,
     "LOGISTIC": _to("sigmoid"),
     "TANH": _to("tanh"),
-    "SOFTMAX": lambda call: graph.tensorflow().nn.softmax(call.inputs[0] * call.options.beta),
-    "L2_NORMALIZATION": lambda call: graph.tensorflow().nn.l2_normalize(*call.inputs, -1),
+    "SOFTMAX": lambda call: tf_graph.tensorflow().nn.softmax(call.inputs[0] * call.options.beta),
+    "L2_NORMALIZATION": lambda call: tf_graph.tensorflow().nn.l2_normalize(*call.inputs, -1),
 }

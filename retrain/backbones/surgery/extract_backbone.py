@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from deploy.errors import BadData
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.custom.input_spec import PhotoInput, of_graph
 from retrain.backbones.surgery.fold_batch_norm import GREY_SHARES, plain
 from retrain.backbones.surgery.inference_subgraph import inference_part
@@ -17,22 +17,22 @@ def between(graph_def: Any, fed: str, bottleneck: str, height: int, width: int) 
 
     A network of grey photos takes RGB here: it begins with Pillow's conversion to grey.
     """
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     part, photos = photo_part(graph_def, fed, bottleneck)
     network = plain(part, (photos.batch, height, width, photos.channels or 3))
 
     def features(images: Any) -> Any:
-        ends = [f"{graph.BOTTLENECK}:0"]
+        ends = [f"{tf_graph.BOTTLENECK}:0"]
         try:
-            (end,) = tf.import_graph_def(network, {f"{graph.INPUT}:0": images}, ends, "network")
+            (end,) = tf.import_graph_def(network, {f"{tf_graph.INPUT}:0": images}, ends, "network")
         except ValueError as error:
             raise BadData(f"TensorFlow does not take this graph: {error}") from error
         if not is_row(end.shape) or end.shape[0] is not None:
             raise BadData(f"{bottleneck} is {end.shape}, not a row of numbers for each photo")
         return tf.reshape(end, [-1, end.shape[-1]])
 
-    traced = graph.trace(features, (height, width, 3), graph.BOTTLENECK)
-    traced = tf.compat.v1.graph_util.extract_sub_graph(traced, [graph.BOTTLENECK])
+    traced = tf_graph.trace(features, (height, width, 3), tf_graph.BOTTLENECK)
+    traced = tf.compat.v1.graph_util.extract_sub_graph(traced, [tf_graph.BOTTLENECK])
     _require_apart(traced, height, width)
     return traced
 
@@ -52,7 +52,7 @@ def as_fed(images: Any, photos: PhotoInput) -> Any:
     if photos.channels != 1:
         return images
     grey = images * GREY_SHARES.astype(np.float32)
-    return graph.tensorflow().reduce_sum(grey, -1, keepdims=True)
+    return tf_graph.tensorflow().reduce_sum(grey, -1, keepdims=True)
 
 
 def _kernel_depth(part: Any) -> int:
@@ -73,11 +73,11 @@ def _kernel_depth(part: Any) -> int:
 
 def _require_apart(traced: Any, height: int, width: int) -> None:
     """Raise BadData for a network in which the photos of a batch change each other's bottleneck."""
-    run = graph.session(traced, graph.BOTTLENECK)
+    run = tf_graph.session(traced, tf_graph.BOTTLENECK)
     photos = np.random.default_rng(0).uniform(-1, 1, (2, height, width, 3)).astype(np.float32)
     try:
         together, first = run(photos), run(photos[:1])
-    except graph.tensorflow().errors.OpError as error:
+    except tf_graph.tensorflow().errors.OpError as error:
         raise BadData(f"TensorFlow does not run this graph: {error.message}") from error
     if not np.isfinite(together).all():
         raise BadData("its bottlenecks are not finite numbers")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.errors import BadData
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.custom.size_limits import require_small
 
 
@@ -70,11 +70,11 @@ def _freed(part: Any, input_shape: tuple[int, int, int, int]) -> tuple[list[Any]
     A batch that is written into the graph is in the shape that a Reshape is given: it becomes -1
     there.
     """
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as fixed:
         images = tf.compat.v1.placeholder(tf.float32, input_shape)
         try:
-            tf.import_graph_def(part, {f"{graph.INPUT}:0": images}, name="")
+            tf.import_graph_def(part, {f"{tf_graph.INPUT}:0": images}, name="")
         except ValueError as error:
             reason = str(error).partition(" for '")[0]
             raise BadData(
@@ -82,7 +82,7 @@ def _freed(part: Any, input_shape: tuple[int, int, int, int]) -> tuple[list[Any]
                 f"{input_shape[2]} pixels ({reason}). Remedy: --input-size as the network was "
                 "trained, or another --input-tensor"
             ) from error
-    names, moving, values = {graph.INPUT}, [], {}
+    names, moving, values = {tf_graph.INPUT}, [], {}
     for node in part.node:
         if names.isdisjoint(map(_maker, node.input)):
             continue
@@ -119,7 +119,7 @@ class _Part:
 
     def graph_def(self) -> Any:
         """Return the network as a GraphDef of today's version."""
-        tf = graph.tensorflow()
+        tf = tf_graph.tensorflow()
         result = tf.compat.v1.GraphDef(node=self.nodes.values())
         result.versions.producer = tf.version.GRAPH_DEF_VERSION
         used = {each for node in result.node for each in node.input}
@@ -154,7 +154,7 @@ class _Part:
         self._put(norm.name, "BiasAdd", f"{product}:0", offset - mean * scale)
 
     def _put(self, name: str, op: str, tensor: str, value: Array) -> None:
-        tf = graph.tensorflow()
+        tf = tf_graph.tensorflow()
         node = tf.compat.v1.NodeDef(name=name, op=op, input=[tensor, f"{name}/constant:0"])
         node.attr["T"].type = tf.float32.as_datatype_enum
         self.nodes[name] = node
@@ -207,14 +207,14 @@ class _Part:
         The conversion is linear: convolutions of the photo itself take it into their kernels,
         all else follows a convolution of a single place.
         """
-        photos = f"{graph.INPUT}:0"
+        photos = f"{tf_graph.INPUT}:0"
         users = [node for node in self.nodes.values() if photos in node.input]
         if all(each.op == "Conv2D" and each.input[1] in self._values for each in users):
             for node in users:
                 kernel = self._values[node.input[1]]
                 self._replace(node, 1, kernel * GREY_SHARES[:, np.newaxis])
             return
-        tf = graph.tensorflow()
+        tf = tf_graph.tensorflow()
         grey = tf.compat.v1.NodeDef(name=_GREY, op="Conv2D", input=[photos, f"{_GREY}/kernel:0"])
         grey.attr["T"].type = tf.float32.as_datatype_enum
         grey.attr["strides"].list.i[:] = [1, 1, 1, 1]

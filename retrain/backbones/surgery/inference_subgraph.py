@@ -9,7 +9,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from deploy.errors import BadData
-from retrain import graph
+from retrain import tf_graph
 from retrain.backbones.custom.size_limits import require_small_constant
 from retrain.backbones.surgery.fold_batch_norm import NORMS
 from retrain.backbones.surgery.inference_mode import DRAWS
@@ -77,9 +77,9 @@ def inference_part(graph_def: Any, fed: str, bottleneck: str) -> Any:
     tensors = _Tensors(fed)
     for name in order:
         tensors.pass_by(nodes[name])
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     end = tensors.source(key(bottleneck))
-    last = tf.compat.v1.NodeDef(name=graph.BOTTLENECK, op="Identity", input=[end])
+    last = tf.compat.v1.NodeDef(name=tf_graph.BOTTLENECK, op="Identity", input=[end])
     last.attr["T"].type = tf.float32.as_datatype_enum
     kept, wanted = [last], {node_name(end)}
     for name in reversed(order):
@@ -134,11 +134,11 @@ class _Tensors:
 
     def __init__(self, fed: str) -> None:
         self._fed = node_name(fed)
-        self._sources: dict[str, str] = {key(fed): f"{graph.INPUT}:0"}
+        self._sources: dict[str, str] = {key(fed): f"{tf_graph.INPUT}:0"}
         self._dead: set[str] = set()
         """Nodes, and single outputs of a Switch, that inference does not come by."""
         self._flags: dict[str, bool] = {}
-        self._moving = {graph.INPUT}
+        self._moving = {tf_graph.INPUT}
         """Nodes that hang on a photo."""
 
     def source(self, tensor: str) -> str:
@@ -173,7 +173,7 @@ class _Tensors:
             self._flags[name] = not self._flags[inputs[0]]
         elif node.op == "Const" and node.attr["dtype"].type == _BOOL:
             require_small_constant(node)
-            value = graph.tensorflow().make_ndarray(node.attr["value"].tensor)
+            value = tf_graph.tensorflow().make_ndarray(node.attr["value"].tensor)
             self._flags[name] = bool(value.all())
 
     def _is_dead(self, tensor: str) -> bool:

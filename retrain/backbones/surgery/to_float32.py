@@ -8,7 +8,7 @@ makes real numbers of them.
 from typing import Any
 
 from deploy.errors import BadData
-from retrain import graph
+from retrain import tf_graph
 
 _NAMES = """
     Cast Concat ConcatV2 Const ExpandDims MirrorPad Pack Pad PadV2 Reshape ResizeBilinear
@@ -24,7 +24,7 @@ def in_float32(part: Any, takes_bytes: bool) -> Any:
     With `takes_bytes` its input is uint8. Raises BadData for arithmetic on bytes, which overflows
     where float32 does not.
     """
-    tf = graph.tensorflow()
+    tf = tf_graph.tensorflow()
     real = {each.as_datatype_enum for each in (tf.float16, tf.bfloat16, tf.float64)}
     byte, single = tf.uint8.as_datatype_enum, tf.float32.as_datatype_enum
     changed = real | {byte} if takes_bytes else real

@@ -13,7 +13,7 @@ from retrain.backbones.custom.input_spec import Sides
 from retrain.bottlenecks.engine import Choice, Wanted
 from retrain.data.distort import Distortion
 from retrain.data.split import SplitConfig
-from retrain.graph import BOTTLENECK, INPUT, LOGITS
+from retrain.tf_graph import BOTTLENECK, INPUT, LOGITS
 from retrain.training.head import HeadConfig
 
 _OPERATION = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")

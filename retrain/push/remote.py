@@ -13,7 +13,7 @@ from deploy.bundle import not_a_bundle
 from deploy.bundle_texts import LEAST, LEAST_LITERT, LITERT, OLDEST_PYTHON, SUMS
 from deploy.errors import BadData, MissingPackage, WrongUse, last_line
 from deploy.runtime import remedy
-from retrain.push_target import Target, parse
+from retrain.push.target import Target, parse
 
 __all__ = ["Remote", "Target", "check", "parse"]
 

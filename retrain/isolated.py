@@ -13,7 +13,7 @@ from deploy.errors import BadData, RetrainError, last_line
 from deploy.lifeline import lifeline
 from deploy.remains import scratch
 from deploy.system_errors import explain
-from retrain.graph import refusal
+from retrain.tf_graph import refusal
 
 Result = TypeVar("Result")
 
@@ -23,7 +23,7 @@ with open(sys.argv[1], "rb") as job:
     sys.path[:] = pickle.load(job)
     from deploy.lifeline import end_with_parent
     end_with_parent()
-    from retrain.apart import answer
+    from retrain.isolated import answer
     answer(job, sys.argv[2])
 """
 _FRUGAL = {"MALLOC_MMAP_THRESHOLD_": "262144"}

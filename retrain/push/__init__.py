@@ -1,0 +1,1 @@
+"""Put a bundle on a device over ssh."""
