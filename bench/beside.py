@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.records import keyed, references
-from bench.table import lines, machine_lines, marked, notes, render
+from bench.record import keyed, references
+from bench.report import lines, machine_lines, marked, notes, render
 
 
 def side_by_side(records: Sequence[dict[str, Any]], markdown: bool = False) -> str:

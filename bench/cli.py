@@ -131,10 +131,10 @@ def bench(
     A MODEL is a frozen graph (.pb), a .tflite file or a SavedModel folder; without one the graph
     and the models of the run folder are timed, and bench.json is saved there, samples included.
     """
-    from bench import plot
-    from bench.records import read
-    from bench.rounds import Settings
-    from bench.subjects import Foreign
+    from bench import report_plot
+    from bench.compare_models import Settings
+    from bench.find_models import Foreign
+    from bench.record import read
     from deploy.cores import cores
 
     if compared:
@@ -143,7 +143,7 @@ def bench(
         _compare(*compared, max_slowdown / 100, markdown, as_json)
         return
     for path in plots:  # before minutes of measuring
-        plot.check(path)
+        report_plot.check(path)
     if merge:
         if not models:
             raise WrongUse("--merge needs files: retrain bench --merge laptop.json pi.json")
@@ -155,7 +155,7 @@ def bench(
         records = [_measure(models, output_dir, settings, foreign, pythons, photo)]
     _show(records, merge, markdown, as_json)
     for path in plots:  # last: what was measured is printed, whatever becomes of a picture
-        plot.draw(records, path)
+        report_plot.draw(records, path)
 
 
 def _measure(
@@ -166,7 +166,8 @@ def _measure(
     pythons: tuple[str, ...],
     photo: Path | None,
 ) -> Any:
-    from bench import rounds, subjects
+    from bench import compare_models as rounds
+    from bench import find_models
     from bench.machine import to_json
     from bench.photo import drawn
     from deploy import files
@@ -174,7 +175,7 @@ def _measure(
 
     if photo:
         _check(photo)
-    found = subjects.named(models, foreign) if models else subjects.of_run(folder)
+    found = find_models.named(models, foreign) if models else find_models.of_run(folder)
     if not models and not os.access(folder, os.W_OK):  # before minutes of measuring
         raise BadData(
             f"{folder}: bench.json cannot be written there: change the permissions of the folder, "
@@ -203,7 +204,7 @@ def _check(photo: Path) -> None:
 
 
 def _show(records: list[Any], merge: bool, markdown: bool, as_json: bool) -> None:
-    from bench import beside, table
+    from bench import beside, report
     from bench.machine import SCHEMA_VERSION
 
     if as_json:
@@ -212,13 +213,13 @@ def _show(records: list[Any], merge: bool, markdown: bool, as_json: bool) -> Non
     elif merge and len(records) > 1:
         say_table(beside.side_by_side(records, markdown))
     else:
-        say_table(table.report(records[0], markdown))
+        say_table(report.report(records[0], markdown))
 
 
 def _compare(old: Path, new: Path, max_slowdown: float, markdown: bool, as_json: bool) -> None:
-    from bench.changes import TOO_SLOW, changes, table, unmatched
     from bench.machine import SCHEMA_VERSION
-    from bench.records import read_one
+    from bench.record import read_one
+    from bench.report_changes import TOO_SLOW, changes, table, unmatched
 
     before, after = read_one(old), read_one(new)
     found, missing = changes(before, after, max_slowdown), unmatched(before, after)
@@ -227,7 +228,7 @@ def _compare(old: Path, new: Path, max_slowdown: float, markdown: bool, as_json:
         rows = {name: [each._asdict() for each in several] for name, several in told.items()}
         say(json.dumps({"schema": SCHEMA_VERSION, **rows}))
     else:
-        say_table(table(found, missing, markdown))
+        say_table(report(found, missing, markdown))
     slow = [each for each in found if each.verdict == TOO_SLOW]
     if slow:
         names = ", ".join(str(each.key) for each in slow)

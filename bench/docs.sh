@@ -74,10 +74,10 @@ lite0=$work/efficientnet_lite0
 failed=0
 {
     printf '\n## Five times the same\n\n```text\n'
-    python -m bench.repeat "$lite0/output_graph.pb" "$lite0/recipes/int8.tflite" --threads 1 \
+    python -m bench.experiments.repeat "$lite0/output_graph.pb" "$lite0/recipes/int8.tflite" --threads 1 \
         --max-variation 8 || failed=$?
     printf '```\n\n## Against a bare loop around `Interpreter.invoke`\n\n```text\n'
-    (cd "$lite0" && python -m bench.bare recipes/int8.tflite) || failed=$?
+    (cd "$lite0" && python -m bench.experiments.bare recipes/int8.tflite) || failed=$?
     printf '```\n'
 } >>"$work/bench.md"
 cp "$work/bench.md" "$docs/bench.md"

@@ -23,7 +23,7 @@ MULTIPLY_ADDS = 15 * 15 * 3 * 3 * 3 * 6 + 6 * len(LABELS)
 
 @pytest.fixture(autouse=True)
 def never_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.rounds.BUSY", 2.0)
+    monkeypatch.setattr("bench.compare_models.BUSY", 2.0)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from bench.models import About, Loaded
+from bench.load_tflite import About, Loaded
 from deploy.errors import BadData, GateFailed
 
 ABOUT = About("LiteRT", "1", None, "float32", 0.25, 10**6)

@@ -1,4 +1,4 @@
-"""`python -m bench.backbones`: what it runs, and the table of what came of it."""
+"""`python -m bench.experiments.backbones`: what it runs, and the table of what came of it."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from bench import backbones
-from bench.extract import Product
+from bench.experiments import backbones
+from bench.experiments.extract import Product
 
 
 def test_each_backbone_on_each_folder_is_a_row_of_the_table(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import Invoke
 
-from bench import graphs
+from bench import load_tensorflow
 from retrain import backbones
 from retrain.backbones import cost as costs
 from retrain.backbones.cost import Cost, cost
@@ -92,9 +92,11 @@ def test_the_graph_of_a_backbone_is_written_as_it_was_published(
     result = invoke("backbones", "--architecture", "efficientnet_lite0", "--output-graph", path)
     assert result.exit_code == 0, result.output
     assert "input (N, 224, 224, 3) to bottleneck (N, 1280)" in result.stdout
-    loaded = graphs.frozen_graph(str(path), 1)
+    loaded = load_tensorflow.frozen_graph(str(path), 1)
     lite0 = backbones.NETWORKS["efficientnet_lite0"]
-    expected = graphs.load_graph(_saved(lite0.graph_def(lite0.obtain()), tmp_path / "expected.pb"))
+    expected = load_tensorflow.load_graph(
+        _saved(lite0.graph_def(lite0.obtain()), tmp_path / "expected.pb")
+    )
     (photo,) = loaded.call.args  # type: ignore[attr-defined]
     bottleneck = loaded.call()
     assert bottleneck.shape == (1, 1280)

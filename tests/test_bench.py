@@ -11,10 +11,10 @@ import pytest
 from bench_fixtures import FEW, MULTIPLY_ADDS, invoke, measured, never_busy, run_folder
 from deploy_fixtures import DEVICE
 
-from bench import subjects
+from bench import find_models
 from bench.cli import _powers
 from bench.machine import SCHEMA_VERSION
-from bench.table import report
+from bench.report import report
 
 __all__ = ["never_busy", "run_folder"]
 
@@ -25,7 +25,7 @@ DELEGATED = "XNNPACK 4/6"
 @pytest.fixture(scope="module")
 def printed(run_folder: Path) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.rounds.BUSY", 2.0)
+        patch.setattr("bench.compare_models.BUSY", 2.0)
         result = invoke("--output-dir", run_folder, *FEW, "--profile", "--json")
     assert result.exit_code == 0, result.output
     return result.stdout
@@ -73,7 +73,7 @@ def test_an_accuracy_of_another_file_is_not_shown(
     shutil.copytree(run_folder, folder)
     known = json.loads((folder / "conversion.json").read_text())
     (folder / "conversion.json").write_text(json.dumps({**known, **change}))
-    found = {each.name: each.score is not None for each in subjects.of_run(folder)}
+    found = {each.name: each.score is not None for each in find_models.of_run(folder)}
     assert found == {
         "output_graph.pb": graph, "model.tflite": model, "recipes/float32.tflite": recipe
     }  # fmt: skip

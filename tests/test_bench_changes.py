@@ -11,7 +11,7 @@ import pytest
 from bench_fixtures import invoke as run
 from record_fixtures import drawn, record, runner, written
 
-from bench import changes
+from bench import report_changes
 from bench.machine import SCHEMA_VERSION
 
 
@@ -51,12 +51,12 @@ def test_a_slower_machine_is_not_a_slower_model(slow: float, verdict: str, machi
         runner("graph", drawn(10 * machine, seed=1), **first),
         runner("m", drawn(5 * machine * slow, seed=2)),
     )
-    graph, model = changes.changes(old, new, 0.05)
+    graph, model = report_changes.changes(old, new, 0.05)
     assert graph.verdict == "the machine"
     assert graph.ratio == pytest.approx(machine, rel=0.01)
     assert (model.against, model.verdict) == ("graph", verdict)
     assert model.ratio == pytest.approx(slow, rel=0.01)
-    assert "relative to graph, the same file on the same runtime" in changes.table(
+    assert "relative to graph, the same file on the same runtime" in report_changes.table(
         [graph, model], {}
     )
 
@@ -66,7 +66,7 @@ def test_another_reference_is_no_measure_of_the_machine(name: str) -> None:
     first = {"ratio_p50": 1}
     old = record(runner("graph", drawn(10), **first), runner("m", drawn(5)))
     new = record(runner("graph", drawn(15), **{**first, name: "other"}), runner("m", drawn(6)))
-    graph, model = changes.changes(old, new, 0.05)
+    graph, model = report_changes.changes(old, new, 0.05)
     assert (graph.verdict, model.verdict) == ("too slow", "too slow")
     assert model.against is None
 

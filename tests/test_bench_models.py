@@ -12,8 +12,8 @@ import pytest
 from bench_fixtures import FEW, MULTIPLY_ADDS, invoke, measured, never_busy, run_folder
 from deploy_fixtures import networks
 
-from bench import graphs, models
-from bench.table import report
+from bench import load_tensorflow, load_tflite
+from bench.report import report
 from deploy.contract import Contract
 from deploy.errors import BadData
 
@@ -41,17 +41,17 @@ def test_a_delegate_is_named_with_the_nodes_that_it_took(tmp_path: Path) -> None
 
     path = tmp_path / "part.tflite"
     path.write_bytes(summed(scaled=True))
-    assert models.tflite(str(path), 1).about.delegate == "XNNPACK 2/3"
+    assert load_tflite.tflite(str(path), 1).about.delegate == "XNNPACK 2/3"
     path.write_bytes(summed(scaled=False))
-    assert models.tflite(str(path), 1).about.delegate is None
+    assert load_tflite.tflite(str(path), 1).about.delegate is None
     without = Interpreter(
         model_content=networks().float32,
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     without.allocate_tensors()
-    assert models.delegate(without._get_ops_details()) is None
+    assert load_tflite.delegate(without._get_ops_details()) is None
     (tmp_path / "whole.tflite").write_bytes(networks().float32)
-    assert models.tflite(str(tmp_path / "whole.tflite"), 1).about.delegate == "XNNPACK 4/4"
+    assert load_tflite.tflite(str(tmp_path / "whole.tflite"), 1).about.delegate == "XNNPACK 4/4"
 
 
 def summed(scaled: bool) -> bytes:
@@ -112,21 +112,21 @@ def two_ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_graph_that_does_not_tell_its_ends_asks(
-    two_ended: Path, ends: graphs.Ends, reason: str
+    two_ended: Path, ends: load_tensorflow.Ends, reason: str
 ) -> None:
     with pytest.raises(BadData, match=re.escape(reason)):
-        graphs.frozen_graph(str(two_ended), 1, ends)
+        load_tensorflow.frozen_graph(str(two_ended), 1, ends)
 
 
 def test_a_graph_of_others_is_called_between_the_ends_that_are_named_or_found(
     two_ended: Path, tmp_path: Path
 ) -> None:
-    loaded = graphs.frozen_graph(str(two_ended), 1, ("a", "c:0"), 8)
+    loaded = load_tensorflow.frozen_graph(str(two_ended), 1, ("a", "c:0"), 8)
     (tensor,) = loaded.call.args  # type: ignore[attr-defined]
     np.testing.assert_array_equal(loaded.call(), -tensor)
     assert tensor.shape == (1, 8, 8, 3)
     (tmp_path / "graph.pb").write_bytes(networks().graph)
-    found = graphs.frozen_graph(str(tmp_path / "graph.pb"), 1)
+    found = load_tensorflow.frozen_graph(str(tmp_path / "graph.pb"), 1)
     assert found.call().sum() == pytest.approx(1)  # probabilities
     assert found.about.multiply_adds == MULTIPLY_ADDS
     assert found.steps == ()
@@ -145,12 +145,12 @@ def test_a_graph_without_its_output_says_which(run_folder: Path, tmp_path: Path)
     path = tmp_path / "output_graph.pb"
     shutil.copy(run_folder / path.name, path)
     with pytest.raises(BadData, match="not a frozen graph with the nodes `input` and `other`"):
-        graphs.frozen_graph(str(path), 1)
+        load_tensorflow.frozen_graph(str(path), 1)
 
 
 @pytest.mark.parametrize(
     ("load", "name"),
-    [(models.tflite, "model.tflite"), (graphs.frozen_graph, "output_graph.pb")],
+    [(load_tflite.tflite, "model.tflite"), (load_tensorflow.frozen_graph, "output_graph.pb")],
 )
 def test_the_time_to_load_has_that_of_reading_the_file(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, load: Any, name: str
@@ -171,7 +171,7 @@ def test_a_contract_of_another_graph_is_not_believed(run_folder: Path, tmp_path:
     foreign = replace(contract, graph_sha256="0" * 64, output="other")
     (tmp_path / "contract.json").write_text(foreign.to_json())
     shutil.copy(run_folder / "output_graph.pb", tmp_path / "original.pb")
-    loaded = graphs.frozen_graph(str(tmp_path / "original.pb"), 1)
+    loaded = load_tensorflow.frozen_graph(str(tmp_path / "original.pb"), 1)
     assert loaded.call().sum() == pytest.approx(1)
     assert loaded.steps == ()
 

@@ -10,7 +10,7 @@ from bench_fixtures import invoke as run
 from PIL import Image
 from record_fixtures import drawn, record, runner, written
 
-from bench import plot
+from bench import report_plot
 
 
 def texts(path: Path) -> str:
@@ -58,7 +58,7 @@ def test_a_model_has_one_colour_in_both_panels(tmp_path: Path) -> None:
         runner("scored", drawn(5), accuracy=0.9, accuracy_interval95=[0.85, 0.93]),
     ]
     svg = tmp_path / "two.svg"
-    plot.draw([record(*runners)], svg)
+    report_plot.draw([record(*runners)], svg)
     drawing = svg.read_text()
     # matplotlib's first two: one box of the first, and box, mark, bar and caps of the second.
     assert drawing.count("#1f77b4") == 1
@@ -68,7 +68,9 @@ def test_a_model_has_one_colour_in_both_panels(tmp_path: Path) -> None:
 def test_names_and_rounded_intervals_are_drawn_as_they_are(tmp_path: Path) -> None:
     name, svg = "a$\\frac{$.tflite", tmp_path / "odd.svg"
     interval = [0.8, 1 - 1e-16]
-    plot.draw([record(runner(name, drawn(5), accuracy=1.0, accuracy_interval95=interval))], svg)
+    report_plot.draw(
+        [record(runner(name, drawn(5), accuracy=1.0, accuracy_interval95=interval))], svg
+    )
     assert name in texts(svg)
 
 
@@ -78,7 +80,7 @@ def test_names_and_rounded_intervals_are_drawn_as_they_are(tmp_path: Path) -> No
 )
 def test_an_axis_has_ticks_enough(tmp_path: Path, paces: tuple[float, float], ticks: str) -> None:
     svg = tmp_path / "axis.svg"
-    plot.draw([record(*(runner(str(pace), drawn(pace)) for pace in paces))], svg)
+    report_plot.draw([record(*(runner(str(pace), drawn(pace)) for pace in paces))], svg)
     said = texts(svg).splitlines()
     assert ticks in said
     numbers = [word for word in said if word.replace(".", "").isdigit()]
@@ -91,7 +93,7 @@ def test_a_picture_that_fails_late_loses_no_figures(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "plot.png")
 
-    monkeypatch.setattr(plot, "draw", full)
+    monkeypatch.setattr(report_plot, "draw", full)
     (path,) = written(tmp_path, one=record(runner("m", drawn(5))))
     result = run("--merge", path, "--plot", tmp_path / "plot.png")
     assert result.exit_code == 3

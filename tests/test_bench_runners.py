@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.runners import call, packages
+from bench.worker_process import call, packages
 from deploy.errors import BadData, GateFailed, RetrainError, WrongUse
 
 pytestmark = pytest.mark.usefixtures("fakes")
@@ -77,5 +77,5 @@ def test_only_what_a_runtime_needs_is_copied() -> None:
         files = [each for each in folder.rglob("*") if each.is_file()]
         assert {each.suffix for each in files} == {".py"}
         assert (folder / "bench" / "runners.py").read_bytes() == Path(
-            sys.modules["bench.runners"].__file__ or ""
+            sys.modules["bench.worker_process"].__file__ or ""
         ).read_bytes()

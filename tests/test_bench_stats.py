@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from deploy_fixtures import write_run
 from record_fixtures import drawn, record, runner
 
-from bench import bare, repeat, stats
+from bench import stats
+from bench.experiments import bare, repeat
 from bench.stats import change, ratio, variation
 from deploy.errors import RetrainError
 
@@ -99,7 +100,7 @@ def test_ratios_that_vary_more_than_asked_fail(
 def test_a_bench_that_fails_ends_the_repetition_with_its_message_and_exit_code(
     tmp_path: Path,
 ) -> None:
-    command = [sys.executable, "-m", "bench.repeat", tmp_path / "missing.tflite"]
+    command = [sys.executable, "-m", "bench.experiments.repeat", tmp_path / "missing.tflite"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "missing.tflite: not there" in done.stderr

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bench import models, rounds, stats, table
-from bench.rounds import Settings
-from bench.subjects import Subject
-from bench.timing import Limits, measure, timed, warm
+from bench import compare_models, load_tflite, report, stats
+from bench.compare_models import Settings
+from bench.find_models import Subject
+from bench.time_one_round import Limits, measure, timed, warm
 from deploy.errors import BadData
 
 PHOTO = Path(__file__)  # of fakes, any file is a photo
@@ -22,13 +22,13 @@ def fake(load: str, **arguments: Any) -> Subject:
 def compared(*subjects: Subject, **settings: Any) -> Any:
     told: list[str] = []
     how = Settings(**{"rounds": 2, "runs": 20, "seconds": 20.0, **settings})
-    return rounds.compare(subjects, how, PHOTO, (), told.append)
+    return compare_models.compare(subjects, how, PHOTO, (), told.append)
 
 
 @pytest.fixture
 def _fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setattr(rounds, "BUSY", 2.0)  # a busy machine is tested below
+    monkeypatch.setattr(compare_models, "BUSY", 2.0)  # a busy machine is tested below
 
 
 @pytest.mark.usefixtures("_fakes")
@@ -73,8 +73,8 @@ def test_a_round_ends_after_its_runs_or_its_seconds() -> None:
 
 def test_warm_up_ends_once_two_windows_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     paces = [[100] * 5, [50] * 5, [30] * 5, [29] * 5, [1] * 5]
-    monkeypatch.setattr("bench.timing.timed", lambda _call, _limits: paces.pop(0))
-    monkeypatch.setattr("bench.timing.LEAST_WARM_UP_S", 0.0)
+    monkeypatch.setattr("bench.time_one_round.timed", lambda _call, _limits: paces.pop(0))
+    monkeypatch.setattr("bench.time_one_round.LEAST_WARM_UP_S", 0.0)
     assert warm(lambda: None) == (20, True)
     assert paces == [[1] * 5]
 
@@ -88,7 +88,7 @@ def test_warm_up_of_a_fast_model_lasts_for_the_clock_to_rise() -> None:
 
 
 def test_warm_up_that_never_settles_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.timing.WARM_UP_S", 0.0)
+    monkeypatch.setattr("bench.time_one_round.WARM_UP_S", 0.0)
     assert warm(lambda: None) == (1, False)
 
 
@@ -111,12 +111,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
 
     def call(name: str, function: str, *_: Any, **__: Any) -> Any:
-        if function == "bench.models:installed":
+        if function == "bench.load_tflite:installed":
             return {"python": "3", "runtimes": ["LiteRT"], "unusable": {"other": "other fails"}}
         names.append(name)
         return TURN
 
-    monkeypatch.setattr(rounds, "call", call)
+    monkeypatch.setattr(compare_models, "call", call)
     return names
 
 
@@ -127,7 +127,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, *others: float) -> None:
         def seen(self) -> dict[str, Any]:
             return {"others": shares.pop(0) if shares else 0.0, "throttled": False}
 
-    monkeypatch.setattr(rounds, "Watch", Watch)
+    monkeypatch.setattr(compare_models, "Watch", Watch)
 
 
 def test_each_round_has_every_runner_in_an_order_of_its_own(
@@ -163,7 +163,7 @@ def test_a_busy_round_is_repeated_once_and_said_if_it_still_is(
     first, second = record["runners"][0]["rounds"]
     assert (first["repeated"], first["bad"]) == (True, bad)
     assert (second["repeated"], second["bad"]) == (False, False)
-    text = table.report(record)
+    text = report.report(record)
     told = "busy in 1 of 2 rounds (marked *), when repeated too: others took up to 40% of the CPU"
     assert (told in text) == bad
     assert ("*1.00" in text) == bad
@@ -178,10 +178,10 @@ def test_a_model_without_its_runtime_is_left_out_and_said(
         Subject("a.pb", "1", 1, "x:y", ("TensorFlow",)),
         Subject("b", "2", 1, "x:y", ("LiteRT",)),
     ]
-    record = rounds.compare(subjects, Settings(rounds=2), PHOTO, (), told.append)
+    record = compare_models.compare(subjects, Settings(rounds=2), PHOTO, (), told.append)
     said = "a.pb on TensorFlow: not run: it is not there, or not asked for"
     assert said in told
-    assert said in table.report(record)
+    assert said in report.report(record)
     assert "other fails" in told
     assert [each["model"] for each in record["runners"]] == ["b"]
     assert "a.pb" not in asked
@@ -193,8 +193,8 @@ def test_a_throttled_machine_is_not_called_busy(monkeypatch: pytest.MonkeyPatch)
         def seen(self) -> dict[str, Any]:
             return {"others": None, "throttled": True}
 
-    monkeypatch.setattr(rounds, "Watch", Watch)
-    text = table.report(compared(Subject("model", "0", 1, "x:y", ("LiteRT",))))
+    monkeypatch.setattr(compare_models, "Watch", Watch)
+    text = report.report(compared(Subject("model", "0", 1, "x:y", ("LiteRT",))))
     assert "the CPU was throttled in 2 of 2 rounds (marked *), when repeated too" in text
     assert "was busy" not in text
     assert "this system does not tell what others took of the CPU" in text
@@ -207,7 +207,7 @@ def test_a_model_that_does_not_run_leaves_the_others_to_run() -> None:
     assert runner["model"] == "sleeper"
     (refused,) = record["not_run"]
     assert refused["model"] == "broken"
-    assert "broken on LiteRT: not run: no such operator" in table.report(record)
+    assert "broken on LiteRT: not run: no such operator" in report.report(record)
     with pytest.raises(BadData, match="broken on LiteRT: not run: no such operator"):
         compared(fake("broken"))
 
@@ -217,12 +217,12 @@ def test_a_first_model_that_does_not_run_is_no_reference() -> None:
     record = compared(fake("broken"), fake("sleeper", seconds=0.002), runs=5)
     (runner,) = record["runners"]
     assert runner["ratio_p50"] == 1
-    assert "ratio: p50 against that of sleeper (LiteRT) on as many" in table.report(record)
+    assert "ratio: p50 against that of sleeper (LiteRT) on as many" in report.report(record)
 
 
 def test_the_peak_is_of_the_side_that_numpy_is_best_at() -> None:
     # A product of 2x2 is nearly all overhead: no machine is best at it.
-    product = models.product((2, 256))
+    product = load_tflite.product((2, 256))
     assert product.about.multiply_adds == 256**3
     assert product.call().shape == (256, 256)
 

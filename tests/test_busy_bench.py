@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import busy, steps
+from bench.experiments import busy, steps
 
 
 def test_it_measures_prints_and_saves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

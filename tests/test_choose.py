@@ -9,7 +9,7 @@ from conftest import Invoke
 from deploy_fixtures import networks
 from gate_fixtures import converted, run
 
-from bench import subjects
+from bench import find_models
 from deploy import metadata
 from deploy.errors import BadData
 from retrain.conversion import choose_recipe, convert, recipes
@@ -95,7 +95,7 @@ def test_what_is_refused_is_kept_as_such_and_what_an_earlier_run_tried_is_not(
     }
     assert kept == {"float32.tflite", "rejected/int8.tflite", "mine.txt"}
     assert metadata.read(run / "recipes/rejected/int8.tflite").contract.recipe == "int8"
-    assert {each.name for each in subjects.of_run(run)} == {"output_graph.pb", "model.tflite"}
+    assert {each.name for each in find_models.of_run(run)} == {"output_graph.pb", "model.tflite"}
     result = invoke("convert", "--output-dir", run)
     assert result.exit_code == 4, result.output
     assert not list((run / "recipes").rglob("*.tflite"))

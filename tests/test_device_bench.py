@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from deploy_fixtures import draw_photos
 
-from bench.device import SETTLED, bare, grow, main
+from bench.experiments.device import SETTLED, bare, grow, main
 from deploy import Classifier
 
 

@@ -7,7 +7,7 @@ import pytest
 from deploy_fixtures import networks
 from PIL import Image
 
-from bench import extract, memory
+from bench.experiments import extract, memory
 from deploy.errors import BadData
 
 

@@ -28,7 +28,7 @@ from retrain.isolated import apart
 apart("it", 60, job.child, path, busy)
 """
 BENCH = """
-from bench.runners import call, packages
+from bench.worker_process import call, packages
 with packages() as folder:
     call("it", "job:child", {"path": path, "busy": busy}, folder)
 """

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from deploy_fixtures import DEVICE, write_run
 from quantized_fixtures import DYNAMIC, convert
 
-from bench import recipes
+from bench.experiments import recipes
 from deploy import metadata
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import steps
+from bench.experiments import steps
 from deploy.errors import BadData
 
 

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from deploy_fixtures import CONTRACT, networks
 
-from bench.table import lines, render
+from bench.report import lines, render
 from deploy import metadata
 from deploy.cli import commands as device
 from deploy.contract import check_label

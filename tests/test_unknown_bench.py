@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from bench import unknown
-from bench.unknown import Found, assess, auroc
+from bench.experiments import unknown
+from bench.experiments.unknown import Found, assess, auroc
 
 
 def found(scores: list[float], threshold: float = 0.5) -> Found:

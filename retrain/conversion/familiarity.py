@@ -2,7 +2,7 @@
 
 A softmax must choose among the classes that it knows, and is often surest of photos that are of
 none. How near a photo is to the training photos tells those: the cosine between its bottleneck
-and the nearest class's mean. Measured by `python -m bench.unknown`.
+and the nearest class's mean. Measured by `python -m bench.experiments.unknown`.
 """
 
 from collections.abc import Sequence

@@ -117,7 +117,7 @@ def fit(
     The last one's `state.best` is the result. The same seed, data and settings give the same
     weights, on any number of cores, and so does a run that goes on from a `state` of such a run.
     Every label of 0..classes-1 must be in `training`. What the optimizers are worth is measured by
-    `python -m bench.accuracy`.
+    `python -m bench.experiments.accuracy`.
     """
     mean, deviation = _moments(training, config)
     order = np.argsort(training.labels, kind="stable")

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.graphs import image_for, ready
+from bench.load_tensorflow import image_for, ready
 
 _RUNS, _WARM_UP = 20, 10
 

@@ -1,4 +1,4 @@
-"""`python -m bench.backbones DIR...`: backbones compared on folders of photos, in one table.
+"""`python -m bench.experiments.backbones DIR...`: backbones compared on folders of photos, in one table.
 
 Each backbone on each folder: `retrain bottlenecks` some times with nothing analysed, after a first
 one that prepares the backbone; `retrain train` and `retrain convert` with each salt; `retrain
@@ -15,8 +15,8 @@ from typing import Any
 
 import click
 
-from bench.accuracy import NO_BOUNDS, folders_argument, mean, measure, retrain
-from bench.extract import find_photos, product, some_of_each
+from bench.experiments.accuracy import NO_BOUNDS, folders_argument, mean, measure, retrain
+from bench.experiments.extract import find_photos, product, some_of_each
 from bench.machine import save
 from bench.stats import student
 from deploy.cli import ending

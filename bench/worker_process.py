@@ -78,7 +78,7 @@ def call(
     try:
         with lifeline() as stdin:
             done = subprocess.run(  # noqa: S603 (a Python that the user chose)
-                [Path(program).absolute(), "-m", "bench.runners", job.name],
+                [Path(program).absolute(), "-m", "bench.worker_process", job.name],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=None if os.environ.get("RETRAIN_DEBUG") else subprocess.DEVNULL,

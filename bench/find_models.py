@@ -80,15 +80,15 @@ def subject(path: Path, name: str, foreign: Foreign = Foreign()) -> Subject:
     if (path / "saved_model.pb").is_file():
         files = sorted(each for each in path.rglob("*") if each.is_file())
         arguments["size"] = foreign.size
-        load, runtimes = "bench.graphs:saved_model", ("TensorFlow",)
+        load, runtimes = "bench.load_tensorflow:saved_model", ("TensorFlow",)
     elif path.is_file() and path.suffix == ".tflite":
         files = [path]
-        load, runtimes = "bench.models:tflite", ("LiteRT", "tflite-runtime")
+        load, runtimes = "bench.load_tflite:tflite", ("LiteRT", "tflite-runtime")
     elif path.is_file() and path.suffix == ".pb":
         files = [path]
         arguments["ends"] = [foreign.input_tensor, foreign.output_tensor]
         arguments["size"] = foreign.size
-        load, runtimes = "bench.graphs:frozen_graph", ("TensorFlow",)
+        load, runtimes = "bench.load_tensorflow:frozen_graph", ("TensorFlow",)
     else:
         raise BadData(f"{path}: not there, or not a .pb or .tflite file or a SavedModel folder")
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""`python -m bench.recipes DIR...`: what each recipe of `retrain convert` costs and gains.
+"""`python -m bench.experiments.recipes DIR...`: what each recipe of `retrain convert` costs and gains.
 
 For each folder of photos and each network: accuracy on the test photos over several splits,
 agreement with the graph, size, and time on this CPU with the runtime of this Python and, if
@@ -16,10 +16,10 @@ from typing import Any
 import click
 import numpy as np
 
-from bench.accuracy import NO_BOUNDS, folders_argument, retrain
+from bench.experiments.accuracy import NO_BOUNDS, folders_argument, retrain
 from bench.machine import save
-from bench.runners import PATIENCE_S, call, packages
 from bench.stats import milliseconds
+from bench.worker_process import PATIENCE_S, call, packages
 from deploy.cli import ending
 from deploy.errors import RetrainError
 from deploy.text import say_table
@@ -140,7 +140,7 @@ def time_models(models: list[Path], pythons: list[Path], runs: int) -> list[list
         for _ in range(ROUNDS):
             for model, rows in zip(models, found, strict=True):
                 job = {
-                    "load": "bench.models:tflite",
+                    "load": "bench.load_tflite:tflite",
                     "arguments": {"path": str(model), "threads": 1},
                     "runs": runs,
                     "seconds": PATIENCE_S,
@@ -150,7 +150,11 @@ def time_models(models: list[Path], pythons: list[Path], runs: int) -> list[list
                         continue
                     try:
                         done = call(
-                            model.name, "bench.timing:measure", job, folder, python=str(python)
+                            model.name,
+                            "bench.time_one_round:measure",
+                            job,
+                            folder,
+                            python=str(python),
                         )
                     except RetrainError as error:
                         row.update(refused=str(error))

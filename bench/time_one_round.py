@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from bench.models import Loaded, Step
+from bench.load_tflite import Loaded, Step
 from deploy.errors import BadData
 
 WINDOW, STEADY, LEAST_WARM_UP_S, WARM_UP_S = 5, 0.05, 0.5, 10.0

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.records import is_busy, keyed
+from bench.record import is_busy, keyed
 from deploy import files
 from deploy.errors import BadData, MissingPackage, WrongUse
 

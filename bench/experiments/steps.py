@@ -1,4 +1,4 @@
-"""Time training steps on few and on very many photos: `python -m bench.steps`.
+"""Time training steps on few and on very many photos: `python -m bench.experiments.steps`.
 
 By turns, each in a process of its own that imports TensorFlow first, as a run does: a synthetic
 cache of 3,000 photos, and one of a million, is read and trained on. The product's own cache,

@@ -1,4 +1,4 @@
-"""Compare extraction rates: `python -m bench.extract DIR`.
+"""Compare extraction rates: `python -m bench.experiments.extract DIR`.
 
 By turns, each in a process of its own: (A) `retrain bottlenecks`, (L) with TFLite forced, (T) with
 TensorFlow; (B) one loop that decodes the same photos with the same code and gives them to the
@@ -27,12 +27,12 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from bench import memory
-from bench.accuracy import NO_BOUNDS
-from bench.graphs import load_graph
+from bench.experiments import memory
+from bench.experiments.accuracy import NO_BOUNDS
+from bench.load_tensorflow import load_graph
+from bench.load_tflite import About, Loaded
 from bench.machine import save
-from bench.models import About, Loaded
-from bench.runners import call, packages
+from bench.worker_process import call, packages
 from deploy.cli import ending
 from deploy.contract import InputSpec
 from deploy.cores import cores
@@ -111,13 +111,15 @@ def compare(
                     "photos": [str(photo.resolve()) for photo in photos],
                 }
                 if name == "E":
-                    load = "bench.extract:alone"
+                    load = "bench.experiments.extract:alone"
                     loop["path"] = str(graph.with_name("model.tflite").resolve())
                 else:
-                    load = "bench.extract:baseline"
+                    load = "bench.experiments.extract:baseline"
                     loop |= {"batch": batch, "workers": workers}
                 job = {"load": load, "arguments": loop, "runs": 0, "seconds": 0}
-                taken = call(NAMES[name], "bench.timing:measure", job, code, patience_s=None)
+                taken = call(
+                    NAMES[name], "bench.time_one_round:measure", job, code, patience_s=None
+                )
                 rates[name].append(len(photos) / (taken["first_ns"] / 1e9))
     return {
         "photos": len(photos),

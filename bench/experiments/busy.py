@@ -1,6 +1,6 @@
-"""Time training steps on a quiet machine and on a busy one: `python -m bench.busy`.
+"""Time training steps on a quiet machine and on a busy one: `python -m bench.experiments.busy`.
 
-By turns, each in a process of its own as in `bench.steps`: a cache of 3,000 photos is trained on
+By turns, each in a process of its own as in `bench.experiments.steps`: a cache of 3,000 photos is trained on
 alone, then beside as many processes that do nothing but compute as there are cores. Beside those,
 half of the machine is a fair share: twice the time is the least that one can expect.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from bench import steps as few_and_many
+from bench.experiments import steps as few_and_many
 from bench.machine import read_state, save
 from deploy.cli import ending
 from deploy.cores import cores

@@ -1,4 +1,4 @@
-"""`python -m bench.bare MODEL` holds the invoke that we report against a bare loop.
+"""`python -m bench.experiments.bare MODEL` holds the invoke that we report against a bare loop.
 
 In one process, ten calls by turns: as `retrain bench` takes them, from the input array to the
 output array, and as people time by hand, around `Interpreter.invoke` alone.
@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from bench.models import random_tensor, tflite
-from bench.runners import PATIENCE_S, call, packages
+from bench.load_tflite import random_tensor, tflite
 from bench.stats import milliseconds, ratio
-from bench.timing import Limits, timed
+from bench.time_one_round import Limits, timed
+from bench.worker_process import PATIENCE_S, call, packages
 from deploy import metadata
 from deploy.cli import ending
 from deploy.errors import GateFailed
@@ -39,7 +39,8 @@ def main(model: Path, rounds: int, runs: int, threads: int, runtime: str, python
     job = {**arguments, "runs": runs}
     with packages() as folder:
         taken = [
-            call("the loops", "bench.bare:both", job, folder, python=python) for _ in range(rounds)
+            call("the loops", "bench.experiments.bare:both", job, folder, python=python)
+            for _ in range(rounds)
         ]
     ours, bare = zip(*taken, strict=True)
     value, (low, high) = ratio(ours, bare)

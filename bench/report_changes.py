@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bench.records import Key, is_busy, keyed
+from bench.record import Key, is_busy, keyed
+from bench.report import Row, lines, render
 from bench.stats import Rounds, change
-from bench.table import Row, lines, render
 from deploy.errors import BadData
 
 TOO_SLOW = "too slow"

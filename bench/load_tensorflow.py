@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.models import (
+from bench.load_tflite import (
     About,
     Array,
     Loaded,

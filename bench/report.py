@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bench.machine import BUSY
-from bench.records import Key, is_busy, keyed, references, refusal
+from bench.record import Key, is_busy, keyed, references, refusal
 from deploy.machine import NO_FAST_INT8, lacks_fast_int8
 from deploy.text import printable
 

@@ -1,4 +1,4 @@
-"""What classifying costs besides the network: `python -m bench.device MODEL PHOTO`.
+"""What classifying costs besides the network: `python -m bench.experiments.device MODEL PHOTO`.
 
 Of PHOTO a JPEG of 320x240 and one of 12 megapixels are made. By turns, in one process: (A)
 `Classifier.classify(path)`; (B) the bare calls of Pillow and the runtime that it cannot do without;
@@ -25,7 +25,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from bench.extract import find_photos
+from bench.experiments.extract import find_photos
 from bench.machine import save
 from bench.stats import milliseconds
 from deploy import Classifier
@@ -194,7 +194,7 @@ def _starts(program: Path, photo: Path, times: int) -> dict[str, Any]:
 def _growth(model: Path, photo: Path, times: int) -> dict[str, Any]:
     """Return how many MB a new process grew between SETTLED and `times` classifications."""
     code = (
-        "import sys; from pathlib import Path; from bench.device import grow\n"
+        "import sys; from pathlib import Path; from bench.experiments.device import grow\n"
         "print(grow(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))"
     )
     command = [sys.executable, "-c", code, str(model), str(photo), str(times)]

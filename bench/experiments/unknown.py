@@ -1,4 +1,4 @@
-"""`python -m bench.unknown DIR OTHER`: how well photos of something else are found out.
+"""`python -m bench.experiments.unknown DIR OTHER`: how well photos of something else are found out.
 
 A model of DIR against the photos of OTHER, one of OTHER against those of DIR, and for each class
 of DIR a model of its other classes against that one. The product's own commands do the work; the
@@ -20,7 +20,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from bench.accuracy import NO_BOUNDS, retrain
+from bench.experiments.accuracy import NO_BOUNDS, retrain
 from bench.machine import save
 from deploy.classifier import UNKNOWN
 from deploy.cli import ending

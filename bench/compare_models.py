@@ -9,17 +9,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.find_models import GRAPH, Subject
 from bench.machine import BUSY, Watch, described, read_state
-from bench.records import refusal
-from bench.runners import call, packages
+from bench.record import refusal
 from bench.stats import milliseconds, ratio
-from bench.subjects import GRAPH, Subject
-from bench.timing import LEAST_WARM_UP_S, STEADY, WARM_UP_S, WINDOW
+from bench.time_one_round import LEAST_WARM_UP_S, STEADY, WARM_UP_S, WINDOW
+from bench.worker_process import call, packages
 from deploy.errors import BadData, RetrainError, WrongUse
 
 _SIDES = (256, 512, 1024, 2048)
 """Of the matrices that numpy multiplies for its peak; the best one is taken, in each round."""
-_PRODUCT = Subject("product", "", 0, "bench.models:product", (), {"sides": _SIDES})
+_PRODUCT = Subject("product", "", 0, "bench.load_tflite:product", (), {"sides": _SIDES})
 
 Tell = Callable[[str], None]
 
@@ -77,7 +77,7 @@ def compare(
     start, before = time.perf_counter(), read_state()
     with packages() as folder:
         found = {
-            python: call("python", "bench.models:installed", {}, folder, python=python)
+            python: call("python", "bench.load_tflite:installed", {}, folder, python=python)
             for python in dict.fromkeys((sys.executable, *pythons))
         }
         for reason in (each for about in found.values() for each in about["unusable"].values()):
@@ -196,7 +196,7 @@ def _turn(runner: Runner, settings: Settings, photo: Path, folder: Path) -> dict
     }
     taken = call(
         runner.subject.name,
-        "bench.timing:measure",
+        "bench.time_one_round:measure",
         arguments,
         folder,
         python=runner.python,
@@ -211,14 +211,14 @@ def _operators(runners: Sequence[Runner], folder: Path, tell: Tell) -> dict[Runn
     """Return the time of each kind of operator of the runners whose runtime tells it."""
     found = {}
     for runner in runners:
-        if runner.subject.load != "bench.graphs:frozen_graph":
+        if runner.subject.load != "bench.load_tensorflow:frozen_graph":
             continue
         name = runner.subject.name
         asked = {key: runner.arguments[key] for key in ("path", "threads", "ends", "size")}
         try:
             found[runner] = call(
                 name,
-                "bench.profile:operators",
+                "bench.profile_tensorflow:operators",
                 asked,
                 folder,
                 python=runner.python,

@@ -1,4 +1,4 @@
-"""`python -m bench.repeat` runs the same `retrain bench` several times: how much figures vary.
+"""`python -m bench.experiments.repeat` runs the same `retrain bench` several times: how much figures vary.
 
 Other arguments go to every `retrain bench`. A p50 drifts with the machine; a ratio of two p50s,
 taken by turns, should not: that is what the bench is for.
@@ -16,9 +16,9 @@ from typing import Any
 import click
 
 from bench.machine import save
-from bench.records import Key, keyed
+from bench.record import Key, keyed
+from bench.report import Row, render
 from bench.stats import variation
-from bench.table import Row, render
 from deploy.cli import ending
 from deploy.errors import BadData, GateFailed
 from deploy.text import say_table
