@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from deploy.errors import BadData, GateFailed, WrongUse
-from deploy.text import say, say_table
+from deploy.system.terminal import say, say_table
 
 
 def _powers(cores: int) -> tuple[int, ...]:
@@ -135,7 +135,7 @@ def bench(
     from bench.compare_models import Settings
     from bench.find_models import Foreign
     from bench.record import read
-    from deploy.cores import cores
+    from deploy.system.cores import cores
 
     if compared:
         if models or merge or plots:
@@ -171,7 +171,7 @@ def _measure(
     from bench.machine import to_json
     from bench.photo import drawn
     from deploy import files
-    from deploy.remains import scratch
+    from deploy.system.temporary_files import scratch
 
     if photo:
         _check(photo)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deploy import metadata
+from deploy import model_file
 from deploy.errors import BadData
-from deploy.foreign import read_json
+from deploy.foreign_files import read_json
 
 GRAPH, MODEL = "output_graph.pb", "model.tflite"
 
@@ -118,7 +118,7 @@ def _score(path: Path, sha256: str, size: int) -> Score | None:
                 found["passed"] and found.get("model_sha256", sha256) == sha256
             ):
                 return None
-        graph = sha256 if path.name == GRAPH else metadata.read(path).contract.graph_sha256
+        graph = sha256 if path.name == GRAPH else model_file.read(path).contract.graph_sha256
         if (graph, size) != (found["graph_sha256"], measured):
             return None
         low, high = row["interval95"]

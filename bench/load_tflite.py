@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL import __version__ as pillow_version
 
-from deploy import foreign, metadata
+from deploy import foreign_files, model_file
 from deploy.contract import InputSpec
 from deploy.errors import BadData, MissingPackage
 from deploy.image import normalise, open_image, to_pixels
@@ -76,12 +76,12 @@ def tflite(path: str, threads: int, runtime: str | None = None) -> Loaded:
     find_runtime(runtime)  # imported before the clock starts
     start = time.perf_counter()
     try:
-        content = foreign.read(Path(path), metadata.MAX_MODEL)
+        content = foreign_files.read(Path(path), model_file.MAX_MODEL)
     except OSError as error:
         raise BadData(f"{path}: cannot be read ({error.strerror})") from error
     contract = None
     if b"contract.json" in content:  # one of ours, which must then be whole
-        file = metadata.read(Path(path))
+        file = model_file.read(Path(path))
         content, contract = file.flatbuffer, file.contract
     model = Model(content, threads, runtime)
     load_s = time.perf_counter() - start

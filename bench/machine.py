@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deploy import files
-from deploy.machine import cpu_name, governor, temperature, text_of, throttled_bits
+from deploy.system.machine import cpu_name, governor, temperature, text_of, throttled_bits
 
 SCHEMA_VERSION = 3
 BUSY = 0.1

@@ -5,8 +5,8 @@ from typing import Any
 
 from bench.machine import BUSY
 from bench.record import Key, is_busy, keyed, references, refusal
-from deploy.machine import NO_FAST_INT8, lacks_fast_int8
-from deploy.text import printable
+from deploy.system.machine import NO_FAST_INT8, lacks_fast_int8
+from deploy.system.terminal import printable
 
 Row = Sequence[str]
 Runners = dict[Key, dict[str, Any]]

@@ -20,8 +20,8 @@ from uuid import uuid4
 import deploy
 from deploy import errors
 from deploy.errors import BadData, MissingPackage, RetrainError, WrongUse
-from deploy.lifeline import end_with_parent, lifeline
-from deploy.remains import scratch
+from deploy.system.child_process import end_with_parent, lifeline
+from deploy.system.temporary_files import scratch
 
 PATIENCE_S = 600.0
 """How long a process may take for its answer."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from deploy.bundle_texts import OLDEST_PYTHON
 from deploy.errors import MissingPackage, WrongUse
-from deploy.streams import attach
-from deploy.text import say
+from deploy.system.streams import attach
+from deploy.system.terminal import say
 
 
 def _end(error: WrongUse) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from deploy import bundle_texts, files, metadata
+from deploy import bundle_texts, files, model_file
 from deploy.bundle_texts import MODEL, NAMES, PROGRAM, SUMS
 from deploy.contract import write_labels
 from deploy.errors import WrongUse
-from deploy.remains import scratch
+from deploy.system.temporary_files import scratch
 
 SCHEMA_VERSION = 1
 _TIME = (1980, 1, 1, 0, 0, 0)
@@ -62,7 +62,7 @@ def write(model: Path, folder: Path) -> dict[str, Any]:
     of each file, as JSON values. Raises BadData for a model that is missing or damaged, WrongUse
     where something else than a bundle would be lost, OSError.
     """
-    labels = metadata.read(model).contract.labels
+    labels = model_file.read(model).contract.labels
     made = contents(model.read_bytes(), labels)
     folder = folder.absolute()
     archive = folder.with_name(f"{folder.name}.tar.gz")

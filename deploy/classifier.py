@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deploy import metadata
+from deploy import model_file
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData, WrongUse
-from deploy.foreign import naming
+from deploy.foreign_files import naming
 from deploy.image import MAX_BYTES, normalise, open_image, to_pixels, upright
 from deploy.runtime import Model
 
@@ -135,7 +135,7 @@ class Classifier(PhotoClassifier):
     thread runs the networks side by side too.
     """
 
-    def __init__(self, file: metadata.ModelFile, threads: int = 1) -> None:
+    def __init__(self, file: model_file.ModelFile, threads: int = 1) -> None:
         """Load the model of `file`; raise BadData where model and contract do not fit."""
         self.file = file
         self.contract = file.contract
@@ -147,7 +147,7 @@ class Classifier(PhotoClassifier):
         """Open the .tflite file at `path`, as `retrain convert` writes it."""
         path = Path(path)
         with naming(path):
-            return cls(metadata.read(path), threads)
+            return cls(model_file.read(path), threads)
 
     def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
         """Return uint8 or float32 (1, height, width, 3), what the model takes."""

@@ -10,8 +10,8 @@ from types import NoneType
 from typing import Any
 
 from deploy.errors import BadData
-from deploy.foreign import damaged, parse_json
-from deploy.text import hides
+from deploy.foreign_files import damaged, parse_json
+from deploy.system.terminal import hides
 
 SCHEMA_VERSION = 1
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from deploy.remains import part_of
-from deploy.system_errors import doing
-from deploy.system_names import owner_of
+from deploy.system.error_messages import doing
+from deploy.system.known_names import owner_of
+from deploy.system.temporary_files import part_of
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from PIL import Image
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData
-from deploy.foreign import damaged, parse_json
+from deploy.foreign_files import damaged, parse_json
 from deploy.image import open_image, to_pixels
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL import __version__ as pillow_version
 
-from deploy.bare_image import bare
 from deploy.contract import InputSpec
 from deploy.errors import BadData
-from deploy.image_formats import (
+from deploy.image_files.formats import (
     FORMATS,
     HEAD,
     claims_photo,
@@ -23,6 +22,7 @@ from deploy.image_formats import (
     unsupported,
     why_not_photo,
 )
+from deploy.image_files.strip_metadata import bare
 
 __all__ = ["FORMATS", "HEAD", "claims_photo", "sniff", "why_not_photo"]
 MAX_BYTES = 256 * 1024**2

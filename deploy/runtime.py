@@ -17,7 +17,7 @@ import numpy.typing as npt
 from deploy.bundle_texts import LEAST_LITERT, LITERT, TFLITE_RUNTIME
 from deploy.errors import MissingPackage
 from deploy.flatbuffer import check
-from deploy.foreign import damaged
+from deploy.foreign_files import damaged
 
 
 class Runtime(NamedTuple):

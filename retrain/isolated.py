@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from deploy.errors import BadData, RetrainError, last_line
-from deploy.lifeline import lifeline
-from deploy.remains import scratch
-from deploy.system_errors import explain
+from deploy.system.child_process import lifeline
+from deploy.system.error_messages import explain
+from deploy.system.temporary_files import scratch
 from retrain.tf_graph import refusal
 
 Result = TypeVar("Result")
@@ -21,7 +21,7 @@ _CHILD = """
 import pickle, sys
 with open(sys.argv[1], "rb") as job:
     sys.path[:] = pickle.load(job)
-    from deploy.lifeline import end_with_parent
+    from deploy.system.child_process import end_with_parent
     end_with_parent()
     from retrain.isolated import answer
     answer(job, sys.argv[2])

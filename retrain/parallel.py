@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
-from deploy.cores import cores
+from deploy.system.cores import cores
 
 Tool = TypeVar("Tool")
 Task = TypeVar("Task")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
-from deploy.text import printable, say
+from deploy.system.terminal import printable, say
 
 LINE_EVERY = 5.0
 """Seconds between progress lines."""

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import filelock
 
-from deploy import metadata
+from deploy import model_file
 from deploy.contract import Contract, read_labels_file
 from deploy.errors import BadData, GateFailed, WrongUse
-from deploy.foreign import MAX_BYTES, damaged, naming, read, read_json
-from deploy.remains import sweep
-from deploy.system_errors import doing
+from deploy.foreign_files import MAX_BYTES, damaged, naming, read, read_json
+from deploy.system.error_messages import doing
+from deploy.system.temporary_files import sweep
 from retrain.conversion.quantize import RECIPES
 from retrain.metrics import Accuracy
 
@@ -81,7 +81,7 @@ class RunFolder:
             )
         if not self.model.exists():
             raise BadData(f"{self.model}: no such file: run `retrain convert` first")
-        made_of = metadata.read(self.model).contract.graph_sha256
+        made_of = model_file.read(self.model).contract.graph_sha256
         # Without one there is no other graph that it could be mistaken for.
         told = self.contract.exists() and _contract(self.contract)
         if told and told.graph_sha256 != made_of:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deploy.cores import cores
 from deploy.errors import BadData
-from deploy.foreign import damaged, naming
+from deploy.foreign_files import damaged, naming
 from deploy.runtime import silent_stderr
+from deploy.system.cores import cores
 
 INPUT, BOTTLENECK, LOGITS = "input", "bottleneck", "logits"
 

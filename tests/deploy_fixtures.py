@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from deploy import metadata
+from deploy import model_file
 from deploy.contract import Contract, InputSpec, write_labels
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -105,8 +105,8 @@ def write_run(folder: Path) -> Path:
     contract = replace(CONTRACT, graph_sha256=hashlib.sha256(made.graph).hexdigest())
     (folder / "output_graph.pb").write_bytes(made.graph)
     (folder / "contract.json").write_text(contract.to_json(), "utf-8")
-    (folder / "model.tflite").write_bytes(metadata.pack(made.uint8, contract))
-    (folder / "float.tflite").write_bytes(metadata.pack(made.float32, contract))
+    (folder / "model.tflite").write_bytes(model_file.pack(made.uint8, contract))
+    (folder / "float.tflite").write_bytes(model_file.pack(made.float32, contract))
     (folder / "labels.txt").write_text(write_labels(LABELS), "utf-8")
     return folder
 

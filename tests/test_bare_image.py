@@ -12,10 +12,10 @@ from deploy_fixtures import encoded
 from image_fixtures import smooth
 from PIL import Image
 
-from deploy import splice
 from deploy.errors import BadData
 from deploy.image import open_image, upright
-from deploy.image_formats import can_load
+from deploy.image_files import joined_parts
+from deploy.image_files.formats import can_load
 
 PICTURE = smooth(40, 24)
 TURNED = PICTURE.transpose(Image.Transpose.ROTATE_270)
@@ -196,7 +196,7 @@ def test_damaged_pixels_stay_an_error() -> None:
 
 
 def test_a_file_of_countless_blocks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splice, "MAX_BLOCKS", 2000)
+    monkeypatch.setattr(joined_parts, "MAX_BLOCKS", 2000)
     long = webp(*[(b"XMP ", b"")] * 2001)
     for photo in (png(chunk(b"tEXt", b"") * 2001), b"\xff\xd8" + b"\xff" * 3000, long):
         with pytest.raises(BadData, match="more than 2,000 blocks"):

@@ -12,9 +12,9 @@ import pytest
 from deploy_fixtures import SPEC
 from watch_fixtures import RGB, FakePicamera2, FakeV4l2, Plug, without, write_film
 
-from deploy import cameras
-from deploy.cameras import Frame, Frames, Gone, choose, unbroken
 from deploy.errors import BadData, MissingPackage, WrongUse
+from deploy.watching import cameras
+from deploy.watching.cameras import Frame, Frames, Gone, choose, unbroken
 
 
 @pytest.fixture

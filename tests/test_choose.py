@@ -10,7 +10,7 @@ from deploy_fixtures import networks
 from gate_fixtures import converted, run
 
 from bench import find_models
-from deploy import metadata
+from deploy import model_file
 from deploy.errors import BadData
 from retrain.conversion import choose_recipe, convert, recipes
 from retrain.conversion.layer_errors import Layer
@@ -94,7 +94,7 @@ def test_what_is_refused_is_kept_as_such_and_what_an_earlier_run_tried_is_not(
         if path.is_file()
     }
     assert kept == {"float32.tflite", "rejected/int8.tflite", "mine.txt"}
-    assert metadata.read(run / "recipes/rejected/int8.tflite").contract.recipe == "int8"
+    assert model_file.read(run / "recipes/rejected/int8.tflite").contract.recipe == "int8"
     assert {each.name for each in find_models.of_run(run)} == {"output_graph.pb", "model.tflite"}
     result = invoke("convert", "--output-dir", run)
     assert result.exit_code == 4, result.output

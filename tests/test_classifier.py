@@ -18,12 +18,12 @@ from deploy_fixtures import (
 )
 from PIL import Image
 
-from deploy import metadata
+from deploy import model_file
 from deploy.classifier import Answer, Classifier, Prediction, decide, top_k
 from deploy.contract import Contract
 from deploy.errors import BadData, WrongUse
 from deploy.image import open_image
-from deploy.metadata import ModelFile
+from deploy.model_file import ModelFile
 
 COLOURS = [
     (200, 60, 50),
@@ -118,7 +118,7 @@ def test_a_photo_is_read_by_the_rules_of_its_contract(retrained: Path, tmp_path:
     image = Image.new("RGB", (160, 160), (255, 0, 0))
     image.paste((0, 0, 255), (60, 60, 100, 100))
     image.save(tmp_path / "photo.png")
-    file = metadata.read(retrained / "float.tflite")
+    file = model_file.read(retrained / "float.tflite")
     for crop, colour in ((0.125, (0, 0, 255)), (None, (239, 0, 16))):
         contract = replace(file.contract, input=replace(SPEC, crop=crop))
         best = Classifier(replace(file, contract=contract)).classify(tmp_path / "photo.png", top=1)
@@ -268,7 +268,7 @@ def test_a_contract_about_another_model_is_refused(
     tmp_path: Path, contract: Contract, reason: str
 ) -> None:
     path = tmp_path / "other.tflite"
-    path.write_bytes(metadata.pack(networks().uint8, contract))
+    path.write_bytes(model_file.pack(networks().uint8, contract))
     with pytest.raises(BadData, match=rf"other\.tflite: the model.*{reason}"):
         Classifier.open(path)
 
@@ -281,6 +281,6 @@ def test_signed_input_is_refused() -> None:
 @pytest.mark.parametrize("garbage", [bytes(400), b"not a flatbuffer" * 40, b"x"])
 def test_garbage_with_the_right_digest_is_refused(tmp_path: Path, garbage: bytes) -> None:
     path = tmp_path / "garbage.tflite"
-    path.write_bytes(metadata.pack(garbage, CONTRACT))
+    path.write_bytes(model_file.pack(garbage, CONTRACT))
     with pytest.raises(BadData, match=r"garbage\.tflite: not a .tflite model"):
         Classifier.open(path)

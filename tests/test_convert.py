@@ -14,7 +14,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from conftest import Invoke
 
-from deploy import metadata
+from deploy import model_file
 from deploy.contract import InputSpec, read_labels
 from deploy.errors import BadData
 from deploy.image import open_image, to_pixels
@@ -49,7 +49,7 @@ def run(trained: Path, photos: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def flatbuffer(converted: Path) -> bytes:
-    return metadata.read(converted / "model.tflite").flatbuffer
+    return model_file.read(converted / "model.tflite").flatbuffer
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def of_split(run: Path, name: str) -> list[Photo]:
 
 def used(calibration: npt.NDArray[Any], run: Path, converted: Path) -> list[Photo]:
     """Return the photos that `calibration` holds, whatever its first two pixels' values."""
-    spec = metadata.read(converted / "model.tflite").contract.input
+    spec = model_file.read(converted / "model.tflite").contract.input
     by_tensor = {
         to_pixels(open_image(photo.read(), spec), spec)[0, 1:].tobytes(): photo
         for photo, _ in read_manifest(run / "manifest.csv")
@@ -89,7 +89,7 @@ def test_a_pixel_is_its_byte(flatbuffer: bytes) -> None:
 
 def test_the_files_tell_of_the_model_that_is_there(converted: Path) -> None:
     result = json.loads((converted / "conversion.json").read_text("utf-8"))
-    file = metadata.read(converted / "model.tflite")
+    file = model_file.read(converted / "model.tflite")
     assert file.contract.labels == ("circles", "stripes", "żółw ☀")
     assert read_labels((converted / "labels.txt").read_text("utf-8")) == file.contract.labels
     assert file.contract.graph_sha256 == result["graph_sha256"]
@@ -148,7 +148,7 @@ def test_the_file_tells_who_made_it_and_holds_as_many_goldens_as_wanted(
     ):
         result = invoke("convert", "--output-dir", run, *words)
         assert result.exit_code == 0, result.output
-        file = metadata.read(run / "model.tflite")
+        file = model_file.read(run / "model.tflite")
         assert len(file.goldens) == goldens
         assert extract(file.flatbuffer) == describe(file.contract, about, goldens)
 
@@ -190,7 +190,7 @@ def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
     testing = of_split(run, "testing")
     assert len(worst) == min(len(testing), 10)
     assert {line.split(": ")[0].strip() for line in worst} <= {str(each.path) for each in testing}
-    assert metadata.read(run / "model.rejected.tflite").flatbuffer.endswith(spoiled(flatbuffer))
+    assert model_file.read(run / "model.rejected.tflite").flatbuffer.endswith(spoiled(flatbuffer))
     assert (model.read_bytes() if model.exists() else None) == old
     assert not (run / "labels.txt").exists()
     assert json.loads((run / "conversion.json").read_text("utf-8"))["passed"] is False
@@ -211,7 +211,7 @@ def test_a_drop_that_is_allowed_passes(
     assert found["model"]["right"] == 0
     assert found["agreement"] == 0
     assert found["max_difference"] > 0.9
-    assert metadata.read(run / "model.tflite").flatbuffer.endswith(spoiled(flatbuffer))
+    assert model_file.read(run / "model.tflite").flatbuffer.endswith(spoiled(flatbuffer))
     assert not (run / "model.rejected.tflite").exists()
 
 

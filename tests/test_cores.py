@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cores import cores
+from deploy.system.cores import cores
 
 V2 = "31 23 0:28 {root} {point} rw,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 V1 = "32 31 0:29 {root} {point} rw,relatime - cgroup cgroup rw,{controllers}"

@@ -9,7 +9,7 @@ import pytest
 from deploy_fixtures import CONTRACT, LABELS, SPEC, encoded, networks
 from PIL import Image
 
-from deploy import goldens, metadata
+from deploy import goldens, model_file
 from deploy.classifier import Classifier
 from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
@@ -75,7 +75,7 @@ print(json.dumps(counts))
 def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the tiny network's model file, with a golden of each label."""
     path = tmp_path_factory.mktemp("good") / "model.tflite"
-    path.write_bytes(metadata.pack(networks().uint8, CONTRACT))
+    path.write_bytes(model_file.pack(networks().uint8, CONTRACT))
     classifier = Classifier.open(path)
     made = []
     for colour in ((200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128)):
@@ -84,7 +84,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         scores = classifier.scores(image)
         digest = goldens.digest(to_pixels(image, SPEC))
         made.append(Golden(png, digest, LABELS[scores.argmax()], tuple(map(float, scores))))
-    path.write_bytes(metadata.pack(networks().uint8, CONTRACT, made, 0.001))
+    path.write_bytes(model_file.pack(networks().uint8, CONTRACT, made, 0.001))
     assert goldens.check(Classifier.open(path)) == []
     return path
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from deploy_fixtures import draw_photos, forbid
 
 from deploy.cli import commands
-from deploy.label import find
+from deploy.cli.label import find
 
 
 @pytest.fixture

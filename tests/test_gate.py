@@ -15,7 +15,7 @@ from conftest import Invoke
 from deploy_fixtures import DEVICE, has_tflite_runtime
 from gate_fixtures import ready, run
 
-from deploy import classifier, metadata
+from deploy import classifier, model_file
 from deploy.contract import Contract, InputSpec
 from retrain.conversion import inputs
 from retrain.conversion.quantize import spanned
@@ -35,7 +35,7 @@ def test_a_good_model_passes(run: Path, invoke: Invoke, recipe: str) -> None:
     assert found["graph"]["right"] == found["graph"]["total"] == 12
     assert found["agreement"] == 1
     assert [each["graph"] for each in found["worst"]] == [each["model"] for each in found["worst"]]
-    assert metadata.read(run / "model.tflite").contract.recipe == recipe
+    assert model_file.read(run / "model.tflite").contract.recipe == recipe
     largest, mean = found["max_difference"], found["mean_difference"]
     words = f"probabilities differ by {mean:.4f} in the mean, by {largest:.3f} at most, in "
     assert f"{words}{found['worst'][0]['photo']}\n" in result.stdout
@@ -59,13 +59,13 @@ def other_mean(patch: pytest.MonkeyPatch) -> None:
 
 def other_std(patch: pytest.MonkeyPatch) -> None:
     """Tell in the model's file of another standard deviation than it has."""
-    right = metadata.pack
+    right = model_file.pack
 
     def pack(flatbuffer: bytes, contract: Contract, *more: Any) -> bytes:
         spec = replace(contract.input, std=64.0)
         return right(flatbuffer, replace(contract, input=spec), *more)
 
-    patch.setattr(metadata, "pack", pack)
+    patch.setattr(model_file, "pack", pack)
 
 
 @pytest.mark.usefixtures("ready")
@@ -161,7 +161,7 @@ def test_dense_layers_get_one_scale_for_a_runtime_that_needs_it(
     result = invoke("convert", "--output-dir", run, *options, *proof)
     assert result.exit_code == 0, result.output
     assert ("all goldens pass on tflite-runtime 2.14" in result.stderr) == bool(proof)
-    flatbuffer = metadata.read(run / "model.tflite").flatbuffer
+    flatbuffer = model_file.read(run / "model.tflite").flatbuffer
     (dense,) = [each for each in operators(flatbuffer) if each.name == "FULLY_CONNECTED"]
     assert dense.version == 9
     assert "converting again: one scale for each dense layer" in result.stderr

@@ -13,7 +13,7 @@ from conftest import Invoke
 from deploy_fixtures import LABELS, SPEC, write_colour_run
 from gate_fixtures import ready, run
 
-from deploy import metadata
+from deploy import model_file
 from deploy.contract import Contract, write_labels
 from retrain import tf_graph as graph
 
@@ -46,13 +46,13 @@ def test_other_labels_in_the_file_are_caught(
 
 def name_otherwise(patch: pytest.MonkeyPatch, names: dict[str, str]) -> None:
     """Have files made that give the labels `names`, where the run has others."""
-    right = metadata.pack
+    right = model_file.pack
 
     def pack(flatbuffer: bytes, contract: Contract, *more: Any) -> bytes:
         labels = tuple(names.get(label, label) for label in contract.labels)
         return right(flatbuffer, replace(contract, labels=labels), *more)
 
-    patch.setattr(metadata, "pack", pack)
+    patch.setattr(model_file, "pack", pack)
 
 
 def test_two_of_ten_labels_swapped_in_the_file_are_caught(
@@ -64,7 +64,7 @@ def test_two_of_ten_labels_swapped_in_the_file_are_caught(
     options = ("convert", "--output-dir", run, "--quantize", "float32")
     result = invoke(*options)
     assert result.exit_code == 0, result.output
-    goldens = metadata.read(run / "model.tflite").goldens
+    goldens = model_file.read(run / "model.tflite").goldens
     first, second = set(colours) - {each.label for each in goldens}
     (run / "model.tflite").unlink()
     name_otherwise(monkeypatch, {first: second, second: first})

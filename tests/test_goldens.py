@@ -15,12 +15,12 @@ from conftest import LABELS as DRAWN
 from deploy_fixtures import CONTRACT, LABELS, SPEC, encoded, networks, write_run
 from PIL import Image
 
-from deploy import goldens, metadata
+from deploy import goldens, model_file
 from deploy.classifier import Classifier
 from deploy.errors import BadData
 from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
-from deploy.metadata import ModelFile
+from deploy.model_file import ModelFile
 from retrain.conversion import make_goldens as maker
 from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data import split
@@ -48,13 +48,13 @@ def file() -> ModelFile:
 
 
 def packed(file: ModelFile) -> bytes:
-    return metadata.pack(file.flatbuffer, file.contract, file.goldens, file.tolerance)
+    return model_file.pack(file.flatbuffer, file.contract, file.goldens, file.tolerance)
 
 
 def read(tmp_path: Path, content: bytes) -> ModelFile:
     path = tmp_path / "model.tflite"
     path.write_bytes(content)
-    return metadata.read(path)
+    return model_file.read(path)
 
 
 def spoil(file: ModelFile, index: int, **values: Any) -> ModelFile:
@@ -188,7 +188,7 @@ def test_conversion_makes_them_of_each_class_and_they_pass(converted: Path) -> N
 
 
 def test_they_are_of_test_photos_alone(converted: Path) -> None:
-    file = metadata.read(converted / "model.tflite")
+    file = model_file.read(converted / "model.tflite")
     small = replace(file.contract.input, height=64, width=64, crop=1.0)
     by_split: dict[str, set[bytes]] = {}
     for photo, name in read_manifest(converted / "manifest.csv"):
@@ -202,7 +202,7 @@ def test_they_are_of_test_photos_alone(converted: Path) -> None:
 
 @pytest.mark.parametrize(("asked", "given"), [(0, 0), (2, 2), (100, "all")])
 def test_as_many_as_are_asked_for(converted: Path, asked: int, given: int | str) -> None:
-    file = metadata.read(converted / "model.tflite")
+    file = model_file.read(converted / "model.tflite")
     photos = [p for p, s in read_manifest(converted / "manifest.csv") if s == split.TESTING]
     graph = GraphClassifier.open(converted / "output_graph.pb")
     made = maker.make(graph, replace(file, goldens=()), photos, asked)
@@ -221,7 +221,7 @@ def test_a_model_that_calls_them_wrong_has_goldens_too(tmp_path: Path) -> None:
         path.write_bytes(content)
         photos.append(Photo(path, label, sha256(content).digest()))
     graph = GraphClassifier.open(run / "output_graph.pb")
-    file = metadata.read(run / "model.tflite")
+    file = model_file.read(run / "model.tflite")
     assert [golden.label for golden in maker.make(graph, file, photos, 2)] == ["red", "blue"]
     assert sorted(golden.label for golden in maker.make(graph, file, photos, 4)) == [
         "blue",

@@ -8,9 +8,9 @@ import pytest
 from deploy_fixtures import SPEC, encoded, forbid
 from PIL import Image
 
-from deploy import growing
 from deploy.errors import BadData
-from deploy.growing import photos
+from deploy.watching import photo_inbox
+from deploy.watching.photo_inbox import photos
 
 RED = encoded(Image.new("RGB", (40, 30), (200, 0, 0)), "JPEG")
 BLUE = encoded(Image.new("RGB", (30, 40), (0, 0, 200)), "PNG")
@@ -21,10 +21,10 @@ class Watcher:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        self.done: dict[Path, growing.Mark] = {}
+        self.done: dict[Path, photo_inbox.Mark] = {}
         self._folder = folder
-        monkeypatch.setattr(growing.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(growing.time, "sleep", self._sleep)
+        monkeypatch.setattr(photo_inbox.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(photo_inbox.time, "sleep", self._sleep)
         self.restart()
 
     def _sleep(self, seconds: float) -> None:
@@ -79,7 +79,7 @@ def test_a_photo_that_stays_bad_is_reported_once_and_read_again_when_it_changes(
     (tmp_path / "cut.jpg").write_bytes(RED[:-99])
     looks = [watcher.look() for _ in range(20)]
     when = next(i for i, found in enumerate(looks) if found)
-    assert when * growing.POLL >= growing.PATIENCE
+    assert when * photo_inbox.POLL >= photo_inbox.PATIENCE
     (reason,) = looks[when]
     assert str(tmp_path / "cut.jpg") in reason
     assert "damaged" in reason

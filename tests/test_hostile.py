@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from deploy_fixtures import CONTRACT, LABELS, networks
 
-from deploy import flatbuffer, goldens, metadata
+from deploy import flatbuffer, goldens, model_file
 from deploy.contract import Contract
 from deploy.errors import BadData
 from deploy.goldens import Golden
-from deploy.members import Members
+from deploy.zip_members import Members
 from retrain.tflite.inspection import inspect
 from retrain.tflite.network_file import parse
 from retrain.training.linear import State
 
-GOOD = metadata.pack(b"flatbuffer" * 10, CONTRACT)
+GOOD = model_file.pack(b"flatbuffer" * 10, CONTRACT)
 
 
 def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
@@ -72,7 +72,7 @@ def test_what_is_stored_in_a_model_has_bounds(make: Callable[[], bytes], words: 
     content = make()
     start = time.perf_counter()
     with pytest.raises(BadData, match="damaged") as refused:
-        metadata.unpack(content)
+        model_file.unpack(content)
     assert words in str(refused.value)
     assert time.perf_counter() - start < 2
 

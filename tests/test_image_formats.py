@@ -10,11 +10,11 @@ from deploy_fixtures import encoded
 from image_fixtures import smooth
 from PIL import Image
 
-from deploy import image_formats
 from deploy.bundle_texts import REQUIREMENTS
 from deploy.errors import BadData
 from deploy.image import open_image
-from deploy.image_formats import HEAD, claims_photo, sniff, why_not_photo
+from deploy.image_files import formats
+from deploy.image_files.formats import HEAD, claims_photo, sniff, why_not_photo
 
 CONVERT = "convert it to JPEG or PNG"
 DEVELOP = "develop it to JPEG, PNG or TIFF"
@@ -107,7 +107,7 @@ def test_the_brands_of_a_phone_name_the_coding(content: bytes, name: str) -> Non
 
 
 def test_formats_that_need_a_package_name_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_formats, "can_load", lambda module: not module)
+    monkeypatch.setattr(formats, "can_load", lambda module: not module)
     with pytest.raises(BadData) as raised:
         open_image(box(b"hevc", b"mif1", b"heic"))
     assert str(raised.value).startswith(

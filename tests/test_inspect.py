@@ -19,13 +19,13 @@ from deploy_fixtures import CONTRACT, LABELS, encoded, networks
 from mediapipe.tasks.metadata import metadata_schema_py_generated as reference
 from PIL import Image
 
-from deploy import metadata
+from deploy import model_file
 from deploy.classifier import Classifier
 from deploy.contract import write_labels
 from deploy.errors import BadData
 from deploy.goldens import Golden, digest
 from deploy.image import open_image, to_pixels
-from deploy.metadata import ModelFile
+from deploy.model_file import ModelFile
 from retrain.tflite.inspection import inspect
 from retrain.tflite.metadata import About, attach, describe
 
@@ -39,7 +39,7 @@ def ours() -> bytes:
     pixels = digest(to_pixels(image, CONTRACT.input))
     golden = Golden(png, pixels, "red", tuple(map(float, scores)))
     flatbuffer = attach(networks().uint8, describe(CONTRACT, About("N", "A\nB", "L"), 1))
-    return metadata.pack(flatbuffer, CONTRACT, [golden], 0.1)
+    return model_file.pack(flatbuffer, CONTRACT, [golden], 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def theirs() -> bytes:
 def test_all_of_a_file_of_ours_is_told(ours: bytes) -> None:
     found = inspect(ours)
     assert found["bytes"] == len(ours)
-    assert found["model"]["bytes"] == len(metadata.unpack(ours).flatbuffer)
+    assert found["model"]["bytes"] == len(model_file.unpack(ours).flatbuffer)
     (image,), (scores,) = found["model"]["inputs"], found["model"]["outputs"]
     assert (image["type"], image["shape"][1:]) == ("UINT8", [32, 32, 3])
     assert (image["scale"], image["zero_point"]) == ([1 / 128], [128])
@@ -151,7 +151,7 @@ def cut(content: bytes) -> bytes:
 
 
 def no_zip(content: bytes) -> bytes:
-    return metadata.unpack(content).flatbuffer
+    return model_file.unpack(content).flatbuffer
 
 
 def other_label(content: bytes) -> bytes:
@@ -160,7 +160,7 @@ def other_label(content: bytes) -> bytes:
 
 
 def weight(content: bytes) -> bytes:
-    at = len(metadata.unpack(content).flatbuffer) // 2
+    at = len(model_file.unpack(content).flatbuffer) // 2
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
 
@@ -240,8 +240,8 @@ def test_files_inside_may_be_compressed(tmp_path: Path) -> None:
 
 
 def test_labels_that_disagree_with_the_contract_are_told(ours: bytes) -> None:
-    file = metadata.unpack(ours)
+    file = model_file.unpack(ours)
     swapped = replace(CONTRACT, labels=(LABELS[1], LABELS[0], *LABELS[2:]))
-    content = metadata.pack(file.flatbuffer, swapped, file.goldens, file.tolerance)
+    content = model_file.pack(file.flatbuffer, swapped, file.goldens, file.tolerance)
     with pytest.raises(BadData, match=r"golden-0\.png is of 'red', the labels make it"):
         inspect(content)

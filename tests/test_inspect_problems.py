@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from conftest import Invoke
 from deploy_fixtures import CONTRACT, networks
 
-from deploy import metadata
+from deploy import model_file
 from retrain.tflite.inspection import inspect
 from retrain.tflite.metadata import About, attach, describe
 
@@ -131,7 +131,7 @@ def test_a_file_of_ours_has_no_problems_and_none_without_its_digests(
     invoke: Invoke, tmp_path: Path
 ) -> None:
     flatbuffer = attach(networks().uint8, describe(CONTRACT, About(), 0))
-    whole = metadata.pack(flatbuffer, CONTRACT)
+    whole = model_file.pack(flatbuffer, CONTRACT)
     assert inspect(whole)["problems"] == []
     path = tmp_path / "model.tflite"
     path.write_bytes(zipped(flatbuffer, contract_json=CONTRACT.to_json(), labels_txt="red\n"))

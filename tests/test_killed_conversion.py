@@ -7,7 +7,7 @@ import pytest
 from conftest import Invoke
 from gate_fixtures import ready, run
 
-from deploy import files, metadata
+from deploy import files, model_file
 from deploy.errors import GateFailed
 from retrain.conversion.convert import convert
 from retrain.conversion.inputs import ConvertConfig
@@ -75,7 +75,7 @@ def test_killed_after_one_that_passed(
     assert not (run / "model.rejected.tflite").exists(), "a good model is called rejected"
     model = RunFolder(run).accepted_model()
     expected = "float32" if number == 0 else "int8"
-    assert metadata.read(model).contract.recipe == expected
+    assert model_file.read(model).contract.recipe == expected
     result = invoke("summary", "--output-dir", run)
     if number in (0, WRITES):
         assert result.exit_code == 0, result.output
@@ -98,12 +98,12 @@ def test_killed_after_one_that_was_refused(
         else:
             conversion(run, "int8")
     if number < WRITES:
-        assert metadata.read(run / "model.rejected.tflite").contract.recipe == "float32"
+        assert model_file.read(run / "model.rejected.tflite").contract.recipe == "float32"
         with pytest.raises(GateFailed, match="the last conversion did not pass"):
             RunFolder(run).accepted_model()
     else:
         assert not (run / "model.rejected.tflite").exists()
-        assert metadata.read(RunFolder(run).accepted_model()).contract.recipe == "int8"
+        assert model_file.read(RunFolder(run).accepted_model()).contract.recipe == "int8"
 
 
 def test_a_record_beside_a_refused_model_that_nobody_removed(
@@ -115,7 +115,7 @@ def test_a_record_beside_a_refused_model_that_nobody_removed(
         patch.setattr(Path, "unlink", lambda *_, **__: None)
         conversion(run, "int8")
     assert (run / "model.rejected.tflite").exists()
-    assert metadata.read(RunFolder(run).accepted_model()).contract.recipe == "int8"
+    assert model_file.read(RunFolder(run).accepted_model()).contract.recipe == "int8"
     refused(run, "float32", monkeypatch)
     with pytest.raises(GateFailed, match="the last conversion did not pass"):
         RunFolder(run).accepted_model()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.machine import device, temperature, throttling
+from deploy.system.machine import device, temperature, throttling
 
 
 @pytest.fixture

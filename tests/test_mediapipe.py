@@ -11,7 +11,7 @@ from conftest import Invoke
 from deploy_fixtures import CONTRACT, networks, probabilities
 from mediapipe.tasks.python import BaseOptions, vision
 
-from deploy import metadata
+from deploy import model_file
 from deploy.classifier import Classifier
 from deploy.image import open_image, to_pixels
 from retrain.data.manifest import read_manifest
@@ -51,7 +51,7 @@ def test_labels_of_any_letters_are_the_ones_it_tells(form: str, tmp_path: Path) 
     contract = replace(CONTRACT, labels=labels)
     model = tmp_path / "model.tflite"
     flatbuffer = attach(getattr(networks(), form), describe(contract, About(), 0))
-    model.write_bytes(metadata.pack(flatbuffer, contract))
+    model.write_bytes(model_file.pack(flatbuffer, contract))
     with opened(model) as theirs:
         for label, colour in zip(
             labels, [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128)], strict=True

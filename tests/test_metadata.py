@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from deploy_fixtures import CONTRACT, LABELS
 
-from deploy import metadata
+from deploy import model_file
 from deploy.contract import Contract
 from deploy.errors import BadData
-from deploy.metadata import ModelFile, pack
+from deploy.model_file import ModelFile, pack
 
 FLATBUFFER = random.Random(0).randbytes(500)  # noqa: S311
 PACKED = pack(FLATBUFFER, CONTRACT)
@@ -29,7 +29,7 @@ def read(tmp_path: Path) -> Read:
 
     def write_and_read(content: bytes) -> ModelFile:
         path.write_bytes(content)
-        return metadata.read(path)
+        return model_file.read(path)
 
     return write_and_read
 
@@ -152,6 +152,6 @@ def test_the_part_that_is_damaged_is_named(read: Read) -> None:
 
 def test_a_missing_file_and_a_folder_are_bad_data(tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"none\.tflite: .*No such file.*`retrain convert`"):
-        metadata.read(tmp_path / "none.tflite")
+        model_file.read(tmp_path / "none.tflite")
     with pytest.raises(BadData, match=r"cannot be read \(Is a directory\)"):
-        metadata.read(tmp_path)
+        model_file.read(tmp_path)

@@ -17,7 +17,7 @@ from deploy_fixtures import LABELS, encoded
 from PIL import Image
 from push_fixtures import Host, host, names, place, push, run
 
-from deploy import metadata
+from deploy import model_file
 from deploy.goldens import Golden
 
 __all__ = ["host", "place", "run"]
@@ -29,11 +29,11 @@ def test_a_model_that_fails_there_does_not_go_live(
     folder = place / "it's"
     result = push(host, invoke, run, folder)
     good = (folder / "model.tflite").read_bytes()
-    file = metadata.read(run / "model.tflite")
+    file = model_file.read(run / "model.tflite")
     png = encoded(Image.new("RGB", (64, 64), (200, 60, 50)), "PNG")
     wrong = Golden(png, "0" * 64, LABELS[2], (0.0, 0.0, 1.0, 0.0))
     file = replace(file, goldens=(wrong,), tolerance=0.1)
-    content = metadata.pack(file.flatbuffer, file.contract, file.goldens, file.tolerance)
+    content = model_file.pack(file.flatbuffer, file.contract, file.goldens, file.tolerance)
     (run / "model.tflite").write_bytes(content)
     result = push(host, invoke, run, folder)
     assert result.exit_code == 4

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from watch_fixtures import Handler, Server, serving, writes
 
-from deploy import reactions
 from deploy.errors import WrongUse
-from deploy.reactions import Commands, Post
+from deploy.watching import actions
+from deploy.watching.actions import Commands, Post
 
 SLEEP = f"{sys.executable} -c 'import time; time.sleep(60)'"
 
@@ -71,7 +71,7 @@ def test_without_a_server_nothing_stops() -> None:
 def test_a_server_that_hangs_costs_neither_time_nor_memory(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reactions, "SECONDS", 0.3)
+    monkeypatch.setattr(actions, "SECONDS", 0.3)
     server.ready.clear()
     said: list[str] = []
     post = Post(server.url, said.append)
@@ -111,7 +111,7 @@ def test_a_command_runs_without_a_shell_for_its_label(tmp_path: Path) -> None:
 def test_commands_do_not_pile_up_and_end_with_the_watching(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reactions, "SECONDS", 0.1)
+    monkeypatch.setattr(actions, "SECONDS", 0.1)
     said: list[str] = []
     commands = Commands([f"cat={SLEEP}"], LABELS, said.append)
     for _ in range(3):

@@ -11,7 +11,7 @@ from deploy_fixtures import DEVICE, write_run
 from quantized_fixtures import DYNAMIC, convert
 
 from bench.experiments import recipes
-from deploy import metadata
+from deploy import model_file
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def newer(run: Path) -> Path:
     """Return a model that only a newer runtime than 2.14 loads."""
     path = run / "newer.tflite"
-    path.write_bytes(metadata.pack(convert(DYNAMIC), metadata.read(run / "model.tflite").contract))
+    path.write_bytes(
+        model_file.pack(convert(DYNAMIC), model_file.read(run / "model.tflite").contract)
+    )
     return path
 
 

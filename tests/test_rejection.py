@@ -10,7 +10,7 @@ from conftest import Invoke
 from deploy_fixtures import COLOURS, LABELS, networks, write_colour_run
 from PIL import Image
 
-from deploy import metadata
+from deploy import model_file
 from deploy.classifier import UNKNOWN, Classifier
 from deploy.contract import Contract
 from retrain.conversion import parity, rejection
@@ -58,7 +58,7 @@ def test_a_photo_of_something_else_is_unknown(run: Path) -> None:
 
 def test_without_it_the_network_names_one_of_its_classes(run: Path) -> None:
     contract = Contract.from_json((run / "contract.json").read_bytes())
-    plain = metadata.ModelFile(networks().uint8, contract)
+    plain = model_file.ModelFile(networks().uint8, contract)
     for rgb in STRANGE:
         (best,) = Classifier(plain).classify(colour(rgb), top=1)
         assert best.label in LABELS
@@ -78,7 +78,7 @@ def test_photos_of_known_classes_are_known_but_for_the_rate(run: Path) -> None:
 def test_its_labels_and_accuracy_are_those_of_the_plain_graph(run: Path) -> None:
     figures = json.loads((run / "conversion.json").read_text("utf-8"))
     assert figures["graph"]["right"] == figures["model"]["right"] == 9
-    assert metadata.read(run / "model.tflite").contract.labels == LABELS
+    assert model_file.read(run / "model.tflite").contract.labels == LABELS
 
 
 def test_label_prints_unknown_whatever_the_threshold(
@@ -130,6 +130,6 @@ def test_no_validation_photo_is_an_error(tmp_path: Path, invoke: Invoke) -> None
 
 
 def test_the_scores_of_the_model_file_itself_calibrate(run: Path) -> None:
-    file = metadata.read(run / "model.tflite")
+    file = model_file.read(run / "model.tflite")
     best = np.sort(parity.model_scores(file, validation(run), Progress()).max(axis=1))
     assert file.contract.reject_threshold in best

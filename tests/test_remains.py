@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import files, remains
-from deploy.remains import scratch, sweep
+from deploy import files
+from deploy.system import temporary_files
+from deploy.system.temporary_files import scratch, sweep
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 
@@ -18,7 +19,7 @@ OWNER = """
 import sys, time
 from pathlib import Path
 from deploy.files import atomic
-from deploy.remains import scratch
+from deploy.system.temporary_files import scratch
 place = Path(sys.argv[1])
 with scratch(place) as folder, atomic(place / "result.json") as stream:
     (folder / "inner").mkdir()
@@ -95,15 +96,15 @@ def test_parts_that_may_be_of_another_machine_are_left_for_a_day(place: Path, ma
 def test_a_writer_whose_file_is_swept_before_its_lock_makes_another(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, swept = remains.fcntl.flock, []
+    lock, swept = temporary_files.fcntl.flock, []
 
     def late(descriptor: int, operation: int) -> None:
-        if not swept and operation == remains.fcntl.LOCK_EX:
+        if not swept and operation == temporary_files.fcntl.LOCK_EX:
             swept.extend(place.glob(".*.part"))
             sweep(place)
         lock(descriptor, operation)
 
-    monkeypatch.setattr(remains.fcntl, "flock", late)
+    monkeypatch.setattr(temporary_files.fcntl, "flock", late)
     files.write(place / "result", "whole")
     assert len(swept) == 1
     assert names(place) == ["result"]
@@ -120,7 +121,7 @@ def test_without_locks_files_are_written_and_young_ones_stay(
     def refuse(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(remains.fcntl, "flock", refuse)
+    monkeypatch.setattr(temporary_files.fcntl, "flock", refuse)
     with files.atomic(place / "result") as stream, scratch(place) as folder:
         stream.write(b"whole")
         sweep(place)

@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 from deploy_fixtures import CONTRACT, LABELS, SPEC, encoded, networks
 from PIL import Image
 
-from deploy import goldens, metadata
+from deploy import goldens, model_file
 from deploy.classifier import Classifier
 from deploy.cli import commands
 from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
-from deploy.metadata import ModelFile
+from deploy.model_file import ModelFile
 
 COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200)]
 
@@ -44,7 +44,7 @@ def model(file: ModelFile, tmp_path: Path) -> Path:
 
 def write(folder: Path, file: ModelFile) -> Path:
     path = folder / "model.tflite"
-    content = metadata.pack(file.flatbuffer, file.contract, file.goldens, file.tolerance)
+    content = model_file.pack(file.flatbuffer, file.contract, file.goldens, file.tolerance)
     path.write_bytes(content)
     return path
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from deploy import files
 from deploy.cli import ending
 from deploy.errors import BadData
-from deploy.system_errors import explain
+from deploy.system.error_messages import explain
 from retrain.bottlenecks.feature_store import Matrix
 from retrain.cli import commands
 from retrain.isolated import apart

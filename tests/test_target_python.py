@@ -21,7 +21,7 @@ from deploy_fixtures import (
 from PIL import Image
 from quantized_fixtures import CLASSES, DYNAMIC, PER_TENSOR, convert, network
 
-from deploy import goldens, metadata
+from deploy import goldens, model_file
 from deploy.classifier import Classifier
 from deploy.contract import Contract
 from deploy.errors import GateFailed, RetrainError, WrongUse
@@ -44,13 +44,13 @@ def write_model(
 ) -> Path:
     """Write a model with one golden, whose scores are `better` than what it gives here."""
     flatbuffer = flatbuffer or networks().uint8
-    path.write_bytes(metadata.pack(flatbuffer, contract))
+    path.write_bytes(model_file.pack(flatbuffer, contract))
     png = encoded(Image.new("RGB", (64, 64), (200, 60, 50)), "PNG")
     image = open_image(png, SPEC)
     scores = Classifier.open(path).scores(image) + better
     digest, best = goldens.digest(to_pixels(image, SPEC)), contract.labels[scores.argmax()]
     golden = Golden(png, digest, best, tuple(map(float, scores)))
-    path.write_bytes(metadata.pack(flatbuffer, contract, [golden], tolerance))
+    path.write_bytes(model_file.pack(flatbuffer, contract, [golden], tolerance))
     return path
 
 

@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from deploy_fixtures import CONTRACT, networks
 
 from bench.report import lines, render
-from deploy import metadata
+from deploy import model_file
 from deploy.cli import commands as device
 from deploy.contract import check_label
 from deploy.errors import BadData, WrongUse
-from deploy.text import printable, say
+from deploy.system.terminal import printable, say
 from retrain.cli import commands as laptop
 from retrain.progress import Progress
 
@@ -156,7 +156,7 @@ def test_an_error_of_several_lines_is_shown_as_such() -> None:
 def test_a_model_of_before_opens_and_shows_escapes(tmp_path: Path, drawn: dict[str, Path]) -> None:
     labels = ("\x1b[2Jred", "gr\u202eün", "blue\x07", "grey\u200b")
     path, photo = tmp_path / "model.tflite", tmp_path / FORGED
-    path.write_bytes(metadata.pack(networks().uint8, replace(CONTRACT, labels=labels)))
+    path.write_bytes(model_file.pack(networks().uint8, replace(CONTRACT, labels=labels)))
     photo.write_bytes(drawn["red"].read_bytes())
     for group, arguments in (
         (device, ["label", photo, "--model", path]),

@@ -19,11 +19,13 @@ from deploy_fixtures import CONTRACT, LABELS, draw_photos, networks
 from PIL import Image
 from watch_fixtures import FakeV4l2, Server, serving, without, write_film, writes
 
-from deploy import bundle_texts, cameras, growing, machine, metadata
+from deploy import bundle_texts, model_file
 from deploy.bundle import write
 from deploy.cli import commands
-from deploy.reactions import Snapshots
-from deploy.watch import Steady
+from deploy.cli.watch import Steady
+from deploy.system import machine
+from deploy.watching import cameras, photo_inbox
+from deploy.watching.actions import Snapshots
 from retrain.cli import commands as laptop
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -134,7 +136,7 @@ def test_unknown_is_a_label_whatever_its_score(film: Path, tmp_path: Path) -> No
     """UNSURE photos have two labels of about 40%: below the model's own threshold here."""
     contract = replace(CONTRACT, reject_threshold=0.7)
     rejecting = tmp_path / "rejecting.tflite"
-    rejecting.write_bytes(metadata.pack(networks().uint8, contract))
+    rejecting.write_bytes(model_file.pack(networks().uint8, contract))
     rule = f"unknown={writes(tmp_path / 'ran')} gone"
     options = ("--threshold", 0.9, "--json", "--on-label", rule)
     result = watch(rejecting, "--source", film, *options)
@@ -261,7 +263,7 @@ def test_a_folder_fills_until_it_is_stopped(
         content = drawn[label].read_bytes()
         path = tmp_path / "inbox" / drawn[label].name
         path.write_bytes(content[:-50])  # half-written
-        time.sleep(2 * growing.POLL)
+        time.sleep(2 * photo_inbox.POLL)
         path.write_bytes(content)
         told = json.loads(running.stdout.readline())
         assert (told["label"], told["file"]) == (label, f"inbox/{path.name}")
@@ -284,8 +286,8 @@ def test_a_bad_photo_is_a_problem_and_not_the_end(
         if next(looks, None) is None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(growing.time, "sleep", sleep)
-    monkeypatch.setattr(growing, "PATIENCE", 0)
+    monkeypatch.setattr(photo_inbox.time, "sleep", sleep)
+    monkeypatch.setattr(photo_inbox, "PATIENCE", 0)
     shots = tmp_path / "shots"
     options = ("--source", tmp_path / "inbox", "--json", "--snapshot-dir", shots)
     told = {each["event"]: each for each in events(watch(model, *options).stdout)}

@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.machine import save
 from deploy.cli import ending
-from deploy.text import say_table
+from deploy.system.terminal import say_table
 
 Row = dict[str, Any]
 folders_argument = click.argument(

@@ -21,7 +21,7 @@ from bench.machine import save
 from bench.stats import student
 from deploy.cli import ending
 from deploy.errors import BadData
-from deploy.text import say, say_table
+from deploy.system.terminal import say, say_table
 
 BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2")
 

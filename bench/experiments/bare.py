@@ -16,11 +16,11 @@ from bench.load_tflite import random_tensor, tflite
 from bench.stats import milliseconds, ratio
 from bench.time_one_round import Limits, timed
 from bench.worker_process import PATIENCE_S, call, packages
-from deploy import metadata
+from deploy import model_file
 from deploy.cli import ending
 from deploy.errors import GateFailed
 from deploy.runtime import find_runtime
-from deploy.text import say
+from deploy.system.terminal import say
 
 WITHIN = 0.05
 TURN = 10
@@ -57,7 +57,7 @@ def both(path: str, threads: int, runtime: str, runs: int) -> tuple[list[int], l
     """Return the nanoseconds of our calls, and of each `Interpreter.invoke` of a loop by hand."""
     loaded = tflite(path, threads, runtime)
     interpreter: Any = find_runtime(runtime).interpreter(
-        model_content=metadata.read(Path(path)).flatbuffer, num_threads=threads
+        model_content=model_file.read(Path(path)).flatbuffer, num_threads=threads
     )
     interpreter.allocate_tensors()
     detail = interpreter.get_input_details()[0]

@@ -20,14 +20,14 @@ import click
 from bench.experiments import steps as few_and_many
 from bench.machine import read_state, save
 from deploy.cli import ending
-from deploy.cores import cores
-from deploy.lifeline import lifeline
-from deploy.text import say_table
+from deploy.system.child_process import lifeline
+from deploy.system.cores import cores
+from deploy.system.terminal import say_table
 
 BAR = 2.5
 """Times as long on the busy machine, at most."""
 _COMPUTE = """
-from deploy.lifeline import end_with_parent
+from deploy.system.child_process import end_with_parent
 end_with_parent()
 while True:
     sum(range(100_000))

@@ -33,7 +33,7 @@ from deploy.bundle import write
 from deploy.classifier import to_image
 from deploy.cli import ending
 from deploy.image import kept_box, open_image
-from deploy.text import say_table
+from deploy.system.terminal import say_table
 
 SMALL, LARGE = (320, 240), (4000, 3000)
 SETTLED = 500

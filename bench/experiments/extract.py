@@ -35,11 +35,11 @@ from bench.machine import save
 from bench.worker_process import call, packages
 from deploy.cli import ending
 from deploy.contract import InputSpec
-from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.image import HEAD, open_image, to_tensor, why_not_photo
 from deploy.runtime import Model
-from deploy.text import say_table
+from deploy.system.cores import cores
+from deploy.system.terminal import say_table
 
 BATCH = 64
 PRODUCT = {"A": "auto", "L": "tflite", "T": "tensorflow"}

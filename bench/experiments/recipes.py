@@ -22,7 +22,7 @@ from bench.stats import milliseconds
 from bench.worker_process import PATIENCE_S, call, packages
 from deploy.cli import ending
 from deploy.errors import RetrainError
-from deploy.text import say_table
+from deploy.system.terminal import say_table
 
 NETWORKS = {"Lite0": "", "Lite2": "--architecture efficientnet_lite2"}
 RECIPES = {

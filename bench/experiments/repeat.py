@@ -21,7 +21,7 @@ from bench.report import Row, render
 from bench.stats import variation
 from deploy.cli import ending
 from deploy.errors import BadData, GateFailed
-from deploy.text import say_table
+from deploy.system.terminal import say_table
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

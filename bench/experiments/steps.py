@@ -20,7 +20,7 @@ import click
 from bench.machine import save
 from deploy.cli import ending
 from deploy.errors import BadData
-from deploy.text import say_table
+from deploy.system.terminal import say_table
 
 FEW = 3000
 BATCH = 100

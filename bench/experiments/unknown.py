@@ -24,7 +24,7 @@ from bench.experiments.accuracy import NO_BOUNDS, retrain
 from bench.machine import save
 from deploy.classifier import UNKNOWN
 from deploy.cli import ending
-from deploy.text import say, say_table
+from deploy.system.terminal import say, say_table
 
 Row = dict[str, Any]
 Values = npt.NDArray[np.float64]

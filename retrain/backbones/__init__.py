@@ -13,7 +13,7 @@ import numpy as np
 from deploy import files
 from deploy.contract import InputSpec
 from deploy.image import decoder
-from deploy.remains import sweep
+from deploy.system.temporary_files import sweep
 from retrain import tf_graph
 from retrain.backbones import efficientnet_lite, keras_applications
 from retrain.backbones.custom.input_spec import Sides

@@ -11,7 +11,7 @@ from typing import Any
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData
-from deploy.remains import scratch
+from deploy.system.temporary_files import scratch
 from retrain import tf_graph
 from retrain.backbones.network import Network, Weights
 from retrain.backbones.surgery.extract_backbone import between

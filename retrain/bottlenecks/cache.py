@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy import files
-from deploy.cores import cores
 from deploy.errors import BadData
-from deploy.remains import sweep
+from deploy.system.cores import cores
+from deploy.system.temporary_files import sweep
 from retrain.bottlenecks.feature_store import Matrix
 
 Key = tuple[bytes, int]

@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy import files
-from deploy.cores import cores
 from deploy.errors import BadData
-from deploy.foreign import damaged, read_json
-from deploy.machine import cpu_name
-from deploy.remains import sweep
+from deploy.foreign_files import damaged, read_json
 from deploy.runtime import Model, find_runtime
+from deploy.system.cores import cores
+from deploy.system.machine import cpu_name
+from deploy.system.temporary_files import sweep
 from retrain import parallel, tf_graph
 from retrain.backbones import Backbone
 from retrain.isolated import apart

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from deploy.contract import InputSpec
-from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.image import normalise, open_image, to_tensor
+from deploy.system.cores import cores
 from retrain import parallel
 from retrain.backbones import Backbone
 from retrain.bottlenecks.cache import Cache, DamagedShards, Key, Row

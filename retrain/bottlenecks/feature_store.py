@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deploy.system_errors import doing
+from deploy.system.error_messages import doing
 
 _FLOATS = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """Each float16 as float32, by its bits: to look it up takes two thirds of numpy's conversion."""

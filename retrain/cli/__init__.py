@@ -20,7 +20,7 @@ _COMMANDS = {
     "inspect": ("retrain.cli.inspect", "Print everything in a .tflite file."),
     "bench": ("bench.cli", "Time graphs and models against each other."),
     "label": ("retrain.cli.label", "Print the best labels of photos."),
-    "watch": ("deploy.watch", "Print the label of what a camera sees, when it changes."),
+    "watch": ("deploy.cli.watch", "Print the label of what a camera sees, when it changes."),
     "bundle": ("retrain.cli.bundle", "Make the folder that is copied to a device."),
     "push": ("retrain.cli.push", "Copy the bundle to a device over ssh, and test it there."),
     "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.errors import WrongUse
-from deploy.text import say
+from deploy.system.terminal import say
 from retrain.cli.options import FILE, FOLDER, json_option
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from deploy.text import say
+from deploy.system.terminal import say
 from retrain.cli.options import json_option, source, source_options
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from deploy.text import say
+from deploy.system.terminal import say
 from retrain.cli.options import FOLDER, json_option, output_dir_option
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from deploy.errors import WrongUse
-from deploy.text import say
+from deploy.system.terminal import say
 from retrain.cli.options import FILE, json_option, output_dir_option
 
 RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")

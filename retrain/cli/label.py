@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploy.cli.label import agreed, label_options, open_model, show_labels
 from deploy.errors import BadData, WrongUse
-from deploy.label import agreed, label_options, open_model, show_labels
-from deploy.text import say
+from deploy.system.terminal import say
 from retrain.cli.options import FILE, classifier_options
 
 if TYPE_CHECKING:

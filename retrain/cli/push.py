@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from deploy.errors import GateFailed
-from deploy.text import say
+from deploy.system.terminal import say
 from retrain.cli.options import json_option, output_dir_option
 
 
@@ -29,8 +29,8 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     ssh://USER@HOST:PORT/DIR is understood too, where /DIR is absolute and /~/DIR in the home.
     """
     from deploy.bundle import write
-    from deploy.remains import scratch
-    from deploy.selftest import table
+    from deploy.cli.selftest import table
+    from deploy.system.temporary_files import scratch
     from retrain.push.remote import Remote, check, parse
     from retrain.run_folder import RunFolder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from deploy.text import say
+from deploy.system.terminal import say
 from retrain.data.sample_datasets import SAMPLES, put
 
 

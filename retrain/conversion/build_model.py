@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from deploy import metadata
+from deploy import model_file
 from deploy.classifier import Classifier
-from deploy.metadata import ModelFile
+from deploy.model_file import ModelFile
 from retrain.conversion import make_goldens, recipes, rejection, targets
 from retrain.conversion.inputs import Material
 from retrain.conversion.parity import Parity, compare
@@ -101,7 +101,7 @@ def _packed(material: Material, made: Converted) -> Candidate:
         kept = make_goldens.make(material.reference, bare, material.likely, config.goldens)
     told = model_metadata.describe(contract, config.about, len(kept))
     flatbuffer = model_metadata.attach(flatbuffer, told)
-    packed = metadata.pack(flatbuffer, contract, kept, make_goldens.tolerance(recipe))
-    file = metadata.unpack(packed)
+    packed = model_file.pack(flatbuffer, contract, kept, make_goldens.tolerance(recipe))
+    file = model_file.unpack(packed)
     model_metadata.require(file.flatbuffer, told)
     return Candidate(packed, _compared(material, file), found)

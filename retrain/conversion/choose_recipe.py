@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deploy import files, metadata
+from deploy import files, model_file
 from deploy.errors import BadData
 from deploy.image import normalise
-from deploy.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
 from deploy.runtime import Model, find_runtime
+from deploy.system.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
 from retrain.conversion.build_model import Candidate, converted, scored
 from retrain.conversion.inputs import ConvertConfig, Material
 from retrain.conversion.quantize import CHOICES, Quantization
@@ -133,7 +133,7 @@ def _p50_ms(packed: Mapping[str, bytes], material: Material) -> dict[str, float]
     """Return the median time of one photo through each model, in ms, on one thread."""
     pixels = material.calibration[:1]
     tensor = normalise(pixels, material.contract.input)
-    models = {name: Model(metadata.unpack(each).flatbuffer) for name, each in packed.items()}
+    models = {name: Model(model_file.unpack(each).flatbuffer) for name, each in packed.items()}
     taken: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(_ROUNDS + 1):
         for name, model in models.items():

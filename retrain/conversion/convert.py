@@ -7,7 +7,7 @@ from typing import Any
 from deploy import files
 from deploy.contract import write_labels
 from deploy.errors import GateFailed
-from deploy.remains import scratch
+from deploy.system.temporary_files import scratch
 from retrain.conversion import prove_goldens
 from retrain.conversion.build_model import converted, scored
 from retrain.conversion.choose_recipe import choose

@@ -11,7 +11,7 @@ from PIL import Image
 from deploy.classifier import PhotoClassifier
 from deploy.contract import Contract
 from deploy.errors import BadData
-from deploy.foreign import damaged, naming
+from deploy.foreign_files import damaged, naming
 from deploy.image import to_tensor
 from retrain import tf_graph
 from retrain.backbones.custom import classifier as foreign_classifier

@@ -12,7 +12,7 @@ from deploy.classifier import Classifier, PhotoClassifier
 from deploy.contract import InputSpec
 from deploy.goldens import Golden, digest
 from deploy.image import open_image, to_pixels
-from deploy.metadata import ModelFile
+from deploy.model_file import ModelFile
 from retrain.data.photo_folder import Photo
 
 SIDE = 64

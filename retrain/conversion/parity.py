@@ -10,7 +10,7 @@ import numpy.typing as npt
 from deploy.classifier import Classifier, PhotoClassifier
 from deploy.errors import BadData
 from deploy.image import open_image
-from deploy.metadata import ModelFile
+from deploy.model_file import ModelFile
 from retrain import parallel
 from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data.photo_folder import Photo, shown

@@ -11,8 +11,8 @@ from typing import Any
 from deploy.bundle import program
 from deploy.bundle_texts import OLDEST_PYTHON
 from deploy.errors import GateFailed, RetrainError, WrongUse, last_line
-from deploy.lifeline import lifeline
-from deploy.remains import scratch
+from deploy.system.child_process import lifeline
+from deploy.system.temporary_files import scratch
 
 SECONDS = 300.0
 _NEEDS = "click, numpy, Pillow and tflite-runtime or ai-edge-litert"
@@ -30,7 +30,7 @@ _SELFTEST = """
 import runpy, sys
 program, model = sys.argv[1:]
 sys.path[0] = program
-from deploy.lifeline import end_with_parent
+from deploy.system.child_process import end_with_parent
 end_with_parent()
 sys.argv = [program, "selftest", model, "--json"]
 runpy.run_path(program, run_name="__main__")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from deploy.image import normalise
-from deploy.remains import scratch
+from deploy.system.temporary_files import scratch
 from retrain.tf_graph import lite_converter, tensorflow
 
 Pixels = npt.NDArray[np.uint8]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deploy.metadata import ModelFile
+from deploy.model_file import ModelFile
 from retrain.conversion.parity import model_scores
 from retrain.data.photo_folder import Photo
 from retrain.progress import Progress

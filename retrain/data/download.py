@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import click
 
 from deploy.errors import BadData, WrongUse
-from deploy.system_errors import doing
+from deploy.system.error_messages import doing
 
 _TIMEOUT = 30  # seconds without one byte
 _BLOCK = 1 << 16

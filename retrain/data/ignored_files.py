@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deploy import files
-from deploy.system_names import owner_of
+from deploy.system.known_names import owner_of
 from retrain.data.folder_layout import is_photo, why_closed
 
 _ARCHIVE = re.compile(

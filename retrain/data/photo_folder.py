@@ -10,9 +10,9 @@ from pathlib import Path
 
 from deploy import files
 from deploy.contract import check_label
-from deploy.cores import cores
 from deploy.errors import BadData
 from deploy.image import FORMATS, HEAD, MAX_BYTES, claims_photo, why_not_photo
+from deploy.system.cores import cores
 from retrain.data import folder_layout, ignored_files, similar_labels
 from retrain.data.folder_layout import SPLITS, ClassFolder
 

@@ -8,10 +8,10 @@ import zipfile
 from collections import Counter
 from typing import Any
 
-from deploy import goldens, metadata
+from deploy import goldens, model_file
 from deploy.errors import BadData
-from deploy.foreign import damaged
-from deploy.members import Members
+from deploy.foreign_files import damaged
+from deploy.zip_members import Members
 from retrain.tflite import metadata as model_metadata
 from retrain.tflite.model import UNKNOWN, Operator, Tensor, ends, operators, outline
 
@@ -32,8 +32,8 @@ def inspect(content: bytes) -> dict[str, Any]:
     made_here = bool(_OURS.search(content))
     if made_here and problems:
         raise BadData(f"{problems[0]}: copy it again")
-    marks = sorted(metadata.MARKS & set(files))
-    ours = metadata.unpack(content) if made_here and len(marks) == len(metadata.MARKS) else None
+    marks = sorted(model_file.MARKS & set(files))
+    ours = model_file.unpack(content) if made_here and len(marks) == len(model_file.MARKS) else None
     flatbuffer = content[:end]
     operations = operators(flatbuffer)
     inputs, outputs = ends(flatbuffer)
@@ -132,7 +132,7 @@ def _end(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _goldens(file: metadata.ModelFile) -> dict[str, Any]:
+def _goldens(file: model_file.ModelFile) -> dict[str, Any]:
     told = [
         {"photo": goldens.name(i), "label": each.label, "scores": list(each.scores)}
         for i, each in enumerate(file.goldens)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from deploy.errors import BadData
 from deploy.flatbuffer import check
-from deploy.foreign import damaged
+from deploy.foreign_files import damaged
 
 Array = npt.NDArray[Any]
 _NUMPY = {

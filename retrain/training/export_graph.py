@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from deploy.errors import BadData, WrongUse
-from deploy.remains import scratch
+from deploy.system.temporary_files import scratch
 from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.training.head import Head

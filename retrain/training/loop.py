@@ -10,8 +10,8 @@ import numpy as np
 
 from deploy import files
 from deploy.errors import BadData
-from deploy.foreign import damaged, read
-from deploy.remains import sweep
+from deploy.foreign_files import damaged, read
+from deploy.system.temporary_files import sweep
 from retrain.backbones import Backbone
 from retrain.data import split
 from retrain.data.photo_folder import Dataset

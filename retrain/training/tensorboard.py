@@ -27,7 +27,7 @@ from tensorboard.plugins.scalar import metadata as scalars
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from deploy.system_errors import doing
+from deploy.system.error_messages import doing
 
 MAX_POINTS = 1000
 """How many points the projector is given at most."""

@@ -13,7 +13,7 @@ from deploy import files
 from deploy.contract import Contract, InputSpec, write_labels
 from deploy.errors import BadData
 from deploy.image import open_image
-from deploy.remains import sweep
+from deploy.system.temporary_files import sweep
 from retrain import __version__
 from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.extract import Bottlenecks

@@ -22,7 +22,7 @@ from own_networks import (
 )
 from random_networks import random_model
 
-from deploy import metadata
+from deploy import model_file
 from deploy.contract import Contract, InputSpec
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
@@ -204,7 +204,7 @@ def require_the_rest_of_the_road(run: Path, spec: InputSpec, photo: Path, invoke
 
     contract = Contract.from_json((run / "contract.json").read_bytes())
     assert (contract.input, contract.labels) == (spec, LABELS)
-    file = metadata.read(run / "model.tflite")
+    file = model_file.read(run / "model.tflite")
     assert file.contract == replace(contract, recipe="int8")
     shape = (spec.height, spec.width, 3)
     ends = shapes(tf_graph.read(run / "output_graph.pb"), tf_graph.INPUT, contract.output)
@@ -243,7 +243,7 @@ def test_inception_of_2015_is_the_network_that_was_given_and_goes_the_whole_road
     ):
         result = invoke(*command, *where)
         assert result.exit_code == 0, result.output
-    file = metadata.read(tmp_path / "model.tflite")
+    file = model_file.read(tmp_path / "model.tflite")
     assert (file.contract.input.height, file.contract.recipe) == (299, "float32")
     run, model = tf_graph.read(tmp_path / "output_graph.pb"), Model(file.flatbuffer)
     assert not {"Mul", "BatchNormWithGlobalNormalization"} & {node.op for node in run.node}

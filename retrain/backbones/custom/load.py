@@ -9,7 +9,7 @@ from typing import Any
 from deploy.contract import InputSpec
 from deploy.errors import BadData, WrongUse
 from deploy.runtime import Model
-from deploy.text import printable
+from deploy.system.terminal import printable
 from retrain import tf_graph
 from retrain.backbones import Backbone, prepare
 from retrain.backbones.custom import classic_graph, read_file

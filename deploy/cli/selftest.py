@@ -10,7 +10,7 @@ import click
 
 from deploy.bundle_texts import SUMS
 from deploy.errors import BadData, GateFailed, MissingPackage, RetrainError
-from deploy.text import say
+from deploy.system.terminal import say
 
 if TYPE_CHECKING:
     from deploy.classifier import Classifier
@@ -39,7 +39,7 @@ def run(path: Path) -> dict[str, Any]:
     unknown. Beside a model, the files that SHA256SUMS lists are checked too. Raises nothing that
     a bad file or a missing package causes: that is a failure.
     """
-    from deploy.machine import device
+    from deploy.system.machine import device
 
     failures: list[str] = []
     notes: list[str] = []

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from deploy import growing
 from deploy.contract import InputSpec
 from deploy.errors import BadData, MissingPackage, WrongUse
 from deploy.image import open_image, why_not_photo
-from deploy.system_errors import doing
+from deploy.system.error_messages import doing
+from deploy.watching import photo_inbox
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until a camera that vanished is tried again: at first, and at most; each the double."""
@@ -188,11 +188,11 @@ def _is_photo(path: Path) -> bool:
 
 
 def folder(
-    path: Path, spec: InputSpec, fps: float | None, done: dict[Path, growing.Mark]
+    path: Path, spec: InputSpec, fps: float | None, done: dict[Path, photo_inbox.Mark]
 ) -> Frames:
     """Yield each photo below `path`, those that are there and those that come; see `growing`."""
     try:
-        for file, image in growing.photos(path, spec, done):
+        for file, image in photo_inbox.photos(path, spec, done):
             began = time.monotonic()
             if isinstance(image, Image.Image):
                 yield Frame(image, file)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import IO
 
 from deploy.errors import BadData
-from deploy.exif import exif_orientation, xmp_orientation
-from deploy.image_formats import unsupported
-from deploy.splice import MAX_METADATA, Block, Splice, beginning, limited
+from deploy.image_files.formats import unsupported
+from deploy.image_files.joined_parts import MAX_METADATA, Block, Splice, beginning, limited
+from deploy.image_files.orientation import exif_orientation, xmp_orientation
 
 
 def bare_png(file: IO[bytes]) -> tuple[IO[bytes], int]:

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy import foreign, goldens
+from deploy import foreign_files, goldens
 from deploy.contract import Contract, read_labels, write_labels
 from deploy.errors import BadData
 from deploy.goldens import Golden
-from deploy.members import Members
+from deploy.zip_members import Members
 
 _MODEL, _CONTRACT, _LABELS, _SUMS = "model", "contract.json", "labels.txt", "SHA256SUMS"
 _GOLDENS = "goldens.json"
@@ -70,8 +70,8 @@ def read(path: Path) -> ModelFile:
     runtime may crash on damaged bytes, so it only gets those whose digest is right.
     """
     try:
-        with foreign.naming(path):
-            return unpack(foreign.read(path, MAX_MODEL))
+        with foreign_files.naming(path):
+            return unpack(foreign_files.read(path, MAX_MODEL))
     except OSError as error:
         raise BadData(
             f"{path}: cannot be read ({error.strerror}): `retrain convert` makes such a file"
@@ -80,7 +80,7 @@ def read(path: Path) -> ModelFile:
 
 def unpack(content: bytes) -> ModelFile:
     """Return the parts of what `pack` made; raise BadData for anything else."""
-    with foreign.damaged("damaged, or not made by `retrain convert`", "copy it again"):
+    with foreign_files.damaged("damaged, or not made by `retrain convert`", "copy it again"):
         members = Members(content)
         lines = members.read(_SUMS).decode("ascii").splitlines()
         sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}

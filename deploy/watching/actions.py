@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image
 
 from deploy import files
-from deploy.cameras import Frame
 from deploy.errors import WrongUse
+from deploy.watching.cameras import Frame
 
 SECONDS = 5.0
 """That a server has to answer, and that what runs at the end has to end."""

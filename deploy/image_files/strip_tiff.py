@@ -5,9 +5,9 @@ import struct
 from typing import IO
 
 from deploy.errors import BadData
-from deploy.exif import Directory, first_directory, orientation
-from deploy.image_formats import CAMERA_RAW, unsupported
-from deploy.splice import Splice
+from deploy.image_files.formats import CAMERA_RAW, unsupported
+from deploy.image_files.joined_parts import Splice
+from deploy.image_files.orientation import Directory, first_directory, orientation
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES = 256, 257, 258, 259, 262, 277
 _SUBFILE, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT, _INKS, _SAMPLE_FORMAT = 254, 284, 322, 323, 332, 339

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from deploy import files
-from deploy.cores import cores
 from deploy.errors import BadData, WrongUse
-from deploy.system_names import owner_of
-from deploy.text import say
+from deploy.system.cores import cores
+from deploy.system.known_names import owner_of
+from deploy.system.terminal import say
 
 if TYPE_CHECKING:
     from deploy.classifier import PhotoClassifier

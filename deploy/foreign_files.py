@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from deploy.errors import BadData, MissingPackage, RetrainError
-from deploy.system_errors import doing
+from deploy.system.error_messages import doing
 
 MAX_BYTES = 8 * 1024**2
 """Of a JSON text inside a model: parsed, it takes up to thirty times the memory."""

@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from deploy.bare_png import bare_png
-from deploy.bare_tiff import bare_tiff
-from deploy.exif import exif_orientation, xmp_orientation
-from deploy.image_formats import unsupported
-from deploy.splice import Block, Splice, beginning, limited
+from deploy.image_files.formats import unsupported
+from deploy.image_files.joined_parts import Block, Splice, beginning, limited
+from deploy.image_files.orientation import exif_orientation, xmp_orientation
+from deploy.image_files.strip_png import bare_png
+from deploy.image_files.strip_tiff import bare_tiff
 
 
 def bare(file: IO[bytes], name: str) -> tuple[IO[bytes], int]:

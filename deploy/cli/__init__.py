@@ -9,13 +9,13 @@ from typing import Any, NoReturn
 
 import click
 
+from deploy.cli.label import label
+from deploy.cli.selftest import selftest
+from deploy.cli.watch import watch
 from deploy.errors import BadData, MissingPackage, RetrainError
-from deploy.label import label
-from deploy.selftest import selftest
-from deploy.streams import OutputLost, attach
-from deploy.system_errors import explain
-from deploy.text import say
-from deploy.watch import watch
+from deploy.system.error_messages import explain
+from deploy.system.streams import OutputLost, attach
+from deploy.system.terminal import say
 
 INTERRUPTED, UNREAD = 130, 141
 _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # of click 8.2

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from deploy.label import model_option, open_model, threads_option
-from deploy.text import say
+from deploy.cli.label import model_option, open_model, threads_option
+from deploy.system.terminal import say
 
 SCHEMA_VERSION = 1
 
@@ -135,11 +135,11 @@ def watch(
     A camera that vanishes is waited for. Ends at the end of a video, or when it is stopped. What
     ends before that many frames, such as a photo, has the label of its last frame.
     """
-    from deploy import cameras
     from deploy.classifier import UNKNOWN, Prediction
     from deploy.errors import BadData, WrongUse
     from deploy.files import holds
-    from deploy.reactions import NONE, Commands, Post, Snapshots
+    from deploy.watching import cameras
+    from deploy.watching.actions import NONE, Commands, Post, Snapshots
 
     folder = Path(source) if source and Path(source).is_dir() else None
     if folder and snapshot_dir and holds(folder, snapshot_dir):
@@ -225,7 +225,7 @@ class _Status:
 
     def show(self) -> None:
         """Tell of the time since it was told last."""
-        from deploy.machine import temperature, throttling
+        from deploy.system.machine import temperature, throttling
 
         now = time.monotonic()
         rate = (self.frames - self._before) / max(now - self._last, 1e-9)

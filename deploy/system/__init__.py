@@ -1,0 +1,1 @@
+"""What the operating system gives: CPUs, processes, streams, files, the terminal."""
