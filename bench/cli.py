@@ -228,7 +228,7 @@ def _compare(old: Path, new: Path, max_slowdown: float, markdown: bool, as_json:
         rows = {name: [each._asdict() for each in several] for name, several in told.items()}
         say(json.dumps({"schema": SCHEMA_VERSION, **rows}))
     else:
-        say_table(report(found, missing, markdown))
+        say_table(table(found, missing, markdown))
     slow = [each for each in found if each.verdict == TOO_SLOW]
     if slow:
         names = ", ".join(str(each.key) for each in slow)

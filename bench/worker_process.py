@@ -35,14 +35,9 @@ def packages() -> Iterator[Path]:
     """Make a folder that holds `bench` and `deploy` and nothing else, for the block."""
     with scratch() as folder:
         for package in (Path(__file__).parent, Path(deploy.__file__).parent):
-            shutil.copytree(
-                package, folder / package.name, ignore=lambda _, names: _not_python(names)
-            )
+            others = shutil.ignore_patterns("__pycache__", "experiments")
+            shutil.copytree(package, folder / package.name, ignore=others)
         yield folder
-
-
-def _not_python(names: list[str]) -> list[str]:
-    return [name for name in names if not name.endswith(".py")]
 
 
 def call(

@@ -45,7 +45,10 @@ def program() -> bytes:
     """
     out = io.BytesIO(b"#!/usr/bin/env python3\n")
     out.seek(0, io.SEEK_END)
-    modules = {f"deploy/{path.name}": path for path in sorted(_PACKAGE.glob("*.py"))}
+    modules = {
+        f"deploy/{path.relative_to(_PACKAGE).as_posix()}": path
+        for path in sorted(_PACKAGE.rglob("*.py"))
+    }
     modules["__main__.py"] = _PACKAGE / "__main__.py"
     with zipfile.ZipFile(out, "a", zipfile.ZIP_STORED) as archive:
         for name, path in modules.items():

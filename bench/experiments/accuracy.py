@@ -1,4 +1,4 @@
-"""`python -m bench.experiments.accuracy DIR`: test accuracy over several splits, for one recipe or several.
+"""`python -m bench.experiments.accuracy DIR`: test accuracy over several splits.
 
 Each split is another `--split-salt`: 1, 2, 3... The product's own commands do the work, and
 their JSON gives the figures; nothing of it is imported.

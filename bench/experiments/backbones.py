@@ -1,4 +1,4 @@
-"""`python -m bench.experiments.backbones DIR...`: backbones compared on folders of photos, in one table.
+"""`python -m bench.experiments.backbones DIR...`: backbones compared in one table.
 
 Each backbone on each folder: `retrain bottlenecks` some times with nothing analysed, after a first
 one that prepares the backbone; `retrain train` and `retrain convert` with each salt; `retrain

@@ -1,8 +1,8 @@
 """Time training steps on a quiet machine and on a busy one: `python -m bench.experiments.busy`.
 
-By turns, each in a process of its own as in `bench.experiments.steps`: a cache of 3,000 photos is trained on
-alone, then beside as many processes that do nothing but compute as there are cores. Beside those,
-half of the machine is a fair share: twice the time is the least that one can expect.
+By turns, each in a process of its own as in `bench.experiments.steps`: a cache of 3,000
+photos is trained on alone, then beside as many processes that only compute as there are cores.
+Beside those, half of the machine is a fair share: twice the time is the least to expect.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""`python -m bench.experiments.recipes DIR...`: what each recipe of `retrain convert` costs and gains.
+"""`python -m bench.experiments.recipes DIR...`: what each recipe costs and gains.
 
 For each folder of photos and each network: accuracy on the test photos over several splits,
 agreement with the graph, size, and time on this CPU with the runtime of this Python and, if

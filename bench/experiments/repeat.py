@@ -1,4 +1,4 @@
-"""`python -m bench.experiments.repeat` runs the same `retrain bench` several times: how much figures vary.
+"""`python -m bench.experiments.repeat` repeats a `retrain bench`.
 
 Other arguments go to every `retrain bench`. A p50 drifts with the machine; a ratio of two p50s,
 taken by turns, should not: that is what the bench is for.
