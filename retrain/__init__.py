@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "About": "model_metadata",
-    "ConvertConfig": "material",
-    "Distortion": "distort",
-    "HeadConfig": "head",
-    "Source": "config",
-    "SplitConfig": "split",
-    "TrainConfig": "config",
-    "convert": "converter",
-    "train": "trainer",
+    "About": "tflite.metadata",
+    "ConvertConfig": "conversion.inputs",
+    "Distortion": "data.distort",
+    "HeadConfig": "training.head",
+    "Source": "settings.training",
+    "SplitConfig": "data.split",
+    "TrainConfig": "settings.training",
+    "convert": "conversion.convert",
+    "train": "training.train",
 }
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from deploy_fixtures import draw_photos, write_run
 from PIL import Image, ImageDraw
-from train_fixtures import STEPS, Run, Train
 
 from retrain.backbones import Backbone
 from retrain.cli import commands
+from tests.helpers.deploy_fixtures import draw_photos, write_run
+from tests.helpers.train_fixtures import STEPS, Run, Train
 
 LABELS = ("circles", "stripes", "żółw ☀")
 EACH = 24

@@ -47,7 +47,7 @@ def test_each_folder_is_looked_at() -> None:
     assert {"deploy/cli/__init__.py", "bench/cli.py", "retrain/cli/label.py"} <= set(MODULES)
 
 
-@pytest.mark.parametrize("module", ["cli", "classifier", "metadata", "image", "runtime"])
+@pytest.mark.parametrize("module", ["cli", "classifier", "model_file", "image", "runtime"])
 def test_device_modules_load_neither_tensorflow_nor_the_laptop_half(module: str) -> None:
     loaded = loaded_by(f"import deploy.{module}")
     assert "deploy" in loaded

@@ -10,10 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import debian
 import pytest
-from arm_root import ArmRoot
-from conftest import Invoke
+from tests.conftest import Invoke
+
+from tests.helpers import debian
+from tests.helpers.arm_root import ArmRoot
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("RETRAIN_DOWNLOADS"),

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import PIL
 import pytest
-from deploy_fixtures import write_run
 
 from deploy.bundle import write
+from tests.helpers.deploy_fixtures import write_run
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("RETRAIN_DOWNLOADS"), reason="downloads 45 MB: set RETRAIN_DOWNLOADS=1"

@@ -10,17 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import LABELS, Invoke
-from own_networks import (
-    SIDE,
-    classic,
-    define,
-    inception_of_2015,
-    keras_model,
-    original,
-    save,
-)
-from random_networks import random_model
+from tests.conftest import LABELS, Invoke
 
 from deploy import model_file
 from deploy.contract import Contract, InputSpec
@@ -31,6 +21,16 @@ from retrain.backbones import cost, keras_applications
 from retrain.backbones.round_kernels import round_kernels
 from retrain.data import split
 from retrain.data.manifest import read_manifest
+from tests.helpers.own_networks import (
+    SIDE,
+    classic,
+    define,
+    inception_of_2015,
+    keras_model,
+    original,
+    save,
+)
+from tests.helpers.random_networks import random_model
 
 KERAS = {network.name: network for network in keras_applications.NETWORKS}
 LITES = [name for name in backbones.NAMES if name not in KERAS]

@@ -5,10 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deploy_fixtures import REPOSITORY
-from test_pythons import environment
 
 from deploy.bundle_texts import LEAST
+from tests.end_to_end.test_pythons import environment
+from tests.helpers.deploy_fixtures import REPOSITORY
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("RETRAIN_DOWNLOADS"), reason="installs packages: set RETRAIN_DOWNLOADS=1"

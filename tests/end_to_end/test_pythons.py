@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from deploy_fixtures import LABELS, draw_photos, write_run
-from packages import pip
 
 from deploy.bundle import write
 from deploy.errors import last_line
+from tests.helpers.deploy_fixtures import LABELS, draw_photos, write_run
+from tests.helpers.packages import pip
 
 pytestmark = pytest.mark.skipif(
     not os.environ.get("RETRAIN_DOWNLOADS"), reason="installs packages: set RETRAIN_DOWNLOADS=1"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from conftest import Invoke
+from tests.conftest import Invoke
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

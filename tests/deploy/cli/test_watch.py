@@ -1,0 +1,383 @@
+"""`watch`: which changes of label it prints, and how it ends."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from deploy import bundle_texts, model_file
+from deploy.bundle import write
+from deploy.cli import commands
+from deploy.cli.watch import Steady
+from deploy.system import machine
+from deploy.watching import cameras, photo_inbox
+from deploy.watching.actions import Snapshots
+from retrain.cli import commands as laptop
+from tests.helpers.deploy_fixtures import CONTRACT, LABELS, draw_photos, networks
+from tests.helpers.watch_fixtures import FakeV4l2, Server, serving, without, write_film, writes
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+RED, GREEN, BLUE = (200, 60, 50), (60, 180, 70), (40, 60, 200)
+UNSURE = (200, 190, 50)
+
+
+def watch(model: Path, *arguments: object, group: click.Group = commands) -> Result:
+    words = ["watch", "--model", model, "--status-every", 0, *arguments]
+    return CliRunner().invoke(group, [str(word) for word in words])
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    told = [json.loads(line) for line in text.splitlines()]
+    assert all(each["schema"] == 1 and each["time"].endswith("+00:00") for each in told)
+    return told
+
+
+# Hysteresis
+
+
+@pytest.mark.parametrize(
+    ("frames", "seen", "changes"),
+    [
+        (1, "aabba", "a.b.a"),
+        (3, "aaaaaaa", "..a...."),
+        (3, "aaabaabbaabbb", "..a.........b"),
+        (3, "aaabcbcbcaaa", "..a........."),
+        (2, "aa--a--aa", ".a.-....a"),
+        (2, "-------", "......."),
+        (2, "ababab", "......"),
+    ],
+)
+def test_a_label_changes_after_some_frames_in_a_row(frames: int, seen: str, changes: str) -> None:
+    """A dash is a frame without a label, a dot one after which no change was told."""
+    steady = Steady(frames)
+    changed = [steady.changed(None if each == "-" else each) for each in seen]
+    told = [each if change else "." for each, change in zip(seen, changed, strict=True)]
+    assert "".join(told) == changes
+
+
+# A video
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    colours = [RED] * 5 + [GREEN] * 2 + [RED] * 3 + [UNSURE] * 4 + [BLUE] * 6
+    return write_film(tmp_path / "film.avi", colours)
+
+
+@pytest.mark.parametrize("group", [laptop, commands], ids=["retrain", "deploy"])
+def test_changes_of_a_video_are_printed(group: click.Group, model: Path, film: Path) -> None:
+    result = watch(model, "--source", film, "--threshold", 0.7, group=group)
+    assert result.exit_code == 0, result.output
+    assert [line.split("  ")[2] for line in result.stdout.splitlines()] == ["red", "none", "blue"]
+    assert result.stdout.splitlines()[1].endswith("  none  (at best red)")
+    assert result.stderr == ""
+
+
+def test_json_tells_the_same_to_a_program(model: Path, film: Path, tmp_path: Path) -> None:
+    shots = tmp_path / "shots"
+    options = ("--source", film, "--threshold", 0.7, "--json", "--snapshot-dir", shots)
+    result = watch(model, *options)
+    told = events(result.stdout)
+    assert [(each["event"], each["label"], each["frame"]) for each in told] == [
+        ("label", "red", 3),
+        ("label", None, 13),
+        ("label", "blue", 17),
+    ]
+    assert [each["score"] > 0.7 for each in told] == [True, False, True]
+    assert [each["file"] for each in told] == [None] * 3
+    assert [Path(each["snapshot"]).parent for each in told] == [shots] * 3
+    assert len(list(shots.iterdir())) == 3
+    for each, colour in zip(told, (RED, UNSURE, BLUE), strict=True):
+        with Image.open(each["snapshot"]) as image:
+            found = image.getpixel((32, 24))
+        assert max(abs(a - b) for a, b in zip(found, colour, strict=True)) < 12  # type: ignore[arg-type]
+
+
+def test_frames_and_fps_decide_what_counts(model: Path, film: Path) -> None:
+    one = watch(model, "--source", film, "--frames", 1, "--threshold", 0.7, "--json")
+    names = [each["label"] for each in events(one.stdout)]
+    assert names == ["red", LABELS[1], "red", None, "blue"]
+    few = watch(model, "--source", film, "--frames", 1, "--fps", 1, "--json")
+    assert [each["frame"] for each in events(few.stdout)] == [1, 2]
+
+
+def test_a_change_is_posted_and_runs_its_command(
+    model: Path, film: Path, server: Server, tmp_path: Path
+) -> None:
+    rules = [f"{label}={writes(tmp_path / 'ran')} {label}" for label in ("none", "blue")]
+    options = ("--threshold", 0.7, "--json", "--post", server.url, "--on-label", rules[0])
+    options = (*options, "--on-label", rules[1])
+    result = watch(model, "--source", film, *options)
+    assert result.exit_code == 0, result.output
+    assert [value for _, value in server.got] == events(result.stdout)
+    ran = (tmp_path / "ran").read_text().splitlines()
+    assert sorted(ran) == ["['blue']", "['none']"]  # side by side
+
+
+def test_unknown_is_a_label_whatever_its_score(film: Path, tmp_path: Path) -> None:
+    """UNSURE photos have two labels of about 40%: below the model's own threshold here."""
+    contract = replace(CONTRACT, reject_threshold=0.7)
+    rejecting = tmp_path / "rejecting.tflite"
+    rejecting.write_bytes(model_file.pack(networks().uint8, contract))
+    rule = f"unknown={writes(tmp_path / 'ran')} gone"
+    options = ("--threshold", 0.9, "--json", "--on-label", rule)
+    result = watch(rejecting, "--source", film, *options)
+    assert result.exit_code == 0, result.output
+    told = events(result.stdout)
+    labels = [each["label"] for each in told if each["event"] == "label"]
+    assert "unknown" in labels
+    assert all(each["score"] < 0.9 for each in told if each["label"] == "unknown")
+    assert (tmp_path / "ran").read_text() == "['gone']\n"
+
+
+def test_what_goes_wrong_beside_does_not_stop_it(model: Path, film: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    options = ("--post", "http://127.0.0.1:9/", "--snapshot-dir", tmp_path / "file" / "x", "--json")
+    result = watch(model, "--source", film, "--threshold", 0.7, *options)
+    assert result.exit_code == 0
+    told = events(result.stdout)
+    assert [each["label"] for each in told if each["event"] == "label"] == ["red", None, "blue"]
+    problems = " ".join(each["reason"] for each in told if each["event"] == "problem")
+    assert "this frame is not kept" in problems
+    assert "not posted" in problems
+
+
+def test_the_status_tells_speed_and_temperature(
+    model: Path, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "temperature", lambda: 61.5)
+    monkeypatch.setattr(machine, "throttling", lambda: "throttled now")
+    result = watch(model, "--source", film, "--status-every", 0.0001)
+    lines = [line.split("  ", 1)[1] for line in result.stderr.splitlines()]
+    assert len(lines) > 3
+    assert lines[-1].startswith("20 frames, ")
+    assert lines[-1].endswith(" a second, 61.5 C, throttling: throttled now")
+    result = watch(model, "--source", film, "--status-every", 1000, "--json")
+    (status,) = (each for each in events(result.stdout) if each["event"] == "status")
+    assert (status["frames"], status["temperature_c"]) == (20, 61.5)
+    assert status["fps"] > 0
+    assert status["throttling"] == "throttled now"
+
+
+# A camera
+
+
+def test_a_camera_comes_and_goes(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(FakeV4l2):
+        def VideoCapture(self, *arguments: Any) -> Any:  # noqa: N802
+            if not self.openings:
+                raise KeyboardInterrupt
+            return self.open(*arguments)
+
+    monkeypatch.setitem(sys.modules, "cv2", Interrupted(4, 0, 0, 3))
+    without(monkeypatch, "picamera2")
+    monkeypatch.setattr(cameras, "FIRST_PAUSE", 0.001)
+    result = watch(model, "--json")
+    assert result.exit_code == 130
+    assert result.stderr == "\nError: interrupted\n"
+    told = events(result.stdout)
+    assert [each.get("label") or each.get("state") for each in told] == [
+        "red",
+        "gone",
+        "back",
+        "gone",
+    ]
+
+
+def test_no_camera_is_an_error_that_says_what_to_do(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", FakeV4l2(0))
+    without(monkeypatch, "picamera2")
+    result = watch(model)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "Error: /dev/video0: no camera" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--on-label", "dog=echo"),
+        ("--on-label", "unknown=echo"),
+        ("--post", "x"),
+        ("--source", "nowhere"),
+    ],
+)
+def test_wrong_use_is_told_before_it_begins(
+    model: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    result = watch(model, "--source", tmp_path, *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+
+
+# A folder, and how it ends
+
+
+@pytest.fixture
+def running(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Return the process that watches the folder `inbox`."""
+    (tmp_path / "inbox").mkdir()
+    options = ["--source", "inbox", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deploy", "watch", "--model", str(model), *options],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGTERM, 0, ""), (signal.SIGINT, 130, "\nError: interrupted\n")],
+)
+def test_a_folder_fills_until_it_is_stopped(
+    running: subprocess.Popen[str], number: int, code: int, said: str, tmp_path: Path
+) -> None:
+    assert running.stdout
+    drawn = draw_photos(tmp_path)
+    for label in ("blue", "red"):
+        content = drawn[label].read_bytes()
+        path = tmp_path / "inbox" / drawn[label].name
+        path.write_bytes(content[:-50])  # half-written
+        time.sleep(2 * photo_inbox.POLL)
+        path.write_bytes(content)
+        told = json.loads(running.stdout.readline())
+        assert (told["label"], told["file"]) == (label, f"inbox/{path.name}")
+    running.send_signal(number)
+    out, err = running.communicate(timeout=30)
+    assert (running.returncode, err) == (code, said)
+    assert [each["event"] for each in events(out)] == ["status"]
+
+
+def test_a_bad_photo_is_a_problem_and_not_the_end(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = draw_photos(tmp_path)
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "bad.jpg").write_bytes(b"\xff\xd8\xff no photo")
+    (tmp_path / "inbox" / "red.jpg").write_bytes(drawn["red"].read_bytes())
+    looks = iter(range(3))
+
+    def sleep(_: float) -> None:
+        if next(looks, None) is None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(photo_inbox.time, "sleep", sleep)
+    monkeypatch.setattr(photo_inbox, "PATIENCE", 0)
+    shots = tmp_path / "shots"
+    options = ("--source", tmp_path / "inbox", "--json", "--snapshot-dir", shots)
+    told = {each["event"]: each for each in events(watch(model, *options).stdout)}
+    assert "bad.jpg: the file is damaged" in told["problem"]["reason"]
+    assert told["label"]["label"] == "red"
+    assert Path(told["label"]["snapshot"]).read_bytes() == drawn["red"].read_bytes()
+
+
+def test_snapshots_do_not_go_into_the_folder_that_is_watched(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    options = ["--source", tmp_path / "inbox", "--snapshot-dir", tmp_path / "inbox" / "kept"]
+    result = CliRunner().invoke(commands, ["watch", "--model", str(model), *map(str, options)])
+    assert result.exit_code == 2
+    assert "each snapshot would be a new photo" in result.stderr
+
+
+# The service of the bundle
+
+
+def test_the_service_calls_it_as_it_is(model: Path, tmp_path: Path, film: Path) -> None:
+    """The arguments of ExecStart exist, and with them the program of a bundle watches."""
+    folder = Path(write(model, tmp_path / "bundle")["folder"])
+    (line,) = (x for x in bundle_texts.SERVICE.splitlines() if x.startswith("ExecStart="))
+    *program, classify, command, model_option, name, options = shlex.split(line)
+    words = [classify, command, model_option, name]
+    assert program == ["ExecStart=/usr/bin/env", "env/bin/python"]
+    assert options == "$WATCH"
+    context = commands.commands["watch"].make_context("watch", words[2:])
+    assert words[:2] == ["classify.pyz", "watch"]
+    assert context.params["model"] == Path("model.tflite")
+    done = subprocess.run(
+        [sys.executable, *words, "--source", film, "--json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+    )
+    labels = [each["label"] for each in events(done.stdout) if each["event"] == "label"]
+    assert labels[0] == "red"
+    assert labels[-1] == "blue"
+
+
+# What ends at once
+
+
+@pytest.mark.parametrize("options", [[], ["--frames", "5"], ["--threshold", "1"]])
+def test_a_photo_has_a_label_without_opencv(
+    model: Path, drawn: dict[str, Path], monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    without(monkeypatch, "cv2", "picamera2")
+    for label, photo in drawn.items():
+        result = watch(model, "--source", photo, "--json", *options)
+        assert result.exit_code == 0, result.output
+        (event,) = events(result.stdout)
+        assert (event["label"], event["file"]) == (None if "1" in options else label, str(photo))
+
+
+def test_a_photo_that_is_damaged_is_named(model: Path, tmp_path: Path) -> None:
+    photo = tmp_path / "half.png"
+    Image.new("RGB", (64, 64), RED).save(photo)
+    photo.write_bytes(photo.read_bytes()[:60])
+    result = watch(model, "--source", photo)
+    assert result.exit_code == 3
+    assert f"Error: {photo}: the file is damaged" in result.stderr
+
+
+def test_a_film_of_two_frames_has_a_label(model: Path, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.avi", [BLUE] * 2)
+    result = watch(model, "--source", film, "--json")
+    assert [each["label"] for each in events(result.stdout)] == ["blue"]
+
+
+def test_an_animation_is_a_video(tmp_path: Path) -> None:
+    first, *rest = (Image.new("RGB", (40, 40), each) for each in (RED, BLUE))
+    first.save(tmp_path / "moving.gif", save_all=True, append_images=rest)
+    first.save(tmp_path / "still.gif")
+    opened = [
+        cameras.choose(str(tmp_path / f"{name}.gif"), CONTRACT.input, None)
+        for name in ("moving", "still")
+    ]
+    assert [each.func.__name__ for each in opened] == ["video", "photo"]  # type: ignore[attr-defined]
+
+
+def test_a_snapshot_has_a_plain_name(model: Path, drawn: dict[str, Path], tmp_path: Path) -> None:
+    photo = tmp_path / "x.\x1b[2J"
+    photo.write_bytes(drawn["red"].read_bytes())
+    result = watch(model, "--source", tmp_path, "--snapshot-dir", tmp_path / "inside")
+    assert result.exit_code == 2
+    frame = cameras.Frame(Image.open(photo), photo)
+    kept = Snapshots(tmp_path / "kept", pytest.fail)(frame, "r\x1b\u202eed")
+    assert kept
+    assert Path(kept).name.isprintable()

@@ -1,0 +1,320 @@
+"""The bundle: complete, small, the same bytes each time, and it runs where it was copied to."""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shlex
+import struct
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+from tests.conftest import Invoke
+from packaging.requirements import Requirement
+
+from deploy import bundle_texts
+from deploy.bundle import contents, write
+from deploy.cli import commands
+from deploy.contract import Contract
+from deploy.errors import BadData, WrongUse
+from tests.helpers.deploy_fixtures import LABELS, draw_photos, write_run
+
+NAMES = [
+    "model.tflite",
+    "labels.txt",
+    "classify.pyz",
+    "requirements.txt",
+    "README.md",
+    "classify.service",
+    "SHA256SUMS",
+]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    return write_run(tmp_path / "run")
+
+
+@pytest.fixture
+def bundle(run: Path) -> Path:
+    return Path(write(run / "model.tflite", run / "bundle")["folder"])
+
+
+def test_the_folder_holds_what_a_device_needs(run: Path, invoke: Invoke) -> None:
+    result = invoke("bundle", "--output-dir", run, "--json")
+    assert result.exit_code == 0, result.output
+    made = json.loads(result.stdout)
+    folder = run / "bundle"
+    assert (made["schema"], made["folder"]) == (1, str(folder))
+    assert made["bytes"] == {name: (folder / name).stat().st_size for name in NAMES}
+    assert {each.name for each in folder.iterdir()} == set(NAMES)
+    assert (folder / "model.tflite").read_bytes() == (run / "model.tflite").read_bytes()
+    assert (folder / "labels.txt").read_text("utf-8").splitlines() == list(LABELS)
+    assert sum(made["bytes"].values()) - made["bytes"]["model.tflite"] < 200_000
+    sums = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
+    assert list(sums) == NAMES[:-1]
+    for name, digest in sums.items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+    assert [each for each in run.iterdir() if each.name.startswith(".")] == []
+
+
+def test_text_lists_the_files(run: Path, invoke: Invoke, tmp_path: Path) -> None:
+    place = tmp_path / "elsewhere" / "classifier"
+    result = invoke("bundle", "--output-dir", run, "--bundle-dir", place)
+    assert result.exit_code == 0
+    assert [line.split()[-1] for line in result.stdout.splitlines()[:-1]] == NAMES
+    assert result.stdout.splitlines()[-1] == f"Written to {place} and {place}.tar.gz"
+    assert {each.name for each in place.parent.iterdir()} == {"classifier", "classifier.tar.gz"}
+
+
+def test_the_archive_holds_the_same(bundle: Path, tmp_path: Path) -> None:
+    with tarfile.open(f"{bundle}.tar.gz") as archive:
+        archive.extractall(tmp_path / "device")  # noqa: S202 (Python 3.11.2 has no filter)
+    for name in NAMES:
+        copy = tmp_path / "device" / "bundle" / name
+        assert copy.read_bytes() == (bundle / name).read_bytes()
+        assert os.access(copy, os.X_OK) == (name == "classify.pyz")
+        assert (bundle / name).stat().st_mode == copy.stat().st_mode
+
+
+def test_the_same_model_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
+    """In another folder, time zone and umask, and at another time."""
+    model, here, there = run / "model.tflite", tmp_path / "a", tmp_path / "b"
+    write(model, here / "bundle")
+    code = (
+        "import os, sys; from pathlib import Path; from deploy.bundle import write\n"
+        "os.umask(0o077); write(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    time.sleep(1.1)  # a gzip header counts seconds
+    subprocess.run(
+        [sys.executable, "-c", code, model, there / "bundle"],
+        env={**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "7"},
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
+    for name in ("bundle.tar.gz", *(f"bundle/{name}" for name in NAMES)):
+        assert (here / name).read_bytes() == (there / name).read_bytes()
+
+
+def test_a_new_bundle_takes_the_place_of_the_old(run: Path, bundle: Path) -> None:
+    (bundle / "labels.txt").write_text("old")
+    write(run / "model.tflite", bundle)
+    assert {each.name for each in bundle.iterdir()} == set(NAMES)
+    assert (bundle / "labels.txt").read_text("utf-8").splitlines() == list(LABELS)
+
+
+def test_a_folder_of_something_else_is_left_alone(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "README.md").touch()
+    for sums in (None, f"{64 * '0'}  README.md\n"):
+        if sums:
+            (tmp_path / "thesis" / "SHA256SUMS").write_text(sums)
+        before = {each.name for each in (tmp_path / "thesis").iterdir()}
+        with pytest.raises(WrongUse, match=r"thesis: not empty, and not a bundle: .* name another"):
+            write(run / "model.tflite", tmp_path / "thesis")
+        assert {each.name for each in (tmp_path / "thesis").iterdir()} == before
+    (tmp_path / "empty").mkdir()
+    assert write(run / "model.tflite", tmp_path / "empty")["bytes"]
+
+
+def test_what_somebody_put_into_a_bundle_is_not_lost(run: Path, bundle: Path) -> None:
+    (bundle / "kept").mkdir()
+    (bundle / "kept" / "shot.jpg").touch()
+    with pytest.raises(WrongUse, match=r"bundle: holds what is not of a bundle \(kept\): move it"):
+        write(run / "model.tflite", bundle)
+    assert (bundle / "kept" / "shot.jpg").exists()
+
+
+@pytest.mark.parametrize("kind", ["text", "another archive"])
+def test_an_archive_of_something_else_is_left_alone(
+    run: Path, bundle: Path, tmp_path: Path, kind: str
+) -> None:
+    archive = tmp_path / "thesis.tar.gz"
+    if kind == "text":
+        archive.write_text("chapter")
+    else:
+        archive.write_bytes(Path(f"{bundle}.tar.gz").read_bytes())  # of `bundle`, not of `thesis`
+    before = archive.read_bytes()
+    with pytest.raises(WrongUse, match=r"thesis.tar.gz: not that of a bundle: move it away"):
+        write(run / "model.tflite", tmp_path / "thesis")
+    assert archive.read_bytes() == before
+    assert not (tmp_path / "thesis").exists()
+
+
+def test_the_archive_is_made_by_no_zlib(bundle: Path) -> None:
+    """In blocks that are stored: their lengths say it, and any gzip reads them."""
+    packed = Path(f"{bundle}.tar.gz").read_bytes()
+    tar = gzip.decompress(packed)
+    assert len(tar) > 65535
+    assert packed[:10].hex() == "1f8b08000000000000ff"
+    rest, blocks = packed[10:-8], []
+    while rest:
+        last, length, complement = struct.unpack_from("<BHH", rest)
+        assert (last, complement) == (len(rest) == 5 + length, 65535 - length)
+        blocks.append(rest[5 : 5 + length])
+        rest = rest[5 + length :]
+    assert b"".join(blocks) == tar
+
+
+def test_a_failure_leaves_the_old_bundle(
+    run: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError("no space left")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    before = {each.name for each in run.iterdir()}
+    with pytest.raises(OSError, match="no space left"):
+        write(run / "model.tflite", bundle)
+    assert {each.name for each in bundle.iterdir()} == set(NAMES)
+    assert {each.name for each in run.iterdir()} == before
+
+
+# Models that are not shipped
+
+
+def test_a_missing_model_names_the_command(run: Path, invoke: Invoke) -> None:
+    (run / "model.tflite").unlink()
+    result = invoke("bundle", "--output-dir", run)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "model.tflite: no such file: run `retrain convert` first" in result.stderr
+
+
+def test_a_model_of_an_older_graph_is_refused(run: Path, invoke: Invoke) -> None:
+    """Who trains again and forgets to convert would ship the old one."""
+    graph = (run / "output_graph.pb").read_bytes() + b"\x12\0"
+    contract = Contract.from_json((run / "contract.json").read_bytes())
+    contract = replace(contract, graph_sha256=hashlib.sha256(graph).hexdigest())
+    (run / "output_graph.pb").write_bytes(graph)
+    (run / "contract.json").write_text(contract.to_json(), "utf-8")
+    for command in (("bundle",), ("push", "nobody@nowhere.invalid")):
+        result = invoke(*command, "--output-dir", run)
+        assert result.exit_code == 3
+        assert "model.tflite: not of " in result.stderr
+        assert "`retrain convert`" in result.stderr
+    (run / "contract.json").unlink()  # a model alone, moved elsewhere, has no other graph
+    (run / "output_graph.pb").unlink()
+    assert invoke("bundle", "--output-dir", run).exit_code == 0
+
+
+def test_a_rejected_model_is_refused(run: Path, invoke: Invoke) -> None:
+    """Even if the model before it still stands: it is not what was converted last."""
+    (run / "model.rejected.tflite").write_bytes((run / "model.tflite").read_bytes())
+    result = invoke("bundle", "--output-dir", run)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "model.rejected.tflite: the last conversion did not pass" in result.stderr
+    assert not (run / "bundle").exists()
+
+
+def test_a_damaged_model_is_refused(run: Path) -> None:
+    model = run / "model.tflite"
+    model.write_bytes(b"\0" * 100 + model.read_bytes()[100:])
+    with pytest.raises(BadData, match=r"damaged \(model\)"):
+        write(model, run / "bundle")
+    assert not (run / "bundle").exists()
+
+
+# What it does where it was copied to
+
+
+def classify(bundle: Path, *arguments: object, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, bundle / "classify.pyz", *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def test_the_program_labels_photos_by_the_model_beside_it(bundle: Path, tmp_path: Path) -> None:
+    drawn = draw_photos(tmp_path)
+    done = classify(bundle, *drawn.values(), "--json", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["labels"][0] for each in found] == list(drawn)
+
+
+def test_the_program_tests_itself_and_its_files(bundle: Path, tmp_path: Path) -> None:
+    done = classify(bundle, "selftest", bundle / "model.tflite", "--json", folder=tmp_path)
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["passed"], told["files"]) == (0, True, len(NAMES) - 1)
+    (bundle / "labels.txt").write_text("red\n")
+    done = classify(bundle, "selftest", bundle / "model.tflite", folder=tmp_path)
+    assert done.returncode == 4
+    assert "labels.txt: not the file that SHA256SUMS tells of" in done.stdout
+
+
+def test_the_program_is_run_from_its_file_alone(bundle: Path, tmp_path: Path) -> None:
+    """The modules come from the archive, and it holds all that it imports of this project."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import deploy.cli, deploy.classifier\n"
+        "print({m.__file__.startswith(sys.argv[1]) for n, m in sys.modules.items() "
+        "if n.split('.')[0] == 'deploy'}, 'retrain' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, bundle / "classify.pyz"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "{True} False\n"
+
+
+def test_help_names_the_program(bundle: Path, tmp_path: Path) -> None:
+    done = classify(bundle, "--help", folder=tmp_path)
+    assert done.returncode == 0
+    assert "Usage: classify.pyz " in done.stdout
+
+
+# What it says
+
+
+@pytest.mark.parametrize(
+    ("machine", "python", "runtime"),
+    [
+        ("aarch64", "3.11", {"ai-edge-litert"}),
+        ("aarch64", "3.13", {"ai-edge-litert"}),
+        ("x86_64", "3.13", {"ai-edge-litert"}),
+        ("armv7l", "3.11", {"tflite-runtime"}),
+        ("armv8l", "3.11", {"tflite-runtime"}),
+        ("armv7l", "3.13", set()),
+        ("armv6l", "3.11", set()),
+    ],
+)
+def test_the_requirements_pick_the_runtime(machine: str, python: str, runtime: set[str]) -> None:
+    lines = bundle_texts.REQUIREMENTS.splitlines()
+    asked = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    place = {"platform_machine": machine, "python_version": python}
+    names = {each.name for each in asked if not each.marker or each.marker.evaluate(place)}
+    assert names - {"click", "numpy", "pillow"} == runtime
+    old = [each for each in asked if str(each.specifier) == "<2"]
+    assert old[0].marker
+    assert old[0].marker.evaluate(place) == (runtime == {"tflite-runtime"})
+
+
+def test_the_readme_calls_commands_and_options_that_there_are(bundle: Path) -> None:
+    text = (bundle / "README.md").read_text("utf-8")
+    calls = re.findall(r"^env/bin/python classify\.pyz (.*)$", text, flags=re.MULTILINE)
+    assert len(calls) >= 5
+    for call in calls:
+        words = shlex.split(call.split("<")[0])
+        name = words[0] if words[0] in commands.commands else "label"
+        known = {o for p in commands.commands[name].params for o in p.opts} | {"--help"}
+        assert {word for word in words if word.startswith("--")} <= known
+        assert isinstance(commands.commands[name], click.Command)
+    for name in re.findall(r"\S+\.(?:txt|service|tflite)|SHA256SUMS", text):
+        assert Path(name.replace('"$PWD/', "")).name in contents(b"", LABELS)

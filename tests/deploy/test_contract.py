@@ -1,0 +1,153 @@
+"""The contract and the labels file: what is written is read, and nothing else."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deploy.contract import Contract, InputSpec, read_labels, write_labels
+from deploy.errors import BadData
+from tests.helpers.deploy_fixtures import CONTRACT, SPEC
+
+LABELS = [
+    ("cat", "dog"),
+    ("a, b", 'say "yes"', "it's", "back\\slash", "tab\there", " spaces "),
+    ("grün", "猫", "🦉", "e\u0301", "\ufeffmark"),
+    ("line\u2028separator", "next\x85line", "form\x0cfeed", "vertical\x0btab", "nul\x00"),
+    ("", "the empty one is first"),
+    ("1", "2.5", "null"),
+]
+
+
+def changed(**values: Any) -> str:
+    """Return the JSON of a good contract with some values changed."""
+    return json.dumps({**json.loads(CONTRACT.to_json()), **values})
+
+
+def changed_input(**values: Any) -> str:
+    return changed(input={**json.loads(CONTRACT.to_json())["input"], **values})
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_a_contract_survives_its_json(labels: tuple[str, ...]) -> None:
+    contract = replace(CONTRACT, labels=labels, temperature=1.5, reject_threshold=0.25)
+    assert Contract.from_json(contract.to_json()) == contract
+    assert Contract.from_json(contract.to_json().encode()) == contract
+
+
+@pytest.mark.parametrize("spec", [replace(SPEC, crop=None), InputSpec(12, 34, 1.0, 127.5, 58.4)])
+def test_an_input_spec_survives_in_its_contract(spec: InputSpec) -> None:
+    contract = replace(CONTRACT, input=spec)
+    assert Contract.from_json(contract.to_json()).input == spec
+
+
+def test_the_json_is_for_people_too() -> None:
+    text = CONTRACT.to_json()
+    values = json.loads(text)
+    assert text.endswith("}\n")
+    assert '"grün, hell"' in text
+    assert values["schema_version"] == 1
+    assert values["input"] == {
+        "height": 32,
+        "width": 32,
+        "crop": 0.875,
+        "mean": 128.0,
+        "std": 128.0,
+        "filter": "bicubic",
+        "order": "RGB",
+    }
+
+
+def test_a_newer_schema_asks_for_an_update() -> None:
+    with pytest.raises(BadData, match=r"schema version 2, .* up to 1: update retrain-tflite"):
+        Contract.from_json(changed(schema_version=2, a_key_of_the_future=1))
+
+
+@pytest.mark.parametrize(
+    "key", ["input", "labels", "backbone", "weights_sha256", "graph_sha256", "schema_version"]
+)
+def test_a_missing_key_is_named(key: str) -> None:
+    values = json.loads(CONTRACT.to_json())
+    del values[key]
+    with pytest.raises(BadData, match=f"contract cannot be read .*{key}"):
+        Contract.from_json(json.dumps(values))
+
+
+@pytest.mark.parametrize("text", [changed(colour="mauve"), changed_input(colour="mauve")])
+def test_a_key_too_many_is_named(text: str) -> None:
+    with pytest.raises(BadData, match=r"contract cannot be read .*colour"):
+        Contract.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"height": 0}, "input size 0x32 is not within"),
+        ({"width": 4097}, "input size 32x4097 is not within"),
+        ({"height": 32.0}, "height is 32.0, not a whole number"),
+        ({"height": "32"}, "height is '32', not a whole number"),
+        ({"crop": 0}, "crop 0 is not"),
+        ({"crop": 1.01}, "crop 1.01 is not"),
+        ({"crop": "all"}, "crop is 'all', not a number"),
+        ({"std": 0}, "std is 0"),
+        ({"std": -1}, "std is -1"),
+        ({"std": float("nan")}, "std is nan"),
+        ({"std": float("inf")}, "std is inf"),
+        ({"mean": -0.5}, "mean -0.5 and"),
+        ({"mean": 255.5}, "mean 255.5 and"),
+        ({"mean": float("nan")}, "mean is nan"),
+        ({"mean": [127, 127, 127]}, "mean is .*, not a number"),
+        ({"filter": "nearest"}, "reads RGB, bicubic; not RGB, nearest"),
+        ({"order": "BGR"}, "reads RGB, bicubic; not BGR, bicubic"),
+    ],
+)
+def test_an_impossible_input_is_refused(values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(BadData, match=reason):
+        Contract.from_json(changed_input(**values))
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", [0.5]])
+def test_an_impossible_threshold_is_refused(threshold: Any) -> None:
+    with pytest.raises(BadData, match=r"reject threshold .* is not within|cannot be read"):
+        Contract.from_json(changed(reject_threshold=threshold))
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        ([], "no labels"),
+        ("cat", "labels is .*, not a list of text"),
+        ({"cat": 0}, "labels is .*, not a list of text"),
+        (None, "labels is .*, not a list of text"),
+        (["cat", 2], "labels is .*, not a list of text"),
+        (["two\nlines"], "is not one line of text"),
+        (["cat\r"], "is not one line of text"),
+    ],
+)
+def test_labels_that_no_labels_file_can_hold_are_refused(labels: Any, reason: str) -> None:
+    with pytest.raises(BadData, match=reason):
+        Contract.from_json(changed(labels=labels))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", "7", '"text"', "{}", b"\xff\xfe", b"\x00", changed(input=[1, 2])],
+)
+def test_what_is_no_contract_is_bad_data(text: str | bytes) -> None:
+    with pytest.raises(BadData, match="the contract cannot be read"):
+        Contract.from_json(text)
+
+
+@pytest.mark.parametrize("labels", LABELS)
+def test_labels_survive_their_file(labels: tuple[str, ...]) -> None:
+    text = write_labels(labels)
+    assert text.count("\n") == len(labels)
+    assert read_labels(text) == labels
+    assert read_labels(text.removesuffix("\n")) == labels
+    assert read_labels(text.replace("\n", "\r\n")) == labels
+
+
+def test_the_labels_file_is_one_label_a_line() -> None:
+    assert write_labels(("cat", "a, b", "grün")) == "cat\na, b\ngrün\n"
+    assert read_labels("cat\n\ndog\n") == ("cat", "", "dog")

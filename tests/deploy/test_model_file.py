@@ -1,0 +1,157 @@
+"""The parts inside a .tflite file: found again whole, or refused."""
+
+import hashlib
+import io
+import random
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deploy import model_file
+from deploy.contract import Contract
+from deploy.errors import BadData
+from deploy.model_file import ModelFile, pack
+from tests.helpers.deploy_fixtures import CONTRACT, LABELS
+
+FLATBUFFER = random.Random(0).randbytes(500)  # noqa: S311
+PACKED = pack(FLATBUFFER, CONTRACT)
+Read = Callable[[bytes], ModelFile]
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    """Return what reads bytes as a .tflite file."""
+    path = tmp_path / "model.tflite"
+
+    def write_and_read(content: bytes) -> ModelFile:
+        path.write_bytes(content)
+        return model_file.read(path)
+
+    return write_and_read
+
+
+def handmade(contract: str, labels: bytes) -> bytes:
+    """Return a .tflite file whose digests are right, whatever its parts say."""
+    parts = {"contract.json": contract.encode(), "labels.txt": labels}
+    sums = {"model": FLATBUFFER, **parts}
+    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sums.items()]
+    stream = io.BytesIO(FLATBUFFER)
+    stream.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(stream, "a") as archive:
+        for name, data in {**parts, "SHA256SUMS": "".join(lines).encode()}.items():
+            archive.writestr(name, data)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "labels", [LABELS, ("a, b", 'say "yes"', "line\u2028separator", "next\x85line"), ("one",)]
+)
+def test_what_is_packed_is_read(read: Read, labels: tuple[str, ...]) -> None:
+    contract = replace(CONTRACT, labels=labels)
+    assert read(pack(FLATBUFFER, contract)) == ModelFile(FLATBUFFER, contract)
+
+
+def test_any_zip_tool_shows_labels_and_contract() -> None:
+    with zipfile.ZipFile(io.BytesIO(PACKED)) as archive:
+        assert archive.testzip() is None
+        assert archive.namelist() == ["contract.json", "labels.txt", "SHA256SUMS"]
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert archive.read("labels.txt").decode() == "red\ngrün, hell\nblue\ngrey\n"
+        assert Contract.from_json(archive.read("contract.json")) == CONTRACT
+        digest = hashlib.sha256(FLATBUFFER).hexdigest()
+        assert f"{digest}  model\n" in archive.read("SHA256SUMS").decode()
+
+
+def test_the_flatbuffer_stays_at_the_front() -> None:
+    assert PACKED.startswith(FLATBUFFER)
+    assert PACKED[len(FLATBUFFER) :].startswith(b"PK\x03\x04")
+
+
+def test_the_same_parts_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    assert pack(FLATBUFFER, CONTRACT) == PACKED
+
+
+def test_a_handmade_file_is_read_too(read: Read) -> None:
+    content = handmade(CONTRACT.to_json(), "red\ngrün, hell\nblue\ngrey\n".encode())
+    assert read(content) == ModelFile(FLATBUFFER, CONTRACT)
+
+
+@pytest.mark.parametrize("labels", [b"gr\xfcn\n", "grün, hell\nred\nblue\ngrey\n".encode(), b""])
+def test_labels_that_disagree_with_the_contract_are_refused(read: Read, labels: bytes) -> None:
+    with pytest.raises(BadData, match=r"model\.tflite: labels\.txt and contract\.json .* disagree"):
+        read(handmade(CONTRACT.to_json(), labels))
+
+
+def test_a_contract_that_is_none_is_refused_by_the_files_name(read: Read) -> None:
+    with pytest.raises(BadData, match=r"model\.tflite: the contract cannot be read"):
+        read(handmade("{}", b""))
+
+
+def test_a_changed_byte_anywhere_is_noticed_or_changes_nothing(read: Read) -> None:
+    whole, unnoticed = read(PACKED), []
+    masks = random.Random(0)  # noqa: S311
+    for position in range(len(PACKED)):
+        damaged = bytearray(PACKED)
+        damaged[position] ^= masks.randrange(1, 256)
+        with suppress(BadData):
+            assert read(bytes(damaged)) == whole
+            unnoticed.append(position)
+    # What may change unseen: the zip's dates, versions and attributes.
+    assert unnoticed[0] > len(FLATBUFFER)
+    assert len(unnoticed) < 0.15 * len(PACKED)
+
+
+@pytest.mark.parametrize("method", [8, 12, 14, 99])
+@pytest.mark.parametrize("entry", [0, 1, 2])
+def test_a_damaged_compression_method_is_noticed(read: Read, method: int, entry: int) -> None:
+    """Each makes another decompressor choke on plain text, with an error of its own."""
+    damaged, at = bytearray(PACKED), 0
+    for _ in range(entry + 1):
+        at = PACKED.index(b"PK\x01\x02", at) + 1
+    assert damaged[at + 9] == zipfile.ZIP_STORED
+    damaged[at + 9] = method
+    with pytest.raises(BadData, match="damaged"):
+        read(bytes(damaged))
+
+
+@pytest.mark.parametrize("offset", [26, 27, 28, 29])
+def test_a_damaged_length_is_noticed(read: Read, offset: int) -> None:
+    """The local header ends with the lengths of the name and of what follows it."""
+    damaged = bytearray(PACKED)
+    damaged[len(FLATBUFFER) + offset] ^= 0x40
+    with pytest.raises(BadData, match="damaged"):
+        read(bytes(damaged))
+
+
+def test_a_file_cut_anywhere_is_refused(read: Read) -> None:
+    for length in range(len(PACKED)):
+        with pytest.raises(BadData, match="damaged"):
+            read(PACKED[:length])
+
+
+def test_bytes_added_in_front_are_noticed(read: Read) -> None:
+    with pytest.raises(BadData, match="damaged"):
+        read(b"\0" + PACKED)
+
+
+@pytest.mark.parametrize("content", [b"", FLATBUFFER, b"PK\x05\x06" + bytes(18)])
+def test_a_file_without_parts_tells_who_makes_one(read: Read, content: bytes) -> None:
+    with pytest.raises(BadData, match=r"not made by `retrain convert` .no labels and contract"):
+        read(content)
+
+
+def test_the_part_that_is_damaged_is_named(read: Read) -> None:
+    with pytest.raises(BadData, match=r"damaged \(model\): copy it again"):
+        read(b"\0" * 7 + PACKED[7:])
+
+
+def test_a_missing_file_and_a_folder_are_bad_data(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"none\.tflite: .*No such file.*`retrain convert`"):
+        model_file.read(tmp_path / "none.tflite")
+    with pytest.raises(BadData, match=r"cannot be read \(Is a directory\)"):
+        model_file.read(tmp_path)

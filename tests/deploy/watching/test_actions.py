@@ -1,0 +1,164 @@
+"""Posts and commands: what is sent and run, and that nothing of it stops the watching."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from deploy.errors import WrongUse
+from deploy.watching import actions
+from deploy.watching.actions import Commands, Post
+from tests.helpers.watch_fixtures import Handler, Server, serving, writes
+
+SLEEP = f"{sys.executable} -c 'import time; time.sleep(60)'"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.01)
+
+
+def test_values_are_posted_in_order_and_all_of_them_at_the_end(server: Server) -> None:
+    post = Post(server.url, pytest.fail)
+    values = [{"label": f"żółw {i}"} for i in range(20)]
+    for value in values:
+        post(value)
+    post.close()
+    assert server.got == [("application/json", value) for value in values]
+
+
+def test_a_failing_server_is_told_of_once_until_it_works(server: Server) -> None:
+    said: list[str] = []
+    post = Post(server.url, said.append)
+    server.status = 500
+    for i in range(3):
+        post({"i": i})
+    until(lambda: len(server.got) == 3)
+    server.status = 200
+    post({"i": 3})
+    post({"i": 4})
+    post.close()
+    assert [text.partition(": ")[2] for text in said] == [
+        "not posted: HTTP Error 500: Internal Server Error",
+        "works again",
+    ]
+    assert all(text.startswith(f"--post {server.url}: ") for text in said)
+
+
+def test_without_a_server_nothing_stops() -> None:
+    said: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
+        url = f"http://127.0.0.1:{closed.server_port}/"
+    post = Post(url, said.append)
+    for i in range(300):
+        post({"i": i})
+    post.close()
+    assert 1 <= len(said) <= 2
+    assert "not posted" in said[0] or "too slow" in said[0]
+
+
+def test_a_server_that_hangs_costs_neither_time_nor_memory(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "SECONDS", 0.3)
+    server.ready.clear()
+    said: list[str] = []
+    post = Post(server.url, said.append)
+    for i in range(1000):
+        post({"i": i})
+    post.close()  # returns
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://x/y", "labels", "http://", "http://[::1/x"]
+)
+def test_what_is_no_url_of_http_is_wrong_use(url: str) -> None:
+    with pytest.raises(WrongUse, match=r"--post .*http://"):
+        Post(url, pytest.fail)
+
+
+# Commands
+
+LABELS = ("cat", "cat=big", "it's")
+
+
+def test_a_command_runs_without_a_shell_for_its_label(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    rules = [f"cat={writes(one)} '$HOME *' ; `x`", f"cat=big={writes(two)} a=b"]
+    commands = Commands(rules, LABELS, pytest.fail)
+    for label in ("cat=big", None, "it's"):
+        commands(label)
+    commands.close()
+    assert not one.exists()
+    assert two.read_text() == "['a=b']\n"
+    commands("cat")
+    commands.close()
+    assert one.read_text() == "['$HOME *', ';', '`x`']\n"
+
+
+def test_commands_do_not_pile_up_and_end_with_the_watching(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(actions, "SECONDS", 0.1)
+    said: list[str] = []
+    commands = Commands([f"cat={SLEEP}"], LABELS, said.append)
+    for _ in range(3):
+        commands("cat")
+    (process,) = commands._running.values()
+    assert process.poll() is None
+    commands.close()
+    assert process.returncode
+    assert said == [
+        *["--on-label cat: not run again, the one before still runs"] * 2,
+        "--on-label cat: it still ran, and was ended",
+    ]
+
+
+def test_a_command_that_fails_is_told_of_and_runs_again(tmp_path: Path) -> None:
+    said: list[str] = []
+    program = tmp_path / "alarm"
+    program.write_text("#!/bin/sh\nexit 7\n")
+    program.chmod(0o755)
+    commands = Commands([f"it's={program}"], LABELS, said.append)
+    for _ in range(2):
+        commands("it's")
+        commands.close()
+    assert said == ["--on-label it's: it ended with code 7"] * 2
+    program.unlink()
+    commands("it's")
+    assert said[-1] == f"--on-label it's: {program}: No such file or directory"
+
+
+def test_what_a_command_prints_is_not_our_data(capfd: pytest.CaptureFixture[str]) -> None:
+    commands = Commands(["cat=echo meow"], LABELS, pytest.fail)
+    commands("cat")
+    commands.close()
+    assert capfd.readouterr() == ("", "meow\n")
+
+
+@pytest.mark.parametrize(
+    ("rules", "reason"),
+    [
+        (["dog=echo"], "of the labels"),
+        (["cat"], "LABEL=COMMAND"),
+        (["cat="], "no such program"),
+        (["cat=no-such-program x"], "no such program"),
+        (["cat=echo 'x"], "No closing quotation"),
+        (["cat=echo", "cat=ls"], "cat has a command already"),
+    ],
+)
+def test_rules_that_cannot_be_followed_are_refused_at_once(rules: list[str], reason: str) -> None:
+    with pytest.raises(WrongUse, match=reason):
+        Commands(rules, LABELS, pytest.fail)

@@ -1,0 +1,197 @@
+"""Cameras that vanish and return, behind OpenCV's and Picamera2's own calls; a real video."""
+
+import sys
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deploy.errors import BadData, MissingPackage, WrongUse
+from deploy.watching import cameras
+from deploy.watching.cameras import Frame, Frames, Gone, choose, unbroken
+from tests.helpers.deploy_fixtures import SPEC
+from tests.helpers.watch_fixtures import RGB, FakePicamera2, FakeV4l2, Plug, without, write_film
+
+
+@pytest.fixture
+def v4l2(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeV4l2]:
+    def plug(*openings: int) -> FakeV4l2:
+        fake = FakeV4l2(*openings)
+        monkeypatch.setitem(sys.modules, "cv2", fake)
+        without(monkeypatch, "picamera2")
+        return fake
+
+    return plug
+
+
+@pytest.fixture
+def picamera2(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakePicamera2]:
+    def plug(*openings: int) -> FakePicamera2:
+        fake = FakePicamera2(*openings)
+        monkeypatch.setitem(sys.modules, "picamera2", SimpleNamespace(Picamera2=fake))
+        without(monkeypatch, "cv2")
+        return fake
+
+    return plug
+
+
+@pytest.mark.parametrize("kind", ["v4l2", "picamera2"])
+def test_a_camera_that_vanishes_is_waited_for(kind: str, request: pytest.FixtureRequest) -> None:
+    """Said once, with growing pauses; each opening is closed again; after it is back, anew."""
+    fake: Plug = request.getfixturevalue(kind)(3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 4)
+    told: list[str | None] = []
+    pauses: list[float] = []
+    opener, held = choose(None, SPEC, None), []
+
+    def opened() -> Frames:
+        held.append(opener())  # what frees a camera is not that nobody holds it any more
+        return held[-1]
+
+    frames: Iterator[Any] = unbroken(opened, told.append, pauses.append)
+    taken = [next(frames) for _ in range(9)]
+    assert all(tuple(frame.image[0, 0]) == RGB for frame in taken)
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 1, 2]
+    assert [reason is None for reason in told] == [False, True, False, True]
+    assert "--source" in str(told[0])
+    opened = len(fake.devices)
+    assert opened == 11
+    frames.close()  # type: ignore[attr-defined]
+    assert fake.released == (opened if kind == "v4l2" else 3)
+
+
+@pytest.mark.parametrize("kind", ["v4l2", "picamera2"])
+def test_a_camera_that_fails_as_it_vanishes_is_waited_for_too(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    """OpenCV may raise an error of its own, and what is gone may not close."""
+    fake: Plug = request.getfixturevalue(kind)(2, 0, 2)
+    fake.failing = True
+    told: list[str | None] = []
+    frames = unbroken(choose(None, SPEC, None), told.append, lambda _: None)
+    assert all(next(frames) for _ in range(4))
+    assert (len(told), told[1]) == (2, None)
+    assert "--source" in str(told[0])
+    assert "\n" not in str(told[0])
+    frames.close()
+
+
+def test_a_video_that_opencv_fails_on_is_bad_data(
+    v4l2: Callable[..., FakeV4l2], tmp_path: Path
+) -> None:
+    v4l2(0).failing = True
+    (tmp_path / "film.avi").touch()
+    with pytest.raises(BadData, match=r"film.avi: OpenCV\(5.0.0\) cap_v4l.cpp: error: .* buffer$"):
+        list(choose(str(tmp_path / "film.avi"), SPEC, None)())
+
+
+@pytest.mark.parametrize("kind", ["v4l2", "picamera2"])
+def test_a_camera_that_was_never_there_is_an_error(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    fake = request.getfixturevalue(kind)(1)
+    opener = choose(None, SPEC, None)
+    fake.openings = []
+    with pytest.raises(Gone, match=r"camera.*connect it, or name another with --source"):
+        next(unbroken(opener, pytest.fail, pytest.fail))
+
+
+def test_a_device_is_the_one_that_is_opened(v4l2: Callable[..., FakeV4l2]) -> None:
+    fake = v4l2(1, 1)
+    next(choose("/dev/video7", SPEC, None)())
+    next(choose(None, SPEC, None)())
+    assert fake.devices == ["/dev/video7", 0]
+    assert fake.settings == {"buffers": 1}
+
+
+def test_frames_that_come_too_fast_are_dropped_not_kept(
+    v4l2: Callable[..., FakeV4l2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A camera of 30 frames a second, of which 10 are wanted."""
+    fake = v4l2(301)
+    clock = SimpleNamespace(monotonic=lambda: 100 + (301 - fake.frames) / 30)
+    monkeypatch.setattr(cameras, "time", clock)
+    frames = choose(None, SPEC, 10)()
+    taken = [301 - fake.frames for _ in range(100) if next(frames)]
+    assert 297 <= taken[-1] <= 300  # 10 seconds
+    assert {later - earlier for earlier, later in pairwise(taken)} <= {2, 3, 4}
+
+
+def test_the_pis_camera_rests_between_frames(
+    picamera2: Callable[..., FakePicamera2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picamera2(3)
+    rests: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: 7.0, sleep=rests.append)
+    monkeypatch.setattr(cameras, "time", clock)
+    with pytest.raises(Gone, match="no frame came"):
+        list(choose(None, SPEC, 4)())
+    assert rests == pytest.approx([0.25] * 3)
+
+
+def test_the_pis_camera_comes_first_and_another_where_it_has_none(
+    picamera2: Callable[..., FakePicamera2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pi, usb = picamera2(1), FakeV4l2(1)
+    monkeypatch.setitem(sys.modules, "cv2", usb)
+    next(choose(None, SPEC, None)())
+    assert (pi.devices, usb.devices) == (["pi"], [])
+    next(choose(None, SPEC, None)())  # no camera is left at the Pi's connector
+    assert (pi.devices, usb.devices) == (["pi"], [0])
+
+
+@pytest.mark.parametrize("source", [None, "/dev/video0", "film"])
+def test_without_opencv_the_remedy_is_named(
+    source: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    without(monkeypatch, "cv2", "picamera2")
+    monkeypatch.chdir(tmp_path)
+    Path("film").touch()
+    with pytest.raises(MissingPackage, match=r"python3-opencv.*opencv-python-headless.*--source"):
+        choose(source, SPEC, None)
+
+
+def test_a_picamera2_that_does_not_load_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As with another numpy than the one it was made for: no other camera instead, unasked."""
+    (tmp_path / "picamera2.py").write_text("raise ValueError('numpy.dtype size changed')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(MissingPackage, match=r"does not load: numpy.dtype size.*--source"):
+        choose(None, SPEC, None)
+
+
+def test_a_source_that_is_nothing_is_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(WrongUse, match=r"nowhere: no such folder, photo, video file or camera"):
+        choose(str(tmp_path / "nowhere"), SPEC, None)
+
+
+# A real video file
+
+
+def taken(frames: Frames) -> list[tuple[int, int, int]]:
+    images = [frame.image for frame in frames if isinstance(frame, Frame)]
+    return [tuple(int(level) for level in np.asarray(image)[24, 32]) for image in images]
+
+
+def test_each_frame_of_a_video_is_taken(tmp_path: Path) -> None:
+    colours = [(200, 10 * i, 30) for i in range(20)]
+    film = write_film(tmp_path / "film.avi", colours)
+    found = taken(choose(str(film), SPEC, None)())
+    assert np.abs(np.subtract(found, colours)).max() < 8
+
+
+@pytest.mark.parametrize(("fps", "expected"), [(5, 10), (100, 20), (3, 6)])
+def test_of_a_video_fps_is_by_its_own_seconds(fps: float, expected: int, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.avi", [(90, 90, 90)] * 20)
+    assert len(taken(choose(str(film), SPEC, fps)())) == expected
+
+
+def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    (tmp_path / "notes.avi").write_text("no film")
+    with pytest.raises(BadData, match=r"notes.avi: no frame can be read"):
+        list(choose(str(tmp_path / "notes.avi"), SPEC, None)())

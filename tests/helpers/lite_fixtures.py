@@ -1,0 +1,117 @@
+"""TFLite files of every type as backbones, and what the TFLite runtime finds in them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert.interpreter import Interpreter
+
+from retrain import tf_graph
+from retrain.backbones import Backbone
+from retrain.backbones.custom import read_file, tflite_to_graph
+from retrain.backbones.custom.load import load_own
+from retrain.tflite.network_file import parse
+from tests.helpers.graph_fixtures import predict
+
+SIDE = 32
+Array = npt.NDArray[Any]
+tf = tf_graph.tensorflow()
+
+
+def values(*shape: int) -> Any:
+    random = np.random.default_rng(sum(shape))
+    return tf.constant(random.uniform(-0.5, 0.5, shape).astype(np.float32))
+
+
+def network(operation: Callable[[Any], Any] = tf.identity, outputs: int = 3) -> Any:
+    """Return a classifier of photos: `operation` between convolutions, then a dense layer."""
+
+    def body(images: Any) -> Any:
+        x = tf.nn.relu6(tf.nn.conv2d(images, values(3, 3, 3, 8), 2, "SAME") + values(8))
+        x = operation(tf.nn.depthwise_conv2d(x, values(3, 3, 8, 2), [1, 1, 1, 1], "SAME"))
+        x = tf.reduce_mean(tf.nn.relu(x), [1, 2])
+        return tf.nn.softmax(tf.matmul(x, values(x.shape[-1], outputs)))
+
+    return body
+
+
+def drawn(count: int, side: int = SIDE) -> Array:
+    """Return photos as pixels, float32 (N, side, side, 3): black, white, blurs."""
+    coarse = np.random.default_rng(0).uniform(0, 255, (count, 5, 5, 3))
+    pixels = tf.image.resize(coarse, (side, side)).numpy().round()
+    pixels[0, 0, 0, :2] = 0, 255
+    return np.asarray(pixels, np.float32)
+
+
+def converter_of(run: Any, kind: str, side: int = SIDE) -> bytes:
+    """Return the concrete function `run` as a TFLite file of `kind`, for photos in -1..1."""
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([run])
+    if kind != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if kind in ("int8", "uint8"):
+        converter.representative_dataset = lambda: (
+            [(photo[np.newaxis] - 127.5) / np.float32(127.5)] for photo in drawn(20, side)
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = getattr(tf, kind)
+    converted: bytes = converter.convert()
+    return converted
+
+
+def write(path: Path, body: Callable[[Any], Any], kind: str = "float32") -> Path:
+    graph_def = tf_graph.trace(body, (SIDE, SIDE, 3), "scores")
+    path.write_bytes(converter_of(tf_graph.function(graph_def, "scores"), kind))
+    return path
+
+
+def found_by_runtime(content: bytes, pixels: Array) -> Array:
+    """Return what the TFLite runtime has at the cut of the file for each photo, as numbers."""
+    end = tflite_to_graph.before_dense(parse(content))
+    interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
+    interpreter.allocate_tensors()
+    fed = interpreter.get_input_details()[0]
+    (tensor,) = [each for each in interpreter.get_tensor_details() if each["index"] == end]
+    rows = []
+    for photo in pixels:
+        if fed["dtype"] == np.float32:
+            photo = (photo - 127) / 127.5
+        elif fed["dtype"] == np.int8:
+            photo = photo - 128
+        interpreter.set_tensor(fed["index"], photo[np.newaxis].astype(fed["dtype"]))
+        interpreter.invoke()
+        scale, zero_point = tensor["quantization"]
+        row = interpreter.get_tensor(end).astype(np.float32).ravel()
+        rows.append((row - zero_point) * scale if scale else row)
+    return np.asarray(rows)
+
+
+def features(backbone: Backbone, pixels: Array) -> Array:
+    run = tf_graph.function(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
+    return predict(run, (pixels - backbone.spec.mean) / np.float32(backbone.spec.std))
+
+
+def load(path: Path, cache_dir: Path, bottleneck: str | None = None) -> Backbone:
+    """Load the file, with -1..1 for a float input, which tells nothing."""
+    known = read_file.read(path, bottleneck).mean is not None
+    ends = (None, None) if known else (127.0, 127.5)
+    return load_own(path, None, bottleneck, None, *ends, cache_dir)
+
+
+def cosine(some: Array, others: Array) -> float:
+    """Return the smallest cosine between two photos' features."""
+    lengths = np.linalg.norm(some, axis=1) * np.linalg.norm(others, axis=1)
+    return float(((some * others).sum(axis=1) / lengths).min())
+
+
+def require_equal(path: Path, tmp_path: Path) -> None:
+    pixels = drawn(4)
+    expected = found_by_runtime(path.read_bytes(), pixels)
+    found = features(load(path, tmp_path), pixels)
+    largest = np.abs(expected).max()
+    assert np.ptp(expected, axis=0).max() > 0.03 * largest, "all photos look the same to it"
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-3 * largest

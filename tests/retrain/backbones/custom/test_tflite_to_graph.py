@@ -1,0 +1,224 @@
+"""A .tflite file as the backbone: its features are what the TFLite runtime finds in that file."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from deploy.errors import BadData, RetrainError, WrongUse
+from retrain import backbones, tf_graph
+from retrain.backbones.custom import read_file
+from retrain.backbones.custom.load import load_own
+from retrain.isolated import apart
+from tests.helpers.deploy_fixtures import networks
+from tests.helpers.lite_fixtures import (
+    SIDE,
+    cosine,
+    drawn,
+    features,
+    found_by_runtime,
+    load,
+    network,
+    require_equal,
+    tf,
+    values,
+    write,
+)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "dynamic", "int8", "uint8"])
+def test_files_of_every_type(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.tflite", network(), kind)
+    if kind.startswith("float"):
+        require_equal(path, tmp_path)
+        return
+    pixels, backbone = drawn(8), load(path, tmp_path)
+    expected, found = found_by_runtime(path.read_bytes(), pixels), features(backbone, pixels)
+    assert np.abs(found - expected).max() < 0.03 * np.abs(expected).max()
+    assert cosine(found - found.mean(axis=0), expected - expected.mean(axis=0)) > 0.98
+    assert cosine(found, expected) > 0.999
+    spec = backbone.spec
+    assert (spec.height, spec.crop, spec.std, backbone.width) == (SIDE, None, 127.5, 16)
+
+
+def hard_swish(x: Any) -> Any:
+    return x * tf.nn.relu6(x + 3.0) * (1 / 6)
+
+
+def squeezed(x: Any) -> Any:
+    return x * tf.sigmoid(tf.reduce_mean(x, [1, 2], keepdims=True))
+
+
+def shuffled(x: Any) -> Any:
+    x = tf.transpose(tf.reshape(x, [-1, 16, 16, 4, 4]), [0, 1, 2, 4, 3])
+    first, second = tf.split(tf.reshape(x, [-1, 16, 16, 16]), 2, 3)
+    return tf.concat([second, first * 2.0], 3)
+
+
+def dense_inside(x: Any) -> Any:
+    x = tf.nn.relu(tf.matmul(tf.reshape(x, [-1, 4096]), values(4096, 12)) + values(12))
+    return tf.reshape(x, [-1, 1, 1, 12])
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        hard_swish,
+        squeezed,
+        shuffled,
+        dense_inside,
+        lambda x: tf.nn.max_pool2d(x, 3, 2, "SAME") - tf.nn.avg_pool2d(x, 3, 2, "SAME"),
+        lambda x: tf.pad(x, [[0, 0], [1, 0], [0, 2], [0, 0]]),
+        lambda x: tf.pad(x, [[0, 0], [1, 0], [0, 2], [0, 0]], constant_values=0.5),
+        lambda x: tf.pad(x, [[0, 0], [1, 1], [2, 2], [0, 0]], "REFLECT"),
+        lambda x: x[:, 1:, ::2, :7],
+        lambda x: tf.nn.conv2d(x, values(3, 3, 16, 4), 1, "VALID", dilations=2),
+        lambda x: tf.image.resize(x, (9, 9)),
+        lambda x: tf.image.resize(x, (9, 9), "nearest"),
+        lambda x: tf.math.l2_normalize(x, -1),
+        lambda x: tf.nn.softmax(x) * 3,
+        lambda x: tf.nn.leaky_relu(x, 0.2) + tf.nn.elu(x) + tf.tanh(x),
+        lambda x: tf.clip_by_value(x, -1, 1) + tf.maximum(x, tf.minimum(-x, 0.3)),
+        lambda x: tf.sqrt(tf.abs(x)) / tf.exp(x) + tf.math.log(tf.square(x) + 1),
+        lambda x: tf.math.rsqrt(tf.math.squared_difference(x, 3.0)),
+        lambda x: tf.reduce_max(x, 1, keepdims=True) - tf.reduce_sum(x, 2, keepdims=True),
+        lambda x: tf.nn.relu(x) + -values(1, 1, 16) * tf.nn.relu(-x),  # PRELU
+    ],
+)
+def test_an_operator_computes_what_it_does_in_the_runtime(
+    operation: Callable[[Any], Any], tmp_path: Path
+) -> None:
+    require_equal(write(tmp_path / "mine.tflite", network(operation)), tmp_path)
+
+
+def changed(content: bytes, change: Callable[[Any], None]) -> bytes:
+    """Return the .tflite file after `change` of its flatbuffer's values."""
+    model = schema.ModelT.InitFromPackedBuf(content)
+    change(model)
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_a_relu_that_the_range_of_a_quantized_output_implies(tmp_path: Path) -> None:
+    path = tmp_path / "mine.tflite"
+    path.write_bytes(networks().uint8)
+    pixels = drawn(4)
+    expected = features(load(path, tmp_path), pixels)
+
+    def leave_out(model: Any) -> None:
+        (convolution,) = [
+            each
+            for each in model.subgraphs[0].operators
+            if isinstance(each.builtinOptions, schema.Conv2DOptionsT)
+        ]
+        assert convolution.builtinOptions.fusedActivationFunction == 3
+        convolution.builtinOptions.fusedActivationFunction = 0
+
+    path.write_bytes(changed(networks().uint8, leave_out))
+    again = load(path, tmp_path)
+    np.testing.assert_allclose(features(again, pixels), expected, atol=1e-5)
+    assert "Relu" in {node.op for node in tf_graph.read(again.graph_path).node}
+
+
+def test_the_last_layer_may_be_a_convolution(tmp_path: Path) -> None:
+    def body(images: Any) -> Any:
+        x = tf.nn.relu(tf.nn.conv2d(images, values(3, 3, 3, 8), 2, "SAME"))
+        x = tf.nn.avg_pool2d(x, 16, 1, "VALID", name="pooled")
+        return tf.nn.softmax(tf.squeeze(tf.nn.conv2d(x, values(1, 1, 8, 5), 1, "SAME"), [1, 2]))
+
+    backbone = load(write(tmp_path / "mine.tflite", body), tmp_path)
+    assert backbone.width == 8
+
+
+def test_an_operator_that_is_not_translated_is_named(tmp_path: Path) -> None:
+    def body(images: Any) -> Any:
+        x = tf.reduce_mean(tf.nn.conv2d(images, values(3, 3, 3, 8), 2, "SAME"), [1, 2])
+        return tf.cumsum(tf.identity(x, "row"), 1)
+
+    path = write(tmp_path / "mine.tflite", body)
+    with pytest.raises(BadData, match=r"operator CUMSUM.*bottleneck-tensor.*\.keras") as caught:
+        read_file.read(path)
+    assert str(path) in str(caught.value)
+    assert load(path, tmp_path, "Mean").width == 8
+
+
+def test_what_the_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.tflite", network())
+    with pytest.raises(WrongUse, match=r"--input-mean, --input-std must(.|\n)*Mean:0 \(1, 16\)"):
+        load_own(path, None, None, None, None, None, tmp_path)
+
+    def of_any_size(model: Any) -> None:
+        model.subgraphs[0].tensors[0].shapeSignature = [-1, -1, -1, 3]
+
+    path.write_bytes(changed(path.read_bytes(), of_any_size))
+    with pytest.raises(WrongUse, match="--input-size must be given"):
+        read_file.read(path)
+    assert read_file.read(path, size=(48, 40)).size == (48, 40)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda main: setattr(main.tensors[0], "shape", [1, 32, 24, 4]), "4 channels"),
+        (lambda main: setattr(main.tensors[0], "shape", [1, 3, 32, 32]), "channels first"),
+        (lambda main: setattr(main, "inputs", [0, 0]), "2 inputs"),
+        (lambda main: setattr(main.tensors[0].quantization, "scale", [0.0]), "scale"),
+        (
+            lambda main: setattr(main.tensors[0].quantization, "zeroPoint", [300]),
+            "zero point in it is impossible",
+        ),
+        (lambda main: setattr(main.tensors[1], "type", schema.TensorType.INT4), "INT4"),
+        (lambda main: setattr(main.tensors[1], "shape", [1 << 20, 1 << 20]), "cannot be computed"),
+        (lambda main: main.operators.reverse(), "nothing computes"),
+    ],
+)
+def test_numbers_that_cannot_be_are_bad_data(
+    change: Callable[[Any], None], words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.tflite"
+    path.write_bytes(changed(networks().uint8, lambda model: change(model.subgraphs[0])))
+    with pytest.raises(BadData, match=words):
+        load_own(path, None, None, None, None, None, tmp_path)
+
+
+def test_a_damaged_file_is_an_error_and_no_more(tmp_path: Path) -> None:
+    path, random = tmp_path / "mine.tflite", np.random.default_rng(0)
+    said, whole = [], 0
+    for i in range(400):
+        content = bytearray(networks().uint8)
+        for _ in range(random.integers(1, 4)):
+            at = int(random.integers(len(content) - 4))
+            number = int(random.choice([0, 1, 1000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]))
+            content[at : at + 4] = number.to_bytes(4, "little")
+        path.write_bytes(content[: int(random.integers(len(content)))] if i % 10 == 0 else content)
+        try:
+            read_file.read(path)
+            whole += 1
+            if whole <= 25:
+                load_own(path, None, None, None, 128.0, 128.0, tmp_path)
+        except RetrainError as error:
+            said.append(str(error))
+    assert all(str(path) in each for each in said)
+    assert whole > 25
+    assert len(said) > 200
+
+
+def eroded(images: Any) -> Any:
+    x = tf.nn.erosion2d(images, values(1, 1, 3), [1] * 4, "SAME", "NHWC", [1] * 4)
+    return tf.reduce_mean(x, [1, 2])
+
+
+def test_an_operation_that_tflite_lacks_is_named_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbones, "apart", apart)
+    trace = partial(tf_graph.trace, eroded, (32, 32, 3), "bottleneck")
+    with pytest.raises(BadData, match=r"TFLite has no operation for Dilation2D$"):
+        backbones.prepare("own", "0" * 64, trace, (32, 32), tmp_path)
+    assert not any(tmp_path.rglob("*.tflite"))

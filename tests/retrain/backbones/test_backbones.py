@@ -1,0 +1,209 @@
+"""Backbones: one network in two forms, whole in the cache, under a name that is its cause."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.contract import InputSpec
+from deploy.errors import BadData
+from deploy.image import open_image, to_tensor
+from deploy.runtime import Model
+from retrain import backbones, tf_graph
+from retrain.backbones import Backbone, efficientnet_lite
+from retrain.backbones.efficientnet_lite import Lite
+from retrain.backbones.network import Network, Weights
+from tests.helpers.graph_fixtures import predict
+from tests.helpers.published_lite0 import published
+
+LITE0 = efficientnet_lite.NETWORKS[0]
+FLOWERS = Path(__file__).parents[3].parent / "shared/data/flowers"
+DAISY = 985
+"""ImageNet's index of the class."""
+
+
+def test_graph_and_flatbuffer_agree(backbone: Backbone, photos: Path) -> None:
+    run = tf_graph.function(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
+    model = Model(backbone.flatbuffer)
+    for path in sorted(photos.glob("*/*"))[::20]:
+        tensor = to_tensor(open_image(path.read_bytes()), backbone.spec)
+        by_graph, by_model = predict(run, tensor)[0], model(tensor)
+        assert by_graph.shape == by_model.shape == (backbone.width,) == (1280,)
+        assert np.abs(by_graph - by_model).max() < 1e-3 * np.abs(by_graph).max()
+
+
+@pytest.mark.parametrize("lite", efficientnet_lite.NETWORKS, ids=lambda lite: lite.name)
+def test_a_lite_network_uses_all_the_weights_of_its_package(lite: Lite) -> None:
+    there = {
+        name: values.shape
+        for name, values in lite.read(lite.obtain()).items()
+        if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
+    }
+    assert {name: values.shape for name, values in lite._random().items()} == there
+
+
+@pytest.mark.parametrize("lite", efficientnet_lite.NETWORKS, ids=lambda lite: lite.name)
+@pytest.mark.skipif(not FLOWERS.is_dir(), reason=f"no flower photos in {FLOWERS}")
+def test_the_original_layer_still_knows_daisies(lite: Lite, cache_dir: Path) -> None:
+    weights = lite.read(lite.obtain())
+    backbone = backbones.load(lite.name, cache_dir)
+    model = Model(backbone.flatbuffer)
+    right = 0
+    for path in sorted((FLOWERS / "daisy").glob("*.jpg"))[:60]:
+        features = model(to_tensor(open_image(path.read_bytes(), backbone.spec), backbone.spec))
+        logits = weights["_fc.weight"] @ features + weights["_fc.bias"]
+        right += logits.argmax() == DAISY
+    assert right >= 42
+
+
+def test_a_lite_network_gets_what_its_authors_trained_it_with() -> None:
+    specs = [lite.spec for lite in efficientnet_lite.NETWORKS]
+    assert [(each.height, each.width) for each in specs] == [(224, 224), (240, 240), (260, 260)]
+    assert [each.crop for each in specs] == pytest.approx([224 / 256, 240 / 272, 260 / 292])
+    assert {(each.mean, each.std) for each in specs} == {(127, 128)}
+
+
+def test_lite_takes_only_the_file_of_its_package(tmp_path: Path) -> None:
+    for name, words in (
+        ("mine.h5", r"only the \.pth file of the package"),
+        ("mine.pth", "SHA-256"),
+    ):
+        (tmp_path / name).write_bytes(b"weights")
+        with pytest.raises(BadData, match=f"{name}.*{words}"):
+            backbones.load(LITE0.name, tmp_path, tmp_path / name)
+
+
+def test_folding_batch_normalization_changes_nothing() -> None:
+    weights = LITE0.read(LITE0.obtain())
+    y, x = np.mgrid[:224, :224]
+    waves = np.stack([np.sin(x / 9), np.sin(y / 17), np.cos((x + y) / 31)], axis=-1)[np.newaxis]
+    expected = predict(
+        tf_graph.function(published(weights), tf_graph.BOTTLENECK), np.float32(waves)
+    )
+    found = np.asarray(LITE0.features(np.float32(waves), weights))
+    assert np.abs(found - expected).max() < 1e-3 * expected.max()
+
+
+class Tiny(Network):
+    """A network of one convolution, registered as `tiny`; counts how often it is built."""
+
+    weights_source = "nowhere"
+
+    def __init__(self) -> None:
+        spec = InputSpec(height=16, width=16, crop=None, mean=127, std=128)
+        super().__init__("tiny", spec, 8, 0.0, "")
+        random = np.random.default_rng(0)
+        kernel = random.normal(size=(3, 3, 3, 8)).astype(np.float32)
+        vars(self).update(weights={"kernel": kernel}, built=0)
+
+    def installed(self) -> Path:
+        """Return where its weights would be."""
+        return Path("weights")
+
+    obtain = installed
+
+    def read(self, weights: Path) -> Weights:  # noqa: ARG002 (the interface)
+        """Return the kernel."""
+        return dict(vars(self)["weights"])
+
+    def graph_def(self, weights: Path | None) -> object:  # noqa: ARG002 (the interface)
+        """Return a graph to (N, 8)."""
+        tf = tf_graph.tensorflow()
+        vars(self)["built"] += 1
+        kernel = vars(self)["weights"]["kernel"]
+        return tf_graph.trace(
+            lambda x: tf.reduce_mean(tf.nn.conv2d(x, kernel, 2, "SAME"), [1, 2]),
+            (16, 16, 3),
+            tf_graph.BOTTLENECK,
+        )
+
+    def load(self, cache_dir: Path) -> Backbone:
+        """Load it as every backbone is."""
+        return backbones.load("tiny", cache_dir)
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    made = Tiny()
+    monkeypatch.setitem(backbones.NETWORKS, "tiny", made)
+    return made
+
+
+def test_a_backbone_is_prepared_once(tiny: Tiny, tmp_path: Path) -> None:
+    first, second = tiny.load(tmp_path), tiny.load(tmp_path)
+    assert first == second
+    assert vars(tiny)["built"] == 1
+    tensor = np.random.default_rng(1).normal(size=(1, 16, 16, 3)).astype(np.float32)
+    run = tf_graph.function(tf_graph.read(second.graph_path), tf_graph.BOTTLENECK)
+    np.testing.assert_allclose(
+        Model(second.flatbuffer)(tensor), predict(run, tensor)[0], rtol=1e-5, atol=1e-6
+    )
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize("name", ["graph.pb", "model.tflite", "sha256.json"])
+@pytest.mark.parametrize("damage", [flip, cut, Path.unlink])
+def test_a_damaged_file_is_prepared_again(
+    tiny: Tiny, tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
+    first = tiny.load(tmp_path)
+    damage(first.graph_path.with_name(name))
+    second = tiny.load(tmp_path)
+    assert vars(tiny)["built"] == 2
+    assert second == first
+    assert tf_graph.read(second.graph_path) == tf_graph.read(first.graph_path)
+    assert tiny.load(tmp_path) == first
+    assert vars(tiny)["built"] == 2
+
+
+def test_other_weights_are_another_backbone(tiny: Tiny, tmp_path: Path) -> None:
+    first = tiny.load(tmp_path)
+    vars(tiny)["weights"] = {"kernel": vars(tiny)["weights"]["kernel"] * 2}
+    second = tiny.load(tmp_path)
+    assert vars(tiny)["built"] == 2
+    assert second.graph_path != first.graph_path
+    assert second.fingerprint != first.fingerprint
+
+
+def test_the_fingerprint_hangs_on_all_that_decides_a_bottleneck(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = tiny.load(tmp_path)
+    seen = {backbone.fingerprint, replace(backbone, weights_sha256="0").fingerprint}
+    for changed in ({"crop": 0.5}, {"mean": 128}, {"std": 127}, {"width": 17}, {"height": 17}):
+        seen.add(replace(backbone, spec=replace(backbone.spec, **changed)).fingerprint)
+    monkeypatch.setattr(backbones, "decoder", lambda: "another decoder")
+    seen.add(backbone.fingerprint)
+    monkeypatch.setattr(backbones, "_PREPARED", backbones._PREPARED + 1)
+    seen.add(backbone.fingerprint)
+    assert len(seen) == 9
+    assert replace(backbone, graph_path=Path("elsewhere")).fingerprint in seen
+
+
+def test_the_digest_of_weights_is_that_of_their_values() -> None:
+    random = np.random.default_rng(0)
+    square = random.normal(size=(4, 4)).astype(np.float32)
+    weights: Weights = {"a": square, "b": np.arange(3)}
+    digest = backbones.digest(weights)
+    assert backbones.digest({"a": square.T.copy().T, "b": np.arange(3)}) == digest
+    others: list[Weights] = [
+        {"b": np.arange(3), "a": square},
+        {"a": square, "c": np.arange(3)},
+        {"a": square, "b": np.arange(1, 4)},
+        {"a": square, "b": np.arange(3).astype(np.float64).view(np.int64)},
+        {"a": square.reshape(2, 8), "b": np.arange(3)},
+        {"a": square.view(np.int32), "b": np.arange(3)},
+        {"a": square},
+    ]
+    assert len({digest, *map(backbones.digest, others)}) == 8

@@ -1,0 +1,210 @@
+"""Networks of keras.applications: one network in two forms, and weights files of every kind."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.conftest import Invoke
+
+from deploy.contract import InputSpec
+from deploy.errors import BadData
+from deploy.image import open_image, to_tensor
+from deploy.runtime import Model
+from retrain import backbones, tf_graph
+from retrain.backbones import keras_applications, weights_h5
+from retrain.backbones.keras_applications import KerasNetwork
+from tests.helpers.graph_fixtures import predict
+from tests.helpers.random_networks import random_model
+
+ROOT = Path(__file__).parents[4]
+REAL = Path(
+    os.environ.get(
+        "RETRAIN_MOBILENET_V2",
+        ROOT / "shared/weights/mobilenet_v2_1.0_224_no_top.weights.h5",
+    )
+)
+NETWORKS = {network.name: network for network in keras_applications.NETWORKS}
+V2 = NETWORKS["mobilenet_v2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with mobilenet_v2's random weights in every form. Not to be changed."""
+    folder = tmp_path_factory.mktemp("weights")
+    model = random_model(V2, top=True)
+    model.save_weights(folder / "full.weights.h5")
+    model.save(folder / "full.keras")
+    model.save(folder / "full.h5")
+    cut = V2._model(top=False)
+    cut.set_weights(model.get_weights()[: len(cut.weights)])
+    cut.save_weights(folder / "cut.weights.h5")
+    cut.save(folder / "cut.keras")
+    cut.save(folder / "cut.h5")
+    return folder
+
+
+def tensors(photos: Path, spec: InputSpec, count: int) -> list[np.ndarray[Any, Any]]:
+    paths = sorted(photos.glob("*/*"))[:: 72 // count][:count]
+    return [to_tensor(open_image(path.read_bytes()), spec) for path in paths]
+
+
+# Size, fraction kept, mean and std; and what its authors do to pixels.
+AS_TRAINED = {
+    "inception_v3": ((299, 0.875, 128, 127.5), "inception_v3"),
+    "mobilenet_v2": ((224, 0.875, 128, 127.5), "mobilenet_v2"),
+    "mobilenet_v3_small": ((224, 0.875, 128, 128), "mobilenet_v3"),
+    "mobilenet_v3_large": ((224, 0.875, 128, 128), "mobilenet_v3"),
+    "efficientnet_v2_b0": ((224, 0.875, 128, 128), "efficientnet_v2"),
+    "resnet50": ((224, 0.875, 128, 128), "resnet"),
+    "nasnet_mobile": ((224, 0.875, 128, 127.5), "nasnet"),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_gets_what_its_authors_trained_it_with(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, (expected, module) = NETWORKS[name].spec, AS_TRAINED[name]
+    assert (spec.height, spec.crop, spec.mean, spec.std) == expected
+    assert (spec.width, spec.order, spec.filter) == (spec.height, "RGB", "bicubic")
+
+    monkeypatch.setattr(KerasNetwork, "_model", lambda *_, **__: lambda images, **_: images)
+    run = tf_graph.function(NETWORKS[name].frozen(None), tf_graph.BOTTLENECK)
+    shape = (1, spec.height, spec.width, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
+    found = predict(run, (pixels - np.float32(spec.mean)) / np.float32(spec.std))
+    preprocess = getattr(tf_graph.tensorflow().keras.applications, module).preprocess_input
+    half_a_level = 0.5 / 127.5 if spec.std == 127.5 else 0
+    assert np.abs(found - preprocess(pixels.copy())).max() < half_a_level + 1e-3
+
+
+SCALES = ("mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_b0")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_that_gets_pixels_scales_them_itself(name: str) -> None:
+    rescales = [each.name for each in NETWORKS[name]._model(top=False).layers[:2]]
+    assert any("rescaling" in each for each in rescales) == (name in SCALES)
+
+
+@pytest.mark.parametrize(
+    "name", [f"{part}{end}" for part in ("cut", "full") for end in (".weights.h5", ".h5", ".keras")]
+)
+def test_every_form_of_weights_gives_the_same_network(folder: Path, name: str) -> None:
+    expected, found = V2._model(top=False), V2._model(top=False)
+    expected.load_weights(folder / "cut.weights.h5")
+    V2._fill(found, folder / name)
+    for one, other in zip(expected.get_weights(), found.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert V2.read(folder / name)
+
+
+def cut_file(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def text(path: Path) -> None:
+    path.write_text("not weights")
+
+
+def nothing(path: Path) -> None:
+    path.unlink()
+
+
+def empty_archive(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+
+
+@pytest.mark.parametrize("end", [".weights.h5", ".h5", ".keras"])
+@pytest.mark.parametrize("damage", [cut_file, text, nothing, empty_archive])
+def test_a_damaged_weights_file_is_named(
+    folder: Path, tmp_path: Path, end: str, damage: Callable[[Path], None]
+) -> None:
+    path = tmp_path / f"mine{end}"
+    path.write_bytes((folder / f"cut{end}").read_bytes())
+    damage(path)
+    with pytest.raises(BadData, match="mine"):
+        backbones.load(V2.name, tmp_path, path)
+
+
+def test_another_networks_weights_are_named(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"full\.h5: not weights of mobilenet_v3_small"):
+        backbones.load("mobilenet_v3_small", tmp_path, folder / "full.h5")
+
+
+def test_weights_have_a_limit(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights_h5, "_LIMIT", 1_000_000)
+    for name in ("cut.h5", "cut.keras"):
+        with pytest.raises(BadData, match=f"{name}.*1,000,000"):
+            backbones.load(V2.name, tmp_path, folder / name)
+
+
+def test_tensors_may_not_be_in_other_files(tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "mine.h5"
+    (tmp_path / "other").write_bytes(bytes(40))
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", (10,), "f4", external=[(str(tmp_path / "other"), 0, 40)])
+    with pytest.raises(BadData, match=r"mine\.h5.*other files"):
+        weights_h5.read_weights(path)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadData, match=r"mine\.pkl.*\.weights\.h5"):
+        backbones.load(V2.name, tmp_path, tmp_path / "mine.pkl")
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "nasnet_mobile"])
+def test_without_a_network_the_error_says_what_to_fetch(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(keras_applications, "_ADDRESS", "http://127.0.0.1:9/keras/")
+    with pytest.raises(BadData) as found:
+        backbones.load(name, tmp_path)
+    file = NETWORKS[name].address
+    assert f"http://127.0.0.1:9/keras/{file}" in str(found.value)
+    assert f"--weights {file.split('/')[1]}" in str(found.value)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_keras_would_fetch_the_same_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = NETWORKS[name]
+    keras = tf_graph.tensorflow().keras
+    asked = []
+
+    def fetch(file: str, address: str, file_hash: str | None = None, **_: str) -> None:
+        asked.append((file, address, file_hash))
+        raise LookupError
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", fetch)
+    shape = (network.spec.height, network.spec.width, 3)
+    build = getattr(keras.applications, network.kind)
+    with pytest.raises(LookupError):
+        build(input_shape=shape, include_top=False, weights="imagenet", pooling="avg")
+    assert asked == [(network._cached.name, network.weights_source, network.md5)]
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason=f"no weights of MobileNetV2 in {REAL}")
+def test_the_real_weights_see_the_classes(
+    photos: Path, cache_dir: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    backbone = backbones.load(V2.name, cache_dir, REAL)
+    model = Model(backbone.flatbuffer)
+    features = np.stack([model(tensor) for tensor in tensors(photos, V2.spec, 72)])
+    assert features.min() >= 0
+    assert features.max() <= 6
+    assert 0.2 < features.mean() < 1
+    options = ("--architecture", V2.name, "--weights", REAL, "--cache-dir", cache_dir)
+    result = invoke("train", photos, *options, "--output-dir", tmp_path)
+    assert result.exit_code == 0, result.output
+    result = invoke("convert", "--output-dir", tmp_path)
+    assert result.exit_code == 0, result.output

@@ -1,0 +1,227 @@
+"""Engines: equal features, the one asked for, and a probe that runs only where it pays, once."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conftest import Invoke
+
+from deploy.errors import BadData
+from deploy.image import open_image, to_tensor
+from retrain.backbones import Backbone
+from retrain.bottlenecks import engine
+from retrain.bottlenecks.engine import Choice, Engine
+from retrain.bottlenecks.extract import Task, extract_shard, obtain
+from retrain.data.photo_folder import scan
+from retrain.progress import Progress
+
+Pick = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def both(backbone: Backbone) -> dict[str, Engine]:
+    return {"tflite": engine.tflite(backbone), "tensorflow": engine.tensorflow(backbone)}
+
+
+@pytest.fixture
+def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the engines that are probed from now on; TensorFlow is the faster."""
+    names: list[str] = []
+
+    def rate(_what: str, _seconds: float, body: object, name: str, _: Backbone) -> float:
+        assert body is engine.rate
+        names.append(name)
+        return {"tflite": 10.0, "tensorflow": 20.0}[name]
+
+    monkeypatch.setattr(engine, "apart", rate)
+    for name in ("tflite", "tensorflow"):
+        stub = Engine(name, lambda: np.zeros_like, 1)
+        monkeypatch.setitem(engine._ENGINES, name, lambda _, stub=stub: stub)
+    return names
+
+
+@pytest.fixture
+def large(backbone: Backbone) -> Backbone:
+    """Return a backbone that is not below the size of a mobile's, never run."""
+    return replace(backbone, flatbuffer=bytes(int(engine.SMALL_MB * 1e6)))
+
+
+@pytest.fixture
+def pick(large: Backbone, tmp_path: Path) -> Pick:
+    """Return what tells the name of the engine that a choice gives."""
+
+    def name(wanted: engine.Wanted = "auto", photos: int = 1000, of: Backbone = large) -> str:
+        return Choice(wanted, tmp_path / "engines").engine(of, photos, Progress()).name
+
+    return name
+
+
+def test_both_give_equal_features(
+    photos: Path, backbone: Backbone, both: dict[str, Engine]
+) -> None:
+    paths = sorted(photos.glob("*/*"))[::4]
+    tensors = np.concatenate(
+        [to_tensor(open_image(path.read_bytes()), backbone.spec) for path in paths]
+    )
+    lite, flow = (both[name].make()(tensors) for name in ("tflite", "tensorflow"))
+    assert lite.shape == flow.shape == (len(paths), backbone.width)
+    np.testing.assert_allclose(flow, lite, rtol=1e-3, atol=1e-3 * np.abs(lite).max())
+
+
+def test_a_shard_has_the_same_rows_with_both(
+    photos: Path, tmp_path: Path, backbone: Backbone, both: dict[str, Engine]
+) -> None:
+    for i, path in enumerate(sorted(photos.glob("*/*"))[:37]):
+        content = path.read_bytes()
+        copy = tmp_path / "photos" / "ab"[i % 2] / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.with_stem(f"{i}").write_bytes(content[: len(content) // 2] if i % 5 == 0 else content)
+    found = scan(tmp_path / "photos").photos
+    tasks = [Task(photo, [0, 1]) for photo in found]
+    found[3].path.unlink()
+
+    def rows(each: Engine) -> list[tuple[bytes, int, str | None]]:
+        made = extract_shard(
+            each.make(),
+            each.batch,
+            tasks,
+            lambda image, _, view: to_tensor(image, backbone.spec) * np.float32(1 - view / 2),
+            backbone.spec,
+        )
+        values.append(np.stack([row.bottleneck for row in made if row.bottleneck is not None]))
+        return [(row.digest, row.view, row.error) for row in made]
+
+    values: list[np.ndarray] = []
+    first, second = (rows(each) for each in both.values())
+    assert first == second
+    assert [digest for digest, view, _ in first if view == 0] == [
+        photo.digest for i, photo in enumerate(found) if i != 3
+    ]
+    assert {bool(error) for *_, error in first} == {True, False}
+    np.testing.assert_allclose(*values, rtol=2e-3, atol=2e-3 * values[0].max())
+
+
+@pytest.mark.parametrize("name", ["tflite", "tensorflow"])
+def test_the_engine_that_is_asked_for_is_used(
+    name: engine.Wanted,
+    photos: Path,
+    tmp_path: Path,
+    backbone: Backbone,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    choice = Choice(name, tmp_path / "engines")
+    result = obtain(scan(photos), backbone, choice, tmp_path / "cache", Progress())
+    assert result.analysed == 72
+    assert f"engine {name}: as asked\n" in capsys.readouterr().err
+    other = Choice("tflite" if name == "tensorflow" else "tensorflow", tmp_path / "engines")
+    assert obtain(scan(photos), backbone, other, tmp_path / "cache", Progress()).analysed == 0
+    assert "engine" not in capsys.readouterr().err
+    assert not (tmp_path / "engines").exists()
+
+
+def test_the_command_hands_the_engine_on(
+    photos: Path, cache_dir: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    where = ("--cache-dir", cache_dir, "--bottleneck-dir", tmp_path)
+    result = invoke("bottlenecks", photos, *where, "--extract-engine", "tensorflow")
+    assert result.exit_code == 0, result.output
+    assert "engine tensorflow: as asked\n" in result.stderr
+    assert invoke("bottlenecks", photos, "--extract-engine", "abacus").exit_code == 2
+
+
+def test_a_probe_is_remembered(pick: Pick, probed: list[str]) -> None:
+    assert pick() == "tensorflow"
+    assert probed == ["tflite", "tensorflow"]
+    assert pick(photos=10_000) == "tensorflow"
+    assert len(probed) == 2
+
+
+def test_a_probe_that_dies_does_not_end_the_run(
+    pick: Pick,
+    probed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def die(what: str, *_: object) -> float:
+        raise BadData(f"{what} died")
+
+    monkeypatch.setattr(engine, "apart", die)
+    assert pick() == "tflite"
+    assert "engine tflite: the probe died\n" in capsys.readouterr().err
+    assert not probed
+
+
+def test_nothing_is_probed_where_it_cannot_pay(
+    pick: Pick, probed: list[str], backbone: Backbone
+) -> None:
+    assert pick(photos=999) == "tflite"
+    assert pick(photos=10_000, of=backbone) == "tflite"
+    assert pick("tensorflow") == "tensorflow"
+    assert pick("tflite") == "tflite"
+    assert not probed
+
+
+def test_another_machine_version_or_backbone_is_probed_again(
+    pick: Pick, probed: list[str], large: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pick()
+    pick(of=replace(large, weights_sha256="others"))
+    assert len(probed) == 4
+    runtime = engine.find_runtime()
+    for at, name, value in (
+        (engine, "cpu_name", lambda: "another"),
+        (engine, "cores", lambda: 77),
+        (engine.metadata, "version", lambda _: "99"),
+        (engine, "find_runtime", lambda: runtime._replace(version="99")),
+    ):
+        before = len(probed)
+        with monkeypatch.context() as patch:
+            patch.setattr(at, name, value)
+            pick()
+        assert len(probed) == before + 2, name
+    pick()
+    assert len(probed) == 12
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\x00",
+        b"{}",
+        b"[]",
+        b'{"per_s": {"tflite": 1, "tensorflow": null}}',
+        b'{"per_s": {"tflite": 0, "tensorflow": 0}}',
+        b'{"per_s": {"tflite": NaN, "tensorflow": 1}}',
+    ],
+)
+def test_a_damaged_memory_is_made_again(
+    content: bytes, pick: Pick, probed: list[str], tmp_path: Path
+) -> None:
+    pick()
+    (path,) = (tmp_path / "engines").iterdir()
+    path.write_bytes(content)
+    assert pick() == "tensorflow"
+    assert len(probed) == 4
+    assert json.loads(path.read_text())["per_s"] == {"tflite": 10.0, "tensorflow": 20.0}
+
+
+def test_a_lead_that_does_not_pay_for_tensorflows_start_is_not_taken(
+    pick: Pick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rate(*arguments: object) -> float:
+        return {"tflite": 100.0, "tensorflow": 130.0}[str(arguments[3])]
+
+    monkeypatch.setattr(engine, "apart", rate)
+    for name in engine._ENGINES:
+        stub = Engine(name, lambda: np.zeros_like, 1)
+        monkeypatch.setitem(engine._ENGINES, name, lambda _, stub=stub: stub)
+    assert [pick(photos=count) for count in (1000, 10_000)] == ["tflite", "tensorflow"]
+
+
+@pytest.mark.parametrize("name", ["tflite", "tensorflow"])
+def test_a_probe_measures(backbone: Backbone, name: str) -> None:
+    assert engine.apart("the probe", 300, engine.rate, name, backbone) > 0

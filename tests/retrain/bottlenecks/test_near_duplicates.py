@@ -1,0 +1,140 @@
+"""Photos that look the same as one in another split are found and named."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from retrain.bottlenecks import near_duplicates
+from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.near_duplicates import Pair
+from retrain.bottlenecks.thumbnails import SIDE, Pictures
+from retrain.data.photo_folder import Photo
+from retrain.progress import Progress
+from tests.helpers.train_fixtures import Train
+
+QUIET = Progress(verbosity="ERROR")
+
+
+def scene(seed: int, width: int = 320, height: int = 240) -> Image.Image:
+    """Return a picture of smooth coloured patches with fine grain, another one for each seed."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    image = coarse.resize((width, height), Image.Resampling.BICUBIC)
+    grain = random.normal(0, 12, (height, width, 1))
+    noisy = np.clip(np.asarray(image, np.float32) + grain, 0, 255).astype(np.uint8)
+    return Image.fromarray(noisy).filter(ImageFilter.GaussianBlur(0.7))
+
+
+def photo(path: Path, image: Image.Image, quality: int = 90) -> Photo:
+    """Write a JPEG, and return it as a photo whose digest is right."""
+    from hashlib import sha256
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, "JPEG", quality=quality)
+    return Photo(path, path.parent.name, sha256(path.read_bytes()).digest())
+
+
+def find(folder: Path, photos: list[Photo], splits: list[str]) -> list[Pair]:
+    return near_duplicates.find(photos, splits, Pictures(folder / "pictures"), QUIET)
+
+
+@pytest.fixture
+def originals(tmp_path: Path) -> list[Photo]:
+    """Return twelve photos that show nothing in common."""
+    return [photo(tmp_path / "cat" / f"{i}.jpg", scene(i)) for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("size", "quality"), [((160, 120), 90), ((100, 75), 85), ((640, 480), 90), ((320, 240), 50)]
+)
+def test_copies_of_other_sizes_and_qualities_are_found(
+    originals: list[Photo], tmp_path: Path, size: tuple[int, int], quality: int
+) -> None:
+    copies = [
+        photo(tmp_path / "cat" / f"copy{i}.jpg", scene(i).resize(size), quality) for i in range(4)
+    ]
+    pairs = find(tmp_path, originals + copies, ["training"] * 12 + ["testing"] * 4)
+    assert [(pair.photo.path.name, pair.other.path.name) for pair in pairs] == [
+        (f"copy{i}.jpg", f"{i}.jpg") for i in range(4)
+    ]
+    assert pairs[0].to_json() == {
+        "paths": [str(copies[0].path), str(originals[0].path)],
+        "labels": ["cat", "cat"],
+        "splits": ["testing", "training"],
+    }
+
+
+def test_copies_in_one_split_are_not_named(originals: list[Photo], tmp_path: Path) -> None:
+    copy = photo(tmp_path / "cat" / "copy.jpg", scene(0).resize((160, 120)))
+    assert find(tmp_path, [*originals, copy], ["training"] * 13) == []
+    assert find(tmp_path, [*originals, copy], ["testing"] + ["training"] * 11 + ["testing"]) == []
+
+
+def test_a_pair_that_does_not_train_is_named_once(originals: list[Photo], tmp_path: Path) -> None:
+    copy = photo(tmp_path / "dog" / "copy.jpg", scene(0).resize((160, 120)))
+    splits = ["validation"] + ["training"] * 11 + ["testing"]
+    (pair,) = find(tmp_path, [*originals, copy], splits)
+    assert {pair.split, pair.other_split} == {"validation", "testing"}
+    assert {pair.photo.label, pair.other.label} == {"cat", "dog"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        lambda image: image.crop((60, 60, 320, 240)),
+        lambda image: image.resize((240, 240)),
+        lambda image: image.point(lambda level: level // 2),
+    ],
+)
+def test_other_pictures_of_the_same_are_no_copies(
+    originals: list[Photo], tmp_path: Path, change: Callable[[Image.Image], Image.Image]
+) -> None:
+    other = photo(tmp_path / "cat" / "other.jpg", change(scene(0)))
+    assert find(tmp_path, [*originals, other], ["training"] * 12 + ["testing"]) == []
+
+
+def test_parts_of_one_product_are_no_copies(tmp_path: Path) -> None:
+    """Such as solar cells: each differs from all others by as little."""
+    common = np.asarray(scene(0), np.float32)
+    parts = []
+    for i in range(14):
+        spots = np.random.default_rng(i).normal(0, 14, (15, 20, 1)).repeat(16, 0).repeat(16, 1)
+        image = Image.fromarray(np.clip(common + spots, 0, 255).astype(np.uint8))
+        parts.append(photo(tmp_path / "cat" / f"{i}.jpg", image))
+    assert find(tmp_path, parts, ["training", "testing"] * 7) == []
+
+
+def test_a_large_folder_is_compared_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "_GROUP", 200)
+    random = np.random.default_rng(0)
+    levels = random.uniform(0, 255, (3000, SIDE * SIDE * 3))
+    copies = levels[:200] + random.normal(0, 3, (200, levels.shape[1]))
+    matrix = Matrix.of(np.vstack([levels, copies]))
+    rows = np.arange(3200)
+    groups = list(near_duplicates._groups(matrix, rows))
+    assert np.mean([len(group) ** 2 for group in groups]) < 500**2
+    where = np.array(["training"] * 3000 + ["testing"] * 200)
+    pairs = near_duplicates._candidates(matrix, rows, where)
+    assert sum(pairs.get(3000 + i) == i for i in range(200)) >= 198
+
+
+def test_train_names_copies_and_keeps_them_in_metrics(
+    photos: Path, train: Train, tmp_path: Path
+) -> None:
+    for folder in photos.iterdir():
+        (tmp_path / folder.name).symlink_to(folder)
+    image = Image.open(photos / "circles" / "00.jpg")
+    for size in (90, 84, 78, 72, 66, 60, 54, 48):
+        path = tmp_path / "small" / f"{size}.png"
+        path.parent.mkdir(exist_ok=True)
+        image.resize((size, size)).save(path)
+    run = train(source=tmp_path)
+    pairs = run.metrics["copies_across_splits"]
+    assert pairs
+    assert all({"small"} & set(pair["labels"]) for pair in pairs)
+    assert f"{len(pairs)} photos of validation or testing look the same" in run.result.stderr
+    assert pairs[0]["paths"][0] in run.result.stderr

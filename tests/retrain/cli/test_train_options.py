@@ -1,0 +1,216 @@
+"""Every option of `retrain train` is understood as typed, and nonsense is refused."""
+
+import re
+import sys
+from collections.abc import Callable
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import Invoke
+
+from retrain import backbones
+from retrain.cli.train import train as command
+from retrain.progress import Progress
+from retrain.settings.training import Source, TrainConfig
+
+CLASSIC_DEFAULTS = {
+    "how_many_training_steps": 4000,
+    "learning_rate": 0.01,
+    "testing_percentage": 10.0,
+    "validation_percentage": 10.0,
+    "eval_step_interval": 10,
+    "train_batch_size": 100,
+    "test_batch_size": -1,
+    "validation_batch_size": 100,
+    "print_misclassified_test_images": False,
+    "final_tensor_name": "final_result",
+    "flip_left_right": False,
+    "random_crop": 0,
+    "random_scale": 0,
+    "random_brightness": 0,
+    "intermediate_store_frequency": 0,
+    "logging_verbosity": "info",
+}
+
+SETTINGS = [
+    ("--image_dir", "some_photos", "source.image_dir", Path("some_photos")),
+    ("--architecture", "other_net", "source.architecture", "other_net"),
+    ("--bottleneck_dir", "a_b/c", "source.bottleneck_dir", Path("a_b/c")),
+    ("--cache-dir", "a_b/c", "source.cache_dir", Path("a_b/c")),
+    ("--labels-from", "2", "source.labels_from", 2),
+    ("--output-dir", "a_b/c", "output_dir", Path("a_b/c")),
+    ("--output_graph", "a_b/c.pb", "output_graph", Path("a_b/c.pb")),
+    ("--output_labels", "a_b/c.txt", "output_labels", Path("a_b/c.txt")),
+    ("--summaries_dir", "a_b/c", "summaries_dir", Path("a_b/c")),
+    ("--saved_model_dir", "a_b/c", "saved_model_dir", Path("a_b/c")),
+    ("--checkpoint_path", "a_b/c", "checkpoint_path", Path("a_b/c")),
+    ("--intermediate_output_graphs_dir", "a_b", "intermediate_output_graphs_dir", Path("a_b")),
+    ("--intermediate_store_frequency", "7", "head.intermediate_store_frequency", 7),
+    ("--how_many_training_steps", "7", "head.how_many_training_steps", 7),
+    ("--learning_rate", "0.5", "head.learning_rate", 0.5),
+    ("--train_batch_size", "7", "head.train_batch_size", 7),
+    ("--validation_batch_size", "-1", "head.validation_batch_size", -1),
+    ("--eval_step_interval", "7", "head.eval_step_interval", 7),
+    ("--optimizer", "sgd", "head.optimizer", "sgd"),
+    ("--weight-decay", "0.5", "head.weight_decay", 0.5),
+    ("--label-smoothing", "0.5", "head.label_smoothing", 0.5),
+    ("--class-weight", "balanced", "head.class_weight", "balanced"),
+    ("--early-stop", "7", "head.early_stop", 7),
+    ("--seed", "7", "head.seed", 7),
+    ("--testing_percentage", "7.5", "split.testing_percentage", 7.5),
+    ("--validation_percentage", "7", "split.validation_percentage", 7.0),
+    ("--split-salt", "some_salt", "split.salt", "some_salt"),
+    ("--test_batch_size", "7", "test_batch_size", 7),
+    ("--flip_left_right", None, "distortion.flip_left_right", True),
+    ("--random_crop", "7", "distortion.random_crop", 7),
+    ("--random_scale", "7", "distortion.random_scale", 7),
+    ("--random_brightness", "7", "distortion.random_brightness", 7),
+    ("--views", "7", "views", 7),
+    ("--final_tensor_name", "my_result", "final_tensor_name", "my_result"),
+    ("--print_misclassified_test_images", None, "print_misclassified_test_images", True),
+    ("--resume", None, "resume", True),
+    ("--extract-engine", "tensorflow", "source.extract_engine", "tensorflow"),
+    ("--weights", "a_b/c.h5", "source.weights", Path("a_b/c.h5")),
+]
+OWN = {
+    "--graph": __file__,
+    "--input-tensor": "Mul:0",
+    "--bottleneck-tensor": "pool_3/_reshape:0",
+    "--input-size": "299",
+    "--input-mean": "128",
+    "--input-std": "127.5",
+}
+"""Options of a network of the user's own: all of them hang on the first."""
+SHOWN = {"--progress", "--logging-verbosity", "--json"}
+"""Options that say how to tell of a run, not what it is."""
+
+USUAL = TrainConfig(Source(Path("photos")))
+
+Asked = Callable[..., TrainConfig]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> Asked:
+    """Return what gives the settings that `retrain train` makes of its arguments."""
+    seen: list[TrainConfig] = []
+
+    def stand_in(config: TrainConfig, _progress: object) -> dict[str, Any]:
+        seen.append(config)
+        return {"test": {"right": 1, "total": 1}}
+
+    def ask(*arguments: object) -> TrainConfig:
+        result = invoke("train", *arguments)
+        assert result.exit_code == 0, result.output
+        return seen.pop()
+
+    monkeypatch.setattr("retrain.training.train.train", stand_in)
+    monkeypatch.setattr(backbones, "NAMES", (backbones.DEFAULT, "other_net"))
+    return ask
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize(("option", "text", "where", "value"), SETTINGS)
+def test_an_option_sets_its_setting_and_no_other(
+    option: str, text: str | None, where: str, value: object, joined: bool, asked: Asked
+) -> None:
+    typed = [option] if text is None else [f"{option}={text}"] if joined else [option, text]
+    photos = [] if option == "--image_dir" else ["photos"]
+    found = asked(*typed, *photos)
+    assert attrgetter(where)(found) == value
+    names = [name for _, _, name, _ in SETTINGS]
+    assert [name for name in names if attrgetter(name)(found) != attrgetter(name)(USUAL)] == [where]
+
+
+def test_no_option_is_forgotten_here() -> None:
+    there = {option for each in command.params for option in each.opts if option.startswith("--")}
+    assert {option.replace("_", "-") for option, *_ in SETTINGS} | SHOWN | {*OWN} == there
+
+
+def test_a_network_of_ones_own_is_described_in_full(asked: Asked, invoke: Invoke) -> None:
+    found = asked("photos", *(word for pair in OWN.items() for word in pair)).source
+    assert found.graph == Path(__file__)
+    assert (found.input_tensor, found.bottleneck_tensor) == ("Mul:0", "pool_3/_reshape:0")
+    assert (found.input_size, found.input_mean, found.input_std) == (299, 128.0, 127.5)
+    for option, value in list(OWN.items())[1:]:
+        result = invoke("train", "photos", option, value)
+        assert result.exit_code == 2
+        assert f"{option} is for a network named with --graph" in result.stderr
+
+
+def test_without_options_the_command_asks_for_what_python_does(asked: Asked) -> None:
+    assert asked("photos") == USUAL
+
+
+@pytest.mark.parametrize(("name", "default"), CLASSIC_DEFAULTS.items())
+def test_defaults_are_the_classics_and_shown(
+    name: str, default: object, asked: Asked, invoke: Invoke
+) -> None:
+    found = [where for option, _, where, _ in SETTINGS if option == f"--{name}"]
+    assert [attrgetter(where)(asked("photos")) for where in found] == [default] * len(found)
+    text = re.sub(r"\s+", " ", invoke("train", "--help").stdout)
+    shown = text.split(f" --{name.replace('_', '-')}")[1].split(" --")[0]
+    assert re.findall(r"\[default: ([^];]+)", shown) == [str(default)] * (default is not False)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("--flip_lft_right", "--flip-left-right"),
+        ("--learning-rat", "--learning-rate"),
+        ("--how_many_trainin_steps=5", "--how-many-training-steps"),
+        ("--optimiser", "--optimizer"),
+    ],
+)
+def test_an_unknown_option_is_refused_with_the_nearest(
+    typed: str, meant: str, invoke: Invoke
+) -> None:
+    result = invoke("train", "photos", typed)
+    assert result.exit_code == 2
+    assert f"Did you mean '{meant}'?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("--learning_rate", "nan"),
+        ("--testing_percentage", "nan"),
+        ("--testing_percentage", "60", "--validation_percentage", "40"),
+        ("--test_batch_size", "0"),
+        ("--validation_batch_size", "0"),
+        ("--random_crop", "101"),
+        ("--class-weight", "some"),
+        ("--weight-decay", "nan"),
+        ("--label-smoothing", "nan"),
+        ("--final_tensor_name", "a b"),
+        ("--final_tensor_name", "input"),
+        ("--final_tensor_name", "logits"),
+        ("--saved_model_dir", "run"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_done(
+    typed: tuple[str, ...], tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # There are no such photos: were they looked for first, the exit code would say bad data.
+    result = invoke("train", "none", "--output-dir", "run", *typed)
+    assert result.exit_code == 2, result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", ["auto", "plain"])
+def test_a_terminal_gets_a_bar_unless_plain_lines_are_asked_for(
+    form: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_terminal(_config: object, progress: Progress) -> dict[str, Any]:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        with progress.bar("training", 2, "steps") as advance:
+            advance(2)
+        return {"test": {"right": 1, "total": 1}}
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("retrain.training.train.train", on_terminal)
+    shown = invoke("train", "photos", "--progress", form).stderr
+    assert ("2/2 steps (" in shown) == (form == "plain")
+    assert "2/2" in shown

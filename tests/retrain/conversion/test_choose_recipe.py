@@ -1,0 +1,172 @@
+"""`--choose`: every recipe is tried, measured and kept; what goes wrong is told for what it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.conftest import Invoke
+
+from bench import find_models
+from deploy import model_file
+from deploy.errors import BadData
+from retrain.conversion import choose_recipe, convert, recipes
+from retrain.conversion.layer_errors import Layer
+from retrain.conversion.parity import Parity
+from retrain.conversion.quantize import Quantization
+from retrain.data.manifest import read_manifest
+from tests.helpers.deploy_fixtures import networks
+from tests.helpers.gate_fixtures import converted, run
+
+__all__ = ["run"]
+
+
+def recipe_models(folder: Path) -> set[str]:
+    return {path.stem for path in (folder / "recipes").glob("*")}
+
+
+@pytest.fixture
+def choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choose among two recipes, converted already, and one that TFLite does not convert."""
+
+    def made(_graph: bytes, how: Quantization, *_: Any) -> bytes:
+        if how.recipe == "dynamic":
+            raise BadData("converting with dynamic failed")
+        return converted(how)
+
+    monkeypatch.setattr(recipes, "quantize", made)
+    monkeypatch.setattr(choose_recipe, "CHOICES", ("int8", "dynamic", "float32"))
+
+
+@pytest.mark.usefixtures("choices")
+@pytest.mark.parametrize(("by", "value"), [("smallest", "bytes"), ("fastest", "p50_ms")])
+def test_a_choice_is_of_what_was_measured(run: Path, invoke: Invoke, by: str, value: str) -> None:
+    result = invoke("convert", "--output-dir", run, "--choose", by)
+    assert result.exit_code == 0, result.output
+    found = json.loads((run / "conversion.json").read_text("utf-8"))
+    rows = {row["recipe"]: row for row in found["candidates"]}
+    assert set(rows) == {"int8", "float32"} == recipe_models(run)
+    assert found["failed"] == {"dynamic": "converting with dynamic failed"}
+    best = min(rows.values(), key=lambda row: row[value])
+    assert found["recipe"] == best["recipe"]
+    assert best["best"]
+    assert (run / "model.tflite").read_bytes() == run.joinpath(
+        "recipes", f"{best['recipe']}.tflite"
+    ).read_bytes()
+    (line,) = [line for line in result.stderr.splitlines() if line.endswith("chosen")]
+    assert line.split()[0] == best["recipe"]
+
+
+@pytest.mark.usefixtures("choices")
+def test_no_choice_is_the_gates_refusal(run: Path, invoke: Invoke) -> None:
+    bounds = ("--max-mean-difference", 0, "--max-accuracy-drop", 0)
+    result = invoke("convert", "--output-dir", run, "--choose", "smallest", *bounds)
+    assert result.exit_code == 4
+    _, _, said = result.stderr.partition("Warning: no recipe is near enough to the graph\n")
+    for line, name in zip(said.splitlines(), ("int8", "float32"), strict=False):
+        assert line.startswith(f"  {name}: its probabilities are ")
+        assert line.endswith(" from the graph's in the mean; --max-mean-difference is 0")
+    assert f"Error: {run / 'model.rejected.tflite'}: its probabilities are" in said
+    assert not (run / "model.tflite").exists()
+    assert json.loads((run / "conversion.json").read_text("utf-8"))["passed"] is False
+    assert invoke("bundle", "--output-dir", run).exit_code == 4
+
+
+@pytest.mark.usefixtures("choices")
+def test_what_is_refused_is_kept_as_such_and_what_an_earlier_run_tried_is_not(
+    run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Parity.beyond
+    monkeypatch.setattr(
+        Parity,
+        "beyond",
+        lambda self, bounds: ["too far"] if self.max_difference > 1e-4 else right(self, bounds),
+    )
+    for name in ("int16x8.tflite", "int8.tflite", "rejected/dynamic.tflite"):
+        (run / "recipes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / "recipes" / name).write_bytes(b"of an earlier run")
+    (run / "recipes/mine.txt").touch()
+    result = invoke("convert", "--output-dir", run, "--choose")
+    assert result.exit_code == 0, result.output
+    kept = {
+        path.relative_to(run / "recipes").as_posix()
+        for path in (run / "recipes").rglob("*")
+        if path.is_file()
+    }
+    assert kept == {"float32.tflite", "rejected/int8.tflite", "mine.txt"}
+    assert model_file.read(run / "recipes/rejected/int8.tflite").contract.recipe == "int8"
+    assert {each.name for each in find_models.of_run(run)} == {"output_graph.pb", "model.tflite"}
+    result = invoke("convert", "--output-dir", run)
+    assert result.exit_code == 4, result.output
+    assert not list((run / "recipes").rglob("*.tflite"))
+
+
+@pytest.mark.usefixtures("choices")
+def test_a_photo_that_changed_is_no_fault_of_a_recipe(run: Path, invoke: Invoke) -> None:
+    photo = next(each for each, name in read_manifest(run / "manifest.csv") if name == "testing")
+    photo.path.write_bytes(b"GIF89a")
+    result = invoke("convert", "--output-dir", run, "--choose")
+    assert result.exit_code == 3
+    assert result.stderr.splitlines()[-1].startswith(f"Error: {photo.path}: ")
+    assert "no recipe" not in result.stderr
+
+
+def test_a_graph_that_no_recipe_converts_is_bad_data(
+    run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_graph: bytes, how: Quantization, *_: Any) -> bytes:
+        raise BadData(f"converting with {how.recipe} failed")
+
+    monkeypatch.setattr(recipes, "quantize", fails)
+    result = invoke("convert", "--output-dir", run, "--choose")
+    assert result.exit_code == 3
+    for name in choose_recipe.CHOICES:
+        assert f"converting with {name} failed" in result.stderr
+    assert "Error: no recipe makes a model of this graph" in result.stderr
+
+
+def test_what_is_for_int8_is_for_int8_alone(
+    run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def made(_graph: bytes, how: Quantization, *_: Any) -> bytes:
+        asked[how.recipe] = (how.output_type, how.keep_float, how.seconds)
+        return networks().float32
+
+    monkeypatch.setattr(recipes, "quantize", made)
+    options = ("--output-type", "uint8", "--keep-float", "x", "--time-limit", 60)
+    result = invoke("convert", "--output-dir", run, "--choose", *options)
+    assert result.exit_code == 0, result.output
+    others = set(choose_recipe.CHOICES) - {"int8"}
+    assert asked == {"int8": ("uint8", ("x",), 60)} | dict.fromkeys(others, ("float32", (), 60))
+
+
+@pytest.mark.usefixtures("choices")
+def test_int8_is_explained_whatever_is_chosen(
+    run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explained = []
+
+    def explain(_graph: bytes, how: Quantization, *_: Any) -> list[Layer]:
+        explained.append(how.recipe)
+        return [Layer("MatMul", 20.0, None)]
+
+    monkeypatch.setattr(convert, "explain", explain)
+    result = invoke("convert", "--output-dir", run, "--choose", "--explain")
+    assert result.exit_code == 0, result.output
+    assert explained == ["int8"]
+    (layer,) = json.loads((run / "conversion.json").read_text("utf-8"))["layers"]
+    assert layer["name"] == "MatMul"
+
+
+def test_a_choice_leaves_no_recipe_to_be_named(run: Path, invoke: Invoke) -> None:
+    result = invoke("convert", "--output-dir", run, "--choose", "--quantize", "int8")
+    assert result.exit_code == 2
+    assert "--choose tries every recipe: leave out --quantize" in result.stderr
+
+
+def test_int8_that_is_slower_is_said_and_why() -> None:
+    assert not choose_recipe._slow_int8({"int8": 1.0, "float32": 2.0})
+    (line,) = choose_recipe._slow_int8({"int8": 5.0, "float32": 2.0})
+    assert line.startswith("int8 takes 2.5 times the time of float32 here: ")
