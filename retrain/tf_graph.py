@@ -16,8 +16,9 @@ from deploy.errors import BadData
 from deploy.foreign_files import damaged, naming
 from deploy.runtime import silent_stderr
 from deploy.system.cores import cores
-
-INPUT, BOTTLENECK, LOGITS = "input", "bottleneck", "logits"
+from retrain.frozen_graph import BOTTLENECK as BOTTLENECK
+from retrain.frozen_graph import INPUT as INPUT
+from retrain.frozen_graph import LOGITS as LOGITS
 
 
 @cache
