@@ -13,7 +13,7 @@ from deploy.errors import BadData, RetrainError, last_line
 from deploy.system.child_process import lifeline
 from deploy.system.error_messages import explain
 from deploy.system.temporary_files import scratch
-from retrain.tf_graph import refusal
+from retrain.tf_graph import failure_reason
 
 Result = TypeVar("Result")
 
@@ -82,5 +82,5 @@ def answer(job: Any, path: str) -> None:
     except OSError as error:
         made = False, BadData(explain(error))
     except Exception as error:  # the converter's own, undocumented kinds
-        made = False, refusal(error)
+        made = False, failure_reason(error)
     Path(path).write_bytes(pickle.dumps(made))

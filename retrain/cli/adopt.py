@@ -58,7 +58,7 @@ def adopt(
     GRAPH is a frozen graph such as TensorFlow's retrain.py wrote, LABELS has one label a line,
     PHOTOS a sub-folder for each label. Nothing is trained.
     """
-    from retrain.backbones.custom.classifier import Typed
+    from retrain.backbones.custom.classifier import LabelImageSettings
     from retrain.data.split import SplitConfig
     from retrain.metrics import Accuracy
     from retrain.progress import Progress
@@ -70,7 +70,9 @@ def adopt(
         photos, cache_dir=cache_dir or default_cache_dir(), graph=graph, labels_from=labels_from
     )
     shares = SplitConfig(testing_percentage, validation_percentage)
-    metrics = run(AdoptConfig(source, labels, Typed(**typed), output_dir, shares), Progress())
+    metrics = run(
+        AdoptConfig(source, labels, LabelImageSettings(**typed), output_dir, shares), Progress()
+    )
     if as_json:
         say(json.dumps(metrics))
         return

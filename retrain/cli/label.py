@@ -50,11 +50,11 @@ def label(
 
 def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "GraphClassifier":
     """Return the classifier of a frozen graph: by the contract beside it, else by its nodes."""
-    from retrain.backbones.custom.classifier import Typed
+    from retrain.backbones.custom.classifier import LabelImageSettings
     from retrain.conversion.graph_classifier import GraphClassifier
     from retrain.run_folder import RunFolder
 
-    options, contract = Typed(**typed), RunFolder(graph.parent).contract
+    options, contract = LabelImageSettings(**typed), RunFolder(graph.parent).contract
     if contract.exists():
         classifier = GraphClassifier.open(graph, options.output_layer)
         options.require(classifier.contract.input, contract)

@@ -10,9 +10,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from retrain import tf_graph
 from retrain.backbones import Backbone
-from retrain.backbones.custom import read_file, tflite_to_graph
-from retrain.backbones.custom.load import load_own
-from retrain.tflite.network_file import parse
+from retrain.backbones.custom import tflite_to_graph
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
+from retrain.backbones.custom.read_file import read_network
 from tests.helpers.graph_fixtures import predict
 
 SIDE = 32
@@ -70,7 +71,7 @@ def write(path: Path, body: Callable[[Any], Any], kind: str = "float32") -> Path
 
 def found_by_runtime(content: bytes, pixels: Array) -> Array:
     """Return what the TFLite runtime has at the cut of the file for each photo, as numbers."""
-    end = tflite_to_graph.before_dense(parse(content))
+    end = tflite_to_graph.find_bottleneck(tflite_to_graph.read_subgraph(content))
     interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     fed = interpreter.get_input_details()[0]
@@ -96,9 +97,9 @@ def features(backbone: Backbone, pixels: Array) -> Array:
 
 def load(path: Path, cache_dir: Path, bottleneck: str | None = None) -> Backbone:
     """Load the file, with -1..1 for a float input, which tells nothing."""
-    known = read_file.read(path, bottleneck).mean is not None
+    known = read_network(path, bottleneck).ends.input_mean is not None
     ends = (None, None) if known else (127.0, 127.5)
-    return load_own(path, None, bottleneck, None, *ends, cache_dir)
+    return load_custom(path, Ends(None, bottleneck, None, *ends), cache_dir)
 
 
 def cosine(some: Array, others: Array) -> float:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from deploy.runtime import Model
 from retrain import tf_graph
 from retrain.backbones import Backbone, keras_applications
-from retrain.backbones.custom.load import load_own
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
 from tests.helpers.graph_fixtures import predict
 from tests.helpers.random_networks import random_model
 
@@ -159,7 +160,7 @@ def load(
 ) -> Backbone:
     """Load a network from the tensor ends[0] to ends[1], or from where its file says."""
     fed, bottleneck = ends or (None, None)
-    return load_own(path, fed, bottleneck, size, 128.0, 128.0, cache_dir)
+    return load_custom(path, Ends(fed, bottleneck, size, 128.0, 128.0), cache_dir)
 
 
 def require_same(backbone: Backbone, expected: Array, tensor: Array) -> None:

@@ -1,6 +1,6 @@
 """EfficientNet-Lite0 as it was published: every batch normalization an operation of its own.
 
-`python -m tests.published_lite0 FILE` writes it as a frozen graph, `input` to `bottleneck`.
+`python -m tests.helpers.published_lite0 FILE` writes it as a frozen graph, `input` to `bottleneck`.
 """
 
 import sys
@@ -62,5 +62,5 @@ def published(weights: Weights) -> Any:
 
 
 if __name__ == "__main__":
-    definition = published(LITE0.read(LITE0.obtain()))
+    definition = published(LITE0.read_weights(LITE0.fetch_weights()))
     Path(sys.argv[1]).write_bytes(definition.SerializeToString())

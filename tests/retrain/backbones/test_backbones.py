@@ -13,7 +13,9 @@ from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, tf_graph
 from retrain.backbones import Backbone, efficientnet_lite
-from retrain.backbones.efficientnet_lite import Lite
+from retrain.backbones import backbone as preparation
+from retrain.backbones.backbone import weights_digest
+from retrain.backbones.efficientnet_lite import EfficientNetLite
 from retrain.backbones.network import Network, Weights
 from tests.helpers.graph_fixtures import predict
 from tests.helpers.published_lite0 import published
@@ -35,10 +37,10 @@ def test_graph_and_flatbuffer_agree(backbone: Backbone, photos: Path) -> None:
 
 
 @pytest.mark.parametrize("lite", efficientnet_lite.NETWORKS, ids=lambda lite: lite.name)
-def test_a_lite_network_uses_all_the_weights_of_its_package(lite: Lite) -> None:
+def test_a_lite_network_uses_all_the_weights_of_its_package(lite: EfficientNetLite) -> None:
     there = {
         name: values.shape
-        for name, values in lite.read(lite.obtain()).items()
+        for name, values in lite.read_weights(lite.fetch_weights()).items()
         if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
     }
     assert {name: values.shape for name, values in lite._random().items()} == there
@@ -46,8 +48,8 @@ def test_a_lite_network_uses_all_the_weights_of_its_package(lite: Lite) -> None:
 
 @pytest.mark.parametrize("lite", efficientnet_lite.NETWORKS, ids=lambda lite: lite.name)
 @pytest.mark.skipif(not FLOWERS.is_dir(), reason=f"no flower photos in {FLOWERS}")
-def test_the_original_layer_still_knows_daisies(lite: Lite, cache_dir: Path) -> None:
-    weights = lite.read(lite.obtain())
+def test_the_original_layer_still_knows_daisies(lite: EfficientNetLite, cache_dir: Path) -> None:
+    weights = lite.read_weights(lite.fetch_weights())
     backbone = backbones.load(lite.name, cache_dir)
     model = Model(backbone.flatbuffer)
     right = 0
@@ -76,7 +78,7 @@ def test_lite_takes_only_the_file_of_its_package(tmp_path: Path) -> None:
 
 
 def test_folding_batch_normalization_changes_nothing() -> None:
-    weights = LITE0.read(LITE0.obtain())
+    weights = LITE0.read_weights(LITE0.fetch_weights())
     y, x = np.mgrid[:224, :224]
     waves = np.stack([np.sin(x / 9), np.sin(y / 17), np.cos((x + y) / 31)], axis=-1)[np.newaxis]
     expected = predict(
@@ -98,13 +100,13 @@ class Tiny(Network):
         kernel = random.normal(size=(3, 3, 3, 8)).astype(np.float32)
         vars(self).update(weights={"kernel": kernel}, built=0)
 
-    def installed(self) -> Path:
+    def installed_weights(self) -> Path:
         """Return where its weights would be."""
         return Path("weights")
 
-    obtain = installed
+    fetch_weights = installed_weights
 
-    def read(self, weights: Path) -> Weights:  # noqa: ARG002 (the interface)
+    def read_weights(self, path: Path) -> Weights:  # noqa: ARG002 (the interface)
         """Return the kernel."""
         return dict(vars(self)["weights"])
 
@@ -183,9 +185,10 @@ def test_the_fingerprint_hangs_on_all_that_decides_a_bottleneck(
     seen = {backbone.fingerprint, replace(backbone, weights_sha256="0").fingerprint}
     for changed in ({"crop": 0.5}, {"mean": 128}, {"std": 127}, {"width": 17}, {"height": 17}):
         seen.add(replace(backbone, spec=replace(backbone.spec, **changed)).fingerprint)
-    monkeypatch.setattr(backbones, "decoder", lambda: "another decoder")
+    monkeypatch.setattr(preparation, "decoder", lambda: "another decoder")
     seen.add(backbone.fingerprint)
-    monkeypatch.setattr(backbones, "_PREPARED", backbones._PREPARED + 1)
+    version = preparation._PREPARATION_VERSION
+    monkeypatch.setattr(preparation, "_PREPARATION_VERSION", version + 1)
     seen.add(backbone.fingerprint)
     assert len(seen) == 9
     assert replace(backbone, graph_path=Path("elsewhere")).fingerprint in seen
@@ -195,8 +198,8 @@ def test_the_digest_of_weights_is_that_of_their_values() -> None:
     random = np.random.default_rng(0)
     square = random.normal(size=(4, 4)).astype(np.float32)
     weights: Weights = {"a": square, "b": np.arange(3)}
-    digest = backbones.digest(weights)
-    assert backbones.digest({"a": square.T.copy().T, "b": np.arange(3)}) == digest
+    digest = weights_digest(weights)
+    assert weights_digest({"a": square.T.copy().T, "b": np.arange(3)}) == digest
     others: list[Weights] = [
         {"b": np.arange(3), "a": square},
         {"a": square, "c": np.arange(3)},
@@ -206,4 +209,4 @@ def test_the_digest_of_weights_is_that_of_their_values() -> None:
         {"a": square.view(np.int32), "b": np.arange(3)},
         {"a": square},
     ]
-    assert len({digest, *map(backbones.digest, others)}) == 8
+    assert len({digest, *map(weights_digest, others)}) == 8

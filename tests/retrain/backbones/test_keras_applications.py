@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import Invoke
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData
@@ -17,6 +16,7 @@ from deploy.runtime import Model
 from retrain import backbones, tf_graph
 from retrain.backbones import keras_applications, weights_h5
 from retrain.backbones.keras_applications import KerasNetwork
+from tests.conftest import Invoke
 from tests.helpers.graph_fixtures import predict
 from tests.helpers.random_networks import random_model
 
@@ -100,7 +100,7 @@ def test_every_form_of_weights_gives_the_same_network(folder: Path, name: str) -
     V2._fill(found, folder / name)
     for one, other in zip(expected.get_weights(), found.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert V2.read(folder / name)
+    assert V2.read_weights(folder / name)
 
 
 def cut_file(path: Path) -> None:
@@ -140,7 +140,7 @@ def test_another_networks_weights_are_named(folder: Path, tmp_path: Path) -> Non
 def test_weights_have_a_limit(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(weights_h5, "_LIMIT", 1_000_000)
+    monkeypatch.setattr(weights_h5, "_MAX_BYTES", 1_000_000)
     for name in ("cut.h5", "cut.keras"):
         with pytest.raises(BadData, match=f"{name}.*1,000,000"):
             backbones.load(V2.name, tmp_path, folder / name)
@@ -172,7 +172,7 @@ def test_without_a_network_the_error_says_what_to_fetch(
         backbones.load(name, tmp_path)
     file = NETWORKS[name].address
     assert f"http://127.0.0.1:9/keras/{file}" in str(found.value)
-    assert f"--weights {file.split('/')[1]}" in str(found.value)
+    assert f"pass {file.split('/')[1]} as weights" in str(found.value)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -187,7 +187,7 @@ def test_keras_would_fetch_the_same_file(name: str, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("keras.src.utils.file_utils.get_file", fetch)
     shape = (network.spec.height, network.spec.width, 3)
-    build = getattr(keras.applications, network.kind)
+    build = getattr(keras.applications, network.function)
     with pytest.raises(LookupError):
         build(input_shape=shape, include_top=False, weights="imagenet", pooling="avg")
     assert asked == [(network._cached.name, network.weights_source, network.md5)]

@@ -85,10 +85,10 @@ def test_good_weights_are_fetched_once(
     network: KerasNetwork, server: Server, tmp_path: Path
 ) -> None:
     server.bodies = [GOOD]
-    assert network.installed() is None
-    path = network.obtain()
+    assert network.installed_weights() is None
+    path = network.fetch_weights()
     assert kept(tmp_path) == [GOOD]
-    assert network.installed() == network.obtain() == path
+    assert network.installed_weights() == network.fetch_weights() == path
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def test_wrong_weights_are_not_kept_and_fetched_again(
 ) -> None:
     server.bodies = [*bodies, GOOD]
     for _ in bodies:
-        with pytest.raises(BadData, match=f"{network.name} cannot be downloaded .*--weights"):
-            network.obtain()
+        with pytest.raises(BadData, match=f"{network.name} cannot be downloaded .*as weights"):
+            network.fetch_weights()
         assert kept(tmp_path) == []
-    assert network.obtain().read_bytes() == GOOD
+    assert network.fetch_weights().read_bytes() == GOOD
 
 
 @pytest.mark.parametrize("damaged", [OTHER, CUT], ids=["another", "cut"])
@@ -112,21 +112,21 @@ def test_weights_that_are_wrong_in_the_cache_are_fetched_again(
     damaged: bytes, server: Server, tmp_path: Path
 ) -> None:
     server.bodies = [GOOD, GOOD, OTHER]
-    HASHED.obtain().write_bytes(damaged)
-    assert HASHED.installed() is None
-    assert HASHED.obtain().read_bytes() == GOOD
-    HASHED.obtain().write_bytes(damaged)
+    HASHED.fetch_weights().write_bytes(damaged)
+    assert HASHED.installed_weights() is None
+    assert HASHED.fetch_weights().read_bytes() == GOOD
+    HASHED.fetch_weights().write_bytes(damaged)
     with pytest.raises(BadData):
-        HASHED.obtain()
+        HASHED.fetch_weights()
     assert kept(tmp_path) == []
 
 
 def test_damaged_weights_without_a_digest_are_named_with_the_remedy(server: Server) -> None:
     server.bodies = [GOOD]
-    path = BARE.obtain()
+    path = BARE.fetch_weights()
     path.write_bytes(CUT)
     with pytest.raises(BadData, match=f"{path}: .*damaged.*: delete it.*{BARE.weights_source}"):
-        BARE.obtain()
+        BARE.fetch_weights()
     path.unlink()
     server.bodies = [GOOD]
-    assert BARE.obtain() == path
+    assert BARE.fetch_weights() == path

@@ -8,15 +8,16 @@ import pytest
 
 from deploy.runtime import Model
 from retrain import backbones, isolated, tf_graph
-from retrain.backbones import Backbone, keras_applications
-from retrain.backbones.custom.load import load_own
+from retrain.backbones import Backbone, backbone, keras_applications
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
 from tests.helpers.graph_fixtures import predict
 from tests.helpers.own_networks import SIDE, classic, define, save
 
 
 @pytest.fixture(autouse=True)
 def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbones, "apart", isolated.apart)
+    monkeypatch.setattr(backbone, "apart", isolated.apart)
 
 
 def require_whole(backbone: Backbone, width: int) -> None:
@@ -40,4 +41,6 @@ def test_a_network_of_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_network_of_the_users_own(tmp_path: Path) -> None:
     path = save(define(classic), tmp_path / "mine.pb")
-    require_whole(load_own(path, "Mul", "pool_3/_reshape", SIDE, 128.0, 128.0, tmp_path), 16)
+    require_whole(
+        load_custom(path, Ends("Mul", "pool_3/_reshape", SIDE, 128.0, 128.0), tmp_path), 16
+    )

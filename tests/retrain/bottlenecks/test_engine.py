@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import Invoke
 
 from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
@@ -17,6 +16,7 @@ from retrain.bottlenecks.engine import Choice, Engine
 from retrain.bottlenecks.extract import Task, extract_shard, obtain
 from retrain.data.photo_folder import scan
 from retrain.progress import Progress
+from tests.conftest import Invoke
 
 Pick = Callable[..., str]
 

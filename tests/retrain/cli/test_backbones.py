@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import Invoke
 
 from bench import load_tensorflow
-from retrain import backbones
+from retrain import backbones, tf_graph
 from retrain.backbones import cost as costs
 from retrain.backbones.cost import Cost, cost
+from tests.conftest import Invoke
 
 
 def test_multiply_adds_are_the_published_ones(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_it_answers_without_tensorflow_and_without_weights(
 ) -> None:
     monkeypatch.setattr("retrain.backbones.efficientnet_lite.find_spec", lambda _: None)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    monkeypatch.setattr(backbones.graph, "tensorflow", backbones.graph.tensorflow.__wrapped__)
+    monkeypatch.setattr(tf_graph, "tensorflow", tf_graph.tensorflow.__wrapped__)
     result = invoke("backbones", "--json", "--cache-dir", tmp_path)
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["backbones"]
@@ -95,7 +95,7 @@ def test_the_graph_of_a_backbone_is_written_as_it_was_published(
     loaded = load_tensorflow.frozen_graph(str(path), 1)
     lite0 = backbones.NETWORKS["efficientnet_lite0"]
     expected = load_tensorflow.load_graph(
-        _saved(lite0.graph_def(lite0.obtain()), tmp_path / "expected.pb")
+        _saved(lite0.graph_def(lite0.fetch_weights()), tmp_path / "expected.pb")
     )
     (photo,) = loaded.call.args  # type: ignore[attr-defined]
     bottleneck = loaded.call()

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Invoke
 
 from retrain import backbones
 from retrain.cli.train import train as command
 from retrain.progress import Progress
 from retrain.settings.training import Source, TrainConfig
+from tests.conftest import Invoke
 
 CLASSIC_DEFAULTS = {
     "how_many_training_steps": 4000,

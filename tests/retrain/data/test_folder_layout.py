@@ -5,11 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.conftest import EACH, LABELS, Invoke
 
 from deploy.errors import BadData, WrongUse
 from retrain.data.photo_folder import Dataset, Photo, scan
 from retrain.data.split import SPLITS, SplitConfig, assign
+from tests.conftest import EACH, LABELS, Invoke
 from tests.helpers.train_fixtures import Train
 from tests.retrain.data.test_photo_folder import put
 

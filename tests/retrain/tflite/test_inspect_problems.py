@@ -8,11 +8,11 @@ from typing import Any
 import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from tests.conftest import Invoke
 
 from deploy import model_file
 from retrain.tflite.inspection import inspect
 from retrain.tflite.metadata import About, attach, describe
+from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import CONTRACT, networks
 
 
@@ -103,7 +103,7 @@ def speaking_of(*files: dict[str, str]) -> bytes:
     ("content", "words"),
     [
         (lambda: speaking_of({"name": "labels.txt"}), "files that are not there: labels.txt"),
-        (lambda: speaking_of({"description": "?"}), "its metadata speaks of a file without a name"),
+        (lambda: speaking_of({"description": "?"}), "its metadata lists a file without a name"),
         (lambda: zipped(networks().float32, contract_json="{}"), "contract.json in it, but not of"),
         (
             lambda: zipped(networks().float32, contract_json="{}", SHA256SUMS="0  contract.json\n"),

@@ -16,12 +16,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
-from tests.conftest import EACH, LABELS, Invoke
 from PIL import Image
 
 from retrain.bottlenecks.feature_store import Matrix
 from retrain.training.head import Examples, Head, HeadConfig
 from retrain.training.linear import Evaluation, State, fit
+from tests.conftest import EACH, LABELS, Invoke
 
 KILLS = 3
 """The first is during extraction, the others during training."""

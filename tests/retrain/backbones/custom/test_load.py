@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import Invoke
 
 from deploy.errors import BadData, WrongUse
 from deploy.image import open_image, to_tensor
 from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom import read_file
-from retrain.backbones.custom.load import load_own
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
+from tests.conftest import Invoke
 from tests.helpers.own_networks import (
     SIDE,
     Array,
@@ -73,13 +74,13 @@ def test_the_2015_network_needs_no_options(tmp_path: Path, monkeypatch: pytest.M
         member = tarfile.TarInfo("classify_image_graph_def.pb")
         member.size = len(content)
         packed.addfile(member, io.BytesIO(content))
-    backbone = load_own(archive, None, None, None, None, None, tmp_path)
+    backbone = load_custom(archive, Ends(), tmp_path)
     spec = backbone.spec
     assert (spec.height, spec.width, spec.crop, spec.mean, spec.std) == (299, 299, None, 128, 128)
     assert (backbone.width, backbone.name) == (8, archive.name)
     monkeypatch.setattr(read_file, "MAX_BYTES", archive.stat().st_size)
     with pytest.raises(BadData, match="more than"):
-        load_own(archive, None, None, None, None, None, tmp_path)
+        load_custom(archive, Ends(), tmp_path)
 
 
 def test_another_file_or_end_is_another_backbone(classic_pb: Path, tmp_path: Path) -> None:
@@ -249,5 +250,5 @@ def test_options_that_do_not_go_together_are_wrong_use(
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.h5"
     path.write_bytes(b"HDF")
-    with pytest.raises(WrongUse, match="takes a"):
+    with pytest.raises(WrongUse, match="it must be a"):
         load(path, tmp_path)

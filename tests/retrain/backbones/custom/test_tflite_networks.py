@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-from tests.conftest import Invoke
 
 from deploy.image import open_image, to_tensor
 from retrain import tf_graph
 from retrain.backbones import Backbone
-from retrain.backbones.custom.load import load_own
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
+from tests.conftest import Invoke
 from tests.helpers.graph_fixtures import predict
 from tests.helpers.lite_fixtures import (
     converter_of,
@@ -56,7 +57,7 @@ def test_the_real_lite0(backbone: Backbone, photos: Path, tmp_path: Path) -> Non
     path = tmp_path / "lite0.tflite"
     path.write_bytes(backbone.flatbuffer)
     spec = backbone.spec
-    again = load_own(path, None, None, None, spec.mean, spec.std, tmp_path)
+    again = load_custom(path, Ends(input_mean=spec.mean, input_std=spec.std), tmp_path)
     some = sorted(photos.glob("*/*"))[::12]
     tensors = np.concatenate([to_tensor(open_image(p.read_bytes()), spec) for p in some])
     first, second = (

@@ -11,9 +11,11 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from deploy.errors import BadData, RetrainError, WrongUse
-from retrain import backbones, tf_graph
-from retrain.backbones.custom import read_file
-from retrain.backbones.custom.load import load_own
+from retrain import tf_graph
+from retrain.backbones import backbone as preparation
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
+from retrain.backbones.custom.read_file import read_network
 from retrain.isolated import apart
 from tests.helpers.deploy_fixtures import networks
 from tests.helpers.lite_fixtures import (
@@ -142,24 +144,24 @@ def test_an_operator_that_is_not_translated_is_named(tmp_path: Path) -> None:
         return tf.cumsum(tf.identity(x, "row"), 1)
 
     path = write(tmp_path / "mine.tflite", body)
-    with pytest.raises(BadData, match=r"operator CUMSUM.*bottleneck-tensor.*\.keras") as caught:
-        read_file.read(path)
+    with pytest.raises(BadData, match=r"operator CUMSUM.*bottleneck_tensor.*\.keras") as caught:
+        read_network(path)
     assert str(path) in str(caught.value)
     assert load(path, tmp_path, "Mean").width == 8
 
 
 def test_what_the_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.tflite", network())
-    with pytest.raises(WrongUse, match=r"--input-mean, --input-std must(.|\n)*Mean:0 \(1, 16\)"):
-        load_own(path, None, None, None, None, None, tmp_path)
+    with pytest.raises(WrongUse, match=r"input_mean, input_std must(.|\n)*Mean:0 \(1, 16\)"):
+        load_custom(path, Ends(), tmp_path)
 
     def of_any_size(model: Any) -> None:
         model.subgraphs[0].tensors[0].shapeSignature = [-1, -1, -1, 3]
 
     path.write_bytes(changed(path.read_bytes(), of_any_size))
-    with pytest.raises(WrongUse, match="--input-size must be given"):
-        read_file.read(path)
-    assert read_file.read(path, size=(48, 40)).size == (48, 40)
+    with pytest.raises(WrongUse, match="input_size must be given"):
+        read_network(path)
+    assert read_network(path, size=(48, 40)).ends.input_size == (48, 40)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def test_numbers_that_cannot_be_are_bad_data(
     path = tmp_path / "mine.tflite"
     path.write_bytes(changed(networks().uint8, lambda model: change(model.subgraphs[0])))
     with pytest.raises(BadData, match=words):
-        load_own(path, None, None, None, None, None, tmp_path)
+        load_custom(path, Ends(), tmp_path)
 
 
 def test_a_damaged_file_is_an_error_and_no_more(tmp_path: Path) -> None:
@@ -198,10 +200,10 @@ def test_a_damaged_file_is_an_error_and_no_more(tmp_path: Path) -> None:
             content[at : at + 4] = number.to_bytes(4, "little")
         path.write_bytes(content[: int(random.integers(len(content)))] if i % 10 == 0 else content)
         try:
-            read_file.read(path)
+            read_network(path)
             whole += 1
             if whole <= 25:
-                load_own(path, None, None, None, 128.0, 128.0, tmp_path)
+                load_custom(path, Ends(input_mean=128.0, input_std=128.0), tmp_path)
         except RetrainError as error:
             said.append(str(error))
     assert all(str(path) in each for each in said)
@@ -217,8 +219,8 @@ def eroded(images: Any) -> Any:
 def test_an_operation_that_tflite_lacks_is_named_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "apart", apart)
+    monkeypatch.setattr(preparation, "apart", apart)
     trace = partial(tf_graph.trace, eroded, (32, 32, 3), "bottleneck")
     with pytest.raises(BadData, match=r"TFLite has no operation for Dilation2D$"):
-        backbones.prepare("own", "0" * 64, trace, (32, 32), tmp_path)
+        preparation.prepare("own", "0" * 64, trace, (32, 32), tmp_path)
     assert not any(tmp_path.rglob("*.tflite"))

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from deploy.errors import WrongUse
-from retrain.backbones.custom import read_file
-from retrain.backbones.custom.load import load_own
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
+from retrain.backbones.custom.read_file import read_network
 from tests.helpers.own_networks import SIDE, tf
 
 kinds = tf.keras.layers
@@ -98,13 +99,13 @@ def test_the_cut_is_before_a_dense_layer_of_scores_only(
     kind: Callable[[Any, Path], Path], head: Callable[[Any], Any], width: int, tmp_path: Path
 ) -> None:
     path = kind(model(head), tmp_path)
-    found = load_own(path, None, None, None, 128.0, 128.0, tmp_path)
+    found = load_custom(path, Ends(input_mean=128.0, input_std=128.0), tmp_path)
     assert found.width == width
 
 
 @pytest.mark.parametrize("kind", [keras, saved_model, tflite])
 def test_of_two_heads_one_must_be_named(kind: Callable[[Any, Path], Path], tmp_path: Path) -> None:
     path = kind(model(two_heads), tmp_path)
-    assert read_file.read(path).bottleneck_tensor is None
-    with pytest.raises(WrongUse, match="--bottleneck-tensor must be given"):
-        load_own(path, None, None, None, 128.0, 128.0, tmp_path)
+    assert read_network(path).ends.bottleneck_tensor is None
+    with pytest.raises(WrongUse, match="bottleneck_tensor must be given"):
+        load_custom(path, Ends(input_mean=128.0, input_std=128.0), tmp_path)
