@@ -10,7 +10,6 @@ from retrain.backbones.backbone import prepare, weights_digest
 from retrain.backbones.network import Network
 from retrain.backbones.round_kernels import round_kernels
 
-DEFAULT = efficientnet_lite.NETWORKS[0].name
 NETWORKS: dict[str, Network] = {
     network.name: network for network in (*efficientnet_lite.NETWORKS, *keras_applications.NETWORKS)
 }

@@ -4,16 +4,16 @@ MediaPipe Tasks, ML Kit and Android Studio then load the file as it is. The form
 https://www.tensorflow.org/lite/models/convert/metadata.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import flatbuffers
 
 from deploy import goldens
 from deploy.contract import Contract
-from deploy.errors import BadData, WrongUse
+from deploy.errors import BadData
 from deploy.flatbuffer import check
 from deploy.foreign_files import damaged
+from retrain.settings.conversion import About
 from retrain.tflite import metadata_schema
 
 _NAME = "TFLITE_METADATA"
@@ -21,22 +21,6 @@ _ALIGNMENT_BYTES = 16
 """The TFLite schema requires it of every buffer's content."""
 _SLOTS, _BUFFERS_SLOT, _METADATA_SLOT = 10, 4, 6
 """Slots of the schema's table Model: slot 0 is a number, all others are vectors or a string."""
-
-
-@dataclass(frozen=True)
-class About:
-    """The user's description of a model; an empty `name` is derived from backbone and classes."""
-
-    name: str = ""
-    author: str = ""
-    licence: str = ""
-
-    def __post_init__(self) -> None:
-        for text in (self.name, self.author, self.licence):
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise WrongUse(f"{text!r} is not text in UTF-8") from error
 
 
 def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, Any]:

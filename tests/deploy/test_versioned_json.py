@@ -1,0 +1,139 @@
+"""Versions and types of JSON files: later files open, wrong types are refused with their name."""
+
+import json
+from typing import Any
+
+import pytest
+
+from deploy.errors import BadData
+from deploy.versioned_json import Fields, read
+
+REMEDY = "train again"
+
+
+def fields(**values: Any) -> Fields:
+    return read(json.loads(json.dumps(values)), "run/metrics.json", 2, REMEDY)
+
+
+@pytest.mark.parametrize(
+    ("values", "version"),
+    [({}, 1), ({"schema": 3}, 3), ({"schema_version": 9, "min_reader": 2, "later": [{}]}, 9)],
+)
+def test_a_file_of_any_version_opens_unless_it_needs_a_newer_reader(
+    values: dict[str, Any], version: int
+) -> None:
+    assert fields(**values).version == version
+
+
+def test_a_file_that_needs_a_newer_reader_is_refused_with_the_remedy() -> None:
+    with pytest.raises(BadData) as refused:
+        fields(schema=3, min_reader=3)
+    message = str(refused.value)
+    assert message.startswith("run/metrics.json: ")
+    assert "version 3" in message
+    assert "version 2" in message
+    assert "install a newer version" in message
+
+
+@pytest.mark.parametrize("needed", [True, "2", 1.0, 0, None, [2]])
+def test_a_min_reader_that_is_no_version_is_refused(needed: Any) -> None:
+    with pytest.raises(BadData, match=r"run/metrics\.json: min_reader is .*: train again"):
+        fields(min_reader=needed)
+
+
+@pytest.mark.parametrize("version", [True, "1", 1.5, 0, -1, None])
+def test_a_version_that_is_no_version_is_refused(version: Any) -> None:
+    with pytest.raises(BadData, match=r"run/metrics\.json: schema is .*: train again"):
+        _ = fields(schema=version).version
+
+
+@pytest.mark.parametrize("value", [None, [], 7, "text", True])
+def test_a_value_that_is_no_object_is_refused(value: Any) -> None:
+    with pytest.raises(BadData, match=r"run/metrics\.json: not a JSON object: train again"):
+        read(value, "run/metrics.json", 1, REMEDY)
+
+
+def test_fields_of_the_right_type_are_returned_as_they_are() -> None:
+    all_types = fields(
+        text="a", flag=False, whole=3, number=0.5, none=None, items=[{"a": 1}], inner={"a": "b"}
+    )
+    assert all_types.text("text") == all_types.text_or_none("text") == "a"
+    assert all_types.boolean("flag") is False
+    assert all_types.integer("whole", least=3, most=3) == all_types.integer_or_none("whole") == 3
+    assert type(all_types.number("whole")) is int
+    assert all_types.number("number") == all_types.number_or_none("number") == 0.5
+    assert all_types.object("inner").text("a") == "b"
+    assert [item.integer("a") for item in all_types.objects("items")] == [1]
+    for name in ("none", "missing"):
+        assert all_types.text_or_none(name) is None
+        assert all_types.integer_or_none(name) is None
+        assert all_types.number_or_none(name) is None
+        assert all_types.object_or_none(name) is None
+    lists = fields(texts=["a", "b"], numbers=[1, 0.5], whole=[1, 2], empty=[])
+    assert lists.texts("texts") == ("a", "b")
+    assert lists.numbers("numbers") == (1, 0.5)
+    assert lists.integers("whole") == (1, 2)
+    assert lists.texts("empty") == ()
+    assert lists.objects("empty") == ()
+
+
+def test_a_missing_field_has_its_default_or_is_named() -> None:
+    assert fields().text("name", default="a") == "a"
+    assert fields().boolean("flag", default=False) is False
+    assert fields().integer("count", default=0) == 0
+    assert fields().number("share", default=0.5) == 0.5
+    for getter in (Fields.text, Fields.boolean, Fields.integer, Fields.number, Fields.object):
+        with pytest.raises(BadData, match=r"run/metrics\.json: name is missing: train again"):
+            getter(fields(), "name")
+
+
+@pytest.mark.parametrize(
+    ("getter", "value", "problem"),
+    [
+        (Fields.number, "warm", "is 'warm', not a number"),
+        (Fields.number, True, "is True, not a number"),
+        (Fields.number, float("nan"), "is nan, not a number"),
+        (Fields.number, float("inf"), "is inf, not from"),
+        (Fields.number, 10**400, "is 1000"),
+        (Fields.number, None, "is None, not a number"),
+        (Fields.number_or_none, "0", "is '0', not a number"),
+        (Fields.integer, 3.0, "is 3.0, not a whole number"),
+        (Fields.integer, False, "is False, not a whole number"),
+        (Fields.integer, 10**30, "is 1000"),
+        (Fields.integer_or_none, "3", "is '3', not a whole number"),
+        (Fields.text, 7, "is 7, not text"),
+        (Fields.text_or_none, [], "is [], not text"),
+        (Fields.boolean, 1, "is 1, not true or false"),
+        (Fields.object, [], "is [], not an object"),
+        (Fields.object_or_none, "a", "is 'a', not an object"),
+        (Fields.texts, "ab", "is 'ab', not a list"),
+        (Fields.texts, ["a", 2], "[1] is 2, not text"),
+        (Fields.numbers, [1, float("nan")], "[1] is nan, not a number"),
+        (Fields.integers, [True], "[0] is True, not a whole number"),
+        (Fields.objects, [{}, 3], "[1] is 3, not an object"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_with_its_name(
+    getter: Any, value: Any, problem: str
+) -> None:
+    with pytest.raises(BadData) as refused:
+        getter(fields(name=value), "name")
+    assert str(refused.value).startswith("run/metrics.json: name")
+    assert problem in str(refused.value)
+    assert str(refused.value).endswith(f": {REMEDY}")
+    assert len(str(refused.value)) < 200
+
+
+def test_a_number_out_of_its_limits_is_refused_with_them() -> None:
+    with pytest.raises(BadData, match=r"share is 1\.5, not from 0 to 1"):
+        fields(share=1.5).number("share", least=0, most=1)
+    with pytest.raises(BadData, match=r"count is 0, not from 1 to 9"):
+        fields(count=0).integer("count", least=1, most=9)
+
+
+def test_a_field_of_an_inner_object_is_named_by_its_path() -> None:
+    outer = fields(input={"size": {"height": "a"}}, goldens=[{}, {"label": 1}])
+    with pytest.raises(BadData, match=r": input\.size\.height is 'a', not a whole number"):
+        outer.object("input").object("size").integer("height")
+    with pytest.raises(BadData, match=r": goldens\[1\]\.label is 1, not text"):
+        outer.objects("goldens")[1].text("label")
