@@ -88,7 +88,8 @@ class KerasNetwork(Network):
         except Exception as error:  # Keras raises Exception itself
             raise BadData(
                 f"the weights of {self.name} cannot be downloaded ({_reason(error)}): fetch "
-                f"{self.weights_source} on another machine, and pass {self._remote_name} as weights"
+                f"{self.weights_source} on another machine, and pass "
+                f"{self._remote_name} as `weights`"
             ) from error
         return path
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploy.cli import name_options
 from deploy.cli.label import agreed, label_options, open_model, show_labels
 from deploy.errors import BadData, WrongUse
 from deploy.system.terminal import say
@@ -67,9 +68,9 @@ def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "Graph
         )
     classifier, assumed = GraphClassifier.open_foreign(graph, labels, options)
     if assumed:
-        say(
+        warning = (
             f"Warning: {graph} does not say how it takes a photo: {', '.join(assumed)} are taken, "
-            "as label_image.py did; if the labels are wrong, type those of the network",
-            err=True,
+            "as label_image.py did; if the labels are wrong, type those of the network"
         )
+        say(name_options(warning, click.get_current_context().command), err=True)
     return classifier

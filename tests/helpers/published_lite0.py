@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 as it was published: every batch normalization an operation of its own.
+"""Build EfficientNet-Lite0 as published: every batch normalization an operation of its own.
 
 `python -m tests.helpers.published_lite0 FILE` writes it as a frozen graph, `input` to `bottleneck`.
 """

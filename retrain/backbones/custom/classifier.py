@@ -70,15 +70,15 @@ class LabelImageSettings:
         ):
             if not fits:
                 raise WrongUse(
-                    f"{name} {getattr(self, name)}: {source}, which describes this graph, says "
-                    f"{value}: leave {name} out"
+                    f"`{name}` {getattr(self, name)}: {source}, which describes this graph, says "
+                    f"{value}: leave `{name}` out"
                 )
 
 
 class ClassifierEnds(NamedTuple):
     """The tensors that take photos and give scores, and how photos are fed.
 
-    `defaults` are the settings, each as `name value`, that neither the user nor the graph gives.
+    `defaults` are the settings, each as text, that neither the user nor the graph gives.
     """
 
     input_tensor: str
@@ -108,16 +108,16 @@ def find_ends(
         of_graph, value = getattr(photos, name.removeprefix("input_")), getattr(settings, name)
         if photos.fixed and name in _SIDES and value not in (None, of_graph):
             raise WrongUse(
-                f"{name} {value}: {photos.tensor} takes photos of "
-                f"{photos.height}x{photos.width} pixels (height x width): leave {name} out"
+                f"`{name}` {value}: {photos.tensor} takes photos of "
+                f"{photos.height}x{photos.width} pixels (height x width): leave `{name}` out"
             )
         if value is None:
             value = of_graph
         if value is None and name in defaults:
             value = defaults[name]
-            used_defaults.append(f"{name} {value:g}")
+            used_defaults.append(f"`{name}` {value:g}")
         if value is None:
-            missing.append(name)
+            missing.append(f"`{name}`")
         values[name] = value
     if missing:
         raise WrongUse(
@@ -146,11 +146,11 @@ def _find_scores(graph_def: Any, output_layer: str | None) -> str:
     if not ends:
         raise WrongUse(
             "the graph has no softmax: name the operation that gives its scores as "
-            f"output_layer; at its ends are {_list(_unread(graph_def))}"
+            f"`output_layer`; at its ends are {_list(_unread(graph_def))}"
         )
     if len(ends) > 1:
         raise WrongUse(
-            f"the graph has {len(ends)} ends with scores: name one as output_layer: {_list(ends)}"
+            f"the graph has {len(ends)} ends with scores: name one as `output_layer`: {_list(ends)}"
         )
     return tensor_name(ends[0])
 
@@ -167,7 +167,7 @@ def _find_input(graph_def: Any, scores: str, input_layer: str | None) -> GraphIn
     if photos is None:
         raise WrongUse(
             "the graph does not say which placeholder takes the photos that give "
-            f"{scores}: name it as input_layer: {_list(placeholders)}"
+            f"{scores}: name it as `input_layer`: {_list(placeholders)}"
         )
     return photos
 
@@ -212,7 +212,8 @@ def wrong_size(ends: ClassifierEnds, error: Exception) -> BadData:
     reason = str(error).partition(" for '")[0]
     return BadData(
         f"{ends.input_tensor} does not take photos of {ends.spec.height}x{ends.spec.width} pixels "
-        f"({reason}): set input_height and input_width of the network, or another input_layer"
+        f"({reason}): set `input_height` and `input_width` of the network, or another "
+        "`input_layer`"
     )
 
 

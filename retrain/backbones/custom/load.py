@@ -31,7 +31,7 @@ def load_custom(path: Path, ends: Ends, cache_dir: Path) -> Backbone:
     """
     if ends.input_mean is not None and ends.input_mean % 1:
         raise WrongUse(
-            f"input_mean {ends.input_mean}: int8 needs a whole number. Remedy: round it, to 128 "
+            f"`input_mean` {ends.input_mean}: int8 needs a whole number. Remedy: round it, to 128 "
             "for 127.5"
         )
     network = read_network(path, ends.bottleneck_tensor, ends.sides)
@@ -70,7 +70,7 @@ def _with_input(graph_def: Any, complete: Ends, settings: Ends) -> Ends:
         return complete
     if (settings.input_mean or 0, settings.input_std or 1) != (0, 1):
         raise WrongUse(
-            f"input_mean and input_std: {complete.input_tensor} takes bytes (uint8), pixels of "
+            f"`input_mean` and `input_std`: {complete.input_tensor} takes bytes (uint8), pixels of "
             "0..255 as they are: leave both out"
         )
     return replace(complete, input_mean=0.0, input_std=1.0)
@@ -99,11 +99,10 @@ def _what_to_set(path: Path, graph_def: Any, ends: Ends) -> list[str]:
     first_input, first_bottleneck = (
         lines[0].split()[0] if lines else "NAME" for lines in (inputs, bottlenecks)
     )
-    missing = [name for name, value in asdict(ends).items() if value is None]
+    missing = [f"`{name}`" for name, value in asdict(ends).items() if value is None]
     example = ends.or_else(_example(graph_def, ends.input_tensor or first_input, first_bottleneck))
-    values = asdict(replace(example, input_size=None))
-    values["input_size"] = size_text(example.sides or ())
-    line = " ".join(f"{name} {value}" for name, value in values.items())
+    values = asdict(example) | {"input_size": size_text(example.sides or ())}
+    line = " ".join(f"`{name}` {value}" for name, value in values.items())
     return [
         f"{path}: {', '.join(missing)} must be given, as the network was trained "
         "(mean and std 128 and 128: about -1..1; 0 and 255: 0..1; 0 and 1: pixels as they are)",
@@ -111,7 +110,7 @@ def _what_to_set(path: Path, graph_def: Any, ends: Ends) -> list[str]:
         *(f"  {tensor}" for tensor in inputs),
         "likely bottlenecks:",
         *(f"  {tensor}" for tensor in bottlenecks),
-        f"for example: graph {shlex.quote(str(path))} {line}",
+        f"for example: `graph` {shlex.quote(str(path))} {line}",
     ]
 
 

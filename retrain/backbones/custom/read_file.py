@@ -39,8 +39,8 @@ def read_network(
     with suppress(BadData):  # a frozen graph under another name, such as graph.pb.bak
         return CustomNetwork(tf_graph.read(path))
     raise WrongUse(
-        f"graph {path}: it must be a .pb, a .tgz with one, .keras, .tflite or SavedModel. Remedy: "
-        "save the network as one of these, for example with model.save('network.keras')"
+        f"`graph` {path}: it must be a .pb, a .tgz with one, .keras, .tflite or SavedModel. "
+        "Remedy: save the network as one of these, for example with model.save('network.keras')"
     )
 
 

@@ -86,7 +86,7 @@ def _read_input(tensor: Tensor, input_size: Sides | None) -> tuple[PhotoInput, S
         )
     sides = photos.sides(input_size)
     if sides is None:
-        raise WrongUse("input_size must be given: it takes photos of any size")
+        raise WrongUse("`input_size` must be given: it takes photos of any size")
     return photos, sides
 
 
@@ -137,7 +137,7 @@ def _add(operator: Operator, constants: tuple[Tensor, ...], tensors: dict[int, A
     if operator.name not in OPERATORS:
         raise BadData(
             f"operator {operator.name}, tensor {_output_name(operator)}, is not one that is "
-            "translated: name a bottleneck_tensor before it, or pass what the file was made "
+            "translated: name a `bottleneck_tensor` before it, or pass what the file was made "
             "from: a frozen graph (.pb), a .keras file or a SavedModel folder"
         )
     with tf.compat.v1.name_scope(_graph_name(operator.outputs[0])) as scope:

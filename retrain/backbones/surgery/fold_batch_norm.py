@@ -80,8 +80,8 @@ def _free_batch(
             reason = str(error).partition(" for '")[0]
             raise BadData(
                 f"TensorFlow does not take this graph with photos of {input_shape[1]}x"
-                f"{input_shape[2]} pixels ({reason}). Remedy: set input_size as the network was "
-                "trained, or another input_tensor"
+                f"{input_shape[2]} pixels ({reason}). Remedy: set `input_size` as the network was "
+                "trained, or another `input_tensor`"
             ) from error
     names, nodes, values = {tf_graph.INPUT}, [], {}
     for node in subgraph.node:

@@ -36,8 +36,8 @@ class PhotoInput(NamedTuple):
         own = (self.height, self.width)
         if any(side not in (None, size) for side, size in zip(own, input_size, strict=True)):
             raise WrongUse(
-                f"input_size {size_text(input_size)} (height x width): the network takes "
-                f"{size_text(own)} only: leave input_size out"
+                f"`input_size` {size_text(input_size)} (height x width): the network takes "
+                f"{size_text(own)} only: leave `input_size` out"
             )
         return input_size
 
@@ -62,7 +62,8 @@ def input_of_tensor(name: str, shape: Sequence[int | None] | None, dtype: str) -
         content = "the bytes of a file or text" if dtype == "string" else dtype
         raise BadData(
             f"its input {name} takes {content}: photos are fed as float32 or uint8. Remedy: name "
-            "the tensor behind decoding and casting as input_tensor, or save the network for those"
+            "the tensor behind decoding and casting as `input_tensor`, or save the network for "
+            "those"
         )
     takes_bytes = dtype == "uint8"
     if shape is None:

@@ -24,7 +24,7 @@ def require_small(graph: Any, photo_operations: set[str], batch: int) -> None:
             if output.shape.is_fully_defined() and output.shape.num_elements() > limit:
                 raise BadData(
                     f"node {operation.name} ({operation.type}) computes {output.shape}, more than "
-                    f"{limit:,} numbers. Remedy: a smaller network, or a smaller input_size"
+                    f"{limit:,} numbers. Remedy: a smaller network, or a smaller `input_size`"
                 )
 
 

@@ -58,5 +58,5 @@ def _require_exact(node: Any, byte: int) -> None:
     if node.op not in _EXACT_ON_BYTES or rounds:
         raise BadData(
             f"node {node.name} ({node.op}) computes with bytes, which float32 does not repeat. "
-            "Remedy: name the tensor behind it as input_tensor, or cast to float32 first"
+            "Remedy: name the tensor behind it as `input_tensor`, or cast to float32 first"
         )

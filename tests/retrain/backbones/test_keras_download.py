@@ -1,4 +1,4 @@
-"""Weights that Keras downloads: what is not whole and right is never taken, nor kept."""
+"""Download weights with Keras: incomplete or wrong files are never used, nor cached_files."""
 
 import hashlib
 import io
@@ -75,8 +75,8 @@ HASHED = replace(
 BARE = NETWORKS["mobilenet_v2"]
 
 
-def kept(folder: Path) -> list[bytes]:
-    """Return what is in the files of the cache of Keras."""
+def cached_files(folder: Path) -> list[bytes]:
+    """Return the content of the files in the cache of Keras."""
     return [path.read_bytes() for path in (folder / "models").rglob("*") if path.is_file()]
 
 
@@ -87,7 +87,7 @@ def test_good_weights_are_fetched_once(
     server.bodies = [GOOD]
     assert network.installed_weights() is None
     path = network.fetch_weights()
-    assert kept(tmp_path) == [GOOD]
+    assert cached_files(tmp_path) == [GOOD]
     assert network.installed_weights() == network.fetch_weights() == path
 
 
@@ -101,9 +101,9 @@ def test_wrong_weights_are_not_kept_and_fetched_again(
 ) -> None:
     server.bodies = [*bodies, GOOD]
     for _ in bodies:
-        with pytest.raises(BadData, match=f"{network.name} cannot be downloaded .*as weights"):
+        with pytest.raises(BadData, match=f"{network.name} cannot be downloaded .*as `weights`"):
             network.fetch_weights()
-        assert kept(tmp_path) == []
+        assert cached_files(tmp_path) == []
     assert network.fetch_weights().read_bytes() == GOOD
 
 
@@ -118,7 +118,7 @@ def test_weights_that_are_wrong_in_the_cache_are_fetched_again(
     HASHED.fetch_weights().write_bytes(damaged)
     with pytest.raises(BadData):
         HASHED.fetch_weights()
-    assert kept(tmp_path) == []
+    assert cached_files(tmp_path) == []
 
 
 def test_damaged_weights_without_a_digest_are_named_with_the_remedy(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""Backbones as users get them: prepared in processes of their own, as no other test does."""
+"""Prepare backbones in processes of their own, as users do and no other test does."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,9 +25,9 @@ def require_whole(backbone: Backbone, width: int) -> None:
     side = backbone.spec.height
     tensor = np.random.default_rng(0).uniform(-1, 1, (1, side, side, 3)).astype(np.float32)
     run = tf_graph.function(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
-    found, expected = Model(backbone.flatbuffer)(tensor), predict(run, tensor)[0]
-    assert found.shape == (width,)
-    assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+    features, expected = Model(backbone.flatbuffer)(tensor), predict(run, tensor)[0]
+    assert features.shape == (width,)
+    assert np.abs(features - expected).max() < 1e-3 * np.abs(expected).max()
 
 
 def test_a_network_of_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

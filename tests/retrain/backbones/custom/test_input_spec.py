@@ -61,14 +61,14 @@ def test_a_rectangular_network_needs_no_size(tmp_path: Path) -> None:
     assert (backbone.spec.height, backbone.spec.width) == (HEIGHT, WIDTH)
     require_same(backbone, original(tf_graph.read(path), "photo:0", "row:0", noise()), noise())
     assert load(path, tmp_path, size=(HEIGHT, WIDTH)) == backbone
-    for size, words in (((WIDTH, HEIGHT), "32x24"), (HEIGHT, "input_size 24 ")):
+    for size, words in (((WIDTH, HEIGHT), "32x24"), (HEIGHT, "`input_size` 24 ")):
         with pytest.raises(WrongUse, match=f"{words}.*takes 24x32 only"):
             load(path, tmp_path, size)
 
 
 def test_a_network_of_any_size_takes_the_size_that_is_typed(tmp_path: Path) -> None:
     path = save(define(network(None, HEIGHT, None, 3)), tmp_path / "mine.pb")
-    with pytest.raises(WrongUse, match=r"input_size must(.|\n)*input_size 24x224"):
+    with pytest.raises(WrongUse, match=r"`input_size` must(.|\n)*`input_size` 24x224"):
         load(path, tmp_path)
     assert load(path, tmp_path, (HEIGHT, WIDTH)).spec.width == WIDTH
 
@@ -126,7 +126,7 @@ def test_a_network_that_takes_bytes_knows_its_scale(tmp_path: Path) -> None:
 
 def test_a_batch_of_128_becomes_any_batch(tmp_path: Path) -> None:
     path = save(define(network(128, HEIGHT, WIDTH, 3)), tmp_path / "mine.pb")
-    with pytest.raises(WrongUse, match=r"input_mean 128 input_std 128 input_size 24x32"):
+    with pytest.raises(WrongUse, match=r"`input_size` 24x32 `input_mean` 128"):
         load_custom(path, Ends(), tmp_path)
     single = define(network(1, HEIGHT, WIDTH, 3))
     require_same(load(path, tmp_path), original(single, "photo:0", "row:0", noise()), noise())

@@ -216,16 +216,16 @@ def test_without_names_likely_ends_are_listed(invoke: Invoke, photos: Path, tmp_
         tf.matmul(x, values(8, 3), name="logits")
 
     path = save(define(body), tmp_path / "mine.pb")
-    options = ("--graph", path, "--cache-dir", tmp_path, "--input-size", SIDE)
-    result = invoke("bottlenecks", photos, *options)
+    where = ("--graph", path, "--cache-dir", tmp_path)
+    result = invoke("bottlenecks", photos, *where, "--input-size", SIDE)
     assert result.exit_code == 2
     assert "likely inputs:\n  fed:0 (1, 32, 32, 3)\n  photo:0 (1, 32, 32, 3)\n" in result.output
     assert "likely bottlenecks:\n  row:0 (1, 8)\n" in result.output
     (line,) = [each for each in result.output.splitlines() if each.startswith("for example: ")]
-    typed = line.removeprefix("for example: ").split()
-    assert typed[-2:] == ["--input-std", "128"]
+    options = line.removeprefix("for example: ").split()
+    assert options[-2:] == ["--input-std", "128"]
     assert "--input-size 32 " in line
-    result = invoke("bottlenecks", photos, *typed, "--cache-dir", tmp_path, "--json")
+    result = invoke("bottlenecks", photos, *options, "--cache-dir", tmp_path, "--json")
     assert result.exit_code == 0, result.output
 
 
