@@ -16,6 +16,7 @@ from deploy.system.temporary_files import sweep
 from retrain import tf_graph
 from retrain.backbones.network import Weights
 from retrain.backbones.surgery.photo_input import Sides
+from retrain.fingerprint import fingerprint
 from retrain.frozen_graph import BOTTLENECK, FrozenGraph
 from retrain.isolated import apart
 
@@ -51,7 +52,7 @@ class Backbone:
             "distortion": None,
             "dtype": "float16",
         }
-        return hashlib.sha256(json.dumps(cause, sort_keys=True).encode()).hexdigest()
+        return fingerprint(cause)
 
     def read_graph(self) -> FrozenGraph:
         """Return the graph in `graph_path`; raise OSError."""
