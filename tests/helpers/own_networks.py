@@ -105,7 +105,7 @@ def keras_model(*layers: Any, shape: tuple[int, int, int] = (SIDE, SIDE, 3)) -> 
         ]
     )
     random = np.random.default_rng(0)
-    model.set_weights([random.uniform(0.1, 1, each.shape) for each in model.get_weights()])
+    model.set_weights([random.uniform(0.1, 1, weights.shape) for weights in model.get_weights()])
     return model
 
 
@@ -113,7 +113,9 @@ def inception_of_2015() -> Any:
     """Return Inception v3 as of 2015: its names and operations, one photo at a time, random."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    (inception,) = (each for each in keras_applications.NETWORKS if each.name == "inception_v3")
+    (inception,) = (
+        network for network in keras_applications.NETWORKS if network.name == "inception_v3"
+    )
     model = random_model(inception)
     with mock.patch("keras.src.backend.nn.batch_normalization", _one_operation):
         run = tf.function(lambda images: model(images, training=False))

@@ -29,8 +29,8 @@ def published(weights: Weights) -> Any:
     tf = tf_graph.tensorflow()
 
     def norm(x: Any, name: str) -> Any:
-        values = (weights[f"{name}.{part}"] for part in ("weight", "bias"))
-        moments = (weights[f"{name}.running_{part}"] for part in ("mean", "var"))
+        values = (weights[f"{name}.{suffix}"] for suffix in ("weight", "bias"))
+        moments = (weights[f"{name}.running_{suffix}"] for suffix in ("mean", "var"))
         fused = tf.compat.v1.nn.fused_batch_norm
         return fused(x, *values, *moments, epsilon=1e-3, is_training=False)[0]
 

@@ -80,11 +80,10 @@ def test_lite_takes_only_the_file_of_its_package(tmp_path: Path) -> None:
 def test_folding_batch_normalization_changes_nothing() -> None:
     weights = LITE0.read_weights(LITE0.fetch_weights())
     y, x = np.mgrid[:224, :224]
-    waves = np.stack([np.sin(x / 9), np.sin(y / 17), np.cos((x + y) / 31)], axis=-1)[np.newaxis]
-    expected = predict(
-        tf_graph.function(published(weights), tf_graph.BOTTLENECK), np.float32(waves)
-    )
-    features = np.asarray(LITE0.features(np.float32(waves), weights))
+    waves = np.stack([np.sin(x / 9), np.sin(y / 17), np.cos((x + y) / 31)], axis=-1)
+    waves = waves[np.newaxis].astype(np.float32)
+    expected = predict(tf_graph.function(published(weights), tf_graph.BOTTLENECK), waves)
+    features = np.asarray(LITE0.features(waves, weights))
     assert np.abs(features - expected).max() < 1e-3 * expected.max()
 
 
@@ -200,7 +199,7 @@ def test_the_digest_of_weights_is_that_of_their_values() -> None:
     weights: Weights = {"a": square, "b": np.arange(3)}
     digest = weights_digest(weights)
     assert weights_digest({"a": square.T.copy().T, "b": np.arange(3)}) == digest
-    others: list[Weights] = [
+    changed_weights: list[Weights] = [
         {"b": np.arange(3), "a": square},
         {"a": square, "c": np.arange(3)},
         {"a": square, "b": np.arange(1, 4)},
@@ -209,4 +208,4 @@ def test_the_digest_of_weights_is_that_of_their_values() -> None:
         {"a": square.view(np.int32), "b": np.arange(3)},
         {"a": square},
     ]
-    assert len({digest, *map(weights_digest, others)}) == 8
+    assert len({digest, *map(weights_digest, changed_weights)}) == 8

@@ -72,14 +72,15 @@ def test_a_network_gets_what_its_authors_trained_it_with(
     run = tf_graph.function(NETWORKS[name].frozen(None), tf_graph.BOTTLENECK)
     shape = (1, spec.height, spec.width, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
-    found = predict(run, (pixels - np.float32(spec.mean)) / np.float32(spec.std))
+    images = predict(run, (pixels - np.float32(spec.mean)) / np.float32(spec.std))
     preprocess = getattr(tf_graph.tensorflow().keras.applications, module).preprocess_input
     half_a_level = 0.5 / 127.5 if spec.std == 127.5 else 0
-    assert np.abs(found - preprocess(pixels.copy())).max() < half_a_level + 1e-3
+    assert np.abs(images - preprocess(pixels.copy())).max() < half_a_level + 1e-3
 
 
 @pytest.mark.parametrize(
-    "name", [f"{part}{end}" for part in ("cut", "full") for end in (".weights.h5", ".h5", ".keras")]
+    "name",
+    [f"{layers}{end}" for layers in ("cut", "full") for end in (".weights.h5", ".h5", ".keras")],
 )
 def test_every_form_of_weights_gives_the_same_network(folder: Path, name: str) -> None:
     model = SMALL._model(top=False)
@@ -156,11 +157,11 @@ def test_without_a_network_the_error_says_what_to_fetch(
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(keras_applications, "_ADDRESS", "http://127.0.0.1:9/keras/")
-    with pytest.raises(BadData) as found:
+    with pytest.raises(BadData) as caught:
         backbones.load(name, tmp_path)
     file = NETWORKS[name].address
-    assert f"http://127.0.0.1:9/keras/{file}" in str(found.value)
-    assert f"pass {file.split('/')[1]} as `weights`" in str(found.value)
+    assert f"http://127.0.0.1:9/keras/{file}" in str(caught.value)
+    assert f"pass {file.split('/')[1]} as `weights`" in str(caught.value)
 
 
 RESCALING = ("mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_b0")

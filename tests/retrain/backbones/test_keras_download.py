@@ -23,8 +23,8 @@ def weights(value: float) -> bytes:
     return stream.getvalue()
 
 
-GOOD, OTHER = weights(1.0), weights(2.0)
-CUT = GOOD[: len(GOOD) // 2]
+WEIGHTS, OTHER = weights(1.0), weights(2.0)
+CUT = WEIGHTS[: len(WEIGHTS) // 2]
 
 
 class Server(ThreadingHTTPServer):
@@ -70,7 +70,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 NETWORKS = {network.name: network for network in keras_applications.NETWORKS}
 HASHED = replace(
-    NETWORKS["nasnet_mobile"], md5=hashlib.md5(GOOD, usedforsecurity=False).hexdigest()
+    NETWORKS["nasnet_mobile"], md5=hashlib.md5(WEIGHTS, usedforsecurity=False).hexdigest()
 )
 BARE = NETWORKS["mobilenet_v2"]
 
@@ -84,10 +84,10 @@ def cached_files(folder: Path) -> list[bytes]:
 def test_good_weights_are_fetched_once(
     network: KerasNetwork, server: Server, tmp_path: Path
 ) -> None:
-    server.bodies = [GOOD]
+    server.bodies = [WEIGHTS]
     assert network.installed_weights() is None
     path = network.fetch_weights()
-    assert cached_files(tmp_path) == [GOOD]
+    assert cached_files(tmp_path) == [WEIGHTS]
     assert network.installed_weights() == network.fetch_weights() == path
 
 
@@ -99,22 +99,22 @@ def test_good_weights_are_fetched_once(
 def test_wrong_weights_are_not_kept_and_fetched_again(
     network: KerasNetwork, bodies: list[bytes], server: Server, tmp_path: Path
 ) -> None:
-    server.bodies = [*bodies, GOOD]
+    server.bodies = [*bodies, WEIGHTS]
     for _ in bodies:
         with pytest.raises(BadData, match=f"{network.name} cannot be downloaded .*as `weights`"):
             network.fetch_weights()
         assert cached_files(tmp_path) == []
-    assert network.fetch_weights().read_bytes() == GOOD
+    assert network.fetch_weights().read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize("damaged", [OTHER, CUT], ids=["another", "cut"])
 def test_weights_that_are_wrong_in_the_cache_are_fetched_again(
     damaged: bytes, server: Server, tmp_path: Path
 ) -> None:
-    server.bodies = [GOOD, GOOD, OTHER]
+    server.bodies = [WEIGHTS, WEIGHTS, OTHER]
     HASHED.fetch_weights().write_bytes(damaged)
     assert HASHED.installed_weights() is None
-    assert HASHED.fetch_weights().read_bytes() == GOOD
+    assert HASHED.fetch_weights().read_bytes() == WEIGHTS
     HASHED.fetch_weights().write_bytes(damaged)
     with pytest.raises(BadData):
         HASHED.fetch_weights()
@@ -122,11 +122,11 @@ def test_weights_that_are_wrong_in_the_cache_are_fetched_again(
 
 
 def test_damaged_weights_without_a_digest_are_named_with_the_remedy(server: Server) -> None:
-    server.bodies = [GOOD]
+    server.bodies = [WEIGHTS]
     path = BARE.fetch_weights()
     path.write_bytes(CUT)
     with pytest.raises(BadData, match=f"{path}: .*damaged.*: delete it.*{BARE.weights_source}"):
         BARE.fetch_weights()
     path.unlink()
-    server.bodies = [GOOD]
+    server.bodies = [WEIGHTS]
     assert BARE.fetch_weights() == path

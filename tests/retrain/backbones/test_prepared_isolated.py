@@ -8,7 +8,7 @@ import pytest
 
 from deploy.runtime import Model
 from retrain import backbones, isolated, tf_graph
-from retrain.backbones import Backbone, backbone, keras_applications
+from retrain.backbones import Backbone, backbone
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
 from tests.helpers.graph_fixtures import predict
@@ -31,7 +31,8 @@ def require_whole(backbone: Backbone, width: int) -> None:
 
 
 def test_a_network_of_keras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (large,) = (each for each in keras_applications.NETWORKS if each.name == "mobilenet_v3_small")
+    large = backbones.NETWORKS["mobilenet_v3_small"]
+    assert isinstance(large, KerasNetwork)
     small = replace(large, spec=replace(large.spec, height=SIDE, width=SIDE))
     monkeypatch.setitem(backbones.NETWORKS, small.name, small)
     weights = tmp_path / "random.weights.h5"

@@ -27,7 +27,8 @@ def step(kernel: npt.NDArray[Any], axes: tuple[int, ...]) -> npt.NDArray[Any]:
 @both
 def test_values_are_whole_steps_of_their_output(kernel: Any, axes: tuple[int, ...]) -> None:
     rounded = to_int8_grid(kernel, axes)
-    assert (rounded.dtype, rounded.shape) == (np.float32, kernel.shape)
+    assert rounded.dtype == np.float32
+    assert rounded.shape == kernel.shape
     counts = rounded / step(kernel, axes)
     np.testing.assert_allclose(counts, np.rint(counts), atol=1e-4)
     assert len(np.unique(np.rint(counts))) > 30

@@ -26,7 +26,7 @@ from tests.helpers.classic_graphs import (
 )
 from tests.helpers.deploy_fixtures import write_colour_run
 
-EXPECTED = {
+EXPECTED: dict[Style, Ends] = {
     inception: Ends("Mul:0", "pool_3/_reshape:0", (SIDE, SIDE), 128.0, 128.0),
     optimized_inception: Ends("Mul:0", "pool_3/_reshape:0", (299, 299), 128.0, 128.0),
     mobilenet: Ends("input:0", "MobilenetV1/Predictions/Reshape:0", (SIDE, SIDE), 128.0, 127.5),

@@ -1,4 +1,4 @@
-"""A network of the user's own: cut, made plain, with its own numbers; code is refused."""
+"""Load a network of the user's own: the backbone gives its numbers; code is refused."""
 
 import io
 import tarfile
@@ -98,8 +98,8 @@ def conditional(predicate: Callable[[], Any]) -> Callable[[], None]:
 
     def body() -> None:
         x = v1.placeholder(tf.float32, [1, SIDE, SIDE, 3], name="photo")
-        kept = tf.nn.conv2d(x, values(3, 3, 3, 8), 2, "SAME")
-        x = tf.nn.relu(kept * values(8)) + kept
+        skipped = tf.nn.conv2d(x, values(3, 3, 3, 8), 2, "SAME")
+        x = tf.nn.relu(skipped * values(8)) + skipped
         v1.disable_control_flow_v2()
         x = v1.cond(
             predicate(),
@@ -144,7 +144,7 @@ def pooled(operation: Callable[[Any], Any]) -> Callable[[], None]:
 
 
 def py_function(x: Any) -> Any:
-    y = v1.py_func(lambda each: each, [x], tf.float32)
+    y = v1.py_func(lambda photo: photo, [x], tf.float32)
     y.set_shape(x.shape)
     return y
 
@@ -221,7 +221,7 @@ def test_without_names_likely_ends_are_listed(invoke: Invoke, photos: Path, tmp_
     assert result.exit_code == 2
     assert "likely inputs:\n  fed:0 (1, 32, 32, 3)\n  photo:0 (1, 32, 32, 3)\n" in result.output
     assert "likely bottlenecks:\n  row:0 (1, 8)\n" in result.output
-    (line,) = [each for each in result.output.splitlines() if each.startswith("for example: ")]
+    (line,) = [text for text in result.output.splitlines() if text.startswith("for example: ")]
     options = line.removeprefix("for example: ").split()
     assert options[-2:] == ["--input-std", "128"]
     assert "--input-size 32 " in line

@@ -11,7 +11,6 @@ from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
 from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import networks, write_colour_run
-from tests.helpers.graph_fixtures import predict
 from tests.helpers.lite_fixtures import (
     blurs,
     cosine,
@@ -59,11 +58,10 @@ def test_the_real_lite0(backbone: Backbone, photos: Path, tmp_path: Path) -> Non
     path.write_bytes(backbone.flatbuffer)
     spec = backbone.spec
     again = load_custom(path, Ends(input_mean=spec.mean, input_std=spec.std), tmp_path)
-    some = sorted(photos.glob("*/*"))[::12]
-    tensors = np.concatenate([to_tensor(open_image(p.read_bytes()), spec) for p in some])
+    paths = sorted(photos.glob("*/*"))[::12]
+    tensors = np.concatenate([to_tensor(open_image(p.read_bytes()), spec) for p in paths])
     first, second = (
-        predict(tf_graph.function(tf_graph.read(each.graph_path), tf_graph.BOTTLENECK), tensors)
-        for each in (backbone, again)
+        tf_graph.open_session(loaded.read_graph())(tensors) for loaded in (backbone, again)
     )
     assert first.shape == (6, 1280)
     assert np.abs(first - second).max() < 1e-3 * np.abs(first).max()

@@ -1,4 +1,4 @@
-"""A .tflite file as the backbone: its features are what the TFLite runtime finds in that file."""
+"""Translate a .tflite file: the backbone's features are those of the TFLite runtime."""
 
 from collections.abc import Callable
 from functools import partial
@@ -114,9 +114,9 @@ def test_a_relu_that_the_range_of_a_quantized_output_implies(tmp_path: Path) -> 
 
     def leave_out(model: Any) -> None:
         (convolution,) = [
-            each
-            for each in model.subgraphs[0].operators
-            if isinstance(each.builtinOptions, schema.Conv2DOptionsT)
+            operator
+            for operator in model.subgraphs[0].operators
+            if isinstance(operator.builtinOptions, schema.Conv2DOptionsT)
         ]
         assert convolution.builtinOptions.fusedActivationFunction == 3
         convolution.builtinOptions.fusedActivationFunction = 0

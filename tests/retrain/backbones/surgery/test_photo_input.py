@@ -1,4 +1,4 @@
-"""What a network's input takes is read from the network: sides, channels, batch and type."""
+"""Read sides, channels, batch and type of a network's input; refuse what is no photo."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -90,7 +90,10 @@ def test_a_grey_network_takes_rgb_as_pillow_makes_it_grey(
     grey = np.stack([np.asarray(Image.fromarray(photo).convert("L")) for photo in pixels])
     backbone = load(path, tmp_path)
     expected = original(
-        tf_graph.read(path), "photo:0", "row:0", (grey[..., None].astype(np.float32) - 128) / 128
+        tf_graph.read(path),
+        "photo:0",
+        "row:0",
+        (grey[..., None].astype(np.float32) - np.float32(128)) / np.float32(128),
     )
     photos = (pixels.astype(np.float32) - 128) / 128
     run = tf_graph.session(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
