@@ -11,6 +11,7 @@ from retrain import backbones, isolated, tf_graph
 from retrain.backbones import Backbone, backbone
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
+from retrain.backbones.keras_applications import KerasNetwork
 from tests.helpers.graph_fixtures import predict
 from tests.helpers.own_networks import SIDE, classic, define, save
 

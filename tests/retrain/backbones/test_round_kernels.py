@@ -21,7 +21,7 @@ both = pytest.mark.parametrize(("kernel", "axes"), [(CONV, (3,)), (DEPTHWISE, (2
 def step(kernel: npt.NDArray[Any], axes: tuple[int, ...]) -> npt.NDArray[Any]:
     """Return the step of each output's grid: its largest value is 127 of them."""
     summed = tuple(axis for axis in range(kernel.ndim) if axis not in axes)
-    return np.abs(kernel.astype(np.float64)).max(axis=summed, keepdims=True) / 127
+    return np.asarray(np.abs(kernel.astype(np.float64)).max(axis=summed, keepdims=True) / 127)
 
 
 @both
