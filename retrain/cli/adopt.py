@@ -58,9 +58,9 @@ def adopt(
     GRAPH is a frozen graph such as TensorFlow's retrain.py wrote, LABELS has one label a line,
     PHOTOS a sub-folder for each label. Nothing is trained.
     """
-    from retrain.backbones.custom.classifier import LabelImageSettings
     from retrain.metrics import Accuracy
     from retrain.progress import Progress
+    from retrain.settings.label_image import LabelImageSettings
     from retrain.settings.training import Source, SplitSettings, default_cache_dir
     from retrain.training.adopt import AdoptConfig
     from retrain.training.adopt import adopt as run

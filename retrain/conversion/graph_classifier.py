@@ -16,8 +16,6 @@ from deploy.image import to_tensor
 from retrain import tf_graph
 from retrain.backbones.custom import classifier as foreign_classifier
 from retrain.backbones.custom.classifier import (
-    LABEL_IMAGE_DEFAULTS,
-    LabelImageSettings,
     read_classic_labels,
 )
 from retrain.backbones.surgery.inference_subgraph import (
@@ -26,6 +24,7 @@ from retrain.backbones.surgery.inference_subgraph import (
     tensor_name,
 )
 from retrain.run_folder import RunFolder
+from retrain.settings.label_image import LABEL_IMAGE_DEFAULTS, LabelImageSettings
 
 
 class GraphClassifier(PhotoClassifier):

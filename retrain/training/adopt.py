@@ -13,7 +13,6 @@ from deploy.errors import BadData, WrongUse
 from retrain import __version__
 from retrain.backbones.custom.classifier import (
     OUTPUT,
-    LabelImageSettings,
     read_classic_labels,
 )
 from retrain.backbones.custom.custom_network import Ends
@@ -26,6 +25,7 @@ from retrain.data.photo_folder import Dataset
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
+from retrain.settings.label_image import LabelImageSettings
 from retrain.settings.training import Source, SplitSettings
 from retrain.training import export_graph
 from retrain.training.evaluate import assess

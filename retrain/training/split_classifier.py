@@ -10,7 +10,6 @@ from retrain import tf_graph
 from retrain.backbones.custom import classic_graph
 from retrain.backbones.custom.classifier import (
     ClassifierEnds,
-    LabelImageSettings,
     find_ends,
     wrong_size,
 )
@@ -23,6 +22,7 @@ from retrain.backbones.surgery.inference_subgraph import (
     node_name,
     tensor_name,
 )
+from retrain.settings.label_image import LabelImageSettings
 from retrain.training.head import Head
 
 _MOVES = frozenset(("Identity", "Reshape", "Squeeze", "PlaceholderWithDefault", *FAKE_QUANT))
@@ -49,7 +49,7 @@ def take_apart(path: Path, typed: LabelImageSettings, labels: Path, classes: int
         raise WrongUse(f"{path}: a TFLite model is finished: adopt takes the graph it was made of")
     graph_def = read_network(path).graph_def
     with tf_graph.reading(path):
-        ends = find_ends(graph_def, typed, {})
+        ends = find_ends(graph_def, typed, LabelImageSettings())
         logits, warnings = _logits(graph_def, ends.scores)
         bottleneck, shape = _before_dense(graph_def, ends, logits)
         head = _head(graph_def, bottleneck, shape, logits, labels, classes)

@@ -4,8 +4,6 @@ Ends are those that the user sets, else those that the graph says, else label_im
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,57 +20,17 @@ from retrain.backbones.surgery.inference_subgraph import (
     tensor_name,
 )
 from retrain.frozen_graph import FrozenGraph
+from retrain.settings.label_image import LabelImageSettings
 
 OUTPUT = "final_result"
 """The operation that gives the scores of the graph that `extract_classifier` returns."""
 
-LABEL_IMAGE_DEFAULTS = {
-    "input_height": 299,
-    "input_width": 299,
-    "input_mean": 0.0,
-    "input_std": 255.0,
-}
-"""The defaults of TensorFlow's label_image.py."""
+_IMAGE_SETTINGS = ("input_height", "input_width", "input_mean", "input_std")
 _SIDES = ("input_height", "input_width")
 _SCORES = ("final_result", "InceptionV3/Predictions/Reshape_1")
 _NUMBERED = re.compile(r"([0-9]{1,6})(?: *[:,;\t] *| +)(\S.*)")
 _SCALE_TOLERANCE = 1.5
 """Grey levels by which two equal scales may differ: 127.5 and 128 are the same for int8."""
-
-
-@dataclass(frozen=True)
-class LabelImageSettings:
-    """The settings of label_image.py, None where the user sets none; mean and std of 0..255."""
-
-    input_layer: str | None = None
-    output_layer: str | None = None
-    input_height: int | None = None
-    input_width: int | None = None
-    input_mean: float | None = None
-    input_std: float | None = None
-
-    def require(self, spec: InputSpec, source: Path) -> None:
-        """Raise WrongUse where a setting contradicts the contract `source` with `spec`."""
-        mean = spec.mean if self.input_mean is None else self.input_mean
-        std = spec.std if self.input_std is None else self.input_std
-        same_scale = all(
-            abs((pixel - mean) / std - (pixel - spec.mean) / spec.std) * spec.std < _SCALE_TOLERANCE
-            for pixel in (0, 255)
-        )
-        layer = node_name(tensor_name(self.input_layer or tf_graph.INPUT))
-        layer = layer.removeprefix(IMPORT_PREFIX)
-        for name, value, fits in (
-            ("input_layer", tf_graph.INPUT, layer == tf_graph.INPUT),
-            ("input_height", spec.height, self.input_height in (None, spec.height)),
-            ("input_width", spec.width, self.input_width in (None, spec.width)),
-            ("input_mean", spec.mean, same_scale or self.input_mean is None),
-            ("input_std", spec.std, same_scale),
-        ):
-            if not fits:
-                raise WrongUse(
-                    f"`{name}` {getattr(self, name)}: {source}, which describes this graph, says "
-                    f"{value}: leave `{name}` out"
-                )
 
 
 class ClassifierEnds(NamedTuple):
@@ -88,7 +46,7 @@ class ClassifierEnds(NamedTuple):
 
 
 def find_ends(
-    graph_def: Any, settings: LabelImageSettings, defaults: Mapping[str, Any]
+    graph_def: Any, settings: LabelImageSettings, defaults: LabelImageSettings
 ) -> ClassifierEnds:
     """Return the ends of a frozen classifier; raise WrongUse, which names the settings to set.
 
@@ -104,7 +62,7 @@ def find_ends(
         raise WrongUse(f"{scores} cannot both take the photos and give the scores")
     values: dict[str, Any] = {}
     used_defaults, missing = [], []
-    for name in LABEL_IMAGE_DEFAULTS:
+    for name in _IMAGE_SETTINGS:
         of_graph, value = getattr(photos, name.removeprefix("input_")), getattr(settings, name)
         if photos.fixed and name in _SIDES and value not in (None, of_graph):
             raise WrongUse(
@@ -113,8 +71,8 @@ def find_ends(
             )
         if value is None:
             value = of_graph
-        if value is None and name in defaults:
-            value = defaults[name]
+        if value is None and getattr(defaults, name) is not None:
+            value = getattr(defaults, name)
             used_defaults.append(f"`{name}` {value:g}")
         if value is None:
             missing.append(f"`{name}`")
@@ -128,6 +86,30 @@ def find_ends(
     height, width, mean, std = values.values()
     spec = InputSpec(height=height, width=width, crop=None, mean=float(mean), std=float(std))
     return ClassifierEnds(photos.tensor, scores, spec, tuple(used_defaults))
+
+
+def require_same(settings: LabelImageSettings, spec: InputSpec, source: Path) -> None:
+    """Raise WrongUse where a setting contradicts the contract `source` with `spec`."""
+    mean = spec.mean if settings.input_mean is None else settings.input_mean
+    std = spec.std if settings.input_std is None else settings.input_std
+    same_scale = all(
+        abs((pixel - mean) / std - (pixel - spec.mean) / spec.std) * spec.std < _SCALE_TOLERANCE
+        for pixel in (0, 255)
+    )
+    layer = node_name(tensor_name(settings.input_layer or tf_graph.INPUT))
+    layer = layer.removeprefix(IMPORT_PREFIX)
+    for name, value, fits in (
+        ("input_layer", tf_graph.INPUT, layer == tf_graph.INPUT),
+        ("input_height", spec.height, settings.input_height in (None, spec.height)),
+        ("input_width", spec.width, settings.input_width in (None, spec.width)),
+        ("input_mean", spec.mean, same_scale or settings.input_mean is None),
+        ("input_std", spec.std, same_scale),
+    ):
+        if not fits:
+            raise WrongUse(
+                f"`{name}` {getattr(settings, name)}: {source}, which describes this graph, says "
+                f"{value}: leave `{name}` out"
+            )
 
 
 def _find_scores(graph_def: Any, output_layer: str | None) -> str:

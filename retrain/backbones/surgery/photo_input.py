@@ -8,7 +8,7 @@ from retrain import tf_graph
 
 Sides = tuple[int, int]
 """Height and width in pixels."""
-MAX_SIDE = 4096
+_MAX_SIDE_PIXELS = 4096
 _TYPES = frozenset(("float32", "float16", "bfloat16", "float64", "uint8"))
 _CHANNELS = (1, 3)
 
@@ -78,8 +78,8 @@ def input_of_tensor(name: str, shape: Sequence[int | None] | None, dtype: str) -
         if height in _CHANNELS:
             raise BadData(f"{subject}, channels first: {right}. Remedy: save it with channels last")
         raise BadData(f"{subject}: {channels} channels; {right}. Remedy: take another network")
-    if any(side is not None and not 1 <= side <= MAX_SIDE for side in (height, width)):
-        raise BadData(f"{subject}: photos have 1 to {MAX_SIDE} pixels a side")
+    if any(side is not None and not 1 <= side <= _MAX_SIDE_PIXELS for side in (height, width)):
+        raise BadData(f"{subject}: photos have 1 to {_MAX_SIDE_PIXELS} pixels a side")
     return PhotoInput(batch or 1, height, width, channels, takes_bytes)
 
 

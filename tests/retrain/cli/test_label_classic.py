@@ -174,7 +174,7 @@ def test_an_option_that_contradicts_the_contract_is_refused(
 ) -> None:
     graph = retrained / "output_graph.pb"
     result = label(laptop, drawn["red"], "--graph", graph, *options)
-    assert_failed(result, 2, str(retrained / "contract.json"), *words, "leave the option out")
+    assert_failed(result, 2, str(retrained / "contract.json"), *words, "leave --")
 
 
 def test_options_that_agree_with_the_contract_are_taken(
