@@ -13,6 +13,7 @@ from retrain.cli.options import (
     json_option,
     labels_from_option,
     output_dir_option,
+    progress,
 )
 
 _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
@@ -61,7 +62,6 @@ def adopt(
     from retrain.backbones.custom.classifier import Typed
     from retrain.data.split import SplitConfig
     from retrain.metrics import Accuracy
-    from retrain.progress import Progress
     from retrain.settings.training import Source, default_cache_dir
     from retrain.training.adopt import AdoptConfig
     from retrain.training.adopt import adopt as run
@@ -70,7 +70,7 @@ def adopt(
         photos, cache_dir=cache_dir or default_cache_dir(), graph=graph, labels_from=labels_from
     )
     shares = SplitConfig(testing_percentage, validation_percentage)
-    metrics = run(AdoptConfig(source, labels, Typed(**typed), output_dir, shares), Progress())
+    metrics = run(AdoptConfig(source, labels, Typed(**typed), output_dir, shares), progress())
     if as_json:
         say(json.dumps(metrics))
         return

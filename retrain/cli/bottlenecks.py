@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from deploy.system.terminal import say
-from retrain.cli.options import json_option, source, source_options
+from retrain.cli.options import json_option, progress, source, source_options
 
 
 @click.command()
@@ -16,11 +16,10 @@ from retrain.cli.options import json_option, source, source_options
 def bottlenecks(as_json: bool, **where: Any) -> None:
     """Analyse each photo of DIR once, and keep the result in the cache."""
     from retrain.data.photo_folder import shown
-    from retrain.progress import Progress
     from retrain.training.load_examples import analyse
 
-    progress = Progress()
-    backbone, result = analyse(source(**where), progress)
+    shown_progress = progress()
+    backbone, result = analyse(source(**where), shown_progress)
     if as_json:
         found = {
             "schema": 1,
@@ -30,7 +29,7 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
             "input": asdict(backbone.spec),
             "graph": str(backbone.graph_path),
             "fingerprint": backbone.fingerprint,
-            "seconds": progress.seconds,
+            "seconds": shown_progress.seconds,
         }
         say(json.dumps(found))
     else:

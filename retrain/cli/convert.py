@@ -7,7 +7,7 @@ import click
 
 from deploy.errors import WrongUse
 from deploy.system.terminal import say
-from retrain.cli.options import FILE, json_option, output_dir_option
+from retrain.cli.options import FILE, json_option, output_dir_option, progress
 
 RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")
 
@@ -130,7 +130,6 @@ def convert(
     from retrain.conversion.parity import Bounds
     from retrain.conversion.quantize import Quantization
     from retrain.metrics import Accuracy
-    from retrain.progress import Progress
     from retrain.tflite.metadata import About
 
     if choose and quantize:
@@ -152,7 +151,7 @@ def convert(
         seed=seed,
         about=about,
     )
-    result = run(config, Progress())
+    result = run(config, progress())
     if as_json:
         say(json.dumps(result))
         return

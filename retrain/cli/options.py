@@ -2,12 +2,17 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from deploy.cli import name_options
 from deploy.errors import WrongUse
+
+if TYPE_CHECKING:
+    from retrain.progress import Form, Progress, Verbosity
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -142,6 +147,14 @@ def output_dir_option(command: Command) -> Command:
         type=FOLDER,
         help="The folder of the run.",
     )(command)
+
+
+def progress(form: "Form" = "auto", verbosity: "Verbosity" = "INFO") -> "Progress":
+    """Return the progress of the command that runs, whose texts name its options."""
+    from retrain.progress import Progress
+
+    command = click.get_current_context().command
+    return Progress(form, verbosity, partial(name_options, command=command))
 
 
 def json_option(command: Command) -> Command:

@@ -13,6 +13,7 @@ from retrain.cli.options import (
     Command,
     json_option,
     output_dir_option,
+    progress,
     source,
     source_options,
 )
@@ -79,7 +80,7 @@ _OPTIONS = (
     click.option("--print-misclassified-test-images", is_flag=True),
     click.option(
         "--progress",
-        "form",
+        "progress_form",
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "plain", "json"]),
@@ -105,12 +106,11 @@ def _options(command: Command) -> Command:
 @output_dir_option
 @_options
 @json_option
-def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> None:
+def train(progress_form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> None:
     """Train the final layer on the photos of DIR, one sub-folder a class."""
     from retrain.data.distort import Distortion
     from retrain.data.split import SplitConfig
     from retrain.metrics import Accuracy
-    from retrain.progress import Progress
     from retrain.settings.training import TrainConfig
     from retrain.training.head import HeadConfig
     from retrain.training.train import train as run
@@ -126,7 +126,7 @@ def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> 
     }
     photos = source(**settings)
     config = TrainConfig(source=photos, split=SplitConfig(*shares, salt), **parts, **rest)
-    metrics = run(config, Progress(form, logging_verbosity.upper()))
+    metrics = run(config, progress(progress_form, logging_verbosity.upper()))
     if as_json:
         say(json.dumps(metrics))
         return
