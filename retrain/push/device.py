@@ -99,4 +99,4 @@ def _install_commands(device: Device, packages: Sequence[str]) -> list[str]:
 
 def _numbers(version: str) -> tuple[int, ...]:
     """Return major and minor version as numbers."""
-    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    return tuple(int(digits) for digits in re.findall(r"\d+", version)[:2])

@@ -106,7 +106,7 @@ def test_a_device_is_described(place: Path) -> None:
     (place / "c").mkdir()
     (place / "c" / "SHA256SUMS").write_text("sums")
     (place / "c.previous").write_text("a file")
-    words = ["describe", "python3", str(place / "c"), "click", "no-such-package"]
+    words = ["describe", "python3", f"{place}/c", "click", "no-such-package"]
     process = subprocess.run(
         [sys.executable, str(PROGRAM), *words], stdout=subprocess.PIPE, check=True
     )
@@ -182,12 +182,12 @@ def test_each_version_has_the_python_that_was_chosen(place: Path) -> None:
 
 def test_what_a_loss_of_power_left_is_removed(place: Path) -> None:
     remains = ("c.push-0123456789ab", "c.push-ba9876543210.old")
-    others = ("c.202611251720", "cXpush-0123456789ab", "d.push-0123456789ab")
-    for name in remains + others:
+    unrelated = ("c.202611251720", "cXpush-0123456789ab", "d.push-0123456789ab")
+    for name in remains + unrelated:
         (place / name).mkdir(parents=True)
         (place / name / "part").touch()
     install(place / "c", archive())
-    assert names(place) == sorted(("c", *others))
+    assert names(place) == sorted(("c", *unrelated))
 
 
 # What goes wrong
