@@ -175,7 +175,7 @@ def test_each_version_has_the_python_that_was_chosen(place: Path) -> None:
     assert names(place) == ["it's", "it's.previous"]
     for name in ("it's", "it's.previous"):
         code = "import sys; print(sys.executable, sys.prefix, sys.argv[1:])"
-        words = [place / name / "env" / "bin" / "python", "-c", code, "a b"]
+        words = [f"{place}/{name}/env/bin/python", "-c", code, "a b"]
         process = subprocess.run(words, capture_output=True, text=True, check=True)
         assert process.stdout == f"{sys.executable} {sys.prefix} ['a b']\n"
 
