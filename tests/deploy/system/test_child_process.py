@@ -24,8 +24,8 @@ def child(path, busy):
 """
 APART = """
 import job
-from retrain.isolated import apart
-apart("it", 60, job.child, path, busy)
+from retrain.isolated import run_isolated
+run_isolated("it", 60, job.child, path, busy)
 """
 BENCH = """
 from bench.worker_process import call, packages

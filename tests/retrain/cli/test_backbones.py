@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import load_tensorflow
-from retrain import backbones
+from retrain import backbones, tf_graph
 from retrain.backbones import cost as costs
 from retrain.backbones.cost import Cost, cost
 from tests.conftest import Invoke
@@ -76,7 +76,7 @@ def test_it_answers_without_tensorflow_and_without_weights(
 ) -> None:
     monkeypatch.setattr("retrain.backbones.efficientnet_lite.find_spec", lambda _: None)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    monkeypatch.setattr(backbones.graph, "tensorflow", backbones.graph.tensorflow.__wrapped__)
+    monkeypatch.setattr(tf_graph, "tensorflow", tf_graph.tensorflow.__wrapped__)
     result = invoke("backbones", "--json", "--cache-dir", tmp_path)
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["backbones"]
