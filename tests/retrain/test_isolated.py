@@ -119,7 +119,7 @@ def test_every_user_works_in_a_process_of_its_own(
     A function that is isolated in a new place must be run here too.
     """
     # Imported here, because the processes of the tests above import this file.
-    from retrain import ConvertSettings, backbones, convert
+    from retrain import ConvertSettings, convert
     from retrain.backbones.custom.load import load_own
     from retrain.bottlenecks import engine
     from retrain.progress import Progress
@@ -136,7 +136,9 @@ def test_every_user_works_in_a_process_of_its_own(
         return run(command, **options)
 
     monkeypatch.setattr(subprocess, "run", recording_run)
-    monkeypatch.setattr(backbones, "run_isolated", run_isolated)  # see conftest.py
+    for module in list(sys.modules.values()):  # conftest.py replaces it for the other tests
+        if module.__name__.startswith("retrain.") and hasattr(module, "run_isolated"):
+            monkeypatch.setattr(module, "run_isolated", run_isolated)
     network = save(define(classic), tmp_path / "network.pb")
     backbone = load_own(network, "Mul", "pool_3/_reshape", SIDE, 128.0, 128.0, tmp_path)
     assert backbone.width == 16
