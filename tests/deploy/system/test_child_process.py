@@ -71,7 +71,7 @@ def alive(process: int) -> bool:
         (BENCH, "busy", signal.SIGTERM),
         (TARGET, "asleep", signal.SIGKILL),
     ],
-    ids=["apart, busy", "apart", "bench", "bench, busy", "target Python"],
+    ids=["isolated, busy", "isolated", "bench", "bench, busy", "target Python"],
 )
 def test_a_child_ends_with_its_parent(
     code: str, state: str, kill: signal.Signals, tmp_path: Path
