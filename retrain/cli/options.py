@@ -156,7 +156,7 @@ def source(
     if folder is None or (image_dir and image_dir_option):
         raise WrongUse("name one folder of photos: retrain train DIR")
     if graph and (architecture or weights):
-        raise WrongUse("--graph is instead of --architecture and --weights")
+        raise WrongUse("--graph replaces --architecture and --weights: leave them out")
     name = architecture or DEFAULT_ARCHITECTURE
     if name not in backbones.NAMES:
         raise WrongUse(f"no backbone {name}: there is {', '.join(backbones.NAMES)}")

@@ -1,5 +1,6 @@
 """Progress: seconds a stage, a live bar on a terminal, plain lines elsewhere, all on stderr."""
 
+import json
 import os
 import sys
 import threading
@@ -52,6 +53,15 @@ def test_everything_is_written_to_stderr(capsys: pytest.CaptureFixture[str]) -> 
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err == "hello\nWarning: few photos\n"
+
+
+def test_texts_are_rewritten(capsys: pytest.CaptureFixture[str]) -> None:
+    """As on the command line, where a text names options."""
+    shown = Progress("json", rewrite=lambda text: text.replace("`seed`", "--seed"))
+    shown.info("another `seed`")
+    shown.warn("`seed` 0")
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [event["text"] for event in events] == ["another --seed", "--seed 0"]
 
 
 def test_lines_come_every_five_seconds_and_at_the_end(
