@@ -18,7 +18,7 @@ from retrain.backbones.network import Weights
 from retrain.backbones.surgery.photo_input import Sides
 from retrain.fingerprint import fingerprint
 from retrain.frozen_graph import BOTTLENECK, FrozenGraph
-from retrain.isolated import apart
+from retrain.isolated import run_isolated
 
 _PREPARATION_VERSION = 3
 """Raised when the preparation below changes what it writes."""
@@ -90,8 +90,10 @@ def prepare(
         intact = False
     if not intact:
         sweep(folder)
-        apart("preparing the backbone", _TIMEOUT_S, _write_graph, trace, graph_path)
-        flatbuffer = apart("converting the backbone", _TIMEOUT_S, _convert, graph_path, sides)
+        run_isolated("preparing the backbone", _TIMEOUT_S, _write_graph, trace, graph_path)
+        flatbuffer = run_isolated(
+            "converting the backbone", _TIMEOUT_S, _convert, graph_path, sides
+        )
         files.write(lite_path, flatbuffer)
         files.write_json(digests_path, _digests(graph_path.read_bytes(), flatbuffer))
     return graph_path, flatbuffer

@@ -1,7 +1,9 @@
 """Prepare backbones: one network in two forms, intact in the cache, keyed by its cause."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,12 @@ def test_folding_batch_normalization_changes_nothing() -> None:
     expected = predict(tf_graph.function(published(weights), tf_graph.BOTTLENECK), waves)
     features = np.asarray(LITE0.features(waves, weights))
     assert np.abs(features - expected).max() < 1e-3 * expected.max()
+
+
+def test_each_network_can_be_sent_to_a_process() -> None:
+    for network in backbones.NETWORKS.values():
+        trace = partial(backbones._rounded_graph, network, Path("weights"))
+        assert pickle.loads(pickle.dumps(trace)).args == trace.args  # noqa: S301 (our own)
 
 
 class Tiny(Network):

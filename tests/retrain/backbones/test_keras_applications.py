@@ -190,6 +190,24 @@ def test_keras_builds_the_network_that_is_described(
     assert rescaling == (name in RESCALING)
 
 
+def test_a_small_network_of_keras_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = NETWORKS["mobilenet_v3_small"]
+    small = replace(large, spec=replace(large.spec, height=32, width=32))
+    monkeypatch.setitem(backbones.NETWORKS, small.name, small)
+    weights = tmp_path / "random.weights.h5"
+    small._model(top=False).save_weights(weights)
+    backbone = backbones.load(small.name, tmp_path, weights)
+    tensor = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
+    features, expected = (
+        Model(backbone.flatbuffer)(tensor),
+        tf_graph.open_session(backbone.read_graph())(tensor)[0],
+    )
+    assert features.shape == (small.width,)
+    assert np.abs(features - expected).max() < 1e-3 * np.abs(expected).max()
+
+
 @needs_mobilenet_v2
 def test_the_real_weights_give_plausible_features(photos: Path, cache_dir: Path) -> None:
     backbone = backbones.load(V2.name, cache_dir, MOBILENET_V2)
