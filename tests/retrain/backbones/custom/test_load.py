@@ -232,7 +232,7 @@ def test_without_names_likely_ends_are_listed(invoke: Invoke, photos: Path, tmp_
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--architecture", "efficientnet_lite0"), "instead of --architecture"),
+        (("--architecture", "efficientnet_lite0"), "replaces --architecture"),
         (("--input-mean", "127.5"), "whole number"),
     ],
 )
