@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import LABELS as DRAWN
 from PIL import Image
 
 from deploy import goldens, model_file
@@ -25,6 +24,7 @@ from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
+from tests.conftest import LABELS as DRAWN
 from tests.helpers.deploy_fixtures import CONTRACT, LABELS, SPEC, encoded, networks, write_run
 
 COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128)]
