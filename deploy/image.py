@@ -22,7 +22,7 @@ from deploy.image_files.formats import (
     unsupported,
     why_not_photo,
 )
-from deploy.image_files.strip_metadata import bare
+from deploy.image_files.strip_metadata import strip_metadata
 
 __all__ = ["FORMATS", "HEAD", "claims_photo", "sniff", "why_not_photo"]
 MAX_BYTES = 256 * 1024**2
@@ -82,7 +82,7 @@ def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Imag
         raise BadData(reason)
     name = sniff(head) or ""
     try:
-        file, orientation = bare(stream, name)
+        file, orientation = strip_metadata(stream, name)
         file.seek(0)
         image = _open(file, name)
         most = min(MAX_PIXELS, _MOST_PIXELS.get(name, MAX_PIXELS))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from deploy.errors import BadData
 from deploy.image import open_image, upright
-from deploy.image_files import joined_parts
+from deploy.image_files import strip_metadata
 from deploy.image_files.formats import can_load
 from tests.helpers.deploy_fixtures import encoded
 from tests.helpers.image_fixtures import smooth
@@ -196,7 +196,7 @@ def test_damaged_pixels_stay_an_error() -> None:
 
 
 def test_a_file_of_countless_blocks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joined_parts, "MAX_BLOCKS", 2000)
+    monkeypatch.setattr(strip_metadata, "MAX_BLOCKS", 2000)
     long = webp(*[(b"XMP ", b"")] * 2001)
     for photo in (png(chunk(b"tEXt", b"") * 2001), b"\xff\xd8" + b"\xff" * 3000, long):
         with pytest.raises(BadData, match="more than 2,000 blocks"):
