@@ -21,10 +21,10 @@ def bundle(output_dir: Path, bundle_dir: Path | None, as_json: bool) -> None:
     from retrain.run_folder import RunFolder
 
     model = RunFolder(output_dir).accepted_model()
-    made = write(model, bundle_dir or output_dir / "bundle")
+    result = write(model, bundle_dir or output_dir / "bundle")
     if as_json:
-        say(json.dumps(made))
+        say(json.dumps(result.to_json()))
         return
-    for name, size in made["bytes"].items():
+    for name, size in result.sizes.items():
         say(f"{size / 1e3:10.1f} kB  {name}")
-    say(f"Written to {made['folder']} and {made['archive']}")
+    say(f"Written to {result.folder} and {result.archive}")

@@ -29,7 +29,7 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     ssh://USER@HOST:PORT/DIR is understood too, where /DIR is absolute and /~/DIR in the home.
     """
     from deploy.bundle import write
-    from deploy.cli.selftest import table
+    from deploy.cli.selftest import SelfTest, table
     from deploy.system.temporary_files import scratch
     from retrain.push.remote import Remote, check, parse
     from retrain.run_folder import RunFolder
@@ -40,7 +40,7 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     found = remote.look()
     check(found)
     with scratch() as folder:
-        archive = Path(write(model, folder / "bundle")["archive"])
+        archive = write(model, folder / "bundle").archive
         size = archive.stat().st_size
         say(f"copying {size / 1e6:.1f} MB to {place.host}:{found['folder']}", err=True)
         state, record = remote.put(archive)
@@ -50,7 +50,7 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
         told = {"schema": 1, "host": place.host, **told, "previous": previous, "selftest": record}
         say(json.dumps(told))
     else:
-        say(*table(record))
+        say(*table(SelfTest.from_json(record, place.host, "push again")))
         if record["passed"]:
             say(f"In {found['folder']}" + (f"; before: {previous}" if previous else ""))
     if not record["passed"]:

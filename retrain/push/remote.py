@@ -10,8 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 from deploy.bundle import not_a_bundle
-from deploy.bundle_texts import LEAST, LEAST_LITERT, LITERT, OLDEST_PYTHON, SUMS
+from deploy.bundle_texts import SUMS
 from deploy.errors import BadData, MissingPackage, WrongUse, last_line
+from deploy.requirements import LITERT, MIN_LITERT, MIN_VERSIONS, OLDEST_PYTHON
 from deploy.runtime import remedy
 from retrain.push.target import Target, parse
 
@@ -160,7 +161,7 @@ class Remote:
 
         Python is `python`, or else that of the environment that is there, or else python3.
         """
-        wanted = shlex.join([*LEAST, LITERT, "tflite-runtime"])
+        wanted = shlex.join([*MIN_VERSIONS, LITERT, "tflite-runtime"])
         words = f'{shlex.quote(_LOOK)} "$p" "$d" {wanted}'
         done = self._run(f'{self._find}exec "$p" -c {words}')
         if done.returncode == _NO_PYTHON:
@@ -233,10 +234,12 @@ def check(found: dict[str, Any]) -> None:
             raise WrongUse(f"{place}: {reason}: move it away, or name another folder")
     have = {name: _numbers(version) for name, version in found["packages"].items()}
     lacks = [
-        f"{name}>={least}" for name, least in LEAST.items() if have.get(name, ()) < _numbers(least)
+        f"{name}>={least}"
+        for name, least in MIN_VERSIONS.items()
+        if have.get(name, ()) < _numbers(least)
     ]
     old = "tflite-runtime" in have and have.get("numpy", ()) < (2,)
-    if have.get(LITERT, ()) < _numbers(LEAST_LITERT) and (LITERT in have or not old):
+    if have.get(LITERT, ()) < _numbers(MIN_LITERT) and (LITERT in have or not old):
         advice = remedy(found["machine"], version[:2], found["bits"])
         install = advice.removeprefix("pip install ")
         if install == advice:

@@ -13,7 +13,7 @@ from deploy import goldens
 from deploy.contract import Contract
 from deploy.errors import BadData, WrongUse
 from deploy.flatbuffer import check
-from deploy.foreign_files import damaged
+from deploy.untrusted_files import damaged
 from retrain.tflite import metadata_schema
 
 _NAME = "TFLITE_METADATA"

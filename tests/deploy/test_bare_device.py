@@ -28,7 +28,7 @@ except ImportError as error:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = write_run(tmp_path_factory.mktemp("run"))
-    return Path(write(run / "model.tflite", run / "bundle")["folder"])
+    return write(run / "model.tflite", run / "bundle").folder
 
 
 @pytest.fixture

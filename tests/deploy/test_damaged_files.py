@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from deploy import goldens, model_file
+from deploy.check_goldens import check_goldens
 from deploy.classifier import Classifier
 from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
@@ -20,12 +21,13 @@ CHILD = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from deploy import goldens, metadata
+from deploy import model_file
+from deploy.check_goldens import check_goldens
 from deploy.classifier import Classifier
 from deploy.errors import BadData
 
 path, kind, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-good, whole = path.read_bytes(), metadata.read(path)
+good, whole = path.read_bytes(), model_file.read(path)
 random = np.random.default_rng(count + len(kind))
 damaged = path.with_name("damaged.tflite")
 
@@ -59,13 +61,13 @@ for _ in range(count):
         continue
     damaged.write_bytes(data)
     try:
-        file = metadata.read(damaged)
+        file = model_file.read(damaged)
         classifier = Classifier(file)
     except BadData:
         counts["refused"] += 1
         continue
     assert file == whole, "damage went unseen"
-    assert goldens.check(classifier) == []
+    assert check_goldens(classifier) == []
     counts["loaded"] += 1
 print(json.dumps(counts))
 """
@@ -85,7 +87,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         digest = goldens.digest(to_pixels(image, SPEC))
         made.append(Golden(png, digest, LABELS[scores.argmax()], tuple(map(float, scores))))
     path.write_bytes(model_file.pack(networks().uint8, CONTRACT, made, 0.001))
-    assert goldens.check(Classifier.open(path)) == []
+    assert check_goldens(Classifier.open(path)) == []
     return path
 
 

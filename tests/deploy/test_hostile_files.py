@@ -103,8 +103,8 @@ def changed_input(**values: Any) -> str:
         (changed(temperature=float("nan")), "temperature is nan"),
         (changed(temperature=10**400), "temperature is 1000"),
         (changed(reject_threshold=True), "reject_threshold is True"),
-        (changed(labels=[1, 2]), "labels is [1, 2]"),
-        (changed(labels=[["red"]]), "labels is [['red']]"),
+        (changed(labels=[1, 2]), "labels[0] is 1"),
+        (changed(labels=[["red"]]), "labels[0] is ['red']"),
         (changed(labels=["x" * 1001]), "labels: more than"),
         (changed(labels=None), "labels is None"),
         (changed(backbone=7), "backbone is 7"),
@@ -120,12 +120,12 @@ def changed_input(**values: Any) -> str:
         (CONTRACT.to_json().replace('"red"', r'"\ud800"'), "surrogates not allowed"),
         (CONTRACT.to_json().encode().replace(b"red", b"\xff"), "utf-8"),
         ('{"output": "a", ' + CONTRACT.to_json()[1:], "'output' is there twice"),
-        ("null", "it is no object"),
+        ("null", "not a JSON object"),
         ("", "Expecting value"),
     ],
 )
 def test_a_contract_that_is_none_is_refused_with_the_field(text: str | bytes, words: str) -> None:
-    with pytest.raises(BadData, match="the contract cannot be read") as refused:
+    with pytest.raises(BadData, match=r"the contract(:| cannot be read) .*: copy") as refused:
         Contract.from_json(text)
     assert words in str(refused.value)
     assert len(str(refused.value)) < 300
@@ -145,7 +145,7 @@ def test_a_contract_that_is_none_is_refused_with_the_field(text: str | bytes, wo
     ],
 )
 def test_goldens_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(BadData, match="the goldens cannot be read"):
+    with pytest.raises(BadData, match=r"the goldens(:| cannot be read) .*: copy"):
         goldens.from_json(text.encode(), {}.__getitem__, LABELS)
 
 

@@ -20,10 +20,10 @@ from PIL import Image
 from deploy import bundle_texts, model_file
 from deploy.bundle import write
 from deploy.cli import commands
-from deploy.cli.watch import Steady
+from deploy.cli.watch import Debouncer
 from deploy.system import machine
 from deploy.watching import cameras, photo_inbox
-from deploy.watching.actions import Snapshots
+from deploy.watching.actions import FrameLabel, Snapshots
 from retrain.cli import commands as laptop
 from tests.helpers.deploy_fixtures import CONTRACT, LABELS, draw_photos, networks
 from tests.helpers.watch_fixtures import FakeV4l2, Server, serving, without, write_film, writes
@@ -48,7 +48,7 @@ def events(text: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("frames", "seen", "changes"),
+    ("frames", "labels", "changes"),
     [
         (1, "aabba", "a.b.a"),
         (3, "aaaaaaa", "..a...."),
@@ -59,12 +59,11 @@ def events(text: str) -> list[dict[str, Any]]:
         (2, "ababab", "......"),
     ],
 )
-def test_a_label_changes_after_some_frames_in_a_row(frames: int, seen: str, changes: str) -> None:
+def test_a_label_changes_after_some_frames_in_a_row(frames: int, labels: str, changes: str) -> None:
     """A dash is a frame without a label, a dot one after which no change was told."""
-    steady = Steady(frames)
-    changed = [steady.changed(None if each == "-" else each) for each in seen]
-    told = [each if change else "." for each, change in zip(seen, changed, strict=True)]
-    assert "".join(told) == changes
+    debouncer = Debouncer(frames, "-")
+    printed = [label if debouncer.changed(label) else "." for label in labels]
+    assert "".join(printed) == changes
 
 
 # A video
@@ -148,6 +147,27 @@ def test_unknown_is_a_label_whatever_its_score(film: Path, tmp_path: Path) -> No
     assert (tmp_path / "ran").read_text() == "['gone']\n"
 
 
+@pytest.mark.parametrize(
+    ("reject_threshold", "unsure"), [(0.7, ("unknown", True)), (None, (None, False))]
+)
+def test_classes_may_be_called_unknown_and_none(
+    tmp_path: Path, reject_threshold: float | None, unsure: tuple[str | None, bool]
+) -> None:
+    """The classes have their commands; a rejected frame and one without a label have not."""
+    labels = ("red", "unknown", "none", "grey")
+    contract = replace(CONTRACT, labels=labels, reject_threshold=reject_threshold)
+    named = tmp_path / "named.tflite"
+    named.write_bytes(model_file.pack(networks().uint8, contract))
+    film = write_film(tmp_path / "film.avi", [GREEN] * 4 + [UNSURE] * 4 + [BLUE] * 4)
+    log = tmp_path / "log"
+    rules = [("--on-label", f"{label}={writes(log)} {label}") for label in ("unknown", "none")]
+    result = watch(named, "--source", film, "--threshold", 0.7, "--json", *rules[0], *rules[1])
+    assert result.exit_code == 0, result.output
+    events_of_labels = [(event["label"], event["unknown"]) for event in events(result.stdout)]
+    assert events_of_labels == [("unknown", False), unsure, ("none", False)]
+    assert sorted(log.read_text().splitlines()) == ["['none']", "['unknown']"]
+
+
 def test_what_goes_wrong_beside_does_not_stop_it(model: Path, film: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     options = ("--post", "http://127.0.0.1:9/", "--snapshot-dir", tmp_path / "file" / "x", "--json")
@@ -189,7 +209,7 @@ def test_a_camera_comes_and_goes(model: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setitem(sys.modules, "cv2", Interrupted(4, 0, 0, 3))
     without(monkeypatch, "picamera2")
-    monkeypatch.setattr(cameras, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(cameras, "FIRST_PAUSE_S", 0.001)
     result = watch(model, "--json")
     assert result.exit_code == 130
     assert result.stderr == "\nError: interrupted\n"
@@ -263,7 +283,7 @@ def test_a_folder_fills_until_it_is_stopped(
         content = drawn[label].read_bytes()
         path = tmp_path / "inbox" / drawn[label].name
         path.write_bytes(content[:-50])  # half-written
-        time.sleep(2 * photo_inbox.POLL)
+        time.sleep(2 * photo_inbox.POLL_S)
         path.write_bytes(content)
         told = json.loads(running.stdout.readline())
         assert (told["label"], told["file"]) == (label, f"inbox/{path.name}")
@@ -287,7 +307,7 @@ def test_a_bad_photo_is_a_problem_and_not_the_end(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(photo_inbox.time, "sleep", sleep)
-    monkeypatch.setattr(photo_inbox, "PATIENCE", 0)
+    monkeypatch.setattr(photo_inbox, "BAD_AFTER_S", 0)
     shots = tmp_path / "shots"
     options = ("--source", tmp_path / "inbox", "--json", "--snapshot-dir", shots)
     told = {each["event"]: each for each in events(watch(model, *options).stdout)}
@@ -309,7 +329,7 @@ def test_snapshots_do_not_go_into_the_folder_that_is_watched(model: Path, tmp_pa
 
 def test_the_service_calls_it_as_it_is(model: Path, tmp_path: Path, film: Path) -> None:
     """The arguments of ExecStart exist, and with them the program of a bundle watches."""
-    folder = Path(write(model, tmp_path / "bundle")["folder"])
+    folder = write(model, tmp_path / "bundle").folder
     (line,) = (x for x in bundle_texts.SERVICE.splitlines() if x.startswith("ExecStart="))
     *program, classify, command, model_option, name, options = shlex.split(line)
     words = [classify, command, model_option, name]
@@ -378,6 +398,6 @@ def test_a_snapshot_has_a_plain_name(model: Path, drawn: dict[str, Path], tmp_pa
     result = watch(model, "--source", tmp_path, "--snapshot-dir", tmp_path / "inside")
     assert result.exit_code == 2
     frame = cameras.Frame(Image.open(photo), photo)
-    kept = Snapshots(tmp_path / "kept", pytest.fail)(frame, "r\x1b\u202eed")
+    kept = Snapshots(tmp_path / "kept", pytest.fail)(frame, FrameLabel("r\x1b\u202eed"))
     assert kept
     assert Path(kept).name.isprintable()

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.errors import BadData, MissingPackage, WrongUse
 from deploy.watching import cameras
-from deploy.watching.cameras import Frame, Frames, Gone, choose, unbroken
+from deploy.watching.cameras import Frame, Frames, Gone, choose, reconnecting
 from tests.helpers.deploy_fixtures import SPEC
 from tests.helpers.watch_fixtures import RGB, FakePicamera2, FakeV4l2, Plug, without, write_film
 
@@ -51,12 +51,12 @@ def test_a_camera_that_vanishes_is_waited_for(kind: str, request: pytest.Fixture
         held.append(opener())  # what frees a camera is not that nobody holds it any more
         return held[-1]
 
-    frames: Iterator[Any] = unbroken(opened, told.append, pauses.append)
+    frames: Iterator[Any] = reconnecting(opened, told.append, pauses.append)
     taken = [next(frames) for _ in range(9)]
     assert all(tuple(frame.image[0, 0]) == RGB for frame in taken)
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 1, 2]
     assert [reason is None for reason in told] == [False, True, False, True]
-    assert "--source" in str(told[0])
+    assert "name another source" in str(told[0])
     opened = len(fake.devices)
     assert opened == 11
     frames.close()  # type: ignore[attr-defined]
@@ -71,10 +71,10 @@ def test_a_camera_that_fails_as_it_vanishes_is_waited_for_too(
     fake: Plug = request.getfixturevalue(kind)(2, 0, 2)
     fake.failing = True
     told: list[str | None] = []
-    frames = unbroken(choose(None, SPEC, None), told.append, lambda _: None)
+    frames = reconnecting(choose(None, SPEC, None), told.append, lambda _: None)
     assert all(next(frames) for _ in range(4))
     assert (len(told), told[1]) == (2, None)
-    assert "--source" in str(told[0])
+    assert "name another source" in str(told[0])
     assert "\n" not in str(told[0])
     frames.close()
 
@@ -95,8 +95,8 @@ def test_a_camera_that_was_never_there_is_an_error(
     fake = request.getfixturevalue(kind)(1)
     opener = choose(None, SPEC, None)
     fake.openings = []
-    with pytest.raises(Gone, match=r"camera.*connect it, or name another with --source"):
-        next(unbroken(opener, pytest.fail, pytest.fail))
+    with pytest.raises(Gone, match=r"camera.*connect it, or name another source"):
+        next(reconnecting(opener, pytest.fail, pytest.fail))
 
 
 def test_a_device_is_the_one_that_is_opened(v4l2: Callable[..., FakeV4l2]) -> None:
@@ -150,7 +150,7 @@ def test_without_opencv_the_remedy_is_named(
     without(monkeypatch, "cv2", "picamera2")
     monkeypatch.chdir(tmp_path)
     Path("film").touch()
-    with pytest.raises(MissingPackage, match=r"python3-opencv.*opencv-python-headless.*--source"):
+    with pytest.raises(MissingPackage, match=r"python3-opencv.*opencv-python-headless.*the source"):
         choose(source, SPEC, None)
 
 
@@ -160,7 +160,7 @@ def test_a_picamera2_that_does_not_load_is_told_of(
     """As with another numpy than the one it was made for: no other camera instead, unasked."""
     (tmp_path / "picamera2.py").write_text("raise ValueError('numpy.dtype size changed')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(MissingPackage, match=r"does not load: numpy.dtype size.*--source"):
+    with pytest.raises(MissingPackage, match=r"does not load: numpy.dtype size.*as the source"):
         choose(None, SPEC, None)
 
 

@@ -79,7 +79,7 @@ def test_a_photo_that_stays_bad_is_reported_once_and_read_again_when_it_changes(
     (tmp_path / "cut.jpg").write_bytes(RED[:-99])
     looks = [watcher.look() for _ in range(20)]
     when = next(i for i, found in enumerate(looks) if found)
-    assert when * photo_inbox.POLL >= photo_inbox.PATIENCE
+    assert when * photo_inbox.POLL_S >= photo_inbox.BAD_AFTER_S
     (reason,) = looks[when]
     assert str(tmp_path / "cut.jpg") in reason
     assert "damaged" in reason
