@@ -64,8 +64,8 @@ _PATTERNS = {
     "Apple Photos": r".*\.(?:photoslibrary|photolibrary|migratedphotolibrary|aplibrary)",
     "Capture One": r".*\.(?:cocatalog|cosessiondb)",
 }
-# All are names that no user gives to a class: "Originals", "Trash", "Recycled" and "thumbnails",
-# which programs use as well, are not among them.
+# No user gives one of these names to a class. Programs also use "Originals", "Trash", "Recycled"
+# and "thumbnails", which a user might.
 _BY_NAME = {name.casefold(): owner for owner, names in _EXACT.items() for name in names}
 _OWNERS = tuple(_PATTERNS)
 _PATTERN = re.compile("|".join(f"({text})" for text in _PATTERNS.values()), re.IGNORECASE)
