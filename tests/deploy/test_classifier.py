@@ -49,7 +49,7 @@ def test_labels_are_listed_best_first() -> None:
 def test_equal_scores_keep_the_order_of_the_labels() -> None:
     labels = tuple("abcdefghijklmnopqrstuvwxyz")
     scores = np.array([0.01] * 13 + [0.5] + [0.01] * 12, np.float32)
-    best = "".join(prediction.label for prediction in top_k(scores, labels, 26))
+    best = "".join(prediction.text for prediction in top_k(scores, labels, 26))
     assert best == "nabcdefghijklmopqrstuvwxyz"
 
 

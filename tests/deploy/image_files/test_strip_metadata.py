@@ -182,12 +182,12 @@ def test_broken_exif_of_an_avif_counts_as_none() -> None:
 
 
 def test_damaged_pixels_stay_an_error() -> None:
-    good = png(chunk(b"tEXt", b"a\0b"))
-    at = good.index(b"IDAT") + 20
+    intact = png(chunk(b"tEXt", b"a\0b"))
+    at = intact.index(b"IDAT") + 20
     for photo, reason in (
-        (good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :], "the checksum of IDAT is wrong"),
-        (good[: at + 40], "truncated"),
-        (good.replace(b"\0\0\0\x28", b"\0\0\0\x29", 1), "the checksum of IHDR is wrong"),
+        (intact[:at] + bytes([intact[at] ^ 1]) + intact[at + 1 :], "the checksum of IDAT is wrong"),
+        (intact[: at + 40], "truncated"),
+        (intact.replace(b"\0\0\0\x28", b"\0\0\0\x29", 1), "the checksum of IHDR is wrong"),
         (jpeg()[:-200], "truncated"),
         (webp()[:-200], "."),
     ):

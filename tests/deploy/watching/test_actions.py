@@ -95,17 +95,17 @@ CAT = FrameLabel("cat")
 
 
 def test_a_command_runs_without_a_shell_for_its_label(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    rules = [f"cat={writes(one)} '$HOME *' ; `x`", f"cat=big={writes(two)} a=b"]
+    first, second = tmp_path / "one", tmp_path / "two"
+    rules = [f"cat={writes(first)} '$HOME *' ; `x`", f"cat=big={writes(second)} a=b"]
     commands = Commands(rules, LABELS, pytest.fail)
     for label in (FrameLabel("cat=big"), FrameLabel(), FrameLabel("it's")):
         commands(label)
     commands.close()
-    assert not one.exists()
-    assert two.read_text() == "['a=b']\n"
+    assert not first.exists()
+    assert second.read_text() == "['a=b']\n"
     commands(CAT)
     commands.close()
-    assert one.read_text() == "['$HOME *', ';', '`x`']\n"
+    assert first.read_text() == "['$HOME *', ';', '`x`']\n"
 
 
 def test_commands_do_not_pile_up_and_end_with_the_watching(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Invoke
 
 from bench import find_models
 from deploy import model_file
@@ -15,6 +14,7 @@ from retrain.conversion.layer_errors import Layer
 from retrain.conversion.parity import Parity
 from retrain.conversion.quantize import Quantization
 from retrain.data.manifest import read_manifest
+from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import networks
 from tests.helpers.gate_fixtures import converted, run
 

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Invoke
 
 from deploy import files, model_file
 from deploy.errors import GateFailed
@@ -13,6 +12,7 @@ from retrain.conversion.inputs import ConvertConfig
 from retrain.conversion.parity import Parity
 from retrain.conversion.quantize import Quantization
 from retrain.run_folder import RunFolder
+from tests.conftest import Invoke
 from tests.helpers.gate_fixtures import ready, run
 
 __all__ = ["ready", "run"]
