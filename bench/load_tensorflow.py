@@ -131,7 +131,7 @@ def load_graph(path: Path, ends: Ends = FIND, threads: int = 0) -> Graph:
     except BadData:
         raise
     except Exception as error:  # protobuf, TensorFlow and Python each have their own
-        known = [f"`{name}`" for name in ends if name]
+        known = [repr(name) for name in ends if name]
         nodes = f" with the nodes {' and '.join(known)}" if known else ""
         raise BadData(f"{path}: damaged, or not a frozen graph{nodes}: make it again") from error
     return Graph(session, source, sink, infer)

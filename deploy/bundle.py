@@ -123,7 +123,7 @@ def _require_replaceable(folder: Path, archive: Path) -> None:
         if names != [f"{folder.name}/{name}" for name in NAMES]:
             reason = "not that of a bundle"
     if reason:
-        raise WrongUse(f"{place}: {reason}: move it away, or choose another folder")
+        raise WrongUse(f"{place}: {reason}: move it away, or name another `bundle_dir`")
 
 
 def _mode(name: str) -> int:

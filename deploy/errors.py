@@ -6,7 +6,9 @@ _OWN_PACKAGES = ("deploy", "retrain", "bench")
 class RetrainError(Exception):
     """An error whose message says what is wrong, where, and the remedy.
 
-    Each argument is one line of the message; `exit_code` is the command's.
+    Each argument is one line of the message; `exit_code` is the command's. A message names a
+    setting in backquotes, by its field ("`learning_rate`: must be above 0"); on the command line
+    the name becomes the option --learning-rate (`deploy.cli.name_options`).
     """
 
     exit_code = 1

@@ -16,8 +16,9 @@ from deploy.errors import BadData
 from deploy.runtime import silent_stderr
 from deploy.system.cores import cores
 from deploy.untrusted_files import damaged, naming
-
-INPUT, BOTTLENECK, LOGITS = "input", "bottleneck", "logits"
+from retrain.frozen_graph import BOTTLENECK as BOTTLENECK
+from retrain.frozen_graph import INPUT as INPUT
+from retrain.frozen_graph import LOGITS as LOGITS
 
 
 @cache

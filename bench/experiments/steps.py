@@ -71,7 +71,7 @@ _TRAIN = """
 import tensorflow
 from retrain.bottlenecks.cache import Cache
 from retrain.training.linear import fit
-from retrain.training.head import Examples, HeadConfig
+from retrain.training.head import Examples, HeadSettings
 from retrain.bottlenecks.feature_store import Matrix
 
 keys = [(digest(i), 0) for i in range(rows)]
@@ -89,7 +89,7 @@ training, validation = (
     for which in (place < 0.8, place >= 0.9)
 )
 ready = time.perf_counter()
-for each in fit(training, validation, CLASSES, HeadConfig(steps, train_batch_size=batch)):
+for each in fit(training, validation, CLASSES, HeadSettings(steps, train_batch_size=batch)):
     pass
 done = time.perf_counter()
 print(json.dumps({

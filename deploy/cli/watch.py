@@ -4,8 +4,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -109,7 +108,6 @@ class _EventPrinter:
 )
 @click.option(
     "--on-label",
-    "rules",
     multiple=True,
     type=click.UNPROCESSED,
     metavar="LABEL=COMMAND",
@@ -137,7 +135,7 @@ def watch(
     threshold: float,
     frames: int | None,
     fps: float | None,
-    rules: tuple[str, ...],
+    on_label: tuple[str, ...],
     post: str | None,
     snapshot_dir: Path | None,
     status_every: float,
@@ -164,8 +162,7 @@ def watch(
     print_event = _EventPrinter(as_json)
     classifier = open_model(model, None, threads)
     debouncer = Debouncer(frames or (1 if folder else 3), FrameLabel())
-    with _option("--on-label"):
-        commands = Commands(rules, _names(classifier.contract), print_event.problem)
+    commands = Commands(on_label, _names(classifier.contract), print_event.problem)
     keep = Snapshots(snapshot_dir, print_event.problem) if snapshot_dir else None
     opener = cameras.choose(source, classifier.contract.input, fps)
     with ExitStack() as stack:
@@ -173,8 +170,7 @@ def watch(
         previous_handler = signal.signal(signal.SIGTERM, _stop)
         stack.callback(signal.signal, signal.SIGTERM, previous_handler)
         stack.callback(commands.close)
-        with _option("--post"):
-            poster = Post(post, print_event.problem) if post else None
+        poster = Post(post, print_event.problem) if post else None
         if poster:
             stack.callback(poster.close)
         status = _Status(print_event, status_every)
@@ -226,15 +222,6 @@ def _names(contract: "Contract") -> dict[str, "FrameLabel"]:
     if contract.reject_threshold is not None:
         names[UNKNOWN] = FrameLabel(rejected=True)
     return names | {label: FrameLabel(label) for label in contract.labels}
-
-
-@contextmanager
-def _option(name: str) -> Iterator[None]:
-    """Put an option's name before the message of a WrongUse in the block."""
-    try:
-        yield
-    except WrongUse as error:
-        raise WrongUse(f"{name} {error}") from error
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a handler's signature)

@@ -64,7 +64,7 @@ class Post:
         except ValueError:  # such as half an IPv6 address
             parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise WrongUse(f"{url}: not a URL that begins with http:// or https://")
+            raise WrongUse(f"`post` {url}: not a URL that begins with http:// or https://")
         self._url, self._report = url, report
         self._failing = False
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(_MAX_WAITING_POSTS)
@@ -124,9 +124,9 @@ class Commands:
         for rule in rules:
             name = next((name for name in names if rule.startswith(f"{name}=")), None)
             if name is None:
-                raise WrongUse(f"{rule}: LABEL=COMMAND, of the labels {sorted(names)}")
+                raise WrongUse(f"`on_label` {rule}: LABEL=COMMAND, of the labels {sorted(names)}")
             if labels[name] in self._commands:
-                raise WrongUse(f"{rule}: {name} has a command already")
+                raise WrongUse(f"`on_label` {rule}: {name} has a command already")
             self._commands[labels[name]] = _split_command(rule, rule[len(name) + 1 :])
 
     def __call__(self, label: FrameLabel) -> None:
@@ -199,7 +199,7 @@ def _split_command(rule: str, text: str) -> list[str]:
     try:
         command = shlex.split(text)
     except ValueError as error:
-        raise WrongUse(f"{rule}: {error}") from error
+        raise WrongUse(f"`on_label` {rule}: {error}") from error
     if not command or not shutil.which(command[0]):
-        raise WrongUse(f"{rule}: no such program, or not executable")
+        raise WrongUse(f"`on_label` {rule}: no such program, or not executable")
     return command

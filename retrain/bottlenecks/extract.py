@@ -1,7 +1,6 @@
 """From photos to bottlenecks: plan what is missing, analyse it on all cores, read it back."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -23,9 +22,11 @@ from retrain.bottlenecks.cache import Cache, DamagedShards, Key, Row
 from retrain.bottlenecks.engine import Choice, Extract, Tensor
 from retrain.bottlenecks.feature_store import Matrix
 from retrain.bottlenecks.thumbnails import Pictures
-from retrain.data.distort import RULES, Distortion, distort
+from retrain.data.distort import RULES, distort
 from retrain.data.photo_folder import BadPhoto, Dataset, Photo
+from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
+from retrain.settings.training import Distortion
 
 _SHARD = (16, 256)
 """The least and the most views of a shard: a killed run loses those in hand."""
@@ -138,7 +139,7 @@ def _tasks(photos: Sequence[Photo], count: int, known: dict[Key, str | None]) ->
 
 def _fingerprint(backbone: Backbone, distortion: Distortion) -> str:
     parts = {"backbone": backbone.fingerprint, "distortion": asdict(distortion), "rules": RULES}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return fingerprint(parts)
 
 
 def plan(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:

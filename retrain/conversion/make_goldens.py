@@ -14,6 +14,7 @@ from deploy.goldens import Golden, digest
 from deploy.image import open_image, to_pixels
 from deploy.model_file import ModelFile
 from retrain.data.photo_folder import Photo
+from retrain.data.photo_pixels import pixels
 
 SIDE = 64
 """Pixels of a golden's height and width."""
@@ -21,15 +22,6 @@ _LOOKED_AT = 4
 """Candidates for each golden: most thumbnails are classified right, blurred as they are."""
 _LEAD = 0.5
 """How far the best score should be above the second: sure answers differ least between runtimes."""
-
-
-def tolerance(recipe: str) -> float:
-    """Return how far a score may be from what it was at conversion, on another runtime.
-
-    Measured between LiteRT 2.3 and tflite-runtime 2.14 on x86: with float arithmetic 4e-7, with
-    integers 0.07 for photos that the model is sure of, 0.11 at most.
-    """
-    return 0.001 if recipe in ("float32", "float16") else 0.1
 
 
 def make(
@@ -66,7 +58,6 @@ def make(
 def _thumbnail(photo: Photo, spec: InputSpec) -> bytes:
     """Return a PNG of the photo's middle, or of all of it, squashed, where `spec` squashes."""
     small = replace(spec, height=SIDE, width=SIDE, crop=1.0 if spec.crop else None)
-    pixels = to_pixels(open_image(photo.read(), small), small)
     stream = io.BytesIO()
-    Image.fromarray(pixels[0]).save(stream, "PNG", optimize=True)
+    Image.fromarray(pixels(photo, small)[0]).save(stream, "PNG", optimize=True)
     return stream.getvalue()

@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from deploy.classifier import Classifier, PhotoClassifier
 from deploy.errors import BadData
-from deploy.image import open_image
 from deploy.model_file import ModelFile
 from retrain import parallel
 from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data.photo_folder import Photo, shown
+from retrain.data.photo_pixels import decode
 from retrain.metrics import Accuracy, Labels
 from retrain.progress import Progress
+from retrain.settings.conversion import Bounds
 
 _WORST = 10
 """Of so many photos the names are kept."""
@@ -33,19 +34,6 @@ class Difference(NamedTuple):
     graph: str
     model: str
     difference: float
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How far a model may be from its graph.
-
-    In points of accuracy, percent of photos with the same label, and the mean difference of a
-    probability, of 0..1.
-    """
-
-    max_accuracy_drop: float = 1.0
-    min_agreement: float = 90.0
-    max_mean_difference: float = 0.05
 
 
 @dataclass(frozen=True)
@@ -181,7 +169,7 @@ def _scores(
     name: str, make: Callable[[], PhotoClassifier], photos: Sequence[Photo], progress: Progress
 ) -> Scores:
     def score(classifier: PhotoClassifier, photo: Photo) -> Scores:
-        return classifier.scores(open_image(photo.read(), classifier.contract.input))
+        return classifier.scores(decode(photo, classifier.contract.input))
 
     with progress.bar(f"scoring the {name}", len(photos), "photos") as advance:
         return np.stack(parallel.ordered(photos, make, score, advance))

@@ -12,7 +12,6 @@ from typing import Any
 from deploy import files
 from deploy.contract import Contract, InputSpec, write_labels
 from deploy.errors import BadData
-from deploy.image import open_image
 from deploy.system.temporary_files import sweep
 from retrain import __version__
 from retrain.bottlenecks import near_duplicates
@@ -21,10 +20,11 @@ from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import Pictures
 from retrain.data import manifest, photo_folder, split
 from retrain.data.photo_folder import Photo
+from retrain.data.photo_pixels import decode
 from retrain.metrics import Accuracy, fit_temperature
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
-from retrain.settings.training import TrainConfig
+from retrain.settings.training import TrainSettings
 from retrain.training import export_graph
 from retrain.training.evaluate import Results, assess
 from retrain.training.head import Examples
@@ -37,7 +37,7 @@ _PAIRS_SHOWN = 5
 _VERSIONS_OF = ("tensorflow", "ai-edge-litert", "numpy", "pillow", "pyarrow")
 
 
-def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, Any]:
+def train(config: TrainSettings, progress: Progress | None = None) -> dict[str, Any]:
     """Train, write the files of `config.output_dir`, and return what metrics.json holds."""
     progress = progress or Progress()
     run = RunFolder(config.output_dir)
@@ -115,7 +115,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
 
 
 def _copies(
-    photos: Sequence[Photo], splits: list[str], config: TrainConfig, progress: Progress
+    photos: Sequence[Photo], splits: list[str], config: TrainSettings, progress: Progress
 ) -> list[Pair]:
     pairs = near_duplicates.find(photos, splits, Pictures(config.source.pictures), progress)
     if pairs:
@@ -129,7 +129,7 @@ def _copies(
 
 def _show(
     board: Events,
-    config: TrainConfig,
+    config: TrainSettings,
     spec: InputSpec,
     results: Results,
     photos: Sequence[Photo],
@@ -138,7 +138,7 @@ def _show(
     thumbnails = {}
     for i in range(0, len(photos), -(-len(photos) // MAX_POINTS)):
         try:
-            image = open_image(photos[i].read(), spec)
+            image = decode(photos[i], spec)
         except BadData:  # it changed or vanished since it was analysed: no point of it is shown
             continue
         image.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
@@ -149,7 +149,7 @@ def _show(
     board.confusion(config.head.how_many_training_steps, results.confusion, results.labels)
 
 
-def _tell_results(results: Results, config: TrainConfig, progress: Progress) -> None:
+def _tell_results(results: Results, config: TrainSettings, progress: Progress) -> None:
     if config.print_misclassified_test_images:
         progress.info(f"{len(results.misclassified)} misclassified test photos:")
         for each in results.misclassified:

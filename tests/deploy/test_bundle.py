@@ -116,7 +116,7 @@ def test_a_folder_of_something_else_is_left_alone(run: Path, tmp_path: Path) -> 
         if sums:
             (tmp_path / "thesis" / "SHA256SUMS").write_text(sums)
         before = {path.name for path in (tmp_path / "thesis").iterdir()}
-        with pytest.raises(WrongUse, match=r"thesis: not empty, and not a bundle: .* choose an"):
+        with pytest.raises(WrongUse, match=r"thesis: not empty, and not a bundle: .* name another"):
             write(run / "model.tflite", tmp_path / "thesis")
         assert {path.name for path in (tmp_path / "thesis").iterdir()} == before
     (tmp_path / "empty").mkdir()

@@ -250,6 +250,7 @@ def test_wrong_use_is_told_before_it_begins(
 ) -> None:
     result = watch(model, "--source", tmp_path, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
+    assert "--source" in arguments or f"Error: {' '.join(arguments)}: " in result.stderr
 
 
 # A folder, and how it ends
