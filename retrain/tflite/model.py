@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from deploy.errors import BadData
 from deploy.flatbuffer import check
-from deploy.foreign_files import damaged
+from deploy.untrusted_files import damaged
 
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """The operators that hold nearly all of an image network's weights."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData
-from deploy.foreign_files import naming
+from deploy.untrusted_files import naming
 from retrain import tf_graph
 from retrain.backbones.custom.custom_network import CustomNetwork
 from retrain.backbones.custom.freeze_function import freeze, require_one_input

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData, WrongUse
-from deploy.foreign_files import naming
+from deploy.untrusted_files import naming
 from retrain import tf_graph
 from retrain.backbones.custom.custom_network import CustomNetwork, Ends
 from retrain.backbones.custom.tflite_to_graph_ops import OPERATORS, RESHAPES, Call, translate
