@@ -3,14 +3,13 @@
 import json
 import os
 import secrets
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from bench.record import SCHEMA_VERSION, BenchRecord, Settings, read, read_one, to_text
-from deploy.cli import SETTINGS, Commands
+from deploy.cli import SETTINGS, Commands, name_options
 from deploy.errors import BadData, GateFailed
 from deploy.system.terminal import say, say_table
 
@@ -167,7 +166,7 @@ def run(
             settings,
             photo or draw_photo(temporary / "drawn.jpg"),
             pythons,
-            partial(say, err=True),
+            lambda text: say(name_options(text, run), err=True),
         )
     if not models:
         files.write(output_dir / "bench.json", to_text(record.to_json()))
@@ -279,4 +278,4 @@ def _print(records: list[BenchRecord], markdown: bool, as_json: bool) -> None:
         text = side_by_side(records, markdown)
     else:
         text = report(records[0], markdown)
-    say_table(text)
+    say_table(text if as_json else name_options(text, run))

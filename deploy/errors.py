@@ -6,7 +6,9 @@ _OURS = ("deploy", "retrain", "bench")
 class RetrainError(Exception):
     """Says what is wrong, where, and the remedy; `exit_code` is what the command returns.
 
-    Each argument is one line, and is shown as one.
+    Each argument is one line, and is shown as one. A message names a setting in backquotes, by the
+    name of its field ("`learning_rate`: must be above 0"); on the command line the name becomes
+    the option --learning-rate (`deploy.cli.name_options`).
     """
 
     exit_code = 1

@@ -1,6 +1,6 @@
 """The laptop side: from a folder of photos to a quantized TFLite classifier.
 
-From Python: `train(TrainConfig(Source(folder)))`, then `convert(ConvertConfig())`.
+From Python: `train(TrainSettings(Source(folder)))`, then `convert(ConvertSettings())`.
 """
 
 import importlib
@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retrain.conversion.convert import convert as convert
-    from retrain.conversion.inputs import ConvertConfig as ConvertConfig
-    from retrain.data.distort import Distortion as Distortion
-    from retrain.data.split import SplitConfig as SplitConfig
+    from retrain.settings.conversion import About as About
+    from retrain.settings.conversion import ConvertSettings as ConvertSettings
+    from retrain.settings.training import Distortion as Distortion
+    from retrain.settings.training import HeadSettings as HeadSettings
     from retrain.settings.training import Source as Source
-    from retrain.settings.training import TrainConfig as TrainConfig
-    from retrain.tflite.metadata import About as About
-    from retrain.training.head import HeadConfig as HeadConfig
+    from retrain.settings.training import SplitSettings as SplitSettings
+    from retrain.settings.training import TrainSettings as TrainSettings
     from retrain.training.train import train as train
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "About": "tflite.metadata",
-    "ConvertConfig": "conversion.inputs",
-    "Distortion": "data.distort",
-    "HeadConfig": "training.head",
+    "About": "settings.conversion",
+    "ConvertSettings": "settings.conversion",
+    "Distortion": "settings.training",
+    "HeadSettings": "settings.training",
     "Source": "settings.training",
-    "SplitConfig": "data.split",
-    "TrainConfig": "settings.training",
+    "SplitSettings": "settings.training",
+    "TrainSettings": "settings.training",
     "convert": "conversion.convert",
     "train": "training.train",
 }

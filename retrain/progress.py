@@ -24,23 +24,32 @@ class Progress:
 
     `form` "auto" is a live bar on a terminal and plain lines elsewhere; "json" is one JSON object
     a line, its `event` saying what it is of. `verbosity` WARN shows warnings only, ERROR nothing.
+    `rewrite` changes each text before it is shown: a command names its options there.
     """
 
-    def __init__(self, form: Form = "auto", verbosity: Verbosity = "INFO") -> None:
+    def __init__(
+        self,
+        form: Form = "auto",
+        verbosity: Verbosity = "INFO",
+        rewrite: Callable[[str], str] = str,
+    ) -> None:
         self.seconds: dict[str, float] = {}
         self._form = form
         self._info = verbosity in ("DEBUG", "INFO")
         self._warn = self._info or verbosity == "WARN"
+        self._rewrite = rewrite
         self._print: Callable[[str], None] = partial(say, err=True)
 
     def info(self, text: str, event: str = "info", **values: Any) -> None:
         """Print a line; as JSON, `values` tell the same to a program."""
         if self._info:
+            text = self._rewrite(text)
             self._say(text, event, values or {"text": text})
 
     def warn(self, text: str) -> None:
         """Print a warning."""
         if self._warn:
+            text = self._rewrite(text)
             self._say(f"Warning: {text}", "warning", {"text": text})
 
     def _say(self, text: str, event: str, values: dict[str, Any]) -> None:

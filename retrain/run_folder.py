@@ -14,8 +14,8 @@ from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.foreign_files import MAX_BYTES, damaged, naming, read, read_json
 from deploy.system.error_messages import doing
 from deploy.system.temporary_files import sweep
-from retrain.conversion.quantize import RECIPES
 from retrain.metrics import Accuracy
+from retrain.settings.conversion import RECIPES
 
 
 @dataclass(frozen=True)

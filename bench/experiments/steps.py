@@ -128,7 +128,8 @@ def train_on_cache(folder: str, rows: int, steps: int, batch: int) -> dict[str, 
 
     from retrain.bottlenecks.cache import Cache
     from retrain.bottlenecks.feature_store import Matrix
-    from retrain.training.head import Examples, HeadConfig
+    from retrain.settings.training import HeadSettings
+    from retrain.training.head import Examples
     from retrain.training.linear import fit
 
     keys = [(_digest(i), 0) for i in range(rows)]
@@ -147,7 +148,7 @@ def train_on_cache(folder: str, rows: int, steps: int, batch: int) -> dict[str, 
         for chosen in (split < 0.8, split >= 0.9)
     )
     before_fit = time.perf_counter()
-    config = HeadConfig(steps, train_batch_size=batch)
+    config = HeadSettings(steps, train_batch_size=batch)
     for evaluation in fit(training, validation, _CLASSES, config):
         accuracy = evaluation.validation.accuracy
     fit_s = time.perf_counter() - before_fit

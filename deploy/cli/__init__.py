@@ -1,6 +1,7 @@
 """The device's commands, and the one place where errors become messages and exit codes."""
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -28,6 +29,16 @@ class Commands(click.Group):
         """Run, and end as `ending` says."""
         ending(partial(super().main, *args, **{**extra, "standalone_mode": False}))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; name its options, not its settings, in the message of an error."""
+        try:
+            return super().invoke(ctx)
+        except RetrainError as error:
+            command = self.get_command(ctx, ctx.invoked_subcommand or "")
+            if command:
+                error.args = tuple(name_options(str(line), command) for line in error.args)
+            raise
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -50,6 +61,21 @@ class _Text(click.types.StringParamType):
         except UnicodeEncodeError:
             self.fail(f"'{text}' is not UTF-8 text", param, ctx)
         return text
+
+
+def name_options(text: str, command: click.Command) -> str:
+    """Return `text` with each setting in backquotes replaced by the option of `command` for it.
+
+    "`learning_rate`: must be above 0" becomes "--learning-rate: must be above 0"; an argument
+    becomes its metavar. A name that is no parameter of `command` stays as it is.
+    """
+    names = {
+        parameter.name: max(parameter.opts, key=len)
+        if isinstance(parameter, click.Option)
+        else (parameter.metavar or str(parameter.name).upper())
+        for parameter in command.params
+    }
+    return re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[0]), text)
 
 
 def ending(run: Callable[[], Any]) -> NoReturn:

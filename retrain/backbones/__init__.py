@@ -21,7 +21,6 @@ from retrain.backbones.network import Network, Weights
 from retrain.backbones.round_kernels import round_kernels
 from retrain.isolated import apart
 
-DEFAULT = efficientnet_lite.NETWORKS[0].name
 _PREPARED = 3
 """Raised when the preparation below changes what it writes."""
 _PATIENCE_S = 1800.0

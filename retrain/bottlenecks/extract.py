@@ -23,9 +23,10 @@ from retrain.bottlenecks.cache import Cache, DamagedShards, Key, Row
 from retrain.bottlenecks.engine import Choice, Extract, Tensor
 from retrain.bottlenecks.feature_store import Matrix
 from retrain.bottlenecks.thumbnails import Pictures
-from retrain.data.distort import RULES, Distortion, distort
+from retrain.data.distort import RULES, distort
 from retrain.data.photo_folder import BadPhoto, Dataset, Photo
 from retrain.progress import Progress
+from retrain.settings.training import Distortion
 
 _SHARD = (16, 256)
 """The least and the most views of a shard: a killed run loses those in hand."""

@@ -59,17 +59,16 @@ def adopt(
     PHOTOS a sub-folder for each label. Nothing is trained.
     """
     from retrain.backbones.custom.classifier import Typed
-    from retrain.data.split import SplitConfig
     from retrain.metrics import Accuracy
     from retrain.progress import Progress
-    from retrain.settings.training import Source, default_cache_dir
+    from retrain.settings.training import Source, SplitSettings, default_cache_dir
     from retrain.training.adopt import AdoptConfig
     from retrain.training.adopt import adopt as run
 
     source = Source(
         photos, cache_dir=cache_dir or default_cache_dir(), graph=graph, labels_from=labels_from
     )
-    shares = SplitConfig(testing_percentage, validation_percentage)
+    shares = SplitSettings(testing_percentage, validation_percentage)
     metrics = run(AdoptConfig(source, labels, Typed(**typed), output_dir, shares), Progress())
     if as_json:
         say(json.dumps(metrics))

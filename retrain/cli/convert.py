@@ -8,20 +8,28 @@ import click
 from deploy.errors import WrongUse
 from deploy.system.terminal import say
 from retrain.cli.options import FILE, json_option, output_dir_option
-
-RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")
+from retrain.settings.conversion import (
+    DEFAULT_OUTPUT_TYPE,
+    DEFAULT_RECIPE,
+    RECIPES,
+    About,
+    Bounds,
+    Choice,
+    ConvertSettings,
+    Quantization,
+)
 
 
 @click.command()
 @output_dir_option
 @click.option(
     "--quantize",
-    type=click.Choice(RECIPES),
-    help="What the model stores and computes in.  [default: int8]",
+    type=click.Choice(tuple(RECIPES)),
+    help=f"What the model stores and computes in.  [default: {DEFAULT_RECIPE}]",
 )
 @click.option(
     "--output-type",
-    default="float32",
+    default=DEFAULT_OUTPUT_TYPE,
     show_default=True,
     type=click.Choice(["float32", "uint8"]),
     help="The probabilities of an int8 model.",
@@ -50,63 +58,67 @@ RECIPES = ("int8", "dynamic", "float16", "float32", "int16x8", "int8-edgetpu")
 @click.option("--explain", is_flag=True, help="Measure the error of each layer of an int8 model.")
 @click.option(
     "--calibration-images",
-    default=100,
+    default=ConvertSettings.calibration_images,
     show_default=True,
     type=click.IntRange(1),
     help="Training photos that set the ranges of activations.",
 )
 @click.option(
     "--max-accuracy-drop",
-    default=1.0,
+    default=Bounds.max_accuracy_drop,
     show_default=True,
     type=click.FloatRange(0),
     help="Points of test accuracy; more than that is exit code 4.",
 )
 @click.option(
     "--min-agreement",
-    default=90.0,
+    default=Bounds.min_agreement,
     show_default=True,
     type=click.FloatRange(0, 100),
     help="Percent of test photos with the graph's label; less is exit code 4.",
 )
 @click.option(
     "--max-mean-difference",
-    default=0.05,
+    default=Bounds.max_mean_difference,
     show_default=True,
     type=click.FloatRange(0, 1),
     help="Of the probabilities, model to graph; more is exit code 4.",
 )
 @click.option(
     "--time-limit",
-    default=1800.0,
+    default=Quantization.seconds,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
     help="Seconds that one conversion may take.",
 )
 @click.option(
     "--goldens",
-    default=8,
+    default=ConvertSettings.goldens,
     show_default=True,
     type=click.IntRange(0),
     help="Test photos put into the file, small, to check a device by.",
 )
 @click.option(
     "--reject-rate",
-    default=0.0,
+    default=ConvertSettings.reject_rate,
     show_default=True,
     type=click.FloatRange(0, 1, max_open=True),
     help="Share of photos of known classes that may be called unknown; 0 is off.",
 )
-@click.option("--model-name", default="", help="For apps; else it is made of the backbone's.")
-@click.option("--author", default="", help="Who made the model, for apps to show.")
-@click.option("--license", "licence", default="", help="The model's licence, for apps to show.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--model-name", default=About.name, help="For apps; else it is made of the backbone's."
+)
+@click.option("--author", default=About.author, help="Who made the model, for apps to show.")
+@click.option(
+    "--license", "licence", default=About.licence, help="The model's licence, for apps to show."
+)
+@click.option("--seed", default=ConvertSettings.seed, show_default=True, type=click.IntRange(0))
 @json_option
 def convert(
     output_dir: Path,
     quantize: str | None,
     output_type: str,
-    choose: str | None,
+    choose: Choice | None,
     target: str | None,
     target_python: tuple[Path, ...],
     keep_float: tuple[str, ...],
@@ -126,19 +138,15 @@ def convert(
 ) -> None:
     """Make model.tflite of the trained graph, scored on the test photos."""
     from retrain.conversion.convert import convert as run
-    from retrain.conversion.inputs import ConvertConfig
-    from retrain.conversion.parity import Bounds
-    from retrain.conversion.quantize import Quantization
     from retrain.metrics import Accuracy
     from retrain.progress import Progress
-    from retrain.tflite.metadata import About
 
     if choose and quantize:
         raise WrongUse("--choose tries every recipe: leave out --quantize")
-    how = Quantization(quantize or "int8", output_type, keep_float, seconds=time_limit)
+    how = Quantization(quantize or DEFAULT_RECIPE, output_type, keep_float, seconds=time_limit)
     bounds = Bounds(max_accuracy_drop, min_agreement, max_mean_difference)
     about = About(model_name, author, licence)
-    config = ConvertConfig(
+    config = ConvertSettings(
         output_dir,
         how,
         choose=choose,

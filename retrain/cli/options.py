@@ -3,11 +3,18 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
 
 from deploy.errors import WrongUse
+from retrain.settings.training import (
+    DEFAULT_ARCHITECTURE,
+    ExtractEngine,
+    Source,
+    TrainSettings,
+    default_cache_dir,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,7 +36,7 @@ def image_size(text: str) -> int | tuple[int, int]:
 _BACKBONE = (
     click.option(
         "--architecture",
-        help="The backbone: see `retrain backbones`.  [default: efficientnet_lite0]",
+        help=f"The backbone: see `retrain backbones`.  [default: {DEFAULT_ARCHITECTURE}]",
     ),
     click.option("--weights", type=FILE, help="A file of the backbone's weights."),
     click.option(
@@ -81,9 +88,9 @@ def source_options(command: Command) -> Command:
     for option in (
         click.option(
             "--extract-engine",
-            default="auto",
+            default=Source.extract_engine,
             show_default=True,
-            type=click.Choice(["auto", "tensorflow", "tflite"]),
+            type=click.Choice(get_args(ExtractEngine)),
             help="What runs the backbone; auto: the faster one here.",
         ),
         click.option(
@@ -109,17 +116,16 @@ def source(
     weights: Path | None,
     graph: Path | None,
     **own: Any,
-) -> Any:
+) -> Source:
     """Return the `Source` that `source_options` describe; raise WrongUse without one folder."""
     from retrain import backbones
-    from retrain.settings.training import Source, default_cache_dir
 
     folder = image_dir or image_dir_option
     if folder is None or (image_dir and image_dir_option):
         raise WrongUse("name one folder of photos: retrain train DIR")
     if graph and (architecture or weights):
         raise WrongUse("--graph is instead of --architecture and --weights")
-    name = architecture or backbones.DEFAULT
+    name = architecture or DEFAULT_ARCHITECTURE
     if name not in backbones.NAMES:
         raise WrongUse(f"no backbone {name}: there is {', '.join(backbones.NAMES)}")
     cache = cache_dir or default_cache_dir()
@@ -137,7 +143,7 @@ def output_dir_option(command: Command) -> Command:
     """Add the folder of a run."""
     return click.option(
         "--output-dir",
-        default=Path("retrained"),
+        default=TrainSettings.output_dir,
         show_default=True,
         type=FOLDER,
         help="The folder of the run.",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -15,6 +15,14 @@ from retrain.cli.options import (
     output_dir_option,
     source,
     source_options,
+)
+from retrain.settings.training import (
+    ClassWeight,
+    Distortion,
+    HeadSettings,
+    Optimizer,
+    SplitSettings,
+    TrainSettings,
 )
 
 _PERCENT = click.IntRange(0, 100)
@@ -29,13 +37,18 @@ def _path(name: str, kind: click.Path, text: str) -> Callable[[Command], Command
 
 
 _OPTIONS = (
-    _number("--how-many-training-steps", 4000, click.IntRange(1)),
-    _number("--learning-rate", 0.01, click.FloatRange(0, min_open=True), "The first step's."),
+    _number("--how-many-training-steps", HeadSettings.how_many_training_steps, click.IntRange(1)),
+    _number(
+        "--learning-rate",
+        HeadSettings.learning_rate,
+        click.FloatRange(0, min_open=True),
+        "The first step's.",
+    ),
     click.option(
         "--optimizer",
-        default="standardized",
+        default=HeadSettings.optimizer,
         show_default=True,
-        type=click.Choice(["standardized", "sgd"]),
+        type=click.Choice(get_args(Optimizer)),
         help="sgd: bottlenecks as they are, one rate, as the classic script.",
     ),
     click.option(
@@ -43,29 +56,58 @@ _OPTIONS = (
         type=click.FloatRange(0, 10),
         help="Pull on the weights; 0.1 if standardized, 0 with sgd.",
     ),
-    _number("--label-smoothing", 0.0, click.FloatRange(0, 1, max_open=True)),
+    _number(
+        "--label-smoothing", HeadSettings.label_smoothing, click.FloatRange(0, 1, max_open=True)
+    ),
     click.option(
         "--class-weight",
-        default="none",
+        default=HeadSettings.class_weight,
         show_default=True,
-        type=click.Choice(["none", "balanced"]),
+        type=click.Choice(get_args(ClassWeight)),
         help="balanced: as if all classes were equally frequent.",
     ),
-    _number("--train-batch-size", 100, click.IntRange(1, 10_000)),
-    _number("--validation-batch-size", 100, click.IntRange(-1), "-1: the whole validation set."),
-    _number("--test-batch-size", -1, click.IntRange(-1), "-1: the whole test set."),
-    _number("--eval-step-interval", 10, click.IntRange(1)),
-    _number("--early-stop", 0, click.IntRange(0), "Twentieths of the run; 0: never."),
-    _number("--testing-percentage", 10.0, float),
-    _number("--validation-percentage", 10.0, float),
-    click.option("--split-salt", default="", help="Another salt, another split."),
-    _number("--seed", 0, click.IntRange(0)),
+    _number("--train-batch-size", HeadSettings.train_batch_size, click.IntRange(1, 10_000)),
+    _number(
+        "--validation-batch-size",
+        HeadSettings.validation_batch_size,
+        click.IntRange(-1),
+        "-1: the whole validation set.",
+    ),
+    _number(
+        "--test-batch-size",
+        TrainSettings.test_batch_size,
+        click.IntRange(-1),
+        "-1: the whole test set.",
+    ),
+    _number("--eval-step-interval", HeadSettings.eval_step_interval, click.IntRange(1)),
+    _number(
+        "--early-stop",
+        HeadSettings.early_stop,
+        click.IntRange(0),
+        "Twentieths of the run; 0: never.",
+    ),
+    _number("--testing-percentage", SplitSettings.testing_percentage, float),
+    _number("--validation-percentage", SplitSettings.validation_percentage, float),
+    click.option("--split-salt", default=SplitSettings.salt, help="Another salt, another split."),
+    _number("--seed", HeadSettings.seed, click.IntRange(0)),
     click.option("--flip-left-right", is_flag=True, help="Mirror half of the distorted views."),
-    _number("--random-crop", 0, _PERCENT, "Margin around the crop, percent."),
-    _number("--random-scale", 0, _PERCENT, "How much larger at most, percent."),
-    _number("--random-brightness", 0, _PERCENT, "How much darker or brighter, percent."),
-    _number("--views", 4, click.IntRange(1, 1000), "Distorted views of each training photo."),
-    click.option("--final-tensor-name", default="final_result", show_default=True),
+    _number("--random-crop", Distortion.random_crop, _PERCENT, "Margin around the crop, percent."),
+    _number(
+        "--random-scale", Distortion.random_scale, _PERCENT, "How much larger at most, percent."
+    ),
+    _number(
+        "--random-brightness",
+        Distortion.random_brightness,
+        _PERCENT,
+        "How much darker or brighter, percent.",
+    ),
+    _number(
+        "--views",
+        TrainSettings.views,
+        click.IntRange(1, 1000),
+        "Distorted views of each training photo.",
+    ),
+    click.option("--final-tensor-name", default=TrainSettings.final_tensor_name, show_default=True),
     _path("--output-graph", FILE, "Write the frozen graph here too."),
     _path("--output-labels", FILE, "Write its labels here too."),
     _path("--summaries-dir", FOLDER, "TensorBoard events, if not in the folder of the run."),
@@ -73,7 +115,10 @@ _OPTIONS = (
     _path("--checkpoint-path", FILE, "The checkpoint, if not in the folder of the run."),
     click.option("--resume", is_flag=True, help="Go on where a run was that was killed."),
     _number(
-        "--intermediate-store-frequency", 0, click.IntRange(0), "Steps between graphs; 0: none."
+        "--intermediate-store-frequency",
+        HeadSettings.intermediate_store_frequency,
+        click.IntRange(0),
+        "Steps between graphs; 0: none.",
     ),
     _path("--intermediate-output-graphs-dir", FOLDER, "Where those go, if not in the run."),
     click.option("--print-misclassified-test-images", is_flag=True),
@@ -107,25 +152,21 @@ def _options(command: Command) -> Command:
 @json_option
 def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> None:
     """Train the final layer on the photos of DIR, one sub-folder a class."""
-    from retrain.data.distort import Distortion
-    from retrain.data.split import SplitConfig
     from retrain.metrics import Accuracy
     from retrain.progress import Progress
-    from retrain.settings.training import TrainConfig
-    from retrain.training.head import HeadConfig
     from retrain.training.train import train as run
 
     def of(kind: Any) -> Any:
         return kind(**{name: settings.pop(name) for name in kind.__dataclass_fields__})
 
-    parts = {"head": of(HeadConfig), "distortion": of(Distortion)}
+    parts = {"head": of(HeadSettings), "distortion": of(Distortion)}
     salt = settings.pop("split_salt")
     shares = (settings.pop("testing_percentage"), settings.pop("validation_percentage"))
     rest = {
-        name: settings.pop(name) for name in TrainConfig.__dataclass_fields__ if name in settings
+        name: settings.pop(name) for name in TrainSettings.__dataclass_fields__ if name in settings
     }
     photos = source(**settings)
-    config = TrainConfig(source=photos, split=SplitConfig(*shares, salt), **parts, **rest)
+    config = TrainSettings(source=photos, split=SplitSettings(*shares, salt), **parts, **rest)
     metrics = run(config, Progress(form, logging_verbosity.upper()))
     if as_json:
         say(json.dumps(metrics))

@@ -9,8 +9,8 @@ from deploy.model_file import ModelFile
 from retrain.conversion import make_goldens, recipes, rejection, targets
 from retrain.conversion.inputs import Material
 from retrain.conversion.parity import Parity, compare
-from retrain.conversion.quantize import Quantization
 from retrain.conversion.rejection import Rejection
+from retrain.settings.conversion import RECIPES, Quantization
 from retrain.tflite import metadata as model_metadata
 
 
@@ -45,7 +45,7 @@ def converted(material: Material, how: Quantization) -> Converted:
     """
     photos = f", calibrated on {len(material.calibration)} training photos"
     progress = material.progress
-    progress.info(f"converting: {how.recipe}{photos if how.kind.ranges else ''}")
+    progress.info(f"converting: {how.recipe}{photos if how.kind.calibrated else ''}")
     flatbuffer, otherwise = _flatbuffer(material, how), None
     helped = [
         target.name
@@ -101,7 +101,7 @@ def _packed(material: Material, made: Converted) -> Candidate:
         kept = make_goldens.make(material.reference, bare, material.likely, config.goldens)
     told = model_metadata.describe(contract, config.about, len(kept))
     flatbuffer = model_metadata.attach(flatbuffer, told)
-    packed = model_file.pack(flatbuffer, contract, kept, make_goldens.tolerance(recipe))
+    packed = model_file.pack(flatbuffer, contract, kept, RECIPES[recipe].golden_tolerance)
     file = model_file.unpack(packed)
     model_metadata.require(file.flatbuffer, told)
     return Candidate(packed, _compared(material, file), found)

@@ -16,9 +16,15 @@ from deploy.image import normalise
 from deploy.runtime import Model, find_runtime
 from deploy.system.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
 from retrain.conversion.build_model import Candidate, converted, scored
-from retrain.conversion.inputs import ConvertConfig, Material
-from retrain.conversion.quantize import CHOICES, Quantization
+from retrain.conversion.inputs import Material
 from retrain.run_folder import RunFolder
+from retrain.settings.conversion import (
+    DEFAULT_OUTPUT_TYPE,
+    RECIPES,
+    ConvertSettings,
+    Quantization,
+    Recipe,
+)
 
 _ROUNDS, _RUNS = 10, 10
 """Each model in turn, so that a machine whose speed drifts drifts for all."""
@@ -43,6 +49,17 @@ class Row(NamedTuple):
     best: bool = False
 
 
+def _settings(quantization: Quantization, recipe: Recipe) -> Quantization:
+    """Return `quantization` for another recipe, without the settings that the recipe lacks."""
+    output_type = quantization.output_type
+    return replace(
+        quantization,
+        recipe=recipe.name,
+        output_type=output_type if output_type in recipe.output_types else DEFAULT_OUTPUT_TYPE,
+        keep_float=quantization.keep_float if recipe.mixed_precision else (),
+    )
+
+
 def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate, dict[str, Any]]:
     """Return the recipe chosen, its model, and the table of all as JSON values.
 
@@ -53,9 +70,11 @@ def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate,
     config, progress = material.config, material.progress
     made: dict[str, Candidate] = {}
     failed: dict[str, str] = {}
-    int8 = replace(config.quantization, recipe="int8")
-    plain = replace(int8, output_type="float32", keep_float=())
-    hows = {name: int8 if name == "int8" else replace(plain, recipe=name) for name in CHOICES}
+    hows = {
+        name: _settings(config.quantization, recipe)
+        for name, recipe in RECIPES.items()
+        if recipe.tried
+    }
     for name, how in hows.items():
         try:
             model = converted(material, how)
@@ -104,7 +123,7 @@ def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate,
     return hows[chosen.recipe], made[chosen.recipe], table
 
 
-def _chosen(rows: list[Row], made: Mapping[str, Candidate], config: ConvertConfig) -> Row:
+def _chosen(rows: list[Row], made: Mapping[str, Candidate], config: ConvertSettings) -> Row:
     good = [row for row in rows if not row.reasons]
     if not good:
         return max(rows, key=lambda row: (row.agreement, -made[row.recipe].parity.mean_difference))

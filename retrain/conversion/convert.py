@@ -11,18 +11,19 @@ from deploy.system.temporary_files import scratch
 from retrain.conversion import prove_goldens
 from retrain.conversion.build_model import converted, scored
 from retrain.conversion.choose_recipe import choose
-from retrain.conversion.inputs import ConvertConfig, Material, prepare
+from retrain.conversion.inputs import Material, prepare
 from retrain.conversion.layer_errors import explain
 from retrain.conversion.parity import Parity
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
+from retrain.settings.conversion import ConvertSettings
 
 SCHEMA_VERSION = 1
 _NOISIEST = 10
 """Of so many layers `explain` prints the error."""
 
 
-def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str, Any]:
+def convert(config: ConvertSettings, progress: Progress | None = None) -> dict[str, Any]:
     """Write model.tflite and labels.txt, score that very file, return what conversion.json holds.
 
     Raises GateFailed when it is beyond `config.bounds`: the file is then kept under a name that
@@ -73,7 +74,7 @@ def convert(config: ConvertConfig, progress: Progress | None = None) -> dict[str
     return result
 
 
-def _unproved(packed: bytes, config: ConvertConfig, progress: Progress) -> list[str]:
+def _unproved(packed: bytes, config: ConvertSettings, progress: Progress) -> list[str]:
     """Let each Python of `target_python` run the goldens; return why one did not pass them."""
     try:
         with scratch() as folder:

@@ -1,81 +1,30 @@
 """What a conversion starts from: settings, the run's graph, and photos of each split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
 from deploy.contract import Contract, InputSpec
-from deploy.errors import BadData, WrongUse
+from deploy.errors import BadData
 from deploy.image import open_image, to_pixels
 from retrain import tf_graph as graph
-from retrain.conversion import familiarity, targets
+from retrain.conversion import familiarity
 from retrain.conversion.graph_classifier import GraphClassifier
-from retrain.conversion.parity import Bounds, Scores, graph_scores, require_accuracy
-from retrain.conversion.quantize import Pixels, Quantization, spanned
-from retrain.conversion.targets import Target
+from retrain.conversion.parity import Scores, graph_scores, require_accuracy
+from retrain.conversion.quantize import Pixels, spanned
+from retrain.conversion.targets import TARGETS, Target
 from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
-from retrain.tflite.metadata import About
+from retrain.settings.conversion import ConvertSettings
 
 _EACH = 20
 """Of so many training photos the mean of a class is taken."""
-
-
-@dataclass(frozen=True)
-class ConvertConfig:
-    """How to convert: `calibration_images` are training photos.
-
-    With `choose`, smallest or fastest, each of `quantization.CHOICES` is tried instead of one.
-    `explain` measures the error of each layer of an int8 model. So many `goldens` are put into
-    the file, with what is told `about` it. The model must run on `target`, and pass its goldens
-    with each of the programs `target_python`, before it takes its place. Above 0, `reject_rate`
-    is the share of photos of known classes that may be called unknown.
-    """
-
-    output_dir: Path = Path("retrained")
-    quantization: Quantization = field(default_factory=Quantization)
-    choose: str | None = None
-    explain: bool = False
-    calibration_images: int = 100
-    target: str | None = None
-    target_python: tuple[Path, ...] = ()
-    bounds: Bounds = field(default_factory=Bounds)
-    goldens: int = 8
-    reject_rate: float = 0.0
-    seed: int = 0
-    about: About = field(default_factory=About)
-
-    def __post_init__(self) -> None:
-        if self.target_python and not self.goldens:
-            raise WrongUse("--target-python proves the goldens: --goldens 0 leaves it none")
-        if self.explain and not self.explained.kind.integer:
-            raise WrongUse(
-                f"--explain is for int8 and int8-edgetpu, not for {self.explained.recipe}: "
-                "leave out --explain"
-            )
-        if not 0 <= self.reject_rate < 1:  # NaN is not either
-            raise WrongUse(f"--reject-rate {self.reject_rate:g}: of 0..1, below 1")
-        for name in self.targets:
-            targets.find(name)
-
-    @property
-    def explained(self) -> Quantization:
-        """What `explain` tells of: int8 where recipes are chosen among."""
-        return replace(self.quantization, recipe="int8") if self.choose else self.quantization
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The names of all that the model must run on: the Edge TPU's recipe is for that too."""
-        of_recipe = self.quantization.recipe == "int8-edgetpu" and not self.choose
-        named = (self.target, "edgetpu" if of_recipe else None)
-        return tuple(dict.fromkeys(filter(None, named)))
 
 
 @dataclass(frozen=True)
@@ -87,7 +36,7 @@ class Material:
     test accuracy that training told of this graph, None if it is not known.
     """
 
-    config: ConvertConfig
+    config: ConvertSettings
     graph: bytes
     contract: Contract
     calibration: Pixels
@@ -114,7 +63,7 @@ class Material:
         return scores
 
 
-def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Material:
+def prepare(run: RunFolder, config: ConvertSettings, progress: Progress) -> Material:
     """Read the photos of the run's manifest: some to calibrate on, all of the test split."""
     contract, frozen = run.read_graph()
     trained = run.test_accuracy(contract)
@@ -140,7 +89,7 @@ def prepare(run: RunFolder, config: ConvertConfig, progress: Progress) -> Materi
         known,
         # Familiarity changes the graph: where it is 0, so are all scores.
         None if config.reject_rate else trained,
-        tuple(map(targets.find, config.targets)),
+        tuple(TARGETS[name] for name in config.targets),
         progress,
     )
 

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from deploy.contract import InputSpec
 from retrain.conversion.mixed_precision import in_float
-from retrain.conversion.quantize import Pixels, Quantization, converter_of, feed, on_disk
+from retrain.conversion.quantize import Pixels, converter_of, feed, on_disk
 from retrain.isolated import apart
+from retrain.settings.conversion import Quantization
 from retrain.tf_graph import INPUT, read, session_settings, tensorflow
 
 _PHOTOS = 20
@@ -86,7 +87,7 @@ def _explain(
     scores = _Scores(read(graph), output, _names(debugger))
     debugger.run()
     # What the int8 model keeps in float32 has no error there; int8-edgetpu keeps nothing.
-    kept = in_float(debugger.calibrated_model, how) if how.recipe == "int8" else set()
+    kept = in_float(debugger.calibrated_model, how) if how.kind.mixed_precision else set()
     differ = float(np.var(scores.plain, axis=0).sum())
     return [
         Layer(

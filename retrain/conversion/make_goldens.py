@@ -23,15 +23,6 @@ _LEAD = 0.5
 """How far the best score should be above the second: sure answers differ least between runtimes."""
 
 
-def tolerance(recipe: str) -> float:
-    """Return how far a score may be from what it was at conversion, on another runtime.
-
-    Measured between LiteRT 2.3 and tflite-runtime 2.14 on x86: with float arithmetic 4e-7, with
-    integers 0.07 for photos that the model is sure of, 0.11 at most.
-    """
-    return 0.001 if recipe in ("float32", "float16") else 0.1
-
-
 def make(
     graph: PhotoClassifier,
     file: ModelFile,

@@ -5,7 +5,7 @@ from typing import Any
 
 from deploy.contract import InputSpec
 from deploy.errors import WrongUse
-from retrain.conversion.quantize import Quantization
+from retrain.settings.conversion import Quantization
 from retrain.tf_graph import tensorflow
 from retrain.tflite.model import WITH_WEIGHTS, ends, operators
 

@@ -16,6 +16,7 @@ from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data.photo_folder import Photo, shown
 from retrain.metrics import Accuracy, Labels
 from retrain.progress import Progress
+from retrain.settings.conversion import Bounds
 
 _WORST = 10
 """Of so many photos the names are kept."""
@@ -33,19 +34,6 @@ class Difference(NamedTuple):
     graph: str
     model: str
     difference: float
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How far a model may be from its graph.
-
-    In points of accuracy, percent of photos with the same label, and the mean difference of a
-    probability, of 0..1.
-    """
-
-    max_accuracy_drop: float = 1.0
-    min_agreement: float = 90.0
-    max_mean_difference: float = 0.05
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import numpy as np
 from deploy.contract import InputSpec
 from deploy.errors import BadData
 from retrain.conversion.mixed_precision import partly_quantized
-from retrain.conversion.quantize import Pixels, Quantization, converter_of, on_disk
+from retrain.conversion.quantize import Pixels, converter_of, on_disk
 from retrain.isolated import apart
+from retrain.settings.conversion import Quantization
 from retrain.tf_graph import tensorflow
 
 
@@ -21,7 +22,7 @@ def quantize(
     (N, height, width, 3), as in `spanned`. Raises BadData when TFLite does not convert it, or when
     a pixel could not be the byte of a uint8 input.
     """
-    if how.kind.integer and spec.mean % 1:
+    if how.kind.takes_bytes and spec.mean % 1:
         raise BadData(
             f"the network's mean is {spec.mean:g}, and {how.recipe} needs a whole number. "
             "Remedy: --quantize float32, float16 or dynamic"
@@ -31,7 +32,7 @@ def quantize(
         flatbuffer, (scale, zero_point) = apart(
             what, how.seconds, _quantize, path, how, calibration, spec, output
         )
-    if how.kind.integer and (np.float32(scale), zero_point) != (
+    if how.kind.takes_bytes and (np.float32(scale), zero_point) != (
         np.float32(1 / spec.std),
         spec.mean,
     ):
@@ -48,7 +49,7 @@ def _quantize(
     tf = tensorflow()
     converter = converter_of(graph, how, calibration, spec, output)
     flatbuffer: bytes = (
-        partly_quantized(converter, how, spec) if how.recipe == "int8" else converter.convert()
+        partly_quantized(converter, how, spec) if how.kind.mixed_precision else converter.convert()
     )
     detail = tf.lite.Interpreter(model_content=flatbuffer).get_input_details()[0]
     return flatbuffer, detail["quantization"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from deploy.errors import BadData, WrongUse
+from deploy.errors import BadData
 from retrain.tflite.model import WITH_WEIGHTS, Operator, Tensor, operators
 from retrain.tflite.target_op_versions import LITERT_2_3, OLDEST, TFLITE_RUNTIME_2_14
 
@@ -22,13 +22,6 @@ class Target:
     reasons: Callable[[Operator], Iterable[str]]
     remedy: str
     per_tensor_dense: bool = False
-
-
-def find(target: str) -> Target:
-    """Return the target that `--target` calls so; raise WrongUse with the names there are."""
-    if target not in TARGETS:
-        raise WrongUse(f"no target {target!r}: there are {', '.join(TARGETS)}")
-    return TARGETS[target]
 
 
 def check(flatbuffer: bytes, target: Target) -> list[str]:

@@ -5,56 +5,17 @@ brightness is clipped to 0..255, since a device's pixels are bytes.
 """
 
 import hashlib
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from deploy.contract import InputSpec
-from deploy.errors import WrongUse
 from deploy.image import kept_box, to_pixels
+from retrain.settings.training import Distortion
 
 RULES = "distort-2"
 """Names everything here that can change a pixel; part of a cached view's fingerprint."""
-
-
-@dataclass(frozen=True)
-class Distortion:
-    """What is done to a photo at random; the three numbers are percentages of 0..100.
-
-    `random_crop` is the margin around the box that is cropped at random, `random_scale` how much
-    larger the photo may get, `random_brightness` how far a pixel may be multiplied up or down.
-    Raises WrongUse for a percentage out of its range.
-    """
-
-    flip_left_right: bool = False
-    random_crop: int = 0
-    random_scale: int = 0
-    random_brightness: int = 0
-
-    def __post_init__(self) -> None:
-        for option, percentage in (
-            ("--random-crop", self.random_crop),
-            ("--random-scale", self.random_scale),
-            ("--random-brightness", self.random_brightness),
-        ):
-            if not 0 <= percentage <= 100:
-                raise WrongUse(
-                    f"{option} {percentage} is not within 0..100: give a percentage, or 0 for none"
-                )
-
-    @property
-    def active(self) -> bool:
-        """Whether any option distorts anything."""
-        return bool(
-            self.flip_left_right or self.random_crop or self.random_scale or self.random_brightness
-        )
-
-    @property
-    def most_enlarged(self) -> float:
-        """By how much a photo is enlarged at most, before a box is cropped out of it."""
-        return (1 + self.random_crop / 100) * (1 + self.random_scale / 100)
 
 
 def distort(

@@ -3,7 +3,6 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 
 from deploy.errors import BadData, WrongUse
@@ -12,25 +11,10 @@ from retrain.data.folder_layout import TESTING as TESTING
 from retrain.data.folder_layout import TRAINING as TRAINING
 from retrain.data.folder_layout import VALIDATION as VALIDATION
 from retrain.data.photo_folder import Photo
+from retrain.settings.training import SplitSettings
 
 
-@dataclass(frozen=True)
-class SplitConfig:
-    """Shares in percent, and a salt: another salt gives another, independent split."""
-
-    testing_percentage: float = 10
-    validation_percentage: float = 10
-    salt: str = ""
-
-    def __post_init__(self) -> None:
-        # Said so that NaN, which compares false, is refused as well.
-        if not (self.testing_percentage > 0 and self.validation_percentage > 0):
-            raise WrongUse("testing and validation each need a share above 0%")
-        if not self.testing_percentage + self.validation_percentage < 100:
-            raise WrongUse("testing and validation take 100% or more: nothing is left to train on")
-
-
-def assign(photos: Sequence[Photo], config: SplitConfig) -> list[str]:
+def assign(photos: Sequence[Photo], config: SplitSettings) -> list[str]:
     """Return the split of each photo: the one that the user made, if the photos have one.
 
     Otherwise it hangs on the SHA-256 of the photo's bytes, so neither a new name nor other photos
@@ -62,9 +46,9 @@ def own_split(photos: Sequence[Photo]) -> bool:
     return any(photo.split for photo in photos)
 
 
-def require_one_split(photos: Sequence[Photo], config: SplitConfig) -> None:
+def require_one_split(photos: Sequence[Photo], config: SplitSettings) -> None:
     """Raise WrongUse if the user made the split, and `config` asks for another one."""
-    if own_split(photos) and config != SplitConfig():
+    if own_split(photos) and config != SplitSettings():
         raise WrongUse(
             "--testing-percentage, --validation-percentage and --split-salt are for a split by "
             "retrain, but the photos are in folders of a split: leave these options out, or use "
@@ -98,13 +82,13 @@ def _groups(photos: Sequence[Photo]) -> dict[bytes, list[int]]:
     return groups
 
 
-def _place(key: bytes, config: SplitConfig) -> float:
+def _place(key: bytes, config: SplitSettings) -> float:
     """Return a number of 0..100 that is uniform over keys."""
     digest = hashlib.sha256(config.salt.encode() + b"\0" + key).digest()
     return int.from_bytes(digest[:8]) / 2**64 * 100
 
 
-def _by_place(place: float, config: SplitConfig) -> str:
+def _by_place(place: float, config: SplitSettings) -> str:
     if place < config.validation_percentage:
         return VALIDATION
     if place < config.validation_percentage + config.testing_percentage:

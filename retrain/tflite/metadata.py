@@ -4,16 +4,16 @@ With it MediaPipe Tasks, ML Kit and Android Studio load the file as it is. The f
 https://www.tensorflow.org/lite/models/convert/metadata.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import flatbuffers
 
 from deploy import goldens
 from deploy.contract import Contract
-from deploy.errors import BadData, WrongUse
+from deploy.errors import BadData
 from deploy.flatbuffer import check
 from deploy.foreign_files import damaged
+from retrain.settings.conversion import About
 from retrain.tflite import metadata_schema
 
 _NAME = "TFLITE_METADATA"
@@ -21,22 +21,6 @@ _ALIGNMENT = 16
 """Bytes, of every buffer's content: the TFLite schema asks for it."""
 _SLOTS, _BUFFERS, _METADATA = 10, 4, 6
 """Of the schema's table Model: slot 0 is a number, all the others are vectors or a string."""
-
-
-@dataclass(frozen=True)
-class About:
-    """What the user tells of a model; `name` is made of backbone and classes if it is empty."""
-
-    name: str = ""
-    author: str = ""
-    licence: str = ""
-
-    def __post_init__(self) -> None:
-        for text in (self.name, self.author, self.licence):
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise WrongUse(f"{text!r} is not text in UTF-8") from error
 
 
 def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, Any]:

@@ -13,15 +13,15 @@ from deploy.errors import BadData, WrongUse
 from retrain import __version__
 from retrain.backbones.custom import load
 from retrain.backbones.custom.classifier import OUTPUT, Typed, labels_of
+from retrain.bottlenecks.engine import Choice
 from retrain.bottlenecks.extract import obtain
 from retrain.data import photo_folder, split
 from retrain.data.manifest import write_manifest
 from retrain.data.photo_folder import Dataset
-from retrain.data.split import SplitConfig
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
-from retrain.settings.training import Source
+from retrain.settings.training import Source, SplitSettings
 from retrain.training import export_graph
 from retrain.training.evaluate import assess
 from retrain.training.load_examples import tell_left_out, undistorted
@@ -46,7 +46,7 @@ class AdoptConfig:
     labels: Path
     typed: Typed = field(default_factory=Typed)
     output_dir: Path = Path("retrained")
-    split: SplitConfig = field(default_factory=lambda: SplitConfig(60, 10))
+    split: SplitSettings = field(default_factory=lambda: SplitSettings(60, 10))
 
     def __post_init__(self) -> None:
         self.source.require_outside("--output-dir", self.output_dir)
@@ -99,11 +99,17 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
                 source.cache_dir,
             )
         with progress.stage("bottlenecks"):
-            bottlenecks = obtain(photos, backbone, source.engine, source.bottlenecks, progress)
+            bottlenecks = obtain(
+                photos,
+                backbone,
+                Choice(source.extract_engine, source.engines),
+                source.bottlenecks,
+                progress,
+            )
         own = split.own_split(photos.photos)
         if own:
             progress.info("the split is the one of the folders")
-        shares = SplitConfig() if own else config.split
+        shares = SplitSettings() if own else config.split
         splits = split.assign(bottlenecks.dataset.photos, shares)
         tell_left_out(bottlenecks.dataset, progress)
         warnings = [*parts.warnings, *unmatched]

@@ -1,13 +1,11 @@
 """The final layer: softmax regression on bottlenecks, and how it is to be trained."""
 
-import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from deploy.errors import WrongUse
 from retrain.bottlenecks.feature_store import Matrix
 
 _CHUNK = 4096
@@ -15,54 +13,6 @@ _CHUNK = 4096
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-ClassWeight = Literal["none", "balanced"]
-Optimizer = Literal["standardized", "sgd"]
-
-WEIGHT_DECAY: dict[Optimizer, float] = {"standardized": 0.1, "sgd": 0.0}
-
-
-@dataclass(frozen=True)
-class HeadConfig:
-    """How to train; steps, rate and sizes are those of TensorFlow's image_retraining/retrain.py.
-
-    `optimizer` "sgd" is the classic's: bottlenecks as they are, one `learning_rate`.
-    "standardized" is SGD on bottlenecks of mean 0 and deviation 1, the rate falling to zero along
-    a cosine; `weight_decay` None is 0.1 with it, 0 with "sgd". A batch draws a class, then a photo
-    of it, so that a rare class is learned as well as any. With `class_weight` "balanced", scores
-    are probabilities for classes that are equally frequent; with "none" the bias takes in how
-    frequent each is in the folder. -1 as `validation_batch_size` is the whole validation set.
-    `early_stop` is after how many twentieths of the run without a lower cross entropy on the
-    validation set to stop; 0 is never.
-    """
-
-    how_many_training_steps: int = 4000
-    learning_rate: float = 0.01
-    train_batch_size: int = 100
-    validation_batch_size: int = 100
-    eval_step_interval: int = 10
-    intermediate_store_frequency: int = 0
-    optimizer: Optimizer = "standardized"
-    weight_decay: float | None = None
-    label_smoothing: float = 0.0
-    class_weight: ClassWeight = "none"
-    early_stop: int = 0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.learning_rate < math.inf:
-            raise WrongUse(f"--learning-rate {self.learning_rate} is not a number above 0")
-        # Said so that NaN, which compares false, is refused as well.
-        if not (self.weight_decay is None or self.weight_decay >= 0):
-            raise WrongUse(f"--weight-decay {self.weight_decay} is not a number of 0 or more")
-        if not 0 <= self.label_smoothing < 1:
-            raise WrongUse(f"--label-smoothing {self.label_smoothing} is not within 0..1")
-        if self.validation_batch_size == 0:
-            raise WrongUse("--validation-batch-size 0 validates nothing: -1 is the whole set")
-
-    @property
-    def decay(self) -> float:
-        """The weight decay that is meant."""
-        return WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay
 
 
 class Examples(NamedTuple):

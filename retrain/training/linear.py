@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from retrain.training.head import Examples, Floats, Head, HeadConfig, Ints, Score, score, softmax
+from retrain.settings.training import HeadSettings
+from retrain.training.head import Examples, Floats, Head, Ints, Score, score, softmax
 
 ROUNDS = 20
 """A run has so many parts; at the end of each, weights are compared and can be kept."""
@@ -109,7 +110,7 @@ def fit(
     training: Examples,
     validation: Examples,
     classes: int,
-    config: HeadConfig,
+    config: HeadSettings,
     state: State | None = None,
 ) -> Iterator[Evaluation]:
     """Train on cross entropy; yield an evaluation at each of the steps that `config` names.
@@ -184,19 +185,19 @@ def fit(
                 )
 
 
-def _rate(step: int, config: HeadConfig) -> float:
+def _rate(step: int, config: HeadSettings) -> float:
     if config.optimizer == "sgd":
         return config.learning_rate
     fall = 0.5 * (1 + math.cos(math.pi * step / config.how_many_training_steps))
     return config.learning_rate * fall
 
 
-def _reports(step: int, config: HeadConfig) -> bool:
+def _reports(step: int, config: HeadSettings) -> bool:
     store = config.intermediate_store_frequency
     return step % config.eval_step_interval == 0 or bool(store and step % store == 0)
 
 
-def _moments(training: Examples, config: HeadConfig) -> tuple[Floats, Floats]:
+def _moments(training: Examples, config: HeadSettings) -> tuple[Floats, Floats]:
     """Return mean and deviation of the bottlenecks, (D,) each; 0 and 1 leave them as they are."""
     width = training.matrix.width
     if config.optimizer == "sgd":
@@ -236,7 +237,7 @@ def _after(state: State, step: int, head: Head, candidate: Head, found: float) -
     return State(step, kept, state.best, state.best_cross_entropy, state.rounds_since + 1)
 
 
-def _validate(head: Head, validation: Examples, config: HeadConfig, step: int) -> Score:
+def _validate(head: Head, validation: Examples, config: HeadSettings, step: int) -> Score:
     if not 0 < config.validation_batch_size < len(validation.labels):
         return score(head.logits_of(validation), validation.labels)
     random = np.random.default_rng((config.seed, step, 1))

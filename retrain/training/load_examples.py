@@ -7,20 +7,20 @@ import numpy as np
 from retrain import backbones
 from retrain.backbones import Backbone
 from retrain.backbones.custom import load
+from retrain.bottlenecks.engine import Choice
 from retrain.bottlenecks.extract import Bottlenecks, obtain, obtain_views
 from retrain.bottlenecks.thumbnails import Pictures
 from retrain.data import photo_folder, split
 from retrain.data.photo_folder import Dataset, Photo
-from retrain.data.split import SplitConfig
 from retrain.progress import Progress
-from retrain.settings.training import Source, TrainConfig
+from retrain.settings.training import Source, SplitSettings, TrainSettings
 from retrain.training.head import Examples
 
 _LINES_PER_REASON = 20
 
 
 def analyse(
-    source: Source, progress: Progress, config: SplitConfig | None = None
+    source: Source, progress: Progress, config: SplitSettings | None = None
 ) -> tuple[Backbone, Bottlenecks]:
     """Read the photos of `source`, fill the cache with what it lacks, and return both.
 
@@ -42,7 +42,14 @@ def analyse(
         backbone = _backbone(source)
     with progress.stage("bottlenecks"):
         pictures = Pictures(source.pictures)
-        result = obtain(found, backbone, source.engine, source.bottlenecks, progress, pictures)
+        result = obtain(
+            found,
+            backbone,
+            Choice(source.extract_engine, source.engines),
+            source.bottlenecks,
+            progress,
+            pictures,
+        )
     cached = len(found.photos) - result.analysed
     progress.info(f"{result.analysed} photos analysed now, {cached} taken from the cache")
     tell_left_out(result.dataset, progress)
@@ -94,7 +101,7 @@ def undistorted(
 
 
 def by_split(
-    config: TrainConfig,
+    config: TrainSettings,
     backbone: Backbone,
     found: Bottlenecks,
     splits: list[str],
@@ -115,7 +122,7 @@ def by_split(
             config.views,
             config.distortion,
             backbone,
-            config.source.engine,
+            Choice(config.source.extract_engine, config.source.engines),
             config.source.bottlenecks,
             found.matrix,
             progress,
@@ -130,7 +137,7 @@ def by_split(
 
 
 def sample(
-    photos: list[Photo], examples: Examples, config: TrainConfig
+    photos: list[Photo], examples: Examples, config: TrainSettings
 ) -> tuple[list[Photo], Examples]:
     """Return `test_batch_size` of the test photos, the same ones for the same seed."""
     count = len(photos)

@@ -17,7 +17,7 @@ from retrain.data import split
 from retrain.data.photo_folder import Dataset
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
-from retrain.settings.training import TrainConfig
+from retrain.settings.training import TrainSettings
 from retrain.training import export_graph
 from retrain.training.head import Examples, Head
 from retrain.training.linear import MAX_CHECKPOINT, Evaluation, State, fit
@@ -28,7 +28,7 @@ _LINES = 10
 
 
 def learn(
-    config: TrainConfig,
+    config: TrainSettings,
     backbone: Backbone,
     examples: dict[str, Examples],
     classes: int,
@@ -76,7 +76,7 @@ def learn(
     return state.best
 
 
-def run_key(config: TrainConfig, backbone: Backbone, photos: Dataset, splits: list[str]) -> str:
+def run_key(config: TrainSettings, backbone: Backbone, photos: Dataset, splits: list[str]) -> str:
     """Return what names a run for its checkpoint: settings, photos and their splits."""
     settings = (asdict(config.head), asdict(config.distortion), config.views, backbone.fingerprint)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
@@ -101,14 +101,14 @@ def _checkpoint(path: Path, key: str, progress: Progress) -> State | None:
     return state
 
 
-def _store(each: Evaluation, config: TrainConfig, backbone: Backbone) -> None:
+def _store(each: Evaluation, config: TrainSettings, backbone: Backbone) -> None:
     frequency = config.head.intermediate_store_frequency
     if frequency and each.step and each.step % frequency == 0:
         frozen = export_graph.frozen_graph(backbone, each.head, config.final_tensor_name)
         files.write(_intermediate(config) / f"intermediate_{each.step}.pb", frozen)
 
 
-def _intermediate(config: TrainConfig) -> Path:
+def _intermediate(config: TrainSettings) -> Path:
     return config.intermediate_output_graphs_dir or config.output_dir / "intermediate"
 
 

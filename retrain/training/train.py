@@ -24,7 +24,7 @@ from retrain.data.photo_folder import Photo
 from retrain.metrics import Accuracy, fit_temperature
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
-from retrain.settings.training import TrainConfig
+from retrain.settings.training import TrainSettings
 from retrain.training import export_graph
 from retrain.training.evaluate import Results, assess
 from retrain.training.head import Examples
@@ -37,7 +37,7 @@ _PAIRS_SHOWN = 5
 _VERSIONS_OF = ("tensorflow", "ai-edge-litert", "numpy", "pillow", "pyarrow")
 
 
-def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, Any]:
+def train(config: TrainSettings, progress: Progress | None = None) -> dict[str, Any]:
     """Train, write the files of `config.output_dir`, and return what metrics.json holds."""
     progress = progress or Progress()
     run = RunFolder(config.output_dir)
@@ -115,7 +115,7 @@ def train(config: TrainConfig, progress: Progress | None = None) -> dict[str, An
 
 
 def _copies(
-    photos: Sequence[Photo], splits: list[str], config: TrainConfig, progress: Progress
+    photos: Sequence[Photo], splits: list[str], config: TrainSettings, progress: Progress
 ) -> list[Pair]:
     pairs = near_duplicates.find(photos, splits, Pictures(config.source.pictures), progress)
     if pairs:
@@ -129,7 +129,7 @@ def _copies(
 
 def _show(
     board: Events,
-    config: TrainConfig,
+    config: TrainSettings,
     spec: InputSpec,
     results: Results,
     photos: Sequence[Photo],
@@ -149,7 +149,7 @@ def _show(
     board.confusion(config.head.how_many_training_steps, results.confusion, results.labels)
 
 
-def _tell_results(results: Results, config: TrainConfig, progress: Progress) -> None:
+def _tell_results(results: Results, config: TrainSettings, progress: Progress) -> None:
     if config.print_misclassified_test_images:
         progress.info(f"{len(results.misclassified)} misclassified test photos:")
         for each in results.misclassified:

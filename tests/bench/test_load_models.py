@@ -115,7 +115,7 @@ def two_ended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ((None, None), "inputs a, b; outputs c, d: name one of each with --input-tensor and --out"),
         (("a", "c"), "give --input-size"),
-        (("a", "x"), "not a frozen graph with the nodes `a` and `x`"),
+        (("a", "x"), "not a frozen graph with the nodes 'a' and 'x'"),
     ],
 )
 def test_a_graph_that_does_not_tell_its_ends_asks(
@@ -151,7 +151,7 @@ def test_a_graph_without_its_output_says_which(run_folder: Path, tmp_path: Path)
     (tmp_path / "contract.json").write_text(replace(contract, output="other").to_json())
     path = tmp_path / "output_graph.pb"
     shutil.copy(run_folder / path.name, path)
-    with pytest.raises(BadData, match="not a frozen graph with the nodes `input` and `other`"):
+    with pytest.raises(BadData, match="not a frozen graph with the nodes 'input' and 'other'"):
         load_tensorflow.frozen_graph(str(path), 1)
 
 

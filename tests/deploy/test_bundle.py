@@ -16,7 +16,6 @@ from pathlib import Path
 
 import click
 import pytest
-from tests.conftest import Invoke
 from packaging.requirements import Requirement
 
 from deploy import bundle_texts
@@ -24,6 +23,7 @@ from deploy.bundle import contents, write
 from deploy.cli import commands
 from deploy.contract import Contract
 from deploy.errors import BadData, WrongUse
+from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import LABELS, draw_photos, write_run
 
 NAMES = [

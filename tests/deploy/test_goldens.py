@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import LABELS as DRAWN
 from PIL import Image
 
 from deploy import goldens, model_file
@@ -25,6 +24,8 @@ from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
+from retrain.settings.conversion import RECIPES
+from tests.conftest import LABELS as DRAWN
 from tests.helpers.deploy_fixtures import CONTRACT, LABELS, SPEC, encoded, networks, write_run
 
 COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128)]
@@ -236,4 +237,4 @@ def test_a_model_that_calls_them_wrong_has_goldens_too(tmp_path: Path) -> None:
     [("float32", 0.001), ("float16", 0.001), ("int8", 0.1), ("dynamic", 0.1), ("int16x8", 0.1)],
 )
 def test_the_tolerance_is_that_of_the_arithmetic(recipe: str, expected: float) -> None:
-    assert maker.tolerance(recipe) == expected
+    assert RECIPES[recipe].golden_tolerance == expected

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import Invoke
 
+from tests.conftest import Invoke
 from tests.helpers import debian
 from tests.helpers.arm_root import ArmRoot
 

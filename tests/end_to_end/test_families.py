@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests.conftest import LABELS, Invoke
 
 from deploy import model_file
 from deploy.contract import Contract, InputSpec
@@ -21,6 +20,7 @@ from retrain.backbones import cost, keras_applications
 from retrain.backbones.round_kernels import round_kernels
 from retrain.data import split
 from retrain.data.manifest import read_manifest
+from tests.conftest import LABELS, Invoke
 from tests.helpers.own_networks import (
     SIDE,
     classic,

@@ -5,8 +5,8 @@ from pathlib import Path
 from statistics import mean
 
 import pytest
-from tests.conftest import Invoke
 
+from tests.conftest import Invoke
 from tests.retrain.backbones.test_keras_applications import REAL
 
 FLOWERS = Path(__file__).parents[2].parent / "shared/data/flowers"

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from tests.conftest import Invoke
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -18,6 +17,7 @@ from deploy.contract import Contract, read_labels
 from deploy.image import open_image, to_tensor
 from retrain import backbones
 from retrain.tf_graph import tensorflow
+from tests.conftest import Invoke
 
 LABELS = ["circles", "stripes", "żółw ☀"]
 SHORT = ("--how_many_training_steps", 300, "--eval-step-interval", 100)

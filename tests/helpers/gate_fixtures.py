@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from retrain.conversion import recipes
-from retrain.conversion.quantize import Quantization
+from retrain.settings.conversion import Quantization
 from tests.helpers.deploy_fixtures import networks, write_colour_run
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Invoke
 
+from tests.conftest import Invoke
 from tests.helpers import debian
 from tests.helpers.deploy_fixtures import write_run
 

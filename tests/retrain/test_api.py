@@ -12,7 +12,15 @@ import pytest
 
 import retrain
 from deploy.errors import BadData, WrongUse
-from retrain import ConvertConfig, HeadConfig, Source, SplitConfig, TrainConfig, convert, train
+from retrain import (
+    ConvertSettings,
+    HeadSettings,
+    Source,
+    SplitSettings,
+    TrainSettings,
+    convert,
+    train,
+)
 from retrain.settings.training import default_cache_dir
 
 Trained = tuple[Path, dict[str, Any]]
@@ -24,8 +32,8 @@ def trained_here(
 ) -> Trained:
     """Return the folder of a run made from Python, and what `train` returned."""
     folder = tmp_path_factory.mktemp("api") / "retrained"
-    head = HeadConfig(how_many_training_steps=100)
-    return folder, train(TrainConfig(Source(photos, cache_dir=cache_dir), folder, head=head))
+    head = HeadSettings(how_many_training_steps=100)
+    return folder, train(TrainSettings(Source(photos, cache_dir=cache_dir), folder, head=head))
 
 
 def as_json(value: object) -> Any:
@@ -45,7 +53,7 @@ def test_train_returns_what_metrics_json_holds(trained_here: Trained) -> None:
 
 def test_convert_returns_what_conversion_json_holds(trained_here: Trained) -> None:
     folder, metrics = trained_here
-    conversion = convert(ConvertConfig(folder, calibration_images=12))
+    conversion = convert(ConvertSettings(folder, calibration_images=12))
     assert as_json(conversion) == read_json(folder / "conversion.json")
     assert conversion["passed"]
     assert conversion["calibration_images"] == 12
@@ -54,21 +62,21 @@ def test_convert_returns_what_conversion_json_holds(trained_here: Trained) -> No
 
 
 def test_a_folder_is_all_that_must_be_said() -> None:
-    config = TrainConfig(Source(Path("photos")))
+    config = TrainSettings(Source(Path("photos")))
     assert config.source.cache_dir == default_cache_dir()
     assert config.source.bottlenecks == default_cache_dir() / "bottlenecks"
-    assert config.output_dir == ConvertConfig().output_dir == Path("retrained")
-    assert (config.head, config.split) == (HeadConfig(), SplitConfig())
+    assert config.output_dir == ConvertSettings().output_dir == Path("retrained")
+    assert (config.head, config.split) == (HeadSettings(), SplitSettings())
     assert not config.distortion.active
 
 
 def test_settings_that_make_no_sense_are_refused_when_made() -> None:
     source = Source(Path("photos"))
     for make in (
-        lambda: TrainConfig(source, test_batch_size=0),
-        lambda: HeadConfig(validation_batch_size=0),
-        lambda: HeadConfig(learning_rate=float("nan")),
-        lambda: SplitConfig(testing_percentage=60, validation_percentage=40),
+        lambda: TrainSettings(source, test_batch_size=0),
+        lambda: HeadSettings(validation_batch_size=0),
+        lambda: HeadSettings(learning_rate=float("nan")),
+        lambda: SplitSettings(testing_percentage=60, validation_percentage=40),
         lambda: retrain.Distortion(random_crop=101),
     ):
         with pytest.raises(WrongUse):
@@ -77,9 +85,9 @@ def test_settings_that_make_no_sense_are_refused_when_made() -> None:
 
 def test_errors_can_be_caught(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="no such folder"):
-        train(TrainConfig(Source(tmp_path / "none", cache_dir=tmp_path), tmp_path / "run"))
+        train(TrainSettings(Source(tmp_path / "none", cache_dir=tmp_path), tmp_path / "run"))
     with pytest.raises(BadData, match="run `retrain train` first"):
-        convert(ConvertConfig(tmp_path))
+        convert(ConvertSettings(tmp_path))
 
 
 @pytest.mark.parametrize("name", retrain._HOMES)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import Invoke
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData
@@ -17,6 +16,7 @@ from deploy.runtime import Model
 from retrain import backbones, tf_graph
 from retrain.backbones import keras_applications, weights_h5
 from retrain.backbones.keras_applications import KerasNetwork
+from tests.conftest import Invoke
 from tests.helpers.graph_fixtures import predict
 from tests.helpers.random_networks import random_model
 

@@ -10,8 +10,9 @@ from ai_edge_litert.interpreter import Interpreter
 from deploy.contract import InputSpec
 from retrain import tf_graph
 from retrain.backbones.round_kernels import round_kernels, to_int8_grid
-from retrain.conversion.quantize import Quantization, spanned
+from retrain.conversion.quantize import spanned
 from retrain.conversion.recipes import quantize
+from retrain.settings.conversion import Quantization
 
 RANDOM = np.random.default_rng(0)
 CONV = RANDOM.normal(size=(3, 3, 3, 8)).astype(np.float32) * np.geomspace(1e-3, 10, 8, dtype="f4")

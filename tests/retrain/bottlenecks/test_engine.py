@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import Invoke
 
 from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
@@ -17,6 +16,8 @@ from retrain.bottlenecks.engine import Choice, Engine
 from retrain.bottlenecks.extract import Task, extract_shard, obtain
 from retrain.data.photo_folder import scan
 from retrain.progress import Progress
+from retrain.settings.training import ExtractEngine
+from tests.conftest import Invoke
 
 Pick = Callable[..., str]
 
@@ -53,7 +54,7 @@ def large(backbone: Backbone) -> Backbone:
 def pick(large: Backbone, tmp_path: Path) -> Pick:
     """Return what tells the name of the engine that a choice gives."""
 
-    def name(wanted: engine.Wanted = "auto", photos: int = 1000, of: Backbone = large) -> str:
+    def name(wanted: ExtractEngine = "auto", photos: int = 1000, of: Backbone = large) -> str:
         return Choice(wanted, tmp_path / "engines").engine(of, photos, Progress()).name
 
     return name
@@ -106,7 +107,7 @@ def test_a_shard_has_the_same_rows_with_both(
 
 @pytest.mark.parametrize("name", ["tflite", "tensorflow"])
 def test_the_engine_that_is_asked_for_is_used(
-    name: engine.Wanted,
+    name: ExtractEngine,
     photos: Path,
     tmp_path: Path,
     backbone: Backbone,

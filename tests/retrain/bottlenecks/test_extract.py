@@ -19,9 +19,10 @@ from retrain.bottlenecks import extract
 from retrain.bottlenecks.engine import Choice
 from retrain.bottlenecks.extract import Bottlenecks, Task, obtain, obtain_views, plan
 from retrain.bottlenecks.feature_store import Matrix
-from retrain.data.distort import Distortion, distort
+from retrain.data.distort import distort
 from retrain.data.photo_folder import Photo, scan
 from retrain.progress import Progress
+from retrain.settings.training import Distortion
 
 
 @pytest.fixture

@@ -79,6 +79,26 @@ def test_each_error_has_its_exit_code(kind: type[RetrainError], code: int) -> No
     assert result.stderr == "Error: x: what, where, remedy\n"
 
 
+def test_a_setting_in_a_message_is_shown_as_its_option() -> None:
+    group, inner = cli.Commands("group"), cli.Commands("inner")
+    error = BadData(
+        "`learning_rate` 0: must be above 0", "or change `seconds`, `image_dir`, `other`"
+    )
+    parameters = [
+        click.Option(["--learning-rate"], expose_value=False),
+        click.Option(["--time-limit", "seconds"], expose_value=False),
+        click.Argument(["image_dir"], metavar="DIR", required=False, expose_value=False),
+    ]
+    inner.add_command(click.Command("do", callback=raising(error), params=parameters))
+    group.add_command(inner)
+    result = CliRunner().invoke(group, ["inner", "do"])
+    assert result.exit_code == 3
+    assert result.stderr.splitlines() == [
+        "Error: --learning-rate 0: must be above 0",
+        "or change --time-limit, DIR, `other`",
+    ]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
 def test_an_interrupt_exits_with_130(error: BaseException) -> None:
     result = ended(raising(error))

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from tests.conftest import Invoke
 from PIL import Image
 
 from retrain.cli import commands as laptop
+from tests.conftest import Invoke
 from tests.helpers.classic_graphs import save, tf, v1, write_labels
 from tests.helpers.deploy_fixtures import write_colour_run
 from tests.helpers.label_fixtures import assert_failed, label

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from tests.conftest import LABELS
 
 from retrain.data import split
+from tests.conftest import LABELS
 from tests.helpers.train_fixtures import STEPS, Run, Train
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Invoke
 
 from retrain import backbones
 from retrain.cli.train import train as command
 from retrain.progress import Progress
-from retrain.settings.training import Source, TrainConfig
+from retrain.settings.training import DEFAULT_ARCHITECTURE, Source, TrainSettings
+from tests.conftest import Invoke
 
 CLASSIC_DEFAULTS = {
     "how_many_training_steps": 4000,
@@ -86,27 +86,27 @@ OWN = {
 SHOWN = {"--progress", "--logging-verbosity", "--json"}
 """Options that say how to tell of a run, not what it is."""
 
-USUAL = TrainConfig(Source(Path("photos")))
+USUAL = TrainSettings(Source(Path("photos")))
 
-Asked = Callable[..., TrainConfig]
+Asked = Callable[..., TrainSettings]
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> Asked:
     """Return what gives the settings that `retrain train` makes of its arguments."""
-    seen: list[TrainConfig] = []
+    seen: list[TrainSettings] = []
 
-    def stand_in(config: TrainConfig, _progress: object) -> dict[str, Any]:
+    def stand_in(config: TrainSettings, _progress: object) -> dict[str, Any]:
         seen.append(config)
         return {"test": {"right": 1, "total": 1}}
 
-    def ask(*arguments: object) -> TrainConfig:
+    def ask(*arguments: object) -> TrainSettings:
         result = invoke("train", *arguments)
         assert result.exit_code == 0, result.output
         return seen.pop()
 
     monkeypatch.setattr("retrain.training.train.train", stand_in)
-    monkeypatch.setattr(backbones, "NAMES", (backbones.DEFAULT, "other_net"))
+    monkeypatch.setattr(backbones, "NAMES", (DEFAULT_ARCHITECTURE, "other_net"))
     return ask
 
 

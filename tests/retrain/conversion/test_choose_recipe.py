@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Invoke
 
 from bench import find_models
 from deploy import model_file
@@ -13,8 +12,9 @@ from deploy.errors import BadData
 from retrain.conversion import choose_recipe, convert, recipes
 from retrain.conversion.layer_errors import Layer
 from retrain.conversion.parity import Parity
-from retrain.conversion.quantize import Quantization
 from retrain.data.manifest import read_manifest
+from retrain.settings.conversion import RECIPES, Quantization
+from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import networks
 from tests.helpers.gate_fixtures import converted, run
 
@@ -35,7 +35,8 @@ def choices(monkeypatch: pytest.MonkeyPatch) -> None:
         return converted(how)
 
     monkeypatch.setattr(recipes, "quantize", made)
-    monkeypatch.setattr(choose_recipe, "CHOICES", ("int8", "dynamic", "float32"))
+    tried = ("int8", "dynamic", "float32")
+    monkeypatch.setattr(choose_recipe, "RECIPES", {name: RECIPES[name] for name in tried})
 
 
 @pytest.mark.usefixtures("choices")
@@ -120,7 +121,7 @@ def test_a_graph_that_no_recipe_converts_is_bad_data(
     monkeypatch.setattr(recipes, "quantize", fails)
     result = invoke("convert", "--output-dir", run, "--choose")
     assert result.exit_code == 3
-    for name in choose_recipe.CHOICES:
+    for name in choose_recipe.RECIPES:
         assert f"converting with {name} failed" in result.stderr
     assert "Error: no recipe makes a model of this graph" in result.stderr
 
@@ -138,7 +139,7 @@ def test_what_is_for_int8_is_for_int8_alone(
     options = ("--output-type", "uint8", "--keep-float", "x", "--time-limit", 60)
     result = invoke("convert", "--output-dir", run, "--choose", *options)
     assert result.exit_code == 0, result.output
-    others = set(choose_recipe.CHOICES) - {"int8"}
+    others = set(choose_recipe.RECIPES) - {"int8"}
     assert asked == {"int8": ("uint8", ("x",), 60)} | dict.fromkeys(others, ("float32", (), 60))
 
 

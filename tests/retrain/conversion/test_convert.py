@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from tests.conftest import Invoke
 
 from deploy import model_file
 from deploy.contract import InputSpec, read_labels
@@ -20,10 +19,11 @@ from deploy.errors import BadData
 from deploy.image import open_image, to_pixels
 from retrain import tf_graph
 from retrain.conversion import recipes
-from retrain.conversion.quantize import Quantization
 from retrain.data.manifest import read_manifest, write_manifest
 from retrain.data.photo_folder import Photo
-from retrain.tflite.metadata import About, describe, extract
+from retrain.settings.conversion import About, Quantization
+from retrain.tflite.metadata import describe, extract
+from tests.conftest import Invoke
 
 SPEC = InputSpec(height=8, width=8, crop=None, mean=127, std=128)
 INT8 = Quantization()

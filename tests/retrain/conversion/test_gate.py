@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import Invoke
 
 from deploy import classifier, model_file
 from deploy.contract import Contract, InputSpec
@@ -19,6 +18,7 @@ from retrain.conversion import inputs
 from retrain.conversion.quantize import spanned
 from retrain.tflite import metadata as model_metadata
 from retrain.tflite.model import operators
+from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import DEVICE, has_tflite_runtime
 from tests.helpers.gate_fixtures import ready, run
 

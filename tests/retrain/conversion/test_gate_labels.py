@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import Invoke
 
 from deploy import model_file
 from deploy.contract import Contract, write_labels
 from retrain import tf_graph as graph
+from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import LABELS, SPEC, write_colour_run
 from tests.helpers.gate_fixtures import ready, run
 

@@ -4,15 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Invoke
 
 from deploy import files, model_file
 from deploy.errors import GateFailed
 from retrain.conversion.convert import convert
-from retrain.conversion.inputs import ConvertConfig
 from retrain.conversion.parity import Parity
-from retrain.conversion.quantize import Quantization
 from retrain.run_folder import RunFolder
+from retrain.settings.conversion import ConvertSettings, Quantization
+from tests.conftest import Invoke
 from tests.helpers.gate_fixtures import ready, run
 
 __all__ = ["ready", "run"]
@@ -36,7 +35,7 @@ def trained_run(run: Path) -> Path:
 
 
 def conversion(run: Path, recipe: str) -> dict[str, Any]:
-    return convert(ConvertConfig(run, Quantization(recipe), calibration_images=4))
+    return convert(ConvertSettings(run, Quantization(recipe), calibration_images=4))
 
 
 def refused(run: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ from deploy.errors import GateFailed, RetrainError, WrongUse
 from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
 from retrain.conversion import recipes, targets
-from retrain.conversion.make_goldens import tolerance
 from retrain.conversion.prove_goldens import selftest
-from retrain.conversion.quantize import RECIPES, Quantization, spanned
+from retrain.conversion.quantize import spanned
+from retrain.settings.conversion import RECIPES, Quantization
 from tests.helpers.deploy_fixtures import (
     CONTRACT,
     DEVICE,
@@ -99,7 +99,7 @@ def test_what_a_file_says_of_its_versions_is_not_believed(tmp_path: Path) -> Non
     """A dense layer with a scale per channel is version 12; here the file says 9, as 2.14 has."""
     if not has_tflite_runtime():
         pytest.skip(NO_TFLITE_RUNTIME)
-    target = targets.find("tflite-runtime==2.14")
+    target = targets.TARGETS["tflite-runtime==2.14"]
     honest = write_model(tmp_path / "per_tensor.tflite", convert(PER_TENSOR), MANY)
     assert selftest(DEVICE, honest)["goldens"]["right"] == 1
     newer = write_model(tmp_path / "per_channel.tflite", convert(DYNAMIC), MANY)
@@ -125,9 +125,11 @@ def test_each_recipe_runs_there_as_its_table_says(
     photos = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
     how = Quantization(recipe, per_tensor_dense=per_tensor_dense)
     flatbuffer = recipes.quantize(graph, how, spanned(photos), SPEC, "final_result")
-    path = write_model(tmp_path / "model.tflite", flatbuffer, MANY, tolerance=tolerance(recipe))
+    path = write_model(
+        tmp_path / "model.tflite", flatbuffer, MANY, tolerance=RECIPES[recipe].golden_tolerance
+    )
     assert selftest(Path(sys.executable), path)["passed"] is True
-    refused = targets.check(flatbuffer, targets.find("tflite-runtime==2.14"))
+    refused = targets.check(flatbuffer, targets.TARGETS["tflite-runtime==2.14"])
     assert bool(refused) == (recipe == "dynamic" and not per_tensor_dense)
     if refused:
         with pytest.raises(GateFailed, match="does not load this model"):

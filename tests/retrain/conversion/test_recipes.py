@@ -12,10 +12,10 @@ from deploy.errors import BadData, WrongUse
 from deploy.image import normalise
 from deploy.runtime import Model
 from retrain import tf_graph
-from retrain.cli.convert import RECIPES as OFFERED
 from retrain.conversion import layer_errors, recipes
-from retrain.conversion.quantize import RECIPES, Quantization, spanned
+from retrain.conversion.quantize import spanned
 from retrain.conversion.recipes import quantize
+from retrain.settings.conversion import Quantization
 from tests.helpers.deploy_fixtures import SPEC, networks, probabilities
 
 COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128), (0, 0, 0), (255, 255, 255)]
@@ -45,10 +45,6 @@ def answers(model: Model) -> npt.NDArray[np.float32]:
     """Return float32 (N, classes), what `model` gives each colour."""
     given = photos() if model.input_dtype == np.uint8 else normalise(photos(), SPEC)
     return np.stack([model(photo[np.newaxis]) for photo in given])
-
-
-def test_the_command_offers_what_there_is() -> None:
-    assert tuple(RECIPES) == OFFERED
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,13 @@ import pytest
 
 from deploy.errors import BadData, WrongUse
 from retrain.conversion import targets
+from retrain.settings.conversion import TARGETS, ConvertSettings
 from retrain.tflite.model import Operator, Tensor
 from retrain.tflite.target_op_versions import LITERT_2_3, OLDEST, TFLITE_RUNTIME_2_14
 from tests.helpers.deploy_fixtures import DEVICE, NO_TFLITE_RUNTIME, has_tflite_runtime, networks
 from tests.helpers.quantized_fixtures import DYNAMIC, PER_TENSOR, convert
 
-LITERT, TFLITE, EDGETPU = (
-    targets.find(name) for name in ("litert", "tflite-runtime==2.14", "edgetpu")
-)
+LITERT, TFLITE, EDGETPU = (targets.TARGETS[name] for name in TARGETS)
 LOADS = """
 import importlib, json, pickle, sys
 interpreter = importlib.import_module(sys.argv[1]).Interpreter
@@ -186,7 +185,7 @@ def test_a_runtime_refuses_what_it_has_not(target: targets.Target) -> None:
 
 def test_an_unknown_target_is_answered_with_those_there_are() -> None:
     with pytest.raises(WrongUse, match=r"there are litert, tflite-runtime==2.14, edgetpu"):
-        targets.find("tflite-runtime==2.5")
+        ConvertSettings(target="tflite-runtime==2.5")
 
 
 def test_damaged_bytes_are_refused() -> None:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import Invoke
 from PIL import Image
 
 from deploy import model_file
@@ -15,6 +14,7 @@ from deploy.contract import Contract
 from retrain.conversion import parity, rejection
 from retrain.data.manifest import read_manifest
 from retrain.progress import Progress
+from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import COLOURS, LABELS, networks, write_colour_run
 
 STRANGE = [(220, 30, 220), (30, 220, 220), (220, 220, 30)]

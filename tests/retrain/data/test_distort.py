@@ -11,7 +11,8 @@ from PIL import Image
 from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from deploy.image import kept_box, to_pixels
-from retrain.data.distort import RULES, Distortion, distort
+from retrain.data.distort import RULES, distort
+from retrain.settings.training import Distortion
 
 DIGESTS = [hashlib.sha256(str(i).encode()).digest() for i in range(400)]
 WHOLE = InputSpec(32, 48, None, 128, 128)

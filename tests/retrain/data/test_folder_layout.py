@@ -5,11 +5,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.conftest import EACH, LABELS, Invoke
 
 from deploy.errors import BadData, WrongUse
 from retrain.data.photo_folder import Dataset, Photo, scan
-from retrain.data.split import SPLITS, SplitConfig, assign
+from retrain.data.split import SPLITS, assign
+from retrain.settings.training import SplitSettings
+from tests.conftest import EACH, LABELS, Invoke
 from tests.helpers.train_fixtures import Train
 from tests.retrain.data.test_photo_folder import put
 
@@ -130,12 +131,12 @@ def test_a_split_of_copies_alone_is_an_error(tmp_path: Path) -> None:
         scan(root)
 
 
-@pytest.mark.parametrize("config", [SplitConfig(testing_percentage=20), SplitConfig(salt="x")])
-def test_an_option_for_another_split_is_refused(config: SplitConfig) -> None:
+@pytest.mark.parametrize("config", [SplitSettings(testing_percentage=20), SplitSettings(salt="x")])
+def test_an_option_for_another_split_is_refused(config: SplitSettings) -> None:
     photos = [Photo(Path(name), "cat", name.encode(), name) for name in ("training", "testing")]
     with pytest.raises(WrongUse, match=r"--testing-percentage, .*--split-salt .*--labels-from 2"):
         assign(photos, config)
-    assert assign(photos, SplitConfig()) == ["training", "testing"]
+    assert assign(photos, SplitSettings()) == ["training", "testing"]
 
 
 def test_repeated_names_are_a_warning_with_both_readings(tmp_path: Path) -> None:

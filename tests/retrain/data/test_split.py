@@ -10,9 +10,10 @@ import pytest
 
 from deploy.errors import BadData, WrongUse
 from retrain.data.photo_folder import Photo
-from retrain.data.split import SPLITS, SplitConfig, assign, warnings
+from retrain.data.split import SPLITS, assign, warnings
+from retrain.settings.training import SplitSettings
 
-DEFAULT = SplitConfig()
+DEFAULT = SplitSettings()
 
 
 def photo(name: str, label: str = "cat", content: str | None = None) -> Photo:
@@ -24,13 +25,13 @@ def photo(name: str, label: str = "cat", content: str | None = None) -> Photo:
 MANY = [photo(f"{i}.jpg", ("cat", "dog", "owl")[i % 3]) for i in range(5000)]
 
 
-def by_digest(photos: list[Photo], config: SplitConfig = DEFAULT) -> dict[bytes, str]:
+def by_digest(photos: list[Photo], config: SplitSettings = DEFAULT) -> dict[bytes, str]:
     return {each.digest: name for each, name in zip(photos, assign(photos, config), strict=True)}
 
 
 @pytest.mark.parametrize(("testing", "validation"), [(10, 10), (25, 5), (1, 40)])
 def test_shares_are_as_asked(testing: float, validation: float) -> None:
-    counts = Counter(assign(MANY, SplitConfig(testing, validation)))
+    counts = Counter(assign(MANY, SplitSettings(testing, validation)))
     assert counts["testing"] / 5000 == pytest.approx(testing / 100, abs=0.015)
     assert counts["validation"] / 5000 == pytest.approx(validation / 100, abs=0.015)
     assert counts["training"] == 5000 - counts["testing"] - counts["validation"]
@@ -49,7 +50,7 @@ def test_more_photos_move_none_of_the_old() -> None:
 
 
 def test_another_salt_gives_an_independent_split() -> None:
-    first, second = by_digest(MANY), by_digest(MANY, SplitConfig(salt="1"))
+    first, second = by_digest(MANY), by_digest(MANY, SplitSettings(salt="1"))
     tested = [digest for digest, name in first.items() if name == "testing"]
     again = sum(second[digest] == "testing" for digest in tested)
     assert again / len(tested) == pytest.approx(0.1, abs=0.05)
@@ -85,7 +86,7 @@ def test_each_class_of_three_or_more_is_in_each_split(percentages: tuple[float, 
             for label in range(int(random.integers(2, 6)))
             for i in range(int(random.integers(3, 9)))
         ]
-        splits = assign(photos, SplitConfig(*percentages, salt=str(trial)))
+        splits = assign(photos, SplitSettings(*percentages, salt=str(trial)))
         found = {(each.label, name) for each, name in zip(photos, splits, strict=True)}
         assert found == {(each.label, name) for each in photos for name in SPLITS}
 
@@ -122,7 +123,7 @@ def test_no_group_is_torn_to_fill_a_split() -> None:
 )
 def test_shares_that_leave_nothing_are_refused(testing: float, validation: float) -> None:
     with pytest.raises(WrongUse, match=r"above 0%|nothing is left to train on"):
-        SplitConfig(testing, validation)
+        SplitSettings(testing, validation)
 
 
 def test_two_photos_are_too_few() -> None:

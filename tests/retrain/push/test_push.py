@@ -10,8 +10,8 @@ import venv
 from pathlib import Path
 
 import pytest
-from tests.conftest import Invoke
 
+from tests.conftest import Invoke
 from tests.helpers.push_fixtures import Host, host, names, place, push, run
 
 __all__ = ["host", "place", "run"]

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.conftest import Invoke
 from PIL import Image
 
 from deploy import model_file
 from deploy.goldens import Golden
+from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import LABELS, encoded
 from tests.helpers.push_fixtures import Host, host, names, place, push, run
 

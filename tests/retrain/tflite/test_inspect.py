@@ -14,7 +14,6 @@ from typing import Any
 import flatbuffers
 import numpy as np
 import pytest
-from tests.conftest import Invoke
 from mediapipe.tasks.metadata import metadata_schema_py_generated as reference
 from PIL import Image
 
@@ -25,8 +24,10 @@ from deploy.errors import BadData
 from deploy.goldens import Golden, digest
 from deploy.image import open_image, to_pixels
 from deploy.model_file import ModelFile
+from retrain.settings.conversion import About
 from retrain.tflite.inspection import inspect
-from retrain.tflite.metadata import About, attach, describe
+from retrain.tflite.metadata import attach, describe
+from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import CONTRACT, LABELS, encoded, networks
 
 

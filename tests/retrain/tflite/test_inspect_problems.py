@@ -8,11 +8,12 @@ from typing import Any
 import flatbuffers
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from tests.conftest import Invoke
 
 from deploy import model_file
+from retrain.settings.conversion import About
 from retrain.tflite.inspection import inspect
-from retrain.tflite.metadata import About, attach, describe
+from retrain.tflite.metadata import attach, describe
+from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import CONTRACT, networks
 
 

@@ -7,14 +7,15 @@ import mediapipe
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests.conftest import Invoke
 from mediapipe.tasks.python import BaseOptions, vision
 
 from deploy import model_file
 from deploy.classifier import Classifier
 from deploy.image import open_image, to_pixels
 from retrain.data.manifest import read_manifest
-from retrain.tflite.metadata import About, attach, describe
+from retrain.settings.conversion import About
+from retrain.tflite.metadata import attach, describe
+from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import CONTRACT, networks, probabilities
 
 FLOWERS = Path(__file__).parents[3].parent / "shared/data/flowers"

@@ -13,8 +13,9 @@ from mediapipe.tasks.metadata import metadata_schema_py_generated as reference
 
 from deploy.contract import Contract
 from deploy.errors import BadData, WrongUse
+from retrain.settings.conversion import About
 from retrain.tflite import metadata, metadata_schema
-from retrain.tflite.metadata import About, attach, describe, extract
+from retrain.tflite.metadata import attach, describe, extract
 from tests.helpers.deploy_fixtures import CONTRACT, SPEC, networks
 
 ABOUT = About('Pilze, "Deutschland" ☀', "Żółw & Söhne", "CC BY 4.0")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from tests.conftest import Invoke
 
 from deploy.contract import Contract
 from deploy.errors import BadData
@@ -17,6 +16,7 @@ from retrain.conversion import recipes
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import scan
 from retrain.training.adopt import match
+from tests.conftest import Invoke
 from tests.helpers.classic_graphs import (
     LABELS,
     SIDE,

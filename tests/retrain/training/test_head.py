@@ -7,25 +7,26 @@ import pytest
 
 from deploy.errors import WrongUse
 from retrain.bottlenecks.feature_store import Matrix
-from retrain.training.head import Examples, Head, HeadConfig, score, softmax
+from retrain.settings.training import HeadSettings
+from retrain.training.head import Examples, Head, score, softmax
 
 
 @pytest.mark.parametrize("rate", [math.nan, math.inf, 0.0])
 def test_a_learning_rate_that_is_none_is_refused(rate: float) -> None:
     with pytest.raises(WrongUse, match="--learning-rate"):
-        HeadConfig(learning_rate=rate)
+        HeadSettings(learning_rate=rate)
 
 
 def test_validating_on_nothing_is_refused() -> None:
     with pytest.raises(WrongUse, match="--validation-batch-size 0"):
-        HeadConfig(validation_batch_size=0)
+        HeadSettings(validation_batch_size=0)
 
 
 def test_weight_decay_is_the_optimizers_unless_it_is_given() -> None:
-    assert HeadConfig().decay == 0.1
-    assert HeadConfig(optimizer="sgd").decay == 0
-    assert HeadConfig(weight_decay=0.0).decay == 0
-    assert HeadConfig(optimizer="sgd", weight_decay=0.3).decay == 0.3
+    assert HeadSettings().decay == 0.1
+    assert HeadSettings(optimizer="sgd").decay == 0
+    assert HeadSettings(weight_decay=0.0).decay == 0
+    assert HeadSettings(optimizer="sgd", weight_decay=0.3).decay == 0.3
 
 
 def test_logits_of_many_photos_are_those_of_each_as_it_is() -> None:

@@ -16,12 +16,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
-from tests.conftest import EACH, LABELS, Invoke
 from PIL import Image
 
 from retrain.bottlenecks.feature_store import Matrix
-from retrain.training.head import Examples, Head, HeadConfig
+from retrain.settings.training import HeadSettings
+from retrain.training.head import Examples, Head
 from retrain.training.linear import Evaluation, State, fit
+from tests.conftest import EACH, LABELS, Invoke
 
 KILLS = 3
 """The first is during extraction, the others during training."""
@@ -266,7 +267,7 @@ def noisy(seed: int) -> Examples:
     return Examples(Matrix.of(points.reshape(160, 8)), np.arange(160).reshape(80, 2), labels)
 
 
-def rounds(config: HeadConfig, state: State | None = None) -> Iterator[tuple[Evaluation, State]]:
+def rounds(config: HeadSettings, state: State | None = None) -> Iterator[tuple[Evaluation, State]]:
     for each in fit(noisy(0), noisy(1), 3, config, state):
         if each.state:
             yield each, each.state
@@ -275,13 +276,13 @@ def rounds(config: HeadConfig, state: State | None = None) -> Iterator[tuple[Eva
 @pytest.mark.parametrize(
     "config",
     [
-        HeadConfig(100, 0.1),
-        HeadConfig(100, 0.1, optimizer="sgd", class_weight="balanced", validation_batch_size=-1),
-        HeadConfig(7),
-        HeadConfig(100, 0.1, early_stop=2),
+        HeadSettings(100, 0.1),
+        HeadSettings(100, 0.1, optimizer="sgd", class_weight="balanced", validation_batch_size=-1),
+        HeadSettings(7),
+        HeadSettings(100, 0.1, early_stop=2),
     ],
 )
-def test_a_run_broken_at_any_round_has_the_same_end(config: HeadConfig) -> None:
+def test_a_run_broken_at_any_round_has_the_same_end(config: HeadSettings) -> None:
     whole = [(each.head, state) for each, state in rounds(config)]
     end = whole[-1][1].to_bytes("")
     for place, (_, state) in enumerate(whole):
@@ -299,10 +300,10 @@ def test_a_run_broken_at_any_round_has_the_same_end(config: HeadConfig) -> None:
 
 
 def test_a_round_does_not_change_the_states_before_it() -> None:
-    kept = [(state, state.to_bytes("")) for _, state in rounds(HeadConfig(100, 0.1))]
+    kept = [(state, state.to_bytes("")) for _, state in rounds(HeadSettings(100, 0.1))]
     assert all(state.to_bytes("") == content for state, content in kept)
     start = kept[3]
-    list(rounds(HeadConfig(100, 0.1), start[0]))
+    list(rounds(HeadSettings(100, 0.1), start[0]))
     assert start[0].to_bytes("") == start[1]
 
 

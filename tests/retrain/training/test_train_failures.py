@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Invoke
 
 from deploy import files
 from retrain.run_folder import RunFolder
 from retrain.training.linear import Evaluation, fit
+from tests.conftest import Invoke
 from tests.helpers.train_fixtures import STEPS, Train
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests.conftest import LABELS
 from PIL import Image
 
 from retrain import tf_graph
@@ -22,6 +21,7 @@ from retrain.backbones import Backbone
 from retrain.data import split
 from retrain.metrics import expected_calibration_error, fit_temperature
 from retrain.training.head import Floats, Head, softmax
+from tests.conftest import LABELS
 from tests.helpers.graph_fixtures import predict
 from tests.helpers.train_fixtures import STEPS, Run, Train, shards, tensors
 

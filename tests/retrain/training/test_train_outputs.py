@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import EACH_IN_TINY, LABELS, Invoke
 
 from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.data import split
 from retrain.training.linear import Evaluation, fit
+from tests.conftest import EACH_IN_TINY, LABELS, Invoke
 from tests.helpers.train_fixtures import STEPS, Run, Train, shards, tensors
 
 DISTORTIONS = (

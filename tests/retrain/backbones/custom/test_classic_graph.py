@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Invoke
 
 from retrain.backbones.custom.classic_graph import backbone_ends, scores_of
+from tests.conftest import Invoke
 from tests.helpers.classic_graphs import (
     SIDE,
     STYLES,

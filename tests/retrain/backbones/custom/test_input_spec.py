@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import LABELS, Invoke
 from PIL import Image
 
 from deploy.contract import Contract
@@ -14,6 +13,7 @@ from deploy.errors import BadData, RetrainError, WrongUse
 from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom.load import load_own
+from tests.conftest import LABELS, Invoke
 from tests.helpers.own_networks import (
     Array,
     define,

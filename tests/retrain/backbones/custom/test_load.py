@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.conftest import Invoke
 
 from deploy.errors import BadData, WrongUse
 from deploy.image import open_image, to_tensor
@@ -16,6 +15,7 @@ from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom import read_file
 from retrain.backbones.custom.load import load_own
+from tests.conftest import Invoke
 from tests.helpers.own_networks import (
     SIDE,
     Array,

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from tests.conftest import Invoke
 
 from deploy.image import open_image, to_tensor
 from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom.load import load_own
+from tests.conftest import Invoke
 from tests.helpers.graph_fixtures import predict
 from tests.helpers.lite_fixtures import (
     converter_of,
