@@ -174,7 +174,7 @@ def _alternate(
     failures: dict[Runner, str] = {}
     for number in range(settings.rounds):
         running = [runner for runner in runners if runner not in failures]
-        report(f"round {number + 1} of {settings.rounds}: {len(running)} processes, one at a time")
+        report(f"round {number + 1} of {settings.rounds}: {len(running)} processes by turns")
         for runner in order.sample(running, len(running)):
             try:
                 result = _run_round(runner, number, settings, photo, folder)

@@ -370,7 +370,7 @@ def to_text(value: Any) -> str:
 def read(path: Path) -> list[BenchRecord]:
     """Return the record in the file `path`, or those of a merged one; raise BadData."""
     try:
-        with damaged(str(path), _REMEDY):
+        with damaged(f"{path}: cannot be read", _REMEDY):
             content = parse_json(foreign_files.read(path, MAX_RECORD), MAX_RECORD)
     except OSError as error:
         raise BadData(f"{path}: {error.strerror}: not a file of `retrain bench`") from error
