@@ -19,6 +19,7 @@ from retrain.backbones import efficientnet_lite, keras_applications
 from retrain.backbones.custom.input_spec import Sides
 from retrain.backbones.network import Network, Weights
 from retrain.backbones.round_kernels import round_kernels
+from retrain.fingerprint import fingerprint
 from retrain.isolated import apart
 
 _PREPARED = 3
@@ -53,7 +54,7 @@ class Backbone:
             "distortion": None,
             "dtype": "float16",
         }
-        return hashlib.sha256(json.dumps(cause, sort_keys=True).encode()).hexdigest()
+        return fingerprint(cause)
 
 
 NETWORKS: dict[str, Network] = {

@@ -1,7 +1,5 @@
 """A training run as it is seen from outside: lines, events, checkpoints, intermediate graphs."""
 
-import hashlib
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +13,7 @@ from deploy.system.temporary_files import sweep
 from retrain.backbones import Backbone
 from retrain.data import split
 from retrain.data.photo_folder import Dataset
+from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
 from retrain.settings.training import TrainSettings
@@ -79,10 +78,11 @@ def learn(
 def run_key(config: TrainSettings, backbone: Backbone, photos: Dataset, splits: list[str]) -> str:
     """Return what names a run for its checkpoint: settings, photos and their splits."""
     settings = (asdict(config.head), asdict(config.distortion), config.views, backbone.fingerprint)
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for photo, name in zip(photos.photos, splits, strict=True):
-        digest.update(photo.digest + f"{name} {photo.label}\n".encode())
-    return digest.hexdigest()
+    lines = (
+        photo.digest + f"{name} {photo.label}\n".encode()
+        for photo, name in zip(photos.photos, splits, strict=True)
+    )
+    return fingerprint(settings, lines)
 
 
 def _checkpoint(path: Path, key: str, progress: Progress) -> State | None:

@@ -12,7 +12,6 @@ from typing import Any
 from deploy import files
 from deploy.contract import Contract, InputSpec, write_labels
 from deploy.errors import BadData
-from deploy.image import open_image
 from deploy.system.temporary_files import sweep
 from retrain import __version__
 from retrain.bottlenecks import near_duplicates
@@ -21,6 +20,7 @@ from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import Pictures
 from retrain.data import manifest, photo_folder, split
 from retrain.data.photo_folder import Photo
+from retrain.data.photo_pixels import decode
 from retrain.metrics import Accuracy, fit_temperature
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
@@ -138,7 +138,7 @@ def _show(
     thumbnails = {}
     for i in range(0, len(photos), -(-len(photos) // MAX_POINTS)):
         try:
-            image = open_image(photos[i].read(), spec)
+            image = decode(photos[i], spec)
         except BadData:  # it changed or vanished since it was analysed: no point of it is shown
             continue
         image.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
