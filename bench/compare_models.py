@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.find_models import FROZEN_GRAPH_LOADER, GRAPH, ModelFile
+from bench.find_models import FROZEN_GRAPH_LOADER, GRAPH, TimedModel
 from bench.machine import BUSY_SHARE, CpuWatch, read_machine, read_state
 from bench.record import (
     BenchRecord,
@@ -31,7 +31,7 @@ from deploy.versioned_json import Fields
 
 _SIDES = (256, 512, 1024, 2048)
 """Sides of the square matrices that numpy multiplies for its peak; the best counts."""
-_PRODUCT = ModelFile("product", "", 0, "bench.load_tflite:load_product", (), {"sides": _SIDES})
+_PRODUCT = TimedModel("product", "", 0, "bench.load_tflite:load_product", (), {"sides": _SIDES})
 _BUG = "a bug in bench"
 
 Report = Callable[[str], None]
@@ -41,7 +41,7 @@ Report = Callable[[str], None]
 class Runner:
     """A model on a runtime of a Python, on so many threads."""
 
-    model: ModelFile
+    model: TimedModel
     runtime: str
     python: str
     threads: int
@@ -58,7 +58,7 @@ class Runner:
 
 
 def compare(
-    models: Sequence[ModelFile],
+    models: Sequence[TimedModel],
     settings: Settings,
     photo: Path,
     pythons: Sequence[str],
@@ -138,7 +138,7 @@ def _describe(python: str, folder: Path) -> PythonPackages:
 
 
 def _possible_runners(
-    models: Sequence[ModelFile], settings: Settings, installed: Mapping[str, PythonPackages]
+    models: Sequence[TimedModel], settings: Settings, installed: Mapping[str, PythonPackages]
 ) -> Iterable[Runner]:
     for model in models:
         for python, its_packages in installed.items():
@@ -148,7 +148,7 @@ def _possible_runners(
                         yield Runner(model, runtime, python, threads)
 
 
-def _without_runtime(models: Sequence[ModelFile], possible: Sequence[Runner]) -> list[NotRun]:
+def _without_runtime(models: Sequence[TimedModel], possible: Sequence[Runner]) -> list[NotRun]:
     with_runtime = {runner.model for runner in possible}
     return [
         NotRun(

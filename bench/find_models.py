@@ -23,7 +23,7 @@ class Score(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ModelFile:
+class TimedModel:
     """A model that can be timed on one of `runtimes`.
 
     `load` names the function that loads it, "module:name", with `arguments`; `score` is None if
@@ -48,7 +48,7 @@ class GraphInput:
     size: int | None = None
 
 
-def models_of_run(folder: Path) -> list[ModelFile]:
+def models_of_run(folder: Path) -> list[TimedModel]:
     """Return the graph and the models of the run `folder`; only model.tflite on a device.
 
     A recipe with the same bytes as model.tflite is left out. Raises BadData.
@@ -67,7 +67,7 @@ def models_of_run(folder: Path) -> list[ModelFile]:
     return models
 
 
-def models_at(paths: Sequence[Path], graph_input: GraphInput) -> list[ModelFile]:
+def models_at(paths: Sequence[Path], graph_input: GraphInput) -> list[TimedModel]:
     """Return the models at `paths`, with the shortest names that differ; raise BadData."""
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
@@ -75,7 +75,7 @@ def models_at(paths: Sequence[Path], graph_input: GraphInput) -> list[ModelFile]
     return [open_model(path, name, graph_input) for path, name in zip(paths, names, strict=True)]
 
 
-def open_model(path: Path, name: str, graph_input: GraphInput = GraphInput()) -> ModelFile:
+def open_model(path: Path, name: str, graph_input: GraphInput = GraphInput()) -> TimedModel:
     """Return the model at `path`; raise BadData unless it has a form that can be timed."""
     arguments: dict[str, Any] = {"path": str(path.resolve())}
     runtimes: tuple[str, ...]
@@ -98,7 +98,7 @@ def open_model(path: Path, name: str, graph_input: GraphInput = GraphInput()) ->
         digest.update(file.read_bytes())
     size = sum(file.stat().st_size for file in files)
     sha256 = digest.hexdigest()
-    return ModelFile(name, sha256, size, load, runtimes, arguments, _score(path, sha256, size))
+    return TimedModel(name, sha256, size, load, runtimes, arguments, _score(path, sha256, size))
 
 
 def _score(path: Path, sha256: str, size: int) -> Score | None:

@@ -17,7 +17,7 @@ from bench.cli import _powers_of_two
 from bench.record import SCHEMA_VERSION, BenchRecord, read
 from bench.report import report
 from bench.time_one_round import peak_bytes
-from tests.helpers.bench_fixtures import FEW, MULTIPLY_ADDS, invoke, make_quick, measured
+from tests.helpers.bench_fixtures import FEW, MULTIPLY_ADDS, invoke, make_quick, measure_few
 from tests.helpers.deploy_fixtures import DEVICE
 
 DELEGATED = "XNNPACK 4/6"
@@ -111,7 +111,7 @@ def test_an_accuracy_of_another_file_is_not_shown(
 @pytest.mark.usefixtures("in_process")
 def test_each_number_of_threads_has_a_reference_and_a_peak(run_folder: Path) -> None:
     models = (run_folder / "model.tflite", run_folder / "recipes" / "float32.tflite")
-    values = measured(*models, "--threads", 2)
+    values = measure_few(*models, "--threads", 2)
     order = [(runner["model"], runner["threads"]) for runner in values["runners"]]
     assert order == [(path.name, threads) for path in models for threads in (1, 2)]
     first, second, *rest = values["runners"]
@@ -142,7 +142,7 @@ def test_each_round_is_a_process_of_its_own(
 ) -> None:
     monkeypatch.setattr("bench.compare_models.BUSY_SHARE", 2.0)
     monkeypatch.setitem(compare_models._PRODUCT.arguments, "sides", (32,))
-    values = measured(run_folder / "model.tflite")
+    values = measure_few(run_folder / "model.tflite")
     (runner,) = values["runners"]
     assert len(runner["rounds"]) == 2
     for one_round in runner["rounds"]:
@@ -220,12 +220,12 @@ def test_slow_int8_is_explained(
 @pytest.mark.usefixtures("in_process")
 @pytest.mark.skipif(not DEVICE.exists(), reason=f"no device environment at {DEVICE}")
 def test_the_runtimes_of_another_python_are_timed_too(run_folder: Path) -> None:
-    values = measured(run_folder / "model.tflite", "--runtime-python", DEVICE)
+    values = measure_few(run_folder / "model.tflite", "--runtime-python", DEVICE)
     here, there = values["runners"]
     assert (here["runtime"], here["delegate"]) == ("LiteRT", DELEGATED)
     if there["runtime"] == "tflite-runtime":
         assert there["version"] == "2.14.0"
-        selected = measured(
+        selected = measure_few(
             run_folder / "model.tflite", "--runtime-python", DEVICE, "--runtime", "tflite-runtime"
         )
         assert {runner["runtime"] for runner in selected["runners"]} == {"tflite-runtime"}
@@ -250,7 +250,7 @@ def test_a_folder_that_takes_no_record_is_refused_before_measuring(
 @pytest.mark.usefixtures("in_process")
 def test_on_a_device_the_model_alone_is_timed(run_folder: Path, tmp_path: Path) -> None:
     shutil.copy(run_folder / "model.tflite", tmp_path)
-    (runner,) = measured("run", "--output-dir", tmp_path)["runners"]
+    (runner,) = measure_few("run", "--output-dir", tmp_path)["runners"]
     assert (runner["model"], runner["ratio_p50"]) == ("model.tflite", 1)
 
 

@@ -16,9 +16,9 @@ from bench.report import report
 from bench.worker_process import call, packages
 from deploy.contract import Contract
 from deploy.errors import BadData
-from tests.helpers.bench_fixtures import FEW, MULTIPLY_ADDS, invoke, measured
+from tests.helpers.bench_fixtures import FEW, MULTIPLY_ADDS, invoke, measure_few
 from tests.helpers.deploy_fixtures import networks
-from tests.helpers.record_fixtures import drawn, record, runner
+from tests.helpers.record_fixtures import draw, record, runner
 
 
 @pytest.mark.usefixtures("in_process")
@@ -26,7 +26,7 @@ def test_models_without_a_contract_are_timed_with_random_input(tmp_path: Path) -
     (tmp_path / "int8.tflite").write_bytes(networks().int8)
     (tmp_path / "float.tflite").write_bytes(networks().float32)
     names = ("int8.tflite", "float.tflite")
-    values = measured(*(tmp_path / name for name in names))
+    values = measure_few(*(tmp_path / name for name in names))
     assert [runner["model"] for runner in values["runners"]] == list(names)
     assert [runner["input"] for runner in values["runners"]] == ["int8", "float32"]
     assert [runner["multiply_adds"] for runner in values["runners"]] == [MULTIPLY_ADDS] * 2
@@ -45,7 +45,7 @@ def test_a_saved_model_is_timed_with_random_input(tmp_path: Path) -> None:
         "TensorFlow", "float32", None
     )  # fmt: skip
     assert values["first_ns"] > 0
-    saved = runner("saved", drawn(5), runtime="TensorFlow")
+    saved = runner("saved", draw(5), runtime="TensorFlow")
     measured = record(saved)
     profiled = replace(measured, settings=replace(measured.settings, profile=True))
     assert "saved: not profiled: only frozen graphs are, in TensorFlow" in report(profiled)
@@ -58,9 +58,9 @@ def test_a_delegate_is_named_with_the_nodes_that_it_took(tmp_path: Path) -> None
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     path = tmp_path / "part.tflite"
-    path.write_bytes(summed(scaled=True))
+    path.write_bytes(running_sum_model(scaled=True))
     assert load_tflite.load_tflite(str(path), 1).about.delegate == "XNNPACK 2/3"
-    path.write_bytes(summed(scaled=False))
+    path.write_bytes(running_sum_model(scaled=False))
     assert load_tflite.load_tflite(str(path), 1).about.delegate is None
     without = Interpreter(
         model_content=networks().float32,
@@ -74,7 +74,7 @@ def test_a_delegate_is_named_with_the_nodes_that_it_took(tmp_path: Path) -> None
     )
 
 
-def summed(scaled: bool) -> bytes:
+def running_sum_model(scaled: bool) -> bytes:
     """Return a model of a running sum, which XNNPACK has not, behind two operators it has."""
     from retrain import tf_graph as graph
 
@@ -216,7 +216,7 @@ def test_a_damaged_file_is_named_and_the_other_is_timed(
     for path in paths:
         content = (run_folder / path.name).read_bytes()
         path.write_bytes(damage(content) if path.name == name else content)
-    values = measured("--output-dir", tmp_path)
+    values = measure_few("--output-dir", tmp_path)
     (runner,) = values["runners"]
     (refused,) = values["not_run"]
     assert {runner["model"], refused["model"]} == {"output_graph.pb", "model.tflite"}

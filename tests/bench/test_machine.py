@@ -8,7 +8,7 @@ import pytest
 from bench.machine import CpuWatch, Disturbance, read_machine, read_state, was_throttled
 
 
-def rooted(folder: Path, files: dict[str, str]) -> Path:
+def write_files(folder: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -34,7 +34,7 @@ def rooted(folder: Path, files: dict[str, str]) -> Path:
     ],
 )
 def test_the_cpu_has_the_name_that_people_know(tmp_path: Path, cpuinfo: str, cpu: str) -> None:
-    assert read_machine(rooted(tmp_path, {"proc/cpuinfo": cpuinfo})).cpu == cpu
+    assert read_machine(write_files(tmp_path, {"proc/cpuinfo": cpuinfo})).cpu == cpu
 
 
 def test_a_machine_without_system_files_has_a_cpu_too(tmp_path: Path) -> None:
@@ -53,10 +53,10 @@ def test_clock_and_heat_of_a_raspberry_pi_are_read(
         "sys/class/thermal/thermal_zone0/temp": "61828\n",
         "proc/meminfo": "MemTotal:        3884344 kB\nMemFree:  1 kB\n",
     }
-    program = rooted(tmp_path, {"bin/vcgencmd": "#!/bin/sh\necho throttled=0x50005\n"})
+    program = write_files(tmp_path, {"bin/vcgencmd": "#!/bin/sh\necho throttled=0x50005\n"})
     (program / "bin" / "vcgencmd").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    root = rooted(tmp_path, files)
+    root = write_files(tmp_path, files)
     read = read_machine(root)
     assert (read.governor, read.memory_bytes) == ("ondemand", 3884344 * 1024)
     state = read_state(root)
@@ -84,12 +84,12 @@ def test_the_share_of_others_is_measured(tmp_path: Path, monkeypatch: pytest.Mon
     clock, tick = [100.0], os.sysconf("SC_CLK_TCK")
     monkeypatch.setattr("bench.machine.time.perf_counter", lambda: clock[0])
     # user, nice, system, idle, iowait, irq, softirq, steal, guest
-    rooted(tmp_path, {"proc/stat": "cpu  0 0 0 500 0 0 0 0 7\ncpu0 1 1\n"})
+    write_files(tmp_path, {"proc/stat": "cpu  0 0 0 500 0 0 0 0 7\ncpu0 1 1\n"})
     watch = CpuWatch(tmp_path)
     cores = os.cpu_count() or 1
     clock[0] += 10
     used = 2 * cores * tick  # seconds of 10 that there were on each core
     busy = f"cpu  {used} {used} {used} 900 99 0 0 {used} 7\n"
-    rooted(tmp_path, {"proc/stat": busy})
+    write_files(tmp_path, {"proc/stat": busy})
     assert watch.read().others_share == pytest.approx(0.8, abs=0.05)
     assert CpuWatch(tmp_path / "elsewhere").read() == Disturbance(None, False)

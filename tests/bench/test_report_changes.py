@@ -11,23 +11,23 @@ import pytest
 from bench import report_changes
 from bench.record import SCHEMA_VERSION, BenchRecord
 from tests.helpers.bench_fixtures import invoke
-from tests.helpers.record_fixtures import busy, drawn, record, runner, written
+from tests.helpers.record_fixtures import busy, draw, record, runner, write_records
 
 
 @pytest.mark.parametrize(
     ("new", "verdict", "code"),
     [
-        (drawn(5.0, seed=1), "noise", 0),
-        (drawn(5.1, seed=1), "slower", 0),
-        (drawn(6.0, seed=1), "too slow", 4),
-        (drawn(4.0, seed=1), "faster", 0),
-        (drawn(5.5, drift=0.6, seed=3), "noise", 0),
+        (draw(5.0, seed=1), "noise", 0),
+        (draw(5.1, seed=1), "slower", 0),
+        (draw(6.0, seed=1), "too slow", 4),
+        (draw(4.0, seed=1), "faster", 0),
+        (draw(5.5, drift=0.6, seed=3), "noise", 0),
     ],
 )
 def test_only_a_slowdown_that_is_no_noise_fails(
     tmp_path: Path, new: list[list[int]], verdict: str, code: int
 ) -> None:
-    paths = written(tmp_path, old=record(runner("m", drawn(5))), new=record(runner("m", new)))
+    paths = write_records(tmp_path, old=record(runner("m", draw(5))), new=record(runner("m", new)))
     result = invoke("compare", *paths, "--json")
     assert result.exit_code == code, result.output
     (change,) = json.loads(result.stdout)["changes"]
@@ -45,10 +45,10 @@ def test_only_a_slowdown_that_is_no_noise_fails(
 @pytest.mark.parametrize("machine", [1.0, 1.5])
 def test_a_slower_machine_is_not_a_slower_model(slow: float, verdict: str, machine: float) -> None:
     first: dict[str, Any] = {"ratio_p50": 1}
-    old = record(runner("graph", drawn(10), **first), runner("m", drawn(5)))
+    old = record(runner("graph", draw(10), **first), runner("m", draw(5)))
     new = record(
-        runner("graph", drawn(10 * machine, seed=1), **first),
-        runner("m", drawn(5 * machine * slow, seed=2)),
+        runner("graph", draw(10 * machine, seed=1), **first),
+        runner("m", draw(5 * machine * slow, seed=2)),
     )
     graph, model = report_changes.changes(old, new, 0.05)
     assert graph.verdict == "the machine"
@@ -63,21 +63,21 @@ def test_a_slower_machine_is_not_a_slower_model(slow: float, verdict: str, machi
 @pytest.mark.parametrize("name", ["sha256", "version"])
 def test_another_reference_is_no_measure_of_the_machine(name: str) -> None:
     first: dict[str, Any] = {"ratio_p50": 1}
-    old = record(runner("graph", drawn(10), **first), runner("m", drawn(5)))
-    new = record(runner("graph", drawn(15), **{**first, name: "other"}), runner("m", drawn(6)))
+    old = record(runner("graph", draw(10), **first), runner("m", draw(5)))
+    new = record(runner("graph", draw(15), **{**first, name: "other"}), runner("m", draw(6)))
     graph, model = report_changes.changes(old, new, 0.05)
     assert (graph.verdict, model.verdict) == ("too slow", "too slow")
     assert model.against is None
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
-    laptop, pi, other, early, newer = written(
+    laptop, pi, other, early, newer = write_records(
         tmp_path,
-        laptop=record(runner("m", drawn(5))),
-        pi=record(runner("m", drawn(5)), cpu="Cortex-A53"),
-        other=record(runner("n", drawn(5))),
-        early={**record(runner("m", drawn(5))).to_json(), "schema": 1},
-        newer={**record(runner("m", drawn(5))).to_json(), "schema": 5, "min_reader": 4},
+        laptop=record(runner("m", draw(5))),
+        pi=record(runner("m", draw(5)), cpu="Cortex-A53"),
+        other=record(runner("n", draw(5))),
+        early={**record(runner("m", draw(5))).to_json(), "schema": 1},
+        newer={**record(runner("m", draw(5))).to_json(), "schema": 5, "min_reader": 4},
     )
     notes = tmp_path / "notes.json"
     notes.write_text('{"schema": 1}')
@@ -95,20 +95,20 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_record_of_a_newer_schema_with_unknown_keys_is_read(tmp_path: Path) -> None:
-    values = record(runner("m", drawn(5))).to_json()
+    values = record(runner("m", draw(5))).to_json()
     values = {**values, "schema": SCHEMA_VERSION + 2, "colour": "red"}
     values["runners"][0]["taste"] = 1
-    (path,) = written(tmp_path, newer=values)
+    (path,) = write_records(tmp_path, newer=values)
     result = invoke("show", path)
     assert result.exit_code == 0, result.output
     assert "m      LiteRT 2.3.0" in result.stdout
 
 
 def test_two_machines_side_by_side(tmp_path: Path) -> None:
-    laptop, pi = written(
+    laptop, pi = write_records(
         tmp_path,
-        laptop=record(runner("graph", drawn(12)), runner("m", drawn(5)), cpu="Laptop"),
-        pi=record(runner("m", drawn(40), sha256="another")),
+        laptop=record(runner("graph", draw(12)), runner("m", draw(5)), cpu="Laptop"),
+        pi=record(runner("m", draw(40), sha256="another")),
     )
     result = invoke("show", laptop, pi)
     assert result.exit_code == 0, result.output
@@ -126,7 +126,7 @@ def test_two_machines_side_by_side(tmp_path: Path) -> None:
     merged = json.loads(invoke("show", laptop, pi, "--json").stdout)
     values = [json.loads(path.read_text()) for path in (laptop, pi)]
     assert merged == {"schema": SCHEMA_VERSION, "records": values}
-    (again,) = written(tmp_path, merged=merged)
+    (again,) = write_records(tmp_path, merged=merged)
     assert invoke("show", again).stdout == result.stdout
     refused = invoke("compare", again, laptop)
     assert refused.exit_code == 3
@@ -135,11 +135,11 @@ def test_two_machines_side_by_side(tmp_path: Path) -> None:
 
 def two_pythons(*paces: float, versions: tuple[str, str] = ("3.11", "3.13")) -> BenchRecord:
     pairs = zip(paces, versions, strict=True)
-    return record(*(runner("m", drawn(pace), python=version) for pace, version in pairs))
+    return record(*(runner("m", draw(pace), python=version) for pace, version in pairs))
 
 
 def test_one_runtime_in_two_pythons_is_two_runners(tmp_path: Path) -> None:
-    old, new = written(tmp_path, old=two_pythons(5, 8), new=two_pythons(6, 4))
+    old, new = write_records(tmp_path, old=two_pythons(5, 8), new=two_pythons(6, 4))
     result = invoke("compare", old, new, "--json")
     assert result.exit_code == 4
     assert "m (LiteRT, Python 3.11, 1 thread)" in result.stderr
@@ -150,20 +150,20 @@ def test_one_runtime_in_two_pythons_is_two_runners(tmp_path: Path) -> None:
     text = invoke("show", old, new).stdout
     assert "LiteRT, Python 3.11 " in text
     assert "LiteRT, Python 3.13 " in text
-    (same,) = written(tmp_path, same=two_pythons(5, 8, versions=("3.11", "3.11")))
+    (same,) = write_records(tmp_path, same=two_pythons(5, 8, versions=("3.11", "3.11")))
     assert "LiteRT 2.3.0, Python 3.11 (2) " in invoke("show", same).stdout
     # Another Python on another machine is no reason for two rows.
-    laptop, pi = (record(runner("m", drawn(5), python=version)) for version in ("3.11", "3.13"))
-    rows = invoke("show", *written(tmp_path, laptop=laptop, pi=pi)).stdout.splitlines()
+    laptop, pi = (record(runner("m", draw(5), python=version)) for version in ("3.11", "3.13"))
+    rows = invoke("show", *write_records(tmp_path, laptop=laptop, pi=pi)).stdout.splitlines()
     assert sum(row.startswith("m ") for row in rows) == 1
 
 
 def test_what_only_one_file_has_and_busy_rounds_are_said(tmp_path: Path) -> None:
-    busy_runner = busy(runner("m", drawn(5, seed=1)), 2)
-    old, new = written(
+    busy_runner = busy(runner("m", draw(5, seed=1)), 2)
+    old, new = write_records(
         tmp_path,
-        old=record(runner("m", drawn(5)), runner("gone", drawn(9))),
-        new=record(busy_runner, runner("m", drawn(3), threads=2)),
+        old=record(runner("m", draw(5)), runner("gone", draw(9))),
+        new=record(busy_runner, runner("m", draw(3), threads=2)),
     )
     text = invoke("compare", old, new).stdout
     assert "only in OLD: gone (LiteRT, 1 thread)" in text
@@ -175,7 +175,7 @@ def test_what_only_one_file_has_and_busy_rounds_are_said(tmp_path: Path) -> None
     assert values["changes"][0]["busy"] == ["new"]
 
 
-def changed(path: str, value: Any, values: dict[str, Any]) -> Any:
+def change_value(path: str, value: Any, values: dict[str, Any]) -> Any:
     """Return JSON values of a record with another value at `path`, such as "runners.0.ms.p50"."""
     whole = copy.deepcopy(values)
     *parents, key = path.split(".")
@@ -220,8 +220,8 @@ MISSING = object()
 def test_a_file_of_another_form_is_refused(
     tmp_path: Path, path: str, value: Any, reason: str, command: str
 ) -> None:
-    whole = record(runner("m", drawn(5))).to_json()
-    right, wrong = written(tmp_path, right=whole, wrong=changed(path, value, whole))
+    whole = record(runner("m", draw(5))).to_json()
+    right, wrong = write_records(tmp_path, right=whole, wrong=change_value(path, value, whole))
     result = invoke(command, right, wrong)
     assert result.exit_code == 3
     assert f"{wrong}: " in result.stderr

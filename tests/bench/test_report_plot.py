@@ -10,7 +10,7 @@ from PIL import Image
 
 from bench import report_plot
 from tests.helpers.bench_fixtures import invoke
-from tests.helpers.record_fixtures import busy, drawn, record, runner, written
+from tests.helpers.record_fixtures import busy, draw, record, runner, write_records
 
 
 def texts(path: Path) -> str:
@@ -23,11 +23,11 @@ def test_a_picture_shows_each_runner_and_accuracy_where_it_is_known(
     tmp_path: Path, accuracy: float | None, panels: int
 ) -> None:
     runners = [
-        runner("graph", drawn(12), accuracy=accuracy),
-        runner("small", drawn(5)),
-        busy(runner("small", drawn(3), threads=2), 0),
+        runner("graph", draw(12), accuracy=accuracy),
+        runner("small", draw(5)),
+        busy(runner("small", draw(3), threads=2), 0),
     ]
-    (path,) = written(tmp_path, laptop=record(*runners))
+    (path,) = write_records(tmp_path, laptop=record(*runners))
     png, svg, again = (tmp_path / "plots" / name for name in ("p.png", "p.svg", "again.svg"))
     result = invoke("plot", path, "--output", png, "--output", svg, "--output", again)
     assert result.exit_code == 0, result.output
@@ -42,10 +42,10 @@ def test_a_picture_shows_each_runner_and_accuracy_where_it_is_known(
 
 
 def test_two_machines_are_in_one_picture(tmp_path: Path) -> None:
-    laptop = record(runner("m", drawn(5), accuracy=0.9), cpu="Laptop")
-    pi = record(runner("m", drawn(40), accuracy=0.9))
+    laptop = record(runner("m", draw(5), accuracy=0.9), cpu="Laptop")
+    pi = record(runner("m", draw(40), accuracy=0.9))
     svg = tmp_path / "both.svg"
-    result = invoke("plot", *written(tmp_path, laptop=laptop, pi=pi), "--output", svg)
+    result = invoke("plot", *write_records(tmp_path, laptop=laptop, pi=pi), "--output", svg)
     assert result.exit_code == 0, result.output
     for name in ("[1] m, LiteRT 2.3.0, ", "[2] m, LiteRT 2.3.0, ", "[1] Laptop", "[2] Cortex-A76"):
         assert name in texts(svg)
@@ -53,8 +53,8 @@ def test_two_machines_are_in_one_picture(tmp_path: Path) -> None:
 
 def test_a_model_has_one_colour_in_both_panels(tmp_path: Path) -> None:
     runners = [
-        runner("unknown", drawn(12)),
-        runner("scored", drawn(5), accuracy=0.9, accuracy_interval95=(0.85, 0.93)),
+        runner("unknown", draw(12)),
+        runner("scored", draw(5), accuracy=0.9, accuracy_interval95=(0.85, 0.93)),
     ]
     svg = tmp_path / "two.svg"
     report_plot.draw([record(*runners)], svg)
@@ -68,7 +68,7 @@ def test_names_and_rounded_intervals_are_drawn_as_they_are(tmp_path: Path) -> No
     name, svg = "a$\\frac{$.tflite", tmp_path / "odd.svg"
     interval = (0.8, 1 - 1e-16)
     report_plot.draw(
-        [record(runner(name, drawn(5), accuracy=1.0, accuracy_interval95=interval))], svg
+        [record(runner(name, draw(5), accuracy=1.0, accuracy_interval95=interval))], svg
     )
     assert name in texts(svg)
 
@@ -79,7 +79,7 @@ def test_names_and_rounded_intervals_are_drawn_as_they_are(tmp_path: Path) -> No
 )
 def test_an_axis_has_ticks_enough(tmp_path: Path, paces: tuple[float, float], ticks: str) -> None:
     svg = tmp_path / "axis.svg"
-    report_plot.draw([record(*(runner(str(pace), drawn(pace)) for pace in paces))], svg)
+    report_plot.draw([record(*(runner(str(pace), draw(pace)) for pace in paces))], svg)
     words = texts(svg).splitlines()
     assert ticks in words
     numbers = [word for word in words if word.replace(".", "").isdigit()]
@@ -103,7 +103,7 @@ def test_a_picture_without_a_folder_is_refused_before_anything_else(tmp_path: Pa
 def test_a_picture_that_cannot_be_made_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, without: Any, reason: str
 ) -> None:
-    (path,) = written(tmp_path, laptop=record(runner("m", drawn(5))))
+    (path,) = write_records(tmp_path, laptop=record(runner("m", draw(5))))
     if without:
         monkeypatch.setitem(sys.modules, without, None)
     result = invoke("plot", path, "--output", tmp_path / name)

@@ -6,7 +6,7 @@ import pytest
 from bench import stats
 from bench.record import Percentiles
 from bench.stats import change, ratio, variation
-from tests.helpers.record_fixtures import drawn
+from tests.helpers.record_fixtures import draw
 
 
 def test_percentiles_are_of_all_rounds() -> None:
@@ -15,17 +15,17 @@ def test_percentiles_are_of_all_rounds() -> None:
 
 
 def test_a_drift_that_both_have_does_not_widen_the_interval() -> None:
-    reference = drawn(10, drift=0.4)
+    reference = draw(10, drift=0.4)
     half = [[ns // 2 for ns in samples] for samples in reference]
     value, (low, high) = ratio(half, reference)
     assert (value, low, high) == pytest.approx((0.5, 0.5, 0.5), rel=1e-6)
 
 
 def test_rounds_that_differ_widen_the_interval() -> None:
-    value, (low, high) = ratio(drawn(5, drift=0.4, seed=1), drawn(10, drift=0.4, seed=2))
+    value, (low, high) = ratio(draw(5, drift=0.4, seed=1), draw(10, drift=0.4, seed=2))
     assert low < value < high
     assert high - low > 0.05
-    _, (calm_low, calm_high) = ratio(drawn(5), drawn(10))
+    _, (calm_low, calm_high) = ratio(draw(5), draw(10))
     assert calm_high - calm_low < 0.01
 
 
@@ -47,9 +47,9 @@ def test_the_interval_misses_the_truth_about_as_often_as_it_says(
 
 def test_the_change_of_an_anchor_is_divided_out() -> None:
     slow = 1.3
-    value, _ = change(drawn(5 * slow), drawn(5))
+    value, _ = change(draw(5 * slow), draw(5))
     assert value == pytest.approx(slow, rel=0.01)
-    value, (low, high) = change(drawn(5 * slow), drawn(5), (drawn(10 * slow), drawn(10)))
+    value, (low, high) = change(draw(5 * slow), draw(5), (draw(10 * slow), draw(10)))
     assert value == pytest.approx(1, rel=0.01)
     assert low < 1.001
     assert high > 0.999

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bench import compare_models, load_tflite, report
-from bench.find_models import ModelFile
+from bench.find_models import TimedModel
 from bench.machine import Disturbance
 from bench.record import BenchRecord, Settings
 from bench.time_one_round import Limits, measure, time_calls, warm_up
@@ -18,12 +18,12 @@ from tests.helpers.bench_fixtures import Clock
 PHOTO = Path(__file__)  # fake models take any file as a photo
 
 
-def fake(load: str, **arguments: Any) -> ModelFile:
+def fake_model(load: str, **arguments: Any) -> TimedModel:
     function = f"tests.helpers.fake_runners:{load}"
-    return ModelFile(load, load, 1000, function, ("LiteRT",), arguments)
+    return TimedModel(load, load, 1000, function, ("LiteRT",), arguments)
 
 
-def compared(*models: ModelFile, **settings: Any) -> BenchRecord:
+def compare(*models: TimedModel, **settings: Any) -> BenchRecord:
     lines: list[str] = []
     how = Settings(**{"rounds": 2, "runs": 20, "seconds": 20.0, **settings})
     return compare_models.compare(models, how, PHOTO, (), lines.append)
@@ -40,16 +40,16 @@ def _product_takes_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("in_process", "_product_takes_time")
 def test_known_times_are_what_is_reported() -> None:
-    record = compared(fake("sleeper", seconds=0.05), fake("moody", seconds=0.01))
-    sleeper, moody = record.runners
+    record = compare(fake_model("sleeper", seconds=0.05), fake_model("uneven", seconds=0.01))
+    sleeper, uneven = record.runners
     assert asdict(sleeper.ms) == pytest.approx({"p50": 50, "p90": 50, "p99": 50, "mean": 50})
-    assert moody.ms.p50 == pytest.approx(10)
-    assert moody.ms.p90 == pytest.approx(100)
-    assert moody.ms.p99 == pytest.approx(100)
+    assert uneven.ms.p50 == pytest.approx(10)
+    assert uneven.ms.p90 == pytest.approx(100)
+    assert uneven.ms.p99 == pytest.approx(100)
     assert (sleeper.ratio_p50, sleeper.ratio_interval95) == (1, (1, 1))
-    low, high = moody.ratio_interval95
-    assert moody.ratio_p50 == pytest.approx(0.2)
-    assert low <= moody.ratio_p50 <= high < 0.5
+    low, high = uneven.ratio_interval95
+    assert uneven.ratio_p50 == pytest.approx(0.2)
+    assert low <= uneven.ratio_p50 <= high < 0.5
     assert sleeper.load_s == 0.25
     assert sleeper.first_ms == pytest.approx(50)
     assert sleeper.per_second == pytest.approx(20)
@@ -72,7 +72,7 @@ def test_known_memory_is_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("in_process", "_product_takes_time")
 def test_the_steps_of_a_photo_are_timed_apart_and_together() -> None:
-    (runner,) = compared(fake("stepwise"), runs=40).runners
+    (runner,) = compare(fake_model("stepwise"), runs=40).runners
     assert runner.photo_ms == pytest.approx(
         {"decode": 10, "preprocess": 20, "invoke": 30, "total": 60}
     )
@@ -160,22 +160,22 @@ def disturb(monkeypatch: pytest.MonkeyPatch, *shares: float) -> None:
     monkeypatch.setattr(compare_models, "CpuWatch", Watch)
 
 
-def unreal(name: str, runtime: str = "LiteRT") -> ModelFile:
-    return ModelFile(name, name, 1, "x:y", (runtime,))
+def unused_model(name: str, runtime: str = "LiteRT") -> TimedModel:
+    return TimedModel(name, name, 1, "x:y", (runtime,))
 
 
 def test_each_round_has_every_runner_in_an_order_of_its_own(
     calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disturb(monkeypatch)
-    models = [unreal(name) for name in "abcdef"]
-    record = compared(*models, rounds=4)
+    models = [unused_model(name) for name in "abcdef"]
+    record = compare(*models, rounds=4)
     orders = [tuple(calls[i : i + 7]) for i in range(0, 28, 7)]
     assert all(set(order) == {*"abcdef", "product"} for order in orders)
     assert len(set(orders)) > 1
     for seed, same in ((0, True), (1, False)):
         calls.clear()
-        again = compared(*models, rounds=4, seed=seed)
+        again = compare(*models, rounds=4, seed=seed)
         assert again.settings.seed == seed
         assert ([tuple(calls[i : i + 7]) for i in range(0, 28, 7)] == orders) == same
     assert [runner.model for runner in record.runners] == list("abcdef")
@@ -191,7 +191,7 @@ def test_a_busy_round_is_repeated_once_and_marked_if_it_still_is(
 ) -> None:
     disturb(monkeypatch, *shares)
     monkeypatch.setattr("random.Random.sample", lambda _self, runners, _count: list(runners))
-    record = compared(unreal("model"))
+    record = compare(unused_model("model"))
     assert calls == ["model", "model", "product", "model", "product"]
     assert len(calls) == times
     first, second = record.runners[0].rounds
@@ -210,7 +210,7 @@ def test_a_model_without_its_runtime_is_left_out_and_named(
 ) -> None:
     disturb(monkeypatch)
     lines: list[str] = []
-    models = [unreal("a.pb", "TensorFlow"), unreal("b")]
+    models = [unused_model("a.pb", "TensorFlow"), unused_model("b")]
     record = compare_models.compare(models, Settings(rounds=2), PHOTO, (), lines.append)
     line = "a.pb on TensorFlow: not run: it is not installed, or not selected"
     assert line in lines
@@ -227,7 +227,7 @@ def test_a_throttled_machine_is_not_called_busy(monkeypatch: pytest.MonkeyPatch)
             return Disturbance(None, throttled=True)
 
     monkeypatch.setattr(compare_models, "CpuWatch", Watch)
-    text = report.report(compared(unreal("model")))
+    text = report.report(compare(unused_model("model")))
     assert "the CPU was throttled in 2 of 2 rounds (marked *), when repeated too" in text
     assert "was busy" not in text
     assert "this system does not report what others took of the CPU" in text
@@ -235,7 +235,7 @@ def test_a_throttled_machine_is_not_called_busy(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.usefixtures("in_process", "_product_takes_time")
 def test_a_model_that_does_not_run_leaves_the_others_to_run() -> None:
-    record = compared(fake("broken"), fake("sleeper", seconds=0.002), runs=5)
+    record = compare(fake_model("broken"), fake_model("sleeper", seconds=0.002), runs=5)
     (runner,) = record.runners
     assert runner.model == "sleeper"
     assert runner.ratio_p50 == 1  # the first model that runs is the reference
@@ -245,7 +245,7 @@ def test_a_model_that_does_not_run_leaves_the_others_to_run() -> None:
     assert "broken on LiteRT: not run: no such operator" in text
     assert "ratio: p50 against that of sleeper (LiteRT) on as many" in text
     with pytest.raises(BadData, match="broken on LiteRT: not run: no such operator"):
-        compared(fake("broken"))
+        compare(fake_model("broken"))
 
 
 def test_the_peak_is_of_the_side_that_numpy_is_best_at() -> None:

@@ -24,7 +24,7 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(commands, ["bench", *map(str, arguments)])
 
 
-def measured(*arguments: object) -> Any:
+def measure_few(*arguments: object) -> Any:
     """Run `retrain bench` with few calls, and return the record that it prints."""
     result = invoke(*arguments, *FEW, "--json")
     assert result.exit_code == 0, result.output

@@ -17,7 +17,7 @@ def sleeper(seconds: float, **_: Any) -> Loaded:
     return Loaded(partial(time.sleep, seconds), ABOUT)
 
 
-def moody(seconds: float, **_: Any) -> Loaded:
+def uneven(seconds: float, **_: Any) -> Loaded:
     """Return a model that takes ten times as long every tenth time."""
     calls = count(1)
     return Loaded(lambda: time.sleep(seconds * (1 if next(calls) % 10 else 10)), ABOUT)
@@ -61,7 +61,7 @@ def refuses(text: str) -> None:
     raise GateFailed(text)
 
 
-def chatters() -> str:
+def prints_much() -> str:
     """Print where native code does."""
     os.write(1, b"greetings")
     return "answer"

@@ -28,7 +28,7 @@ ROUND = Round(
 )  # fmt: skip
 
 
-def drawn(ms: float, rounds: int = 5, drift: float = 0.0, seed: int = 0) -> list[list[int]]:
+def draw(ms: float, rounds: int = 5, drift: float = 0.0, seed: int = 0) -> list[list[int]]:
     """Return rounds of samples about `ms`, each round off by up to the share `drift`."""
     random = np.random.default_rng(seed)
     speeds = random.uniform(1 - drift, 1 + drift, rounds)
@@ -76,7 +76,7 @@ def record(*runners: RunnerRecord, cpu: str = "Cortex-A76") -> BenchRecord:
     )  # fmt: skip
 
 
-def written(folder: Path, **records: Any) -> list[Path]:
+def write_records(folder: Path, **records: Any) -> list[Path]:
     """Write each record, or each JSON value, to NAME.json in `folder`; return the paths."""
     paths = [folder / f"{name}.json" for name in records]
     for path, value in zip(paths, records.values(), strict=True):

@@ -5,7 +5,7 @@ import pytest
 
 from bench.experiments import accuracy, backbones, device, extract, recipes, repeat
 from bench.experiments.unknown import Scores, assess, auroc
-from tests.helpers.record_fixtures import drawn, record, runner
+from tests.helpers.record_fixtures import draw, record, runner
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,10 @@ def test_false_accepts_are_counted_where_95_percent_are_accepted() -> None:
 
 def test_repeated_runs_are_summed_up() -> None:
     records = [
-        record(runner("graph", drawn(10 * drift), ratio_p50=1.0), runner("m", drawn(5 * drift)))
+        record(
+            runner("graph", draw(10 * drift), ratio_p50=1.0),
+            runner("m", draw(5 * drift)),
+        )
         for drift in (0.8, 1.0, 1.2)
     ]
     graph, model = repeat.summary(records)
@@ -47,7 +50,7 @@ def test_repeated_runs_are_summed_up() -> None:
     assert "20.0%" in text
     assert "0.500 0.500 0.500" in text
     # A runner that is not in every record has no variation.
-    (only,) = repeat.summary([*records, record(runner("m", drawn(5)))])
+    (only,) = repeat.summary([*records, record(runner("m", draw(5)))])
     assert only["model"] == "m"
 
 
