@@ -39,7 +39,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Runner:
-    """A model on a runtime of a Python, on so many threads."""
+    """A model on a runtime of a Python, with a number of threads."""
 
     model: TimedModel
     runtime: str

@@ -141,7 +141,7 @@ class OperatorTime:
 
 @dataclass(frozen=True)
 class RunnerRecord:
-    """What was measured of one model on one runtime of one Python, on so many threads.
+    """The figures of one model on one runtime of one Python, with a number of threads.
 
     `ratio_p50` is against the first model on as many threads; `gmacs` are billions of
     multiply-adds a second, `share_of_peak` is their share of numpy's; `photo_ms` are medians.
@@ -379,6 +379,7 @@ def read(path: Path) -> list[BenchRecord]:
     if not records:
         raise values.error("records is empty")
     for record in records:
+        versioned_json.read(record.values, str(path), SCHEMA_VERSION, _REMEDY)
         if "runners" in record.values and record.version < SCHEMA_VERSION:
             raise BadData(
                 f"{path}: schema {record.version}, not {SCHEMA_VERSION}: measure it again"

@@ -99,7 +99,7 @@ def train(folder: Path, rows: int, steps: int, code: Path) -> dict[str, float]:
 
 
 def write_cache(folder: str, rows: int) -> float:
-    """Write a synthetic cache, of `_CLASSES` classes that can be told apart; return the seconds."""
+    """Write a synthetic cache of `_CLASSES` separable classes; return the seconds."""
     from retrain.bottlenecks.cache import Cache, Row
 
     labels = _labels(rows)
