@@ -28,7 +28,7 @@ from deploy.system.temporary_files import sweep
 from retrain import parallel, tf_graph
 from retrain.backbones import Backbone
 from retrain.fingerprint import fingerprint
-from retrain.isolated import apart
+from retrain.isolated import run_isolated
 from retrain.progress import Progress
 
 Wanted = Literal["auto", "tensorflow", "tflite"]
@@ -135,7 +135,8 @@ class Choice:
                 return remembered
         except BadData:  # none there, or damaged
             rates = {
-                name: apart("the probe", _PATIENCE_S, rate, name, backbone) for name in _ENGINES
+                name: run_isolated("the probe", _PATIENCE_S, rate, name, backbone)
+                for name in _ENGINES
             }
             sweep(self.memory)
             files.write_json(path, {"cause": cause, "per_s": rates})
