@@ -71,12 +71,15 @@ def test_known_memory_is_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("in_process", "_product_takes_time")
-def test_the_steps_of_a_photo_are_timed_apart_and_together() -> None:
-    (runner,) = compare(fake_model("stepwise"), runs=40).runners
+@pytest.mark.parametrize(("runs", "seconds", "photos"), [(40, 20.0, 10), (10**6, 1.0, 5)])
+def test_the_steps_of_a_photo_are_timed_apart_and_together(
+    runs: int, seconds: float, photos: int
+) -> None:
+    (runner,) = compare(fake_model("stepwise"), runs=runs, seconds=seconds).runners
     assert runner.photo_ms == pytest.approx(
         {"decode": 10, "preprocess": 20, "invoke": 30, "total": 60}
     )
-    assert [len(one_round.photo_ns["total"]) for one_round in runner.rounds] == [10, 10]
+    assert [len(one_round.photo_ns["total"]) for one_round in runner.rounds] == [photos] * 2
 
 
 def test_a_round_ends_after_its_runs_or_its_seconds(clock: Clock) -> None:
@@ -125,7 +128,7 @@ def test_without_runs_there_is_one_call(clock: Clock, monkeypatch: pytest.Monkey
 ANSWER: dict[str, Any] = {
     "runtime": "LiteRT", "version": "1", "delegate": None, "input": "float32", "load_s": 0.1,
     "multiply_adds": 10**6, "first_ns": 10**6, "warm_up": 10, "steady": True,
-    "samples_ns": [10**6] * 3, "photo_ns": {}, "bare_bytes": 1, "peak_bytes": 2,
+    "samples_ns": [10**6] * 3, "photo_ns": {}, "bare_bytes": 10, "peak_bytes": 50,
 }  # fmt: skip
 PYTHON = {
     "python": "3.11.1", "numpy": "2", "pillow": "12", "runtimes": ["LiteRT"],
@@ -179,6 +182,7 @@ def test_each_round_has_every_runner_in_an_order_of_its_own(
         assert again.settings.seed == seed
         assert ([tuple(calls[i : i + 7]) for i in range(0, 28, 7)] == orders) == same
     assert [runner.model for runner in record.runners] == list("abcdef")
+    assert record.runners[0].peak_rss_bytes == 40
 
 
 @pytest.mark.parametrize(("shares", "times", "bad"), [((0.5,), 5, False), ((0.5, 0.4), 5, True)])
