@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import Machine, State
-from deploy import foreign_files, versioned_json
+from deploy import untrusted_files, versioned_json
 from deploy.errors import BadData
-from deploy.foreign_files import MAX_RECORD, damaged, parse_json
+from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, parse_json
 from deploy.versioned_json import Fields
 
 SCHEMA_VERSION = 3
@@ -371,7 +371,7 @@ def read(path: Path) -> list[BenchRecord]:
     """Return the record in the file `path`, or those of a merged one; raise BadData."""
     try:
         with damaged(f"{path}: cannot be read", _REMEDY):
-            content = parse_json(foreign_files.read(path, MAX_RECORD), MAX_RECORD)
+            content = parse_json(untrusted_files.read(path, MAX_RECORD_BYTES), MAX_RECORD_BYTES)
     except OSError as error:
         raise BadData(f"{path}: {error.strerror}: not a file of `retrain bench`") from error
     values = versioned_json.read(content, str(path), SCHEMA_VERSION, _REMEDY)

@@ -65,7 +65,7 @@ def main(
         place = Path(temporary)
         small, large = (_write_jpeg(photo, place, size) for size in (SMALL, LARGE))
         figures = _time_turns(model, small, large, rounds)
-        bundle = write(model, place / "bundle")["folder"]
+        bundle = write(model, place / "bundle").folder
         figures |= _time_starts(Path(bundle) / "classify.pyz", small, starts)
         figures |= _measure_growth(model, small, classifications)
         if enlarge:

@@ -19,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.experiments.shared import NO_BOUNDS, json_option, retrain, retrain_text, run, save
-from deploy.classifier import UNKNOWN
 from deploy.system.terminal import say, say_table
 
 Row = dict[str, Any]
@@ -89,7 +88,7 @@ def _measure(
 def _label(model: str, photos: Sequence[str]) -> Scores:
     options = ("--json", "--top", "1", "--model", model)
     rows = [json.loads(line) for line in retrain_text("label", *options, *photos).splitlines()]
-    unknown = np.array([row["labels"][0] == UNKNOWN for row in rows])
+    unknown = np.array([row["unknown"] for row in rows])
     scores = np.array([row["scores"][0] for row in rows])
     return Scores(np.where(unknown, 1 - scores, scores), unknown)
 
