@@ -20,15 +20,15 @@ import numpy.typing as npt
 
 from deploy import files
 from deploy.errors import BadData
-from deploy.foreign_files import damaged, read_json
 from deploy.runtime import Model, find_runtime
 from deploy.system.cores import cores
 from deploy.system.machine import cpu_name
 from deploy.system.temporary_files import sweep
+from deploy.untrusted_files import damaged, read_json
 from retrain import parallel, tf_graph
 from retrain.backbones import Backbone
 from retrain.fingerprint import fingerprint
-from retrain.isolated import apart
+from retrain.isolated import run_isolated
 from retrain.progress import Progress
 
 Wanted = Literal["auto", "tensorflow", "tflite"]
@@ -135,7 +135,8 @@ class Choice:
                 return remembered
         except BadData:  # none there, or damaged
             rates = {
-                name: apart("the probe", _PATIENCE_S, rate, name, backbone) for name in _ENGINES
+                name: run_isolated("the probe", _PATIENCE_S, rate, name, backbone)
+                for name in _ENGINES
             }
             sweep(self.memory)
             files.write_json(path, {"cause": cause, "per_s": rates})

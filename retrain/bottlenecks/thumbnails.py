@@ -82,7 +82,7 @@ class Pictures:
                 self.add(photo.digest, image)
 
         with progress.bar("pictures", len(photos), "photos") as advance:
-            parallel.ordered(photos, lambda: None, call, advance)
+            parallel.run_in_order(photos, lambda: None, call, advance)
         self.flush()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.errors import WrongUse
-from deploy.files import holds
+from deploy.user_files import contains
 
 DEFAULT_ARCHITECTURE = "efficientnet_lite0"
 TAKEN_OPERATION_NAMES = ("input", "bottleneck", "logits")
@@ -36,7 +36,7 @@ class Source:
     `weights` are a file of the backbone's; None are ImageNet's. `graph` is the file of a network
     of the user's own, instead of `architecture`; what is None of its tensors' names, height
     and width in pixels (one number for a square), mean and std of 0..255 is as
-    `backbones.own_graph` says. `labels_from` is the level of the folders that are the classes, 1
+    `backbones.custom.load` says. `labels_from` is the level of the folders that are the classes, 1
     for those directly in `image_dir`; None is as `layout.read` says.
     """
 
@@ -64,7 +64,7 @@ class Source:
 
     def require_outside(self, option: str, folder: Path | None) -> None:
         """Raise WrongUse if `folder` would be a class among the photos; a hidden one is none."""
-        if folder and holds(self.image_dir, folder):
+        if folder and contains(self.image_dir, folder):
             raise WrongUse(
                 f"{option} {folder}: that is in the folder of photos, and would be taken for a "
                 f"class: name one outside it, such as {option} ../{folder.name or 'retrained'}"
