@@ -50,14 +50,15 @@ def label(
 
 def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "GraphClassifier":
     """Return the classifier of a frozen graph: by the contract beside it, else by its nodes."""
-    from retrain.backbones.custom.classifier import Typed
+    from retrain.backbones.custom.classifier import require_agreement
     from retrain.conversion.graph_classifier import GraphClassifier
     from retrain.run_folder import RunFolder
+    from retrain.settings.training import LabelImageSettings
 
-    options, contract = Typed(**typed), RunFolder(graph.parent).contract
+    options, contract = LabelImageSettings(**typed), RunFolder(graph.parent).contract
     if contract.exists():
         classifier = GraphClassifier.open(graph, options.output_layer)
-        options.require(classifier.contract.input, contract)
+        require_agreement(options, classifier.contract.input, contract)
         agreed(classifier, labels, graph)
         return classifier
     if labels is None:

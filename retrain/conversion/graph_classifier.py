@@ -15,9 +15,10 @@ from deploy.foreign_files import damaged, naming
 from deploy.image import to_tensor
 from retrain import tf_graph
 from retrain.backbones.custom import classifier as foreign_classifier
-from retrain.backbones.custom.classifier import LABEL_IMAGE, Typed, labels_of
+from retrain.backbones.custom.classifier import LABEL_IMAGE, labels_of
 from retrain.backbones.surgery.inference_subgraph import in_graph, key, node_name
 from retrain.run_folder import RunFolder
+from retrain.settings.training import LabelImageSettings
 
 
 class GraphClassifier(PhotoClassifier):
@@ -56,7 +57,7 @@ class GraphClassifier(PhotoClassifier):
 
     @classmethod
     def open_foreign(
-        cls, path: Path, labels: Path, typed: Typed
+        cls, path: Path, labels: Path, typed: LabelImageSettings
     ) -> tuple["GraphClassifier", tuple[str, ...]]:
         """Open a frozen graph of another program; also return the options that were assumed."""
         names = labels_of(labels)

@@ -5,7 +5,6 @@ Ends are what the user types, else what the graph says, else what label_image.py
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from retrain.backbones.custom import classic_graph
 from retrain.backbones.custom.graph_input import Entrance
 from retrain.backbones.surgery.extract_backbone import as_fed, photo_part
 from retrain.backbones.surgery.inference_subgraph import IMPORTED, in_graph, key, node_name
+from retrain.settings.training import LabelImageSettings
 
 OUTPUT = "final_result"
 """The operation that gives the scores of the graph that `for_one_photo` makes."""
@@ -29,38 +29,27 @@ _GREY_LEVELS = 1.5
 """How far two scales may be apart: 127.5 and 128 are the same one for int8."""
 
 
-@dataclass(frozen=True)
-class Typed:
-    """The options of label_image.py, None where they were not typed; mean and std of 0..255."""
-
-    input_layer: str | None = None
-    output_layer: str | None = None
-    input_height: int | None = None
-    input_width: int | None = None
-    input_mean: float | None = None
-    input_std: float | None = None
-
-    def require(self, spec: InputSpec, source: Path) -> None:
-        """Raise WrongUse where an option contradicts the contract `source` with `spec`."""
-        mean = spec.mean if self.input_mean is None else self.input_mean
-        std = spec.std if self.input_std is None else self.input_std
-        same_scale = all(
-            abs((pixel - mean) / std - (pixel - spec.mean) / spec.std) * spec.std < _GREY_LEVELS
-            for pixel in (0, 255)
-        )
-        layer = node_name(key(self.input_layer or tf_graph.INPUT)).removeprefix(IMPORTED)
-        for name, value, fits in (
-            ("input_layer", tf_graph.INPUT, layer == tf_graph.INPUT),
-            ("input_height", spec.height, self.input_height in (None, spec.height)),
-            ("input_width", spec.width, self.input_width in (None, spec.width)),
-            ("input_mean", spec.mean, same_scale or self.input_mean is None),
-            ("input_std", spec.std, same_scale),
-        ):
-            if not fits:
-                raise WrongUse(
-                    f"--{name.replace('_', '-')} {getattr(self, name)}: {source}, which describes "
-                    f"this graph, says {value}: leave the option out"
-                )
+def require_agreement(settings: LabelImageSettings, spec: InputSpec, source: Path) -> None:
+    """Raise WrongUse where a setting contradicts the contract `source` with `spec`."""
+    mean = spec.mean if settings.input_mean is None else settings.input_mean
+    std = spec.std if settings.input_std is None else settings.input_std
+    same_scale = all(
+        abs((pixel - mean) / std - (pixel - spec.mean) / spec.std) * spec.std < _GREY_LEVELS
+        for pixel in (0, 255)
+    )
+    layer = node_name(key(settings.input_layer or tf_graph.INPUT)).removeprefix(IMPORTED)
+    for name, value, fits in (
+        ("input_layer", tf_graph.INPUT, layer == tf_graph.INPUT),
+        ("input_height", spec.height, settings.input_height in (None, spec.height)),
+        ("input_width", spec.width, settings.input_width in (None, spec.width)),
+        ("input_mean", spec.mean, same_scale or settings.input_mean is None),
+        ("input_std", spec.std, same_scale),
+    ):
+        if not fits:
+            raise WrongUse(
+                f"`{name}` {getattr(settings, name)}: {source}, which describes this graph, says "
+                f"{value}: leave the option out"
+            )
 
 
 class Ends(NamedTuple):
@@ -72,7 +61,7 @@ class Ends(NamedTuple):
     assumed: tuple[str, ...]
 
 
-def settle(graph_def: Any, typed: Typed, defaults: Mapping[str, Any]) -> Ends:
+def settle(graph_def: Any, typed: LabelImageSettings, defaults: Mapping[str, Any]) -> Ends:
     """Return the ends of a frozen classifier; raise WrongUse, saying what to type, without them.
 
     `defaults` stand in for what is neither typed nor in the graph, and are listed as assumed.
