@@ -1,4 +1,4 @@
-"""`retrain adopt`: a run of a frozen graph that another program wrote."""
+"""`retrain adopt`: make a run of a frozen graph that another program wrote."""
 
 import json
 from pathlib import Path
@@ -15,6 +15,13 @@ from retrain.cli.options import (
     output_dir_option,
     progress,
 )
+from retrain.settings.training import (
+    AdoptSettings,
+    LabelImageSettings,
+    Source,
+    SplitSettings,
+    default_cache_dir,
+)
 
 _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
 
@@ -28,17 +35,17 @@ _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
 @classifier_options
 @click.option(
     "--testing-percentage",
-    default=60.0,
+    default=AdoptSettings.split.testing_percentage,
     show_default=True,
     type=_PERCENT,
-    help="Photos that score the graph.",
+    help="Share of the photos that measure the graph's accuracy.",
 )
 @click.option(
     "--validation-percentage",
-    default=10.0,
+    default=AdoptSettings.split.validation_percentage,
     show_default=True,
     type=_PERCENT,
-    help="Photos for `convert --reject-rate`; the rest are to calibrate on.",
+    help="Share of the photos for `convert --reject-rate`; the rest calibrates.",
 )
 @click.option("--cache-dir", type=FOLDER, help="Instead of the user's cache folder.")
 @json_option
@@ -52,27 +59,22 @@ def adopt(
     validation_percentage: float,
     cache_dir: Path | None,
     as_json: bool,
-    **typed: Any,
+    **classifier: Any,
 ) -> None:
-    """Make a run of GRAPH as it is, with the labels in LABELS, scored on PHOTOS.
+    """Make a run of GRAPH without training, with the labels in LABELS, scored on PHOTOS.
 
     GRAPH is a frozen graph such as TensorFlow's retrain.py wrote, LABELS has one label a line,
-    PHOTOS a sub-folder for each label. Nothing is trained.
+    PHOTOS a sub-folder for each label.
     """
-    from retrain.backbones.custom.classifier import Typed
-    from retrain.metrics import Accuracy
-    from retrain.settings.training import Source, SplitSettings, default_cache_dir
-    from retrain.training.adopt import AdoptConfig
     from retrain.training.adopt import adopt as run
 
-    source = Source(
-        photos, cache_dir=cache_dir or default_cache_dir(), graph=graph, labels_from=labels_from
-    )
-    shares = SplitSettings(testing_percentage, validation_percentage)
-    metrics = run(AdoptConfig(source, labels, Typed(**typed), output_dir, shares), progress())
+    cache_dir = cache_dir or default_cache_dir()
+    source = Source(photos, cache_dir=cache_dir, graph=graph, labels_from=labels_from)
+    split = SplitSettings(testing_percentage, validation_percentage)
+    typed = LabelImageSettings(**classifier)
+    result = run(AdoptSettings(source, labels, typed, output_dir, split), progress())
     if as_json:
-        say(json.dumps(metrics))
+        say(json.dumps(result.to_json()))
         return
-    accuracy = Accuracy(metrics["test"]["right"], metrics["test"]["total"])
-    say(f"Test accuracy = {accuracy}")
+    say(f"Test accuracy = {result.test.accuracy}")
     say(f"Written to {output_dir}: output_graph.pb, output_labels.txt, metrics.json")

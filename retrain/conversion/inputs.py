@@ -65,7 +65,8 @@ class Material:
 
 def prepare(run: RunFolder, config: ConvertSettings, progress: Progress) -> Material:
     """Read the photos of the run's manifest: some to calibrate on, all of the test split."""
-    contract, frozen = run.read_graph()
+    contract, retrained = run.read_graph()
+    frozen = retrained.graph_def
     trained = run.test_accuracy(contract)
     manifest = read_manifest(run.manifest)
     training, known, testing = (
