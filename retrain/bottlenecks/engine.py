@@ -5,8 +5,6 @@ TensorFlow takes batches, one after the other, on all cores. Their features are 
 the largest, so the engine is no part of a bottleneck's fingerprint: a cache may hold both.
 """
 
-import hashlib
-import json
 import math
 import threading
 import time
@@ -29,7 +27,8 @@ from deploy.system.machine import cpu_name
 from deploy.system.temporary_files import sweep
 from retrain import parallel, tf_graph
 from retrain.backbones import Backbone
-from retrain.isolated import apart
+from retrain.fingerprint import fingerprint
+from retrain.isolated import run_isolated
 from retrain.progress import Progress
 
 Wanted = Literal["auto", "tensorflow", "tflite"]
@@ -126,8 +125,7 @@ class Choice:
             "tensorflow": metadata.version("tensorflow"),
             runtime.name: runtime.version,
         }
-        key = hashlib.sha256(json.dumps(cause, sort_keys=True).encode()).hexdigest()
-        path = self.memory / f"{key}.json"
+        path = self.memory / f"{fingerprint(cause)}.json"
         try:
             with damaged(f"{path}: cannot be read"):
                 per_s = read_json(path)["per_s"]
@@ -137,7 +135,8 @@ class Choice:
                 return remembered
         except BadData:  # none there, or damaged
             rates = {
-                name: apart("the probe", _PATIENCE_S, rate, name, backbone) for name in _ENGINES
+                name: run_isolated("the probe", _PATIENCE_S, rate, name, backbone)
+                for name in _ENGINES
             }
             sweep(self.memory)
             files.write_json(path, {"cause": cause, "per_s": rates})

@@ -1,7 +1,6 @@
 """From photos to bottlenecks: plan what is missing, analyse it on all cores, read it back."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
@@ -25,6 +24,7 @@ from retrain.bottlenecks.feature_store import Matrix
 from retrain.bottlenecks.thumbnails import Pictures
 from retrain.data.distort import RULES, distort
 from retrain.data.photo_folder import BadPhoto, Dataset, Photo
+from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.settings.training import Distortion
 
@@ -139,7 +139,7 @@ def _tasks(photos: Sequence[Photo], count: int, known: dict[Key, str | None]) ->
 
 def _fingerprint(backbone: Backbone, distortion: Distortion) -> str:
     parts = {"backbone": backbone.fingerprint, "distortion": asdict(distortion), "rules": RULES}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return fingerprint(parts)
 
 
 def plan(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:

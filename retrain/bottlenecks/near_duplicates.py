@@ -91,7 +91,7 @@ def find(
         return _same_picture(good[pair[0]], good[pair[1]])
 
     pairs = list(candidates.values())
-    sure = parallel.ordered(pairs, lambda: None, same, lambda _: None)
+    sure = parallel.run_in_order(pairs, lambda: None, same, lambda _: None)
     return [
         Pair(good[i], where[i], good[j], where[j])
         for (i, j), is_copy in zip(pairs, sure, strict=True)

@@ -11,10 +11,10 @@ from PIL import Image
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData
-from deploy.image import open_image
 from retrain import parallel
 from retrain.bottlenecks.cache import Cache, DamagedShards, Row
 from retrain.bottlenecks.feature_store import Matrix
+from retrain.data import photo_pixels
 from retrain.data.photo_folder import Photo
 from retrain.progress import Progress
 
@@ -82,13 +82,13 @@ class Pictures:
                 self.add(photo.digest, image)
 
         with progress.bar("pictures", len(photos), "photos") as advance:
-            parallel.ordered(photos, lambda: None, call, advance)
+            parallel.run_in_order(photos, lambda: None, call, advance)
         self.flush()
 
 
 def decode(photo: Photo) -> Image.Image | None:
     """Return the photo, a large JPEG at a smaller scale, or None if it cannot be read any more."""
     try:
-        return open_image(photo.read(), InputSpec(64, 64, None, 0, 1))
+        return photo_pixels.decode(photo, InputSpec(64, 64, None, 0, 1))
     except BadData:
         return None

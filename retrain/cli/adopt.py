@@ -1,4 +1,4 @@
-"""`retrain adopt`: make a run of a frozen graph that another program wrote."""
+"""`retrain adopt`: make a run from a frozen graph that another program wrote."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ import click
 from deploy.system.terminal import say
 from retrain.cli.options import (
     FOLDER,
+    cache_dir_option,
     classifier_options,
     json_option,
     labels_from_option,
@@ -38,16 +39,16 @@ _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
     default=AdoptSettings.split.testing_percentage,
     show_default=True,
     type=_PERCENT,
-    help="Share of the photos that measure the graph's accuracy.",
+    help="Percent of the photos that score the graph.",
 )
 @click.option(
     "--validation-percentage",
     default=AdoptSettings.split.validation_percentage,
     show_default=True,
     type=_PERCENT,
-    help="Share of the photos for `convert --reject-rate`; the rest calibrates.",
+    help="Percent of the photos for `retrain convert --reject-rate`. The rest calibrates int8.",
 )
-@click.option("--cache-dir", type=FOLDER, help="Instead of the user's cache folder.")
+@cache_dir_option
 @json_option
 def adopt(
     graph: Path,
@@ -61,10 +62,11 @@ def adopt(
     as_json: bool,
     **classifier: Any,
 ) -> None:
-    """Make a run of GRAPH without training, with the labels in LABELS, scored on PHOTOS.
+    """Make a run from the frozen graph GRAPH, without training it, and score it on PHOTOS.
 
-    GRAPH is a frozen graph such as TensorFlow's retrain.py wrote, LABELS has one label a line,
-    PHOTOS a sub-folder for each label.
+    GRAPH is a file such as TensorFlow's retrain.py wrote. The text file LABELS has one label on
+    each line. The folder PHOTOS has one sub-folder for each label. `retrain convert` then makes a
+    TFLite model of the graph.
     """
     from retrain.training.adopt import adopt as run
 

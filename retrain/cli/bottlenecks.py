@@ -1,4 +1,4 @@
-"""`retrain bottlenecks`: analyse each photo once."""
+"""`retrain bottlenecks`: compute the bottleneck of each photo."""
 
 import json
 from dataclasses import asdict
@@ -14,14 +14,17 @@ from retrain.cli.options import json_option, progress, source, source_options
 @source_options
 @json_option
 def bottlenecks(as_json: bool, **where: Any) -> None:
-    """Analyse each photo of DIR once, and keep the result in the cache."""
+    """Compute the bottleneck of each photo in DIR, and keep it in the cache.
+
+    `retrain train` does this too; it takes from the cache what is there.
+    """
     from retrain.data.photo_folder import shown
     from retrain.training.load_examples import analyse
 
-    shown_progress = progress()
-    backbone, result = analyse(source(**where), shown_progress)
+    stages = progress()
+    backbone, result = analyse(source(**where), stages)
     if as_json:
-        found = {
+        record = {
             "schema": 1,
             "photos": len(result.dataset.photos),
             "analysed": result.analysed,
@@ -29,8 +32,8 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
             "input": asdict(backbone.spec),
             "graph": str(backbone.graph_path),
             "fingerprint": backbone.fingerprint,
-            "seconds": shown_progress.seconds,
+            "seconds": stages.seconds,
         }
-        say(json.dumps(found))
+        say(json.dumps(record))
     else:
         say(f"{len(result.dataset.photos)} photos ready, {result.analysed} of them analysed now")

@@ -38,12 +38,12 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     from deploy.bundle import write
     from deploy.cli.selftest import table
     from deploy.system.temporary_files import scratch
+    from retrain.push.address import parse_address
     from retrain.push.device import require_ready
     from retrain.push.remote import Remote
-    from retrain.push.target import parse
     from retrain.run_folder import RunFolder
 
-    address = parse(target)
+    address = parse_address(target)
     model = RunFolder(output_dir).accepted_model()
     remote = Remote(address, python, ssh)
     device = remote.describe()

@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
-from deploy.image import open_image, to_tensor
+from deploy.image import normalise
 from retrain import parallel
 from retrain.data.photo_folder import Photo
+from retrain.data.photo_pixels import pixels
 from retrain.progress import Progress
 from retrain.tf_graph import BOTTLENECK, parse, session, tensorflow
 
@@ -81,11 +82,11 @@ def _bottlenecks(
     run = session(definition, BOTTLENECK)
 
     def analyse(_: None, photo: Photo) -> Floats:
-        row: Floats = run(to_tensor(open_image(photo.read(), spec), spec))[0]
+        row: Floats = run(normalise(pixels(photo, spec), spec))[0]
         return row
 
     with progress.bar("comparing", len(photos), "photos") as advance:
-        return np.stack(parallel.ordered(photos, lambda: None, analyse, advance))
+        return np.stack(parallel.run_in_order(photos, lambda: None, analyse, advance))
 
 
 def _unit(vectors: Floats) -> Floats:

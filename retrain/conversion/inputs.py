@@ -8,7 +8,6 @@ import numpy as np
 
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
-from deploy.image import open_image, to_pixels
 from retrain import tf_graph as graph
 from retrain.conversion import familiarity
 from retrain.conversion.graph_classifier import GraphClassifier
@@ -18,6 +17,7 @@ from retrain.conversion.targets import TARGETS, Target
 from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
+from retrain.data.photo_pixels import pixels
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
@@ -110,5 +110,4 @@ def _balanced(photos: Sequence[Photo], count: int, seed: int) -> list[Photo]:
 def _calibration(photos: Sequence[Photo], spec: InputSpec) -> Pixels:
     if not photos:
         raise BadData("no training photos to calibrate on")
-    pixels = [to_pixels(open_image(photo.read(), spec), spec) for photo in photos]
-    return spanned(np.concatenate(pixels))
+    return spanned(np.concatenate([pixels(photo, spec) for photo in photos]))

@@ -14,6 +14,7 @@ from deploy.goldens import Golden, digest
 from deploy.image import open_image, to_pixels
 from deploy.model_file import ModelFile
 from retrain.data.photo_folder import Photo
+from retrain.data.photo_pixels import pixels
 
 SIDE = 64
 """Pixels of a golden's height and width."""
@@ -57,7 +58,6 @@ def make(
 def _thumbnail(photo: Photo, spec: InputSpec) -> bytes:
     """Return a PNG of the photo's middle, or of all of it, squashed, where `spec` squashes."""
     small = replace(spec, height=SIDE, width=SIDE, crop=1.0 if spec.crop else None)
-    pixels = to_pixels(open_image(photo.read(), small), small)
     stream = io.BytesIO()
-    Image.fromarray(pixels[0]).save(stream, "PNG", optimize=True)
+    Image.fromarray(pixels(photo, small)[0]).save(stream, "PNG", optimize=True)
     return stream.getvalue()

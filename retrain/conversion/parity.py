@@ -9,11 +9,11 @@ import numpy.typing as npt
 
 from deploy.classifier import Classifier, PhotoClassifier
 from deploy.errors import BadData
-from deploy.image import open_image
 from deploy.model_file import ModelFile
 from retrain import parallel
 from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data.photo_folder import Photo, shown
+from retrain.data.photo_pixels import decode
 from retrain.metrics import Accuracy, Labels
 from retrain.progress import Progress
 from retrain.settings.conversion import Bounds
@@ -169,7 +169,7 @@ def _scores(
     name: str, make: Callable[[], PhotoClassifier], photos: Sequence[Photo], progress: Progress
 ) -> Scores:
     def score(classifier: PhotoClassifier, photo: Photo) -> Scores:
-        return classifier.scores(open_image(photo.read(), classifier.contract.input))
+        return classifier.scores(decode(photo, classifier.contract.input))
 
     with progress.bar(f"scoring the {name}", len(photos), "photos") as advance:
-        return np.stack(parallel.ordered(photos, make, score, advance))
+        return np.stack(parallel.run_in_order(photos, make, score, advance))

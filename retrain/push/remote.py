@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from deploy.bundle_texts import LEAST, LITERT
 from deploy.errors import BadData, WrongUse, last_line
+from retrain.push.address import Address
 from retrain.push.device import Device
-from retrain.push.target import Target
 
 MAX_COPY_S = 1800
 _NO_PYTHON = 91
@@ -44,9 +44,9 @@ class Installation:
 class Remote:
     """A folder on a device that ssh reaches; `ssh` is the command, with its options."""
 
-    def __init__(self, target: Target, python: str | None, ssh: str) -> None:
+    def __init__(self, address: Address, python: str | None, ssh: str) -> None:
         """Raise WrongUse for an `ssh` that is no command, or that names a second port."""
-        self.target = target
+        self.address = address
         try:
             self._ssh = shlex.split(ssh)
         except ValueError as error:
@@ -54,10 +54,10 @@ class Remote:
         is_ssh = Path(*self._ssh[:1]).name == "ssh"
         if is_ssh:  # ssh uses the first value of an option that is given twice
             self._ssh += ["-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=15"]
-        if target.port:
+        if address.port:
             if is_ssh and any(word.startswith("-p") for word in self._ssh):
-                raise WrongUse(f"`ssh` {ssh}: the address names the port {target.port} already")
-            self._ssh += ["-p", str(target.port)]
+                raise WrongUse(f"`ssh` {ssh}: the address names the port {address.port} already")
+            self._ssh += ["-p", str(address.port)]
         self._pythons = (
             _word(python) if python else '"$d.env/bin/python" "$d/env/bin/python" python3'
         )
@@ -70,11 +70,11 @@ class Remote:
         """
         process = self._run("describe", *LEAST, LITERT, "tflite-runtime")
         if process.returncode == _NO_PYTHON:
-            raise WrongUse(f"{self.target.host}: no such Python there: sudo apt install python3")
+            raise WrongUse(f"{self.address.host}: no such Python there: sudo apt install python3")
         try:
             return Device.from_json(_last_json(process))
         except (ValueError, TypeError, KeyError):
-            raise BadData(f"{self.target.host}: {_reason(process)}") from None
+            raise BadData(f"{self.address.host}: {_reason(process)}") from None
 
     def install(self, archive: Path) -> Installation:
         """Copy the bundle in `archive` (.tar.gz) into the folder, as `install_on_device` says.
@@ -82,7 +82,7 @@ class Remote:
         Raises BadData if nothing was changed because the copy or the self-test could not run.
         """
         process = self._run("install", str(MAX_COPY_S), stdin=archive.read_bytes())
-        host = self.target.host
+        host = self.address.host
         try:
             result = _last_json(process)
             installation = Installation(result["state"], result["selftest"])
@@ -99,7 +99,7 @@ class Remote:
     ) -> subprocess.CompletedProcess[str]:
         program = resources.files("retrain.push").joinpath("install_on_device.py").read_bytes()
         script = _START.format(
-            folder=_word(self.target.folder),
+            folder=_word(self.address.folder),
             pythons=self._pythons,
             no_python=_NO_PYTHON,
             program_bytes=len(program),
@@ -108,7 +108,7 @@ class Remote:
         )
         # The user's own shell there sees one quoted word. stdin is a pipe: it closes when this
         # process is killed, and that ends the copying.
-        command = [*self._ssh, "--", self.target.host, f"exec sh -c {shlex.quote(script)}"]
+        command = [*self._ssh, "--", self.address.host, f"exec sh -c {shlex.quote(script)}"]
         try:
             process = subprocess.run(  # noqa: S603 (the command that the user named)
                 command, input=program + stdin, capture_output=True, check=False

@@ -95,7 +95,7 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
             test = evaluate(classifier.head, data.examples[split.TESTING], paths, labels)
         with progress.stage("export"):
             graph = export_graph(backbone, classifier.head, OUTPUT)
-        progress.times()
+        progress.show_seconds()
         contract = build_contract(data, graph)
         result = build_result(
             settings, data, classifier.head, test, contract, warnings, None, progress.seconds

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from deploy import files
 from deploy.errors import BadData
 from deploy.foreign_files import damaged, read
 from retrain.data.photo_folder import Photo
+from retrain.fingerprint import fingerprint
 from retrain.settings.training import TrainSettings
 from retrain.training.head import Head
 
@@ -115,10 +115,11 @@ def run_key(
         settings.views,
         backbone_fingerprint,
     )
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-    for photo, split in zip(photos, splits, strict=True):
-        digest.update(photo.digest + f"{split} {photo.label}\n".encode())
-    return digest.hexdigest()
+    lines = (
+        photo.digest + f"{split} {photo.label}\n".encode()
+        for photo, split in zip(photos, splits, strict=True)
+    )
+    return fingerprint(values, lines)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, key: str) -> None:

@@ -6,12 +6,12 @@ from contextlib import closing
 from deploy import files
 from deploy.contract import write_labels
 from deploy.errors import BadData
-from deploy.image import open_image
 from deploy.system.temporary_files import sweep
 from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import Pictures
 from retrain.data import split
+from retrain.data.photo_pixels import decode
 from retrain.metrics import fit_temperature
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
@@ -61,7 +61,7 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
             progress.info(f"{len(test.misclassified)} misclassified test photos:")
             for photo in test.misclassified:
                 progress.info(f"  {photo}")
-        progress.times()
+        progress.show_seconds()
         warnings = split.warnings(data.dataset.photos, data.splits)
         result = build_result(
             settings, data, head, test, contract, warnings, copies, progress.seconds
@@ -95,7 +95,7 @@ def _write_test_events(
     thumbnails = {}
     for i in _evenly_spaced(photos):
         try:
-            image = open_image(photos[i].read(), data.backbone.spec)
+            image = decode(photos[i], data.backbone.spec)
         except BadData:  # it changed or vanished since it was analysed: it becomes no point
             continue
         image.thumbnail((2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))

@@ -37,7 +37,7 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return {"tflite": 10.0, "tensorflow": 20.0}[name]
 
-    monkeypatch.setattr(engine, "apart", rate)
+    monkeypatch.setattr(engine, "run_isolated", rate)
     for name in ("tflite", "tensorflow"):
         stub = Engine(name, lambda: np.zeros_like, 1)
         monkeypatch.setitem(engine._ENGINES, name, lambda _, stub=stub: stub)
@@ -149,7 +149,7 @@ def test_a_probe_that_dies_does_not_end_the_run(
     def die(what: str, *_: object) -> float:
         raise BadData(f"{what} died")
 
-    monkeypatch.setattr(engine, "apart", die)
+    monkeypatch.setattr(engine, "run_isolated", die)
     assert pick() == "tflite"
     assert "engine tflite: the probe died\n" in capsys.readouterr().err
     assert not probed
@@ -216,7 +216,7 @@ def test_a_lead_that_does_not_pay_for_tensorflows_start_is_not_taken(
     def rate(*arguments: object) -> float:
         return {"tflite": 100.0, "tensorflow": 130.0}[str(arguments[3])]
 
-    monkeypatch.setattr(engine, "apart", rate)
+    monkeypatch.setattr(engine, "run_isolated", rate)
     for name in engine._ENGINES:
         stub = Engine(name, lambda: np.zeros_like, 1)
         monkeypatch.setitem(engine._ENGINES, name, lambda _, stub=stub: stub)
@@ -225,4 +225,4 @@ def test_a_lead_that_does_not_pay_for_tensorflows_start_is_not_taken(
 
 @pytest.mark.parametrize("name", ["tflite", "tensorflow"])
 def test_a_probe_measures(backbone: Backbone, name: str) -> None:
-    assert engine.apart("the probe", 300, engine.rate, name, backbone) > 0
+    assert engine.run_isolated("the probe", 300, engine.rate, name, backbone) > 0

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from deploy.bundle import write
+from retrain.push.address import parse_address
 from retrain.push.remote import Remote
-from retrain.push.target import parse
 from tests.conftest import Invoke
 from tests.helpers.push_fixtures import Host, names, push, write_program
 
@@ -48,21 +48,21 @@ def test_the_folder_is_one_of_the_home_unless_named(host: Host, invoke: Invoke, 
     ("address", "folder"), [("", "classifier"), (":birds", "birds"), (":~/it's", "it's")]
 )
 def test_folders_are_those_of_the_home(host: Host, address: str, folder: str) -> None:
-    device = Remote(parse(host.name + address), None, host.ssh).describe()
+    device = Remote(parse_address(host.name + address), None, host.ssh).describe()
     assert device.folder == f"{host.home}/{folder}"
     assert device.parent == str(host.home)
 
 
 def test_the_python_is_that_of_the_environment(host: Host, place: Path) -> None:
     """Beside the folder, or in it as the bundle's README makes it; otherwise it is python3."""
-    remote = Remote(parse(f"{host.name}:{place}/c"), None, host.ssh)
+    remote = Remote(parse_address(f"{host.name}:{place}/c"), None, host.ssh)
     assert remote.describe().python == "python3"
     for folder in ("c/env", "c.env"):
         (place / folder / "bin").mkdir(parents=True)
         path = place / folder / "bin" / "python"
         write_program(path, f'#!/bin/sh\nexec {sys.executable} "$@"\n')
         assert remote.describe().python == str(path)
-    other = Remote(parse(f"{host.name}:{place}/c"), "~/own", host.ssh)
+    other = Remote(parse_address(f"{host.name}:{place}/c"), "~/own", host.ssh)
     write_program(host.home / "own", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
     assert other.describe().python == f"{host.home}/own"
 
@@ -81,7 +81,7 @@ def test_an_environment_is_used_and_stays(
 
 def test_a_file_of_the_home_does_not_stand_in_for_a_module(host: Host) -> None:
     (host.home / "json.py").write_text("raise SystemExit('hijacked')")
-    assert Remote(parse(host.name), sys.executable, host.ssh).describe().bits in (32, 64)
+    assert Remote(parse_address(host.name), sys.executable, host.ssh).describe().bits in (32, 64)
 
 
 def test_a_python_without_packages_is_reported_before_anything_is_copied(

@@ -23,7 +23,7 @@ _URL = re.compile(
 )
 
 
-class Target(NamedTuple):
+class Address(NamedTuple):
     """A folder on a device.
 
     `host` is USER@HOST or HOST, as ssh takes it. `folder` is absolute, or else in the user's home.
@@ -35,7 +35,7 @@ class Target(NamedTuple):
     port: int | None = None
 
 
-def parse(text: str) -> Target:
+def parse_address(text: str) -> Address:
     """Return the parts of USER@HOST[:DIR] or ssh://[USER@]HOST[:PORT][/DIR].
 
     An IPv6 address is in brackets. In the second form DIR is absolute, or starts with ~/ for the
@@ -66,7 +66,7 @@ def parse(text: str) -> Target:
         )
     if host.startswith("-") or "\0" in host:
         raise WrongUse(f"{text}: {_FORM}")
-    return Target(host, _require_folder(folder or _DEFAULT_FOLDER, text), port)
+    return Address(host, _require_folder(folder or _DEFAULT_FOLDER, text), port)
 
 
 def _require_folder(folder: str, text: str) -> str:

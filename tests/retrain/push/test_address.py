@@ -3,8 +3,8 @@
 import pytest
 
 from deploy.errors import WrongUse
+from retrain.push.address import Address, parse_address
 from retrain.push.remote import Remote
-from retrain.push.target import Target, parse
 
 
 @pytest.mark.parametrize(
@@ -25,20 +25,20 @@ from retrain.push.target import Target, parse
         ("ssh://pi%40corp@[fe80::1%25eth0]", "pi@corp@fe80::1%eth0", "classifier"),
     ],
 )
-def test_a_target_is_a_host_and_a_folder(text: str, host: str, folder: str) -> None:
-    assert parse(text) == Target(host, folder)
+def test_an_address_is_a_host_and_a_folder(text: str, host: str, folder: str) -> None:
+    assert parse_address(text) == Address(host, folder)
 
 
 @pytest.mark.parametrize(
     ("text", "port"), [("ssh://pi@h:2222", 2222), ("ssh://[::1]:22/c", 22), ("ssh://h:065/", 65)]
 )
 def test_an_address_of_ssh_names_a_port(text: str, port: int) -> None:
-    target = parse(text)
-    assert target.port == port
-    assert Remote(target, None, "ssh -i key")._ssh[-2:] == ["-p", str(port)]
+    address = parse_address(text)
+    assert address.port == port
+    assert Remote(address, None, "ssh -i key")._ssh[-2:] == ["-p", str(port)]
     with pytest.raises(WrongUse, match=rf"`ssh` ssh -p2: the address names the port {port}"):
-        Remote(target, None, "ssh -p2")
-    assert Remote(target, None, "sshpass -p pw ssh")._ssh[-2:] == ["-p", str(port)]
+        Remote(address, None, "ssh -p2")
+    assert Remote(address, None, "sshpass -p pw ssh")._ssh[-2:] == ["-p", str(port)]
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_an_address_of_ssh_names_a_port(text: str, port: int) -> None:
 )
 def test_what_is_meant_otherwise_is_refused_in_words(text: str, reason: str) -> None:
     with pytest.raises(WrongUse, match=reason) as error:
-        parse(text)
+        parse_address(text)
     assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ["", ":x", "a b", "pi@", "h:/", "h:~", "h:~bob/a", "h:a/.."])
-def test_what_is_no_target_is_wrong_use(text: str) -> None:
+def test_what_is_no_address_is_wrong_use(text: str) -> None:
     with pytest.raises(WrongUse, match=r"USER@HOST|of its own"):
-        parse(text)
+        parse_address(text)
