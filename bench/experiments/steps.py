@@ -71,7 +71,8 @@ _TRAIN = """
 import tensorflow
 from retrain.bottlenecks.cache import Cache
 from retrain.training.linear import fit
-from retrain.training.head import Examples, HeadSettings
+from retrain.settings.training import HeadSettings
+from retrain.training.head import Examples
 from retrain.bottlenecks.feature_store import Matrix
 
 keys = [(digest(i), 0) for i in range(rows)]

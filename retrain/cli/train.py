@@ -211,7 +211,7 @@ def _options(command: Command) -> Command:
 @_options
 @json_option
 def train(progress_form: Any, logging_verbosity: Any, as_json: bool, **options: Any) -> None:
-    """Train the final layer on the photos of DIR, one sub-folder a class."""
+    """Train the final layer on the photos of DIR, which has one sub-folder for each class."""
     from retrain.training.train import train as run
 
     def take(kind: Any) -> dict[str, Any]:
