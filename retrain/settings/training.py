@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.errors import WrongUse
-from deploy.files import holds
+from deploy.user_files import contains
 
 DEFAULT_ARCHITECTURE = "efficientnet_lite0"
 RESERVED_OPERATION_NAMES = ("input", "bottleneck", "logits")
@@ -67,7 +67,7 @@ class Source:
 
         Hidden folders are never class folders.
         """
-        if folder and holds(self.image_dir, folder):
+        if folder and contains(self.image_dir, folder):
             raise WrongUse(
                 f"`{setting}` {folder}: that is in the folder of photos, and would be taken for a "
                 f"class: name one outside it, such as ../{folder.name or 'retrained'}"

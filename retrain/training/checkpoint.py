@@ -10,7 +10,7 @@ import numpy as np
 
 from deploy import files
 from deploy.errors import BadData
-from deploy.foreign_files import damaged, read
+from deploy.untrusted_files import damaged, read
 from retrain.data.photo_folder import Photo
 from retrain.fingerprint import fingerprint
 from retrain.settings.training import TrainSettings
