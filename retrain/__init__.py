@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from retrain.conversion.convert import convert as convert
     from retrain.settings.conversion import About as About
     from retrain.settings.conversion import ConvertSettings as ConvertSettings
+    from retrain.settings.label_image import LabelImageSettings as LabelImageSettings
     from retrain.settings.training import AdoptSettings as AdoptSettings
     from retrain.settings.training import Distortion as Distortion
     from retrain.settings.training import HeadSettings as HeadSettings
-    from retrain.settings.training import LabelImageSettings as LabelImageSettings
     from retrain.settings.training import Source as Source
     from retrain.settings.training import SplitSettings as SplitSettings
     from retrain.settings.training import TrainSettings as TrainSettings
@@ -35,7 +35,7 @@ _MODULES = {
     "Distortion": "retrain.settings.training",
     "GateFailed": "deploy.errors",
     "HeadSettings": "retrain.settings.training",
-    "LabelImageSettings": "retrain.settings.training",
+    "LabelImageSettings": "retrain.settings.label_image",
     "RetrainError": "deploy.errors",
     "Source": "retrain.settings.training",
     "SplitSettings": "retrain.settings.training",

@@ -16,9 +16,9 @@ from retrain.cli.options import (
     output_dir_option,
     progress,
 )
+from retrain.settings.label_image import LabelImageSettings
 from retrain.settings.training import (
     AdoptSettings,
-    LabelImageSettings,
     Source,
     SplitSettings,
     default_cache_dir,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from deploy.errors import WrongUse
 from deploy.user_files import contains
+from retrain.settings.label_image import LabelImageSettings
 
 DEFAULT_ARCHITECTURE = "efficientnet_lite0"
 RESERVED_OPERATION_NAMES = ("input", "bottleneck", "logits")
@@ -239,21 +240,6 @@ class TrainSettings:
             raise WrongUse(
                 f"`saved_model_dir` {self.saved_model_dir}: that is `output_dir`: name another"
             )
-
-
-@dataclass(frozen=True)
-class LabelImageSettings:
-    """The settings of TensorFlow's label_image.py for a frozen classifier; None is not set.
-
-    Height and width are pixels, mean and std of 0..255.
-    """
-
-    input_layer: str | None = None
-    output_layer: str | None = None
-    input_height: int | None = None
-    input_width: int | None = None
-    input_mean: float | None = None
-    input_std: float | None = None
 
 
 @dataclass(frozen=True)

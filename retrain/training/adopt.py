@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from deploy.errors import BadData, WrongUse
-from retrain.backbones.custom import load
-from retrain.backbones.custom.classifier import OUTPUT, labels_of
+from retrain.backbones.custom.classifier import OUTPUT, read_classic_labels
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
 from retrain.bottlenecks.engine import Choice
 from retrain.bottlenecks.extract import obtain
 from retrain.data import photo_folder, split
@@ -40,14 +41,14 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
         raise WrongUse("`graph`: name the frozen graph to adopt")
     _require_not_overwritten(path, run.graph)
     _require_not_overwritten(settings.labels, run.graph_labels)
-    labels = labels_of(settings.labels)
+    labels = read_classic_labels(settings.labels)
     _require_distinct(labels, settings.labels)
     with run.writing():
         with progress.stage("backbone"):
             classifier = extract_head(path, settings.typed, settings.labels, len(labels))
         ends, spec = classifier.ends, classifier.ends.spec
         progress.info(
-            f"{path}: photos of {spec.height}x{spec.width} pixels into {ends.fed}, mean "
+            f"{path}: photos of {spec.height}x{spec.width} pixels into {ends.input_tensor}, mean "
             f"{spec.mean:g}, std {spec.std:g}; scores from {ends.scores}; final layer after "
             f"{classifier.bottleneck}"
         )
@@ -59,15 +60,9 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
             f"{len(labels)} labels"
         )
         with progress.stage("backbone"):
-            backbone = load.load_own(
-                path,
-                ends.fed,
-                classifier.bottleneck,
-                (spec.height, spec.width),
-                spec.mean,
-                spec.std,
-                source.cache_dir,
-            )
+            sides = (spec.height, spec.width)
+            trunk = Ends(ends.input_tensor, classifier.bottleneck, sides, spec.mean, spec.std)
+            backbone = load_custom(path, trunk, source.cache_dir)
         with progress.stage("bottlenecks"):
             bottlenecks = obtain(
                 dataset,

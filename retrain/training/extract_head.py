@@ -7,13 +7,19 @@ import numpy as np
 
 from deploy.errors import BadData, WrongUse
 from retrain import tf_graph
-from retrain.backbones.custom import classic_graph, read_file
-from retrain.backbones.custom.classifier import Ends, misfit, settle
-from retrain.backbones.custom.freeze_function import row_before_dense
-from retrain.backbones.surgery.extract_backbone import as_fed, photo_part
-from retrain.backbones.surgery.inference_subgraph import FAKE_QUANT, inference_part, key, node_name
+from retrain.backbones.custom import classic_graph
+from retrain.backbones.custom.classifier import ClassifierEnds, find_ends, wrong_size
+from retrain.backbones.custom.freeze_function import find_bottleneck
+from retrain.backbones.custom.read_file import read_network
+from retrain.backbones.surgery.extract_backbone import float32_subgraph, match_channels
+from retrain.backbones.surgery.inference_subgraph import (
+    FAKE_QUANT,
+    inference_subgraph,
+    node_name,
+    tensor_name,
+)
 from retrain.frozen_graph import BOTTLENECK, INPUT
-from retrain.settings.training import LabelImageSettings
+from retrain.settings.label_image import LabelImageSettings
 from retrain.training.head import Head
 
 _COPIES = frozenset(("Identity", "Reshape", "Squeeze", "PlaceholderWithDefault", *FAKE_QUANT))
@@ -27,7 +33,7 @@ class Classifier(NamedTuple):
     `warnings` say where the head differs from the classifier's own final layers.
     """
 
-    ends: Ends
+    ends: ClassifierEnds
     bottleneck: str
     head: Head
     warnings: list[str]
@@ -43,13 +49,13 @@ def extract_head(
     """
     if path.suffix == ".tflite":
         raise WrongUse(f"{path}: a TFLite model is finished: adopt takes the graph it was made of")
-    graph_def = read_file.read(path).graph_def
+    graph_def = read_network(path).graph_def
     with tf_graph.reading(path):
-        ends = settle(graph_def, settings, {})
+        ends = find_ends(graph_def, settings, LabelImageSettings())
         logits, warnings = _find_logits(graph_def, ends.scores)
         bottleneck, shape = _find_bottleneck(graph_def, ends, logits)
         head = _measure_head(graph_def, bottleneck, shape, logits, labels, classes)
-    if classic_graph.fake_quantized(graph_def):
+    if classic_graph.is_fake_quantized(graph_def):
         warnings.append(
             "its activations are not rounded as in training (fake quantization): `retrain "
             "convert` quantizes it anew"
@@ -73,7 +79,7 @@ def _find_logits(graph_def: Any, scores: str) -> tuple[str, list[str]]:
             end = node_name(nodes[end].input[0])
     node = nodes[end]
     if node.op in ("Softmax", "LogSoftmax"):
-        return key(node.input[0]), []
+        return tensor_name(node.input[0]), []
     if node.op in _DENSE:
         return scores, [f"{scores} are logits, no probabilities: a softmax is added"]
     reason = ", so each label has a score of its own, but here one label is chosen per photo"
@@ -84,27 +90,29 @@ def _find_logits(graph_def: Any, scores: str) -> tuple[str, list[str]]:
     )
 
 
-def _find_bottleneck(graph_def: Any, ends: Ends, logits: str) -> tuple[str, list[int]]:
+def _find_bottleneck(graph_def: Any, ends: ClassifierEnds, logits: str) -> tuple[str, list[int]]:
     """Return the tensor before the final dense layer, and its shape for one photo.
 
     It is the tensor of the logits if no dense layer computes them.
     """
     tf = tf_graph.tensorflow()
-    network, photos = photo_part(graph_def, key(ends.fed), key(logits))
+    network, photos = float32_subgraph(
+        graph_def, tensor_name(ends.input_tensor), tensor_name(logits)
+    )
     with tf.Graph().as_default() as whole:
         images = tf.compat.v1.placeholder(
             tf.float32, [1, ends.spec.height, ends.spec.width, 3], name="photo"
         )
         returned = [f"{BOTTLENECK}:0"]
         try:
-            fed = {f"{INPUT}:0": as_fed(images, photos)}
+            fed = {f"{INPUT}:0": match_channels(images, photos)}
             (end,) = tf.import_graph_def(network, fed, returned, name="")
         except ValueError as error:
-            raise misfit(ends, error) from error
-        before = row_before_dense(whole, images, end)
+            raise wrong_size(ends, error) from error
+        before = find_bottleneck(whole, images, end)
         shape = whole.get_tensor_by_name(before).shape
     if before == end.name:
-        before = key(logits)
+        before = tensor_name(logits)
     if shape.rank is None or not shape[-1]:
         raise BadData(f"{before} is {shape}, not a row of numbers for each photo")
     return before, [1] * (shape.rank - 1) + [shape[-1]]
@@ -119,7 +127,7 @@ def _measure_head(
     BadData if the number of logits is not `classes`.
     """
     tf = tf_graph.tensorflow()
-    layer = inference_part(graph_def, bottleneck, logits)
+    layer = inference_subgraph(graph_def, bottleneck, logits)
     with tf.Graph().as_default() as whole:
         row = tf.compat.v1.placeholder(tf.float32, shape)
         returned = [f"{BOTTLENECK}:0"]
