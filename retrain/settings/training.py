@@ -253,7 +253,7 @@ class AdoptSettings:
 
     source: Source
     labels: Path
-    typed: LabelImageSettings = LabelImageSettings()
+    typed: LabelImageSettings = field(default_factory=LabelImageSettings)
     output_dir: Path = Path("retrained")
     split: SplitSettings = SplitSettings(testing_percentage=60.0, validation_percentage=10.0)
 
