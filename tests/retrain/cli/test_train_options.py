@@ -14,7 +14,7 @@ from retrain.cli.train import train as command
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.settings.training import DEFAULT_ARCHITECTURE, Source, TrainSettings
-from tests.conftest import Invoke
+from tests.helpers.runs import Invoke
 
 CLASSIC_DEFAULTS = {
     "how_many_training_steps": 4000,

@@ -14,9 +14,9 @@ from retrain.conversion.layer_errors import Layer
 from retrain.conversion.parity import Parity
 from retrain.data.manifest import read_manifest
 from retrain.settings.conversion import RECIPES, Quantization
-from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import networks
 from tests.helpers.gate_fixtures import converted, run
+from tests.helpers.runs import Invoke
 
 __all__ = ["run"]
 

@@ -23,7 +23,7 @@ from retrain.data.manifest import read_manifest, write_manifest
 from retrain.data.photo_folder import Photo
 from retrain.settings.conversion import About, Quantization
 from retrain.tflite.metadata import describe, extract
-from tests.conftest import Invoke
+from tests.helpers.runs import Invoke
 
 SPEC = InputSpec(height=8, width=8, crop=None, mean=127, std=128)
 INT8 = Quantization()

@@ -18,9 +18,9 @@ from retrain.conversion import inputs
 from retrain.conversion.quantize import spanned
 from retrain.tflite import metadata as model_metadata
 from retrain.tflite.model import operators
-from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import DEVICE, has_tflite_runtime
 from tests.helpers.gate_fixtures import ready, run
+from tests.helpers.runs import Invoke
 
 __all__ = ["ready", "run"]
 Patch = Callable[[pytest.MonkeyPatch], None]

@@ -13,9 +13,9 @@ import pytest
 from deploy import model_file
 from deploy.contract import Contract, write_labels
 from retrain import tf_graph as graph
-from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import LABELS, SPEC, write_colour_run
 from tests.helpers.gate_fixtures import ready, run
+from tests.helpers.runs import Invoke
 
 __all__ = ["ready", "run"]
 

@@ -11,8 +11,8 @@ from retrain.conversion.convert import convert
 from retrain.conversion.parity import Parity
 from retrain.run_folder import RunFolder
 from retrain.settings.conversion import ConvertSettings, Quantization
-from tests.conftest import Invoke
 from tests.helpers.gate_fixtures import ready, run
+from tests.helpers.runs import Invoke
 
 __all__ = ["ready", "run"]
 pytestmark = pytest.mark.usefixtures("ready")

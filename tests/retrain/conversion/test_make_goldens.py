@@ -20,8 +20,8 @@ from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
 from retrain.settings.conversion import RECIPES
-from tests.conftest import LABELS as DRAWN
 from tests.helpers.deploy_fixtures import encoded, write_run
+from tests.helpers.photos import LABELS as DRAWN
 
 COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128)]
 

@@ -14,8 +14,8 @@ from deploy.contract import Contract
 from retrain.conversion import parity, rejection
 from retrain.data.manifest import read_manifest
 from retrain.progress import Progress
-from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import COLOURS, LABELS, networks, write_colour_run
+from tests.helpers.runs import Invoke
 
 STRANGE = [(220, 30, 220), (30, 220, 220), (220, 220, 30)]
 """Mixtures: the network has no class for them, and its softmax takes them for one of two."""

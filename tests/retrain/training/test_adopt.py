@@ -16,7 +16,6 @@ from retrain.conversion import recipes
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import scan
 from retrain.training.adopt import match_labels
-from tests.conftest import Invoke
 from tests.helpers.classic_graphs import (
     LABELS,
     SIDE,
@@ -33,6 +32,7 @@ from tests.helpers.classic_graphs import (
 )
 from tests.helpers.deploy_fixtures import networks, write_colour_run
 from tests.helpers.label_fixtures import assert_failed, label
+from tests.helpers.runs import Invoke
 
 
 @pytest.fixture(scope="module")

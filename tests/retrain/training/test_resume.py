@@ -16,12 +16,13 @@ import pytest
 from click.testing import Result
 
 from retrain.training.checkpoint import Checkpoint
-from tests.conftest import EACH, LABELS, Invoke
+from tests.helpers.photos import LABELS, PER_LABEL
+from tests.helpers.runs import Invoke
 
 KILLS = 3
 """The first is during extraction, the others during training."""
 STEPS = 4000
-PHOTOS = EACH * len(LABELS)
+PHOTOS = PER_LABEL * len(LABELS)
 PATIENCE_S = 60
 
 

@@ -11,8 +11,7 @@ import pytest
 from deploy import files
 from retrain.run_folder import RunFolder
 from retrain.training.linear import StepReport, fit
-from tests.conftest import Invoke
-from tests.helpers.train_fixtures import STEPS, Train
+from tests.helpers.runs import STEPS, Invoke, Train
 
 
 def test_a_copy_that_cannot_be_written_leaves_the_run_whole(

@@ -21,9 +21,9 @@ from retrain.backbones import Backbone
 from retrain.data import split
 from retrain.metrics import expected_calibration_error, fit_temperature
 from retrain.training.head import Floats, Head, softmax
-from tests.conftest import LABELS
 from tests.helpers.graph_fixtures import predict
-from tests.helpers.train_fixtures import STEPS, Run, Train, shards, tensors
+from tests.helpers.photos import LABELS
+from tests.helpers.runs import STEPS, Run, Train, shards, tensors
 
 
 @pytest.fixture(scope="module")

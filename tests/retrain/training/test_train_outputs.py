@@ -16,8 +16,8 @@ from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.data import split
 from retrain.training.linear import StepReport, fit
-from tests.conftest import EACH_IN_TINY, LABELS, Invoke
-from tests.helpers.train_fixtures import STEPS, Run, Train, shards, tensors
+from tests.helpers.photos import LABELS, PER_LABEL_IN_TINY
+from tests.helpers.runs import STEPS, Invoke, Run, Train, shards, tensors
 
 DISTORTIONS = (
     ("flip_left_right",),
@@ -117,13 +117,13 @@ def test_bottlenecks_are_kept_where_asked_for(
 ) -> None:
     before = sorted((cache_dir / "bottlenecks").rglob("*"))
     run = train("--bottleneck_dir", tmp_path / "there", source=tiny)
-    assert run.metrics["analysed"] == 2 * EACH_IN_TINY
+    assert run.metrics["analysed"] == 2 * PER_LABEL_IN_TINY
     (rows,) = shards(tmp_path / "there").values()
-    assert [view for _, view in rows] == [0] * 2 * EACH_IN_TINY
+    assert [view for _, view in rows] == [0] * 2 * PER_LABEL_IN_TINY
     assert sorted((cache_dir / "bottlenecks").rglob("*")) == before
     shutil.copytree(cache_dir / "backbones", tmp_path / "cache" / "backbones")
     run = train("--cache-dir", tmp_path / "cache", source=tiny)
-    assert run.metrics["analysed"] == 2 * EACH_IN_TINY
+    assert run.metrics["analysed"] == 2 * PER_LABEL_IN_TINY
     assert shards(tmp_path / "cache" / "bottlenecks") == shards(tmp_path / "there")
 
 
@@ -136,8 +136,8 @@ def test_each_distortion_reaches_the_views_of_training_photos(
         options = (f"--{name}", *text, "--views", 2, "--bottleneck_dir", folder)
         run = train(*options, source=tiny)
         training = {photo.digest for photo, where in run.manifest if where == split.TRAINING}
-        assert len(training) < 2 * EACH_IN_TINY
-        assert run.metrics["analysed"] == 2 * EACH_IN_TINY + 2 * len(training)
+        assert len(training) < 2 * PER_LABEL_IN_TINY
+        assert run.metrics["analysed"] == 2 * PER_LABEL_IN_TINY + 2 * len(training)
         caches = shards(folder)
         photos = caches.pop(backbone.fingerprint)
         ((fingerprint, views),) = caches.items()

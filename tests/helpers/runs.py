@@ -1,10 +1,10 @@
-"""Read the files of a finished run of `retrain train`."""
+"""Run `retrain` in tests, and read what a run of `retrain train` wrote."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +16,37 @@ from tensorboard.util.tensor_util import make_ndarray
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
 
+Invoke = Callable[..., Result]
 STEPS = 40
-"""Training steps of the fixture `train`, without --how-many-training-steps."""
+"""Training steps of the runs that the fixture `train` makes."""
+
+
+class Streams(Protocol):
+    """What a command printed."""
+
+    @property
+    def stdout(self) -> str:
+        """The data."""
+
+    @property
+    def stderr(self) -> str:
+        """The progress and the warnings."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command printed in another process."""
+
+    stdout: str
+    stderr: str
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, and the result of the command."""
+    """A finished run of `retrain train`."""
 
     folder: Path
-    result: Result
+    result: Streams
 
     @property
     def metrics(self) -> Any:
@@ -48,7 +69,7 @@ class Run:
             return np.asarray(checkpoint[name])
 
     def curve(self, tag: str, side: str = "train") -> dict[int, npt.NDArray[Any]]:
-        """Return what TensorBoard has under `tag`, by step."""
+        """Return the tensors that TensorBoard has under `tag`, by step."""
         (folder,) = self.folder.glob(f"summaries/*/{side}")
         return tensors(folder, tag)
 
@@ -57,17 +78,15 @@ Train = Callable[..., Run]
 
 
 def tensors(folder: Path, tag: str) -> dict[int, npt.NDArray[Any]]:
-    """Return what TensorBoard has under `tag` in `folder`, by step."""
+    """Return the tensors that TensorBoard has under `tag` in `folder`, by step."""
     events = EventAccumulator(str(folder), {"tensors": 0}).Reload().Tensors(tag)
     return {event.step: make_ndarray(event.tensor_proto) for event in events}
 
 
 def shards(folder: Path) -> dict[str, dict[tuple[bytes, int], Any]]:
     """Return the bottlenecks in each cache below `folder`, by digest and view."""
-    rows_by_cache: dict[str, dict[tuple[bytes, int], Any]] = {}
+    caches: dict[str, dict[tuple[bytes, int], Any]] = {}
     for path in folder.glob("*/shard-*.parquet"):
         for row in pq.read_table(path).to_pylist():
-            rows_by_cache.setdefault(path.parent.name, {})[row["digest"], row["view"]] = row[
-                "bottleneck"
-            ]
-    return rows_by_cache
+            caches.setdefault(path.parent.name, {})[row["digest"], row["view"]] = row["bottleneck"]
+    return caches
