@@ -2,6 +2,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests that download packages are left out; .ci/run includes them.
+TESTS ?= -m 'not network'
 # uv installs in 20 s what takes pip 2 minutes. It reads no pip.conf: pip is there for mirrors.
 install = $(BIN)/uv --no-config pip install --quiet --python $(1)/bin/python $(2) \
 	|| $(1)/bin/python -m pip install --quiet $(2)
@@ -16,7 +18,7 @@ test: $(READY) $(VENV)-device/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 bench-docs: $(READY) $(VENV)-device/.ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh bench/docs.sh bench-docs "$(CURDIR)/$(VENV)-device/bin/python" docs

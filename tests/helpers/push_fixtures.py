@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Invoke
 from tests.helpers import debian
+from tests.helpers.runs import Invoke
 
 # Runs its last argument as sshd does: in the home folder, in a session of its own.
 _LOCAL_SSH = """\
@@ -25,6 +25,8 @@ os.chdir({home!r})
 os.environ["HOME"] = {home!r}
 os.execvp("sh", ["sh", "-c", sys.argv[-1]])
 """
+
+SSHD_PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 
 
 class Host:
@@ -83,16 +85,16 @@ class Sshd(Host):
 
 
 def find_sshd(folder: Path) -> list[str]:
-    """Return the command that starts sshd; skip the test where there is none."""
-    path = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    if path and shutil.which("ssh"):
+    """Return the command that starts sshd, of a Debian package where none is installed."""
+    if not shutil.which("ssh"):
+        pytest.skip("no ssh on this machine: install openssh-client")
+    path = shutil.which("sshd", path=SSHD_PATH)
+    if path:
         return [path]
-    if os.environ.get("RETRAIN_DOWNLOADS") and shutil.which("ssh"):
-        try:
-            return debians_sshd(folder)
-        except debian.Missing as error:
-            pytest.skip(f"no sshd on this machine, and none from Debian: {error}")
-    pytest.skip("no sshd on this machine: install openssh-server, or set RETRAIN_DOWNLOADS=1")
+    try:
+        return debians_sshd(folder)
+    except debian.Missing as error:
+        pytest.skip(f"no sshd on this machine, and none from Debian: {error}")
 
 
 def debians_sshd(folder: Path) -> list[str]:
