@@ -75,9 +75,10 @@ class Sshd(Host):
         )
         if check.returncode:
             pytest.skip(f"sshd does not run here: {check.stderr.strip()}")
-        self.process = subprocess.Popen(
-            [*sshd, "-D", "-e", "-f", folder / "config"], stderr=(folder / "log").open("w")
-        )
+        with (folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                [*sshd, "-D", "-e", "-f", folder / "config"], stderr=log
+            )
         deadline = time.monotonic() + 30
         while subprocess.run([*shlex.split(self.ssh), self.name, "true"], check=False).returncode:
             assert time.monotonic() < deadline, (folder / "log").read_text()
