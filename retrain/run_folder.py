@@ -8,7 +8,7 @@ from pathlib import Path
 
 import filelock
 
-from deploy import model_file
+from deploy import model_file, versioned_json
 from deploy.contract import Contract, read_labels_file
 from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.foreign_files import MAX_BYTES, damaged, naming, read, read_json
@@ -94,8 +94,11 @@ class RunFolder:
         Where it does, a refused model beside is one that a killed process did not record or remove.
         """
         try:
-            record = read_json(self.conversion, "run `retrain convert`")
-            return bool(record.get("passed")) and record.get("model_sha256") == _digest(self.model)
+            remedy = "run `retrain convert`"
+            record = versioned_json.read(
+                read_json(self.conversion, remedy), str(self.conversion), 1, remedy
+            )
+            return record.boolean("passed") and record.text("model_sha256") == _digest(self.model)
         except (OSError, BadData):
             return False
 

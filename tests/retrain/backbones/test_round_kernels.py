@@ -10,8 +10,8 @@ from ai_edge_litert.interpreter import Interpreter
 from deploy.contract import InputSpec
 from retrain import tf_graph
 from retrain.backbones.round_kernels import round_kernels, to_int8_grid
-from retrain.conversion.quantize import spanned
-from retrain.conversion.recipes import quantize
+from retrain.conversion.quantize import quantize, span_byte_range
+from retrain.frozen_graph import FrozenGraph
 from retrain.settings.conversion import Quantization
 
 RANDOM = np.random.default_rng(0)
@@ -91,9 +91,11 @@ def test_the_kernels_of_a_graph_are_rounded_and_nothing_else() -> None:
 
 def test_the_converter_finds_the_same_grid_again() -> None:
     rounded = round_kernels(tf_graph.trace(network, (16, 16, 3), "output"))
-    calibration = spanned(RANDOM.integers(0, 256, (8, 16, 16, 3), np.uint8))
+    calibration = span_byte_range(RANDOM.integers(0, 256, (8, 16, 16, 3), np.uint8))
     how = Quantization("int8-edgetpu")
-    flatbuffer = quantize(rounded.SerializeToString(), how, calibration, SPEC, "output")
+    flatbuffer = quantize(
+        FrozenGraph(rounded.SerializeToString(), SPEC, "output"), how, calibration
+    )
     interpreter = Interpreter(model_content=flatbuffer)
     details = [
         each
