@@ -20,11 +20,11 @@ import numpy.typing as npt
 
 from deploy import files
 from deploy.errors import BadData
-from deploy.foreign_files import damaged, read_json
 from deploy.runtime import Model, find_runtime
 from deploy.system.cores import cores
 from deploy.system.machine import cpu_name
 from deploy.system.temporary_files import sweep
+from deploy.untrusted_files import damaged, read_json
 from retrain import parallel, tf_graph
 from retrain.backbones import Backbone
 from retrain.fingerprint import fingerprint

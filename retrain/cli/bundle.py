@@ -29,8 +29,8 @@ def bundle(output_dir: Path, bundle_dir: Path | None, as_json: bool) -> None:
     model = RunFolder(output_dir).accepted_model()
     result = write(model, bundle_dir or output_dir / "bundle")
     if as_json:
-        say(json.dumps(result))
+        say(json.dumps(result.to_json()))
         return
-    for name, size in result["bytes"].items():
+    for name, size in result.sizes.items():
         say(f"{size / 1e3:10.1f} kB  {name}")
-    say(f"Written to {result['folder']} and {result['archive']}")
+    say(f"Written to {result.folder} and {result.archive}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deploy import foreign_files
+from deploy import untrusted_files
 from deploy.errors import BadData
 from deploy.system.terminal import say
 from retrain.cli.options import json_option
@@ -21,11 +21,11 @@ def inspect(model: Path, as_json: bool) -> None:
 
     MODEL may come from any program. It is read, but not run.
     """
-    from deploy.model_file import MAX_MODEL
+    from deploy.model_file import MAX_MODEL_BYTES
     from retrain.tflite.inspection import inspect as read
 
     try:
-        contents = read(foreign_files.read(model, MAX_MODEL))
+        contents = read(untrusted_files.read(model, MAX_MODEL_BYTES))
     except BadData as error:
         raise error if str(model) in str(error) else BadData(f"{model}: {error}") from error
     if as_json:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.cli.label import agreed, label_options, open_model, show_labels
+from deploy.cli.label import check_labels, label_options, open_model, show_labels
 from deploy.errors import BadData, WrongUse
 from deploy.system.terminal import say
 from retrain.cli.options import FILE, classifier_options
@@ -60,7 +60,7 @@ def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "Graph
     if contract.exists():
         classifier = GraphClassifier.open(graph, options.output_layer)
         options.require(classifier.contract.input, contract)
-        agreed(classifier, labels, graph)
+        check_labels(classifier, labels, graph)
         return classifier
     if labels is None:
         raise BadData(

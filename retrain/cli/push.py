@@ -36,7 +36,7 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     ssh://USER@HOST:PORT/DIR works too: there /DIR is an absolute path, and /~/DIR is in the home.
     """
     from deploy.bundle import write
-    from deploy.cli.selftest import table
+    from deploy.cli.selftest import SelfTest, table
     from deploy.system.temporary_files import scratch
     from retrain.push.address import parse_address
     from retrain.push.device import require_ready
@@ -49,7 +49,7 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     device = remote.describe()
     require_ready(device)
     with scratch() as folder:
-        archive = Path(write(model, folder / "bundle")["archive"])
+        archive = write(model, folder / "bundle").archive
         size = archive.stat().st_size
         say(f"copying {size / 1e6:.1f} MB to {address.host}:{device.folder}", err=True)
         installation = remote.install(archive)
@@ -67,7 +67,7 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
         }
         say(json.dumps(result))
     else:
-        say(*table(record))
+        say(*table(SelfTest.from_json(record, address.host, "push again")))
         if passed:
             say(f"In {device.folder}" + (f"; before: {previous}" if previous else ""))
     if not passed:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy import foreign_files, versioned_json
+from deploy import untrusted_files, versioned_json
 from deploy.versioned_json import Fields
 from retrain.conversion.choose_recipe import RecipeComparison
 from retrain.conversion.layer_errors import LayerError
@@ -94,7 +94,7 @@ class ConversionResult:
     @classmethod
     def read(cls, path: Path) -> "ConversionResult":
         """Read the conversion.json at `path`; raise BadData if it is missing or damaged."""
-        return cls.from_json(foreign_files.read_json(path, REMEDY), str(path))
+        return cls.from_json(untrusted_files.read_json(path, REMEDY), str(path))
 
 
 def _bounds(fields: Fields) -> Bounds:

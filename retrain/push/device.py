@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy.bundle import not_a_bundle
-from deploy.bundle_texts import LEAST, LEAST_LITERT, LITERT, OLDEST_PYTHON
 from deploy.errors import MissingPackage, WrongUse
+from deploy.requirements import LITERT, MIN_LITERT, MIN_VERSIONS, OLDEST_PYTHON
 from deploy.runtime import remedy
 
 
@@ -70,11 +70,11 @@ def _missing_packages(device: Device, shown: str) -> list[str]:
     versions = {name: _numbers(version) for name, version in device.packages.items()}
     missing = [
         f"{name}>={least}"
-        for name, least in LEAST.items()
+        for name, least in MIN_VERSIONS.items()
         if versions.get(name, ()) < _numbers(least)
     ]
     has_tflite_runtime = "tflite-runtime" in versions and versions.get("numpy", ()) < (2,)
-    if versions.get(LITERT, ()) < _numbers(LEAST_LITERT) and (
+    if versions.get(LITERT, ()) < _numbers(MIN_LITERT) and (
         LITERT in versions or not has_tflite_runtime
     ):
         advice = remedy(device.machine, device.python_version[:2], device.bits)

@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from deploy.bundle_texts import LEAST, LITERT
 from deploy.errors import BadData, WrongUse, last_line
+from deploy.requirements import LITERT, MIN_VERSIONS
 from retrain.push.address import Address
 from retrain.push.device import Device
 
@@ -68,7 +68,7 @@ class Remote:
         Its Python is the one that was named, or that of the folder's environment, or python3.
         Raises WrongUse without a Python, BadData without an answer.
         """
-        process = self._run("describe", *LEAST, LITERT, "tflite-runtime")
+        process = self._run("describe", *MIN_VERSIONS, LITERT, "tflite-runtime")
         if process.returncode == _NO_PYTHON:
             raise WrongUse(f"{self.address.host}: no such Python there: sudo apt install python3")
         try:

@@ -55,11 +55,11 @@ def wait(until: Callable[[], object], seconds: float = PATIENCE_S) -> bool:
     return bool(until())
 
 
-def alive(process: int) -> bool:
+def alive(pid: int) -> bool:
     """Return whether a process runs; one that only waits to be collected does not."""
-    command = ["ps", "-o", "stat=", "-p", str(process)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip()[:1] not in ("", "Z")
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    return process.stdout.strip()[:1] not in ("", "Z")
 
 
 @pytest.mark.parametrize(

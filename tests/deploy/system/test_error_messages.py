@@ -28,7 +28,7 @@ def caught(action: Callable[[], object]) -> str:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(commands, [str(each) for each in arguments])
+    return CliRunner().invoke(commands, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
     """Return a folder on a disk of 64 kB."""
     folder = tmp_path / "full"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root mounts a disk")
     yield folder

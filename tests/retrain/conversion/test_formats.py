@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from bench import find_models
-from deploy import files, goldens, model_file
+from deploy import files, model_file
+from deploy.check_goldens import check_goldens
 from deploy.classifier import Classifier
 from deploy.cli.selftest import run as selftest
 from deploy.errors import BadData
@@ -123,11 +124,11 @@ def test_the_model_opens_labels_and_passes_its_goldens(
     file = model_file.read(path)
     assert file.contract.labels == LABELS
     assert len(file.goldens) == 3
-    assert goldens.check(Classifier(file)) == []
+    assert check_goldens(Classifier(file)) == []
     photo = tmp_path / "blue.png"
     Image.fromarray(np.full((40, 40, 3), COLOURS["blue"], np.uint8)).save(photo)
     result = invoke("label", photo, "--model", path, "--json")
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["labels"][0] == "blue"
     assert file.contract.reject_threshold
-    assert selftest(path)["passed"]
+    assert selftest(path).passed

@@ -54,8 +54,8 @@ def test_a_photo_of_something_else_is_unknown(run: Path) -> None:
     classifier = Classifier.open(run / "model.tflite")
     for rgb in STRANGE:
         answer = classifier.answer(colour(rgb), top=9)
-        assert answer.unknown
-        labels = [prediction.label for prediction in answer.predictions]
+        assert answer.rejected
+        labels = [prediction.text for prediction in answer.predictions]
         assert (labels[0], sorted(labels[1:])) == (UNKNOWN, sorted(LABELS))
         assert answer.predictions[0].score == pytest.approx(1 - answer.predictions[1].score)
         assert answer.predictions[1].score < 0.1
@@ -75,7 +75,7 @@ def test_photos_of_known_classes_are_known_but_for_the_rate(run: Path) -> None:
     classifier = Classifier.open(run / "model.tflite")
     assert rejection["threshold"] == classifier.contract.reject_threshold
     photos = validation(run)
-    rejected = [classifier.answer(photo.read()).unknown for photo in photos]
+    rejected = [classifier.answer(photo.read()).rejected for photo in photos]
     assert (rejection["rate"], rejection["photos"]) == (0.34, len(photos)) == (0.34, 9)
     assert rejection["rejected"] == sum(rejected) <= 3
 
@@ -155,3 +155,9 @@ def test_classes_may_be_named_unknown_and_none(
     assert {golden.label for golden in file.goldens} == set(names[:3])
     figures = json.loads((run / "conversion.json").read_text("utf-8"))
     assert figures["graph"]["right"] == figures["model"]["right"] == 9
+    classifier = Classifier(file)
+    strange = classifier.answer(colour(STRANGE[0]), top=9)
+    assert strange.rejected
+    assert {prediction.label for prediction in strange.predictions} == {None, *names}
+    answer = classifier.answer(colour(colours[UNKNOWN]))
+    assert (answer.rejected, answer.predictions[0].label) == (False, UNKNOWN)

@@ -223,6 +223,7 @@ WHOLE = archive("x" * 100_000)
         packed({"bundle/env/bin/python": "x"}),
         packed({"model.tflite": "x"}),
     ],
+    ids=range(10),  # the archives hold the time, and workers must name a test alike
 )
 def test_a_copy_that_is_not_whole_changes_nothing(place: Path, content: bytes) -> None:
     install(place / "c", archive("good"))
