@@ -7,7 +7,7 @@ from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from retrain.settings.conversion import Quantization
 from retrain.tf_graph import tensorflow
-from retrain.tflite.model import WITH_WEIGHTS, ends, operators
+from retrain.tflite.model import WITH_WEIGHTS, operators, read_model
 
 
 def quantize_partly(converter: Any, quantization: Quantization, spec: InputSpec) -> bytes:
@@ -48,7 +48,7 @@ def float_layers(calibrated: bytes, quantization: Quantization) -> set[str]:
     """
     layers = operators(calibrated)
     names = set(quantization.keep_float)
-    from_input = {tensor.name for tensor in ends(calibrated)[0]}
+    from_input = {tensor.name for tensor in read_model(calibrated).subgraphs[0].inputs}
     for layer in layers:
         if from_input.intersection(tensor.name for tensor in layer.inputs):
             names.add(layer.outputs[0].name)

@@ -19,6 +19,7 @@ from retrain.frozen_graph import FrozenGraph
 from retrain.isolated import run_isolated
 from retrain.settings.conversion import Quantization, list_recipes
 from retrain.tf_graph import lite_converter, tensorflow
+from retrain.tflite.model import read_model
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -55,7 +56,7 @@ def quantize(graph: FrozenGraph, quantization: Quantization, calibration: Pixels
             f"Remedy: `recipe` {recipes}"
         )
     with graph_file(graph) as file:
-        flatbuffer, (scale, zero_point) = run_isolated(
+        flatbuffer = run_isolated(
             f"converting with {record.name}",
             quantization.time_limit,
             _quantize,
@@ -63,27 +64,23 @@ def quantize(graph: FrozenGraph, quantization: Quantization, calibration: Pixels
             quantization,
             calibration,
         )
-    expected = np.float32(1 / spec.std), spec.mean
-    if record.has_uint8_input and (np.float32(scale), zero_point) != expected:
-        raise BadData(
-            f"the converter chose scale {scale} and zero point {zero_point} for the input, "
-            f"not {1 / spec.std} and {spec.mean:g}: a pixel would not be its byte"
-        )
+    if record.has_uint8_input:
+        (image,) = read_model(flatbuffer).subgraphs[0].inputs
+        (scale,), (zero_point,) = image.scales, image.zero_points
+        if (np.float32(scale), zero_point) != (np.float32(1 / spec.std), spec.mean):
+            raise BadData(
+                f"the converter chose scale {scale} and zero point {zero_point} for the input, "
+                f"not {1 / spec.std} and {spec.mean:g}: a pixel would not be its byte"
+            )
     return flatbuffer
 
 
-def _quantize(
-    graph: GraphFile, quantization: Quantization, calibration: Pixels
-) -> tuple[bytes, tuple[float, int]]:
-    """Return the flatbuffer, and the scale and zero point of its input."""
+def _quantize(graph: GraphFile, quantization: Quantization, calibration: Pixels) -> bytes:
     converter = create_converter(graph, quantization, calibration)
-    flatbuffer: bytes = (
-        quantize_partly(converter, quantization, graph.spec)
-        if quantization.record.mixed_precision
-        else converter.convert()
-    )
-    interpreter = tensorflow().lite.Interpreter(model_content=flatbuffer)
-    return flatbuffer, interpreter.get_input_details()[0]["quantization"]
+    if quantization.record.mixed_precision:
+        return quantize_partly(converter, quantization, graph.spec)
+    flatbuffer: bytes = converter.convert()
+    return flatbuffer
 
 
 def create_converter(graph: GraphFile, quantization: Quantization, calibration: Pixels) -> Any:

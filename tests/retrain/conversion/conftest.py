@@ -5,8 +5,21 @@ from pathlib import Path
 import pytest
 
 from retrain.conversion import layer_errors, quantize
+from tests.conftest import Invoke
 from tests.helpers.conversions import call_here, tiny_flatbuffer
 from tests.helpers.deploy_fixtures import write_colour_run
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory, invoke: Invoke) -> Path:
+    """Return a run folder of the tiny network that `retrain convert` converted to int8.
+
+    The converter runs in a process of its own, as for users. Not to be changed.
+    """
+    folder = write_colour_run(tmp_path_factory.mktemp("converted"))
+    result = invoke("convert", "--output-dir", folder)
+    assert result.exit_code == 0, result.output
+    return folder
 
 
 @pytest.fixture

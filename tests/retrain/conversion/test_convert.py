@@ -26,22 +26,13 @@ from retrain.settings.conversion import About, Quantization
 from retrain.tflite.metadata import describe, extract
 from tests.conftest import Invoke
 from tests.helpers.conversions import tiny_flatbuffer
-from tests.helpers.deploy_fixtures import LABELS, write_colour_run
+from tests.helpers.deploy_fixtures import LABELS
 
 SPEC = InputSpec(height=8, width=8, crop=None, mean=127, std=128)
 INT8 = Quantization()
 LOOSE = ("--max-accuracy-drop", 100, "--min-agreement", 0, "--max-mean-difference", 1)
 
 ABOUT = About("Żółwie", "Ada", "CC0")
-
-
-@pytest.fixture(scope="module")
-def converted(tmp_path_factory: pytest.TempPathFactory, invoke: Invoke) -> Path:
-    """Return a run folder that `retrain convert` converted, in processes of its own."""
-    folder = write_colour_run(tmp_path_factory.mktemp("converted"))
-    result = invoke("convert", "--output-dir", folder)
-    assert result.exit_code == 0, result.output
-    return folder
 
 
 @pytest.fixture
