@@ -64,7 +64,7 @@ def test_summary_shows_it(folder: Path, invoke: Invoke) -> None:
 
 def test_bench_shows_its_accuracies(folder: Path) -> None:
     record = read_json(folder / "conversion.json")
-    scores = {subject.name: subject.score for subject in find_models.of_run(folder)}
+    scores = {model.name: model.score for model in find_models.models_of_run(folder)}
     assert set(scores) == {"output_graph.pb", "model.tflite", "recipes/int8.tflite"}
     for score in scores.values():
         assert score

@@ -149,7 +149,7 @@ def test_metadata_that_reads_otherwise_is_caught(
     monkeypatch.setattr(model_metadata, "attach", attach)
     result = invoke("convert", "--output-dir", run)
     assert result.exit_code == 3
-    assert "the metadata in the model reads otherwise than it was written" in result.stderr
+    assert "the metadata in the model differs from what was written" in result.stderr
     assert not (run / "model.tflite").exists()
 
 

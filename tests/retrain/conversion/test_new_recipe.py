@@ -78,7 +78,7 @@ def test_choose_tries_it_and_keeps_its_model(convert: click.Command, run: Path) 
     recipes = [row["recipe"] for row in read_json(run / "conversion.json")["candidates"]]
     assert recipes == [recipe.name for recipe in RECIPES.values() if recipe.tried_by_choose]
     assert recipes[-1] == ROW.name
-    scores = {subject.name: subject.score for subject in find_models.of_run(run)}
+    scores = {model.name: model.score for model in find_models.models_of_run(run)}
     assert scores[f"recipes/{ROW.name}.tflite"]
     RunFolder(run).forget_recipes()
     assert not RunFolder(run).recipe(ROW.name).exists()
