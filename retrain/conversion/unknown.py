@@ -35,7 +35,7 @@ _RELU6_MAX = 6.0
 """RELU6 clips in the operation that multiplies. A later clip would be quantized in between, in the
 range of the calibration photos, which are all of known classes."""
 _ROUNDING_SLACK = 1e-9
-"""Added to a share of photos before it is cut to a whole number: 0.05 * 100 is 4.999..."""
+"""Added to a share of photos before it is cut to a whole number: 0.29 * 100 is 28.999..."""
 
 Floats = npt.NDArray[np.float32]
 

@@ -116,6 +116,16 @@ def test_the_threshold_is_the_quantile(
     assert warned == (rate < 0.1)
 
 
+def test_a_share_that_floating_point_rounds_down_rejects_as_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert int(0.29 * 100) == 28
+    scores = np.linspace(0.5, 0.95, 100, dtype=np.float32)[:, np.newaxis]
+    monkeypatch.setattr(unknown, "model_scores", lambda *_: scores)
+    rejection = unknown.find_threshold(None, [], 0.29, Progress())  # type: ignore[arg-type]
+    assert rejection.rejected == 29
+
+
 def test_equal_scores_are_accepted_together(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = np.array([[0.9, 0.1]] * 8 + [[0.5, 0.5]] * 2, np.float32)
     monkeypatch.setattr(unknown, "model_scores", lambda *_: scores)
