@@ -47,8 +47,7 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
 
     Raises BadData if the run is damaged or incomplete, and if a photo changed since training.
     """
-    contract, graph_def = run.read_graph()
-    graph = FrozenGraph(graph_def, contract.input, contract.output)
+    contract, graph = run.read_graph()
     training_accuracy = run.test_accuracy(contract)
     manifest = read_manifest(run.manifest)
     training, validation, testing = (

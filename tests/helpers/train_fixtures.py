@@ -1,4 +1,4 @@
-"""A run of `retrain train` that is over, and what to read of it."""
+"""Read the files of a finished run of `retrain train`."""
 
 import json
 from collections.abc import Callable
@@ -17,19 +17,19 @@ from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
 
 STEPS = 40
-"""Of the runs that the fixture `train` makes, unless told otherwise."""
+"""Training steps of the fixture `train`, without --how-many-training-steps."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is over."""
+    """A finished run: its folder, and the result of the command."""
 
     folder: Path
     result: Result
 
     @property
     def metrics(self) -> Any:
-        """What metrics.json holds."""
+        """The content of metrics.json."""
         return json.loads((self.folder / "metrics.json").read_text("utf-8"))
 
     @property
@@ -44,8 +44,8 @@ class Run:
 
     def weights(self, name: str = "weights") -> npt.NDArray[Any]:
         """Return an array of the checkpoint."""
-        with np.load(self.folder / "checkpoint.npz") as found:
-            return np.asarray(found[name])
+        with np.load(self.folder / "checkpoint.npz") as checkpoint:
+            return np.asarray(checkpoint[name])
 
     def curve(self, tag: str, side: str = "train") -> dict[int, npt.NDArray[Any]]:
         """Return what TensorBoard has under `tag`, by step."""
@@ -64,8 +64,10 @@ def tensors(folder: Path, tag: str) -> dict[int, npt.NDArray[Any]]:
 
 def shards(folder: Path) -> dict[str, dict[tuple[bytes, int], Any]]:
     """Return the bottlenecks in each cache below `folder`, by digest and view."""
-    found: dict[str, dict[tuple[bytes, int], Any]] = {}
+    rows_by_cache: dict[str, dict[tuple[bytes, int], Any]] = {}
     for path in folder.glob("*/shard-*.parquet"):
         for row in pq.read_table(path).to_pylist():
-            found.setdefault(path.parent.name, {})[row["digest"], row["view"]] = row["bottleneck"]
-    return found
+            rows_by_cache.setdefault(path.parent.name, {})[row["digest"], row["view"]] = row[
+                "bottleneck"
+            ]
+    return rows_by_cache

@@ -148,4 +148,5 @@ def test_metrics_that_cannot_be_read_are_named(run: Path, invoke: Invoke, text: 
     (run / "metrics.json").write_text(text)
     result = invoke("convert", "--output-dir", run)
     assert result.exit_code == 3
-    assert f"{run / 'metrics.json'}: cannot be read (" in result.stderr
+    assert f"Error: {run / 'metrics.json'}: " in result.stderr
+    assert ": train again" in result.stderr
