@@ -227,7 +227,7 @@ def test_a_photo_that_changed_since_training_is_named(
 def other_graph(run: Path) -> str:
     with (run / "output_graph.pb").open("ab") as stream:
         stream.write(b"\0")
-    return f"{run / 'output_graph.pb'}: not the graph that {run / 'contract.json'} tells of"
+    return f"{run / 'output_graph.pb'}: not the graph that {run / 'contract.json'} describes"
 
 
 def no_graph(run: Path) -> str:
