@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from deploy.errors import RetrainError as RetrainError
     from deploy.errors import WrongUse as WrongUse
     from retrain.conversion.convert import convert as convert
+    from retrain.conversion.result import ConversionResult as ConversionResult
     from retrain.settings.conversion import About as About
     from retrain.settings.conversion import ConvertSettings as ConvertSettings
     from retrain.settings.label_image import LabelImageSettings as LabelImageSettings
@@ -31,6 +32,7 @@ _MODULES = {
     "About": "retrain.settings.conversion",
     "AdoptSettings": "retrain.settings.training",
     "BadData": "deploy.errors",
+    "ConversionResult": "retrain.conversion.result",
     "ConvertSettings": "retrain.settings.conversion",
     "Distortion": "retrain.settings.training",
     "GateFailed": "deploy.errors",

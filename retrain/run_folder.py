@@ -102,8 +102,11 @@ class RunFolder:
         If so, a refused model in the folder is left over from a process that was killed.
         """
         try:
-            record = read_json(self.conversion, "run `retrain convert`")
-            return bool(record.get("passed")) and record.get("model_sha256") == _digest(self.model)
+            remedy = "run `retrain convert`"
+            record = versioned_json.read(
+                read_json(self.conversion, remedy), str(self.conversion), 1, remedy
+            )
+            return record.boolean("passed") and record.text("model_sha256") == _digest(self.model)
         except (OSError, BadData):
             return False
 

@@ -61,10 +61,10 @@ def _one_process() -> Iterator[None]:
     The fixture `isolated` undoes it.
     """
     from retrain.backbones import backbone
-    from retrain.conversion import layer_errors, recipes
+    from retrain.conversion import layer_errors, quantize
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (backbone, recipes, layer_errors):
+        for module in (backbone, quantize, layer_errors):
             patch.setattr(module, "run_isolated", one_process.call)
         yield
 
@@ -73,10 +73,10 @@ def _one_process() -> Iterator[None]:
 def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prepare backbones and convert in processes of their own, as users do."""
     from retrain.backbones import backbone
-    from retrain.conversion import layer_errors, recipes
+    from retrain.conversion import layer_errors, quantize
     from retrain.isolated import run_isolated
 
-    for module in (backbone, recipes, layer_errors):
+    for module in (backbone, quantize, layer_errors):
         monkeypatch.setattr(module, "run_isolated", run_isolated)
 
 

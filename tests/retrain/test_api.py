@@ -58,11 +58,11 @@ def test_train_returns_what_metrics_json_holds(result: TrainResult, photos: Path
 def test_convert_returns_what_conversion_json_holds(result: TrainResult) -> None:
     folder = result.run.folder
     conversion = convert(ConvertSettings(folder, calibration_images=12))
-    assert as_json(conversion) == read_json(folder / "conversion.json")
-    assert conversion["passed"]
-    assert conversion["calibration_images"] == 12
-    assert conversion["graph_sha256"] == result.contract.graph_sha256
-    assert (folder / "model.tflite").stat().st_size == conversion["bytes"]["model"]
+    assert as_json(conversion.to_json()) == read_json(folder / "conversion.json")
+    assert conversion.passed
+    assert conversion.calibration_images == 12
+    assert conversion.graph_sha256 == result.contract.graph_sha256
+    assert (folder / "model.tflite").stat().st_size == conversion.model_bytes
 
 
 def test_a_folder_is_all_that_must_be_said() -> None:
