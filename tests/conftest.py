@@ -25,14 +25,16 @@ LONGEST_FILES = (
     "tests/end_to_end/test_arm.py",
     "tests/bench/test_load_models.py",
     "tests/bench/test_cli.py",
+    "tests/retrain/backbones/test_keras_applications.py",
     "tests/end_to_end/test_road.py",
-    "tests/test_readme.py",
-    "tests/end_to_end/test_pythons.py",
-    "tests/retrain/conversion/test_convert.py",
-    "tests/retrain/conversion/test_gate.py",
+    "tests/end_to_end/test_isolated.py",
     "tests/retrain/training/test_resume.py",
     "tests/deploy/test_image.py",
+    "tests/end_to_end/test_pythons.py",
+    "tests/retrain/training/test_train_outputs.py",
+    "tests/test_readme.py",
     "tests/retrain/backbones/custom/test_tflite_networks.py",
+    "tests/retrain/backbones/surgery/test_cut.py",
 )
 """Test files that take longest: they start first, so that no worker ends long after the others."""
 
