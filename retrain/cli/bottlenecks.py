@@ -20,13 +20,13 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
     from retrain.training.load_examples import analyse
 
     progress = Progress()
-    backbone, result = analyse(source(**where), progress)
+    backbone, dataset, result = analyse(source(**where), progress)
     if as_json:
         found = {
             "schema": 1,
-            "photos": len(result.dataset.photos),
+            "photos": len(dataset.photos),
             "analysed": result.analysed,
-            "bad": [{"path": shown(bad.path), "reason": bad.reason} for bad in result.dataset.bad],
+            "bad": [{"path": shown(bad.path), "reason": bad.reason} for bad in dataset.bad],
             "input": asdict(backbone.spec),
             "graph": str(backbone.graph_path),
             "fingerprint": backbone.fingerprint,
@@ -34,4 +34,4 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
         }
         say(json.dumps(found))
     else:
-        say(f"{len(result.dataset.photos)} photos ready, {result.analysed} of them analysed now")
+        say(f"{len(dataset.photos)} photos ready, {result.analysed} of them analysed now")

@@ -13,8 +13,8 @@ from deploy.errors import BadData, WrongUse
 from retrain import __version__
 from retrain.backbones.custom import load
 from retrain.backbones.custom.classifier import OUTPUT, Typed, labels_of
-from retrain.bottlenecks.engine import Choice
-from retrain.bottlenecks.extract import obtain
+from retrain.bottlenecks.engine import EngineChoice
+from retrain.bottlenecks.extract import extract
 from retrain.data import photo_folder, split
 from retrain.data.manifest import write_manifest
 from retrain.data.photo_folder import Dataset
@@ -99,28 +99,29 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
                 source.cache_dir,
             )
         with progress.stage("bottlenecks"):
-            bottlenecks = obtain(
-                photos,
+            bottlenecks = extract(
+                photos.photos,
                 backbone,
-                Choice(source.extract_engine, source.engines),
+                EngineChoice(source.extract_engine, source.engines),
                 source.bottlenecks,
                 progress,
             )
+            usable = photos.without(bottlenecks.bad)
         own = split.own_split(photos.photos)
         if own:
             progress.info("the split is the one of the folders")
         shares = SplitSettings() if own else config.split
-        splits = split.assign(bottlenecks.dataset.photos, shares)
-        tell_left_out(bottlenecks.dataset, progress)
+        splits = split.assign(usable.photos, shares)
+        tell_left_out(usable, progress)
         warnings = [*parts.warnings, *unmatched]
-        warnings += [*split.warnings(bottlenecks.dataset.photos, splits), UNKNOWN_TRAINING]
+        warnings += [*split.warnings(usable.photos, splits), UNKNOWN_TRAINING]
         for warning in warnings:
             progress.warn(warning)
         with progress.stage("assess"):
             examples = undistorted(bottlenecks, labels, splits)
             testing = [
                 photo.path
-                for photo, name in zip(bottlenecks.dataset.photos, splits, strict=True)
+                for photo, name in zip(usable.photos, splits, strict=True)
                 if name == split.TESTING
             ]
             results = assess(parts.head, examples[split.TESTING], testing, labels)
@@ -131,7 +132,7 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
             labels=labels,
             backbone=backbone.name,
             weights_sha256=backbone.weights_sha256,
-            dataset_sha256=bottlenecks.dataset.sha256,
+            dataset_sha256=usable.sha256,
             graph_sha256=hashlib.sha256(frozen).hexdigest(),
             tool_version=__version__,
             output=OUTPUT,
@@ -149,16 +150,16 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
             },
             "test": results.to_json(),
             "temperature": contract.temperature,
-            **about(config, bottlenecks, splits, bottlenecks.analysed),
+            **about(config, usable, splits, bottlenecks.analysed),
             "labels": labels,
-            "warnings": [*bottlenecks.dataset.warnings(), *warnings],
+            "warnings": [*usable.warnings(), *warnings],
             "seconds": progress.seconds,
         }
         # The contract is written late: until then its digest does not match, so no command reads
         # a half-written run.
         files.write(run.graph, frozen)
         files.write(run.graph_labels, write_labels(labels))
-        write_manifest(run.manifest, bottlenecks.dataset.photos, splits)
+        write_manifest(run.manifest, usable.photos, splits)
         files.write(run.contract, contract.to_json())
         files.write_json(run.metrics, metrics)
     return metrics

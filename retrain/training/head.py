@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.feature_store import FeatureStore
 
 _CHUNK = 4096
 """Rows that are looked at together."""
@@ -21,7 +21,7 @@ class Examples(NamedTuple):
     The first of a photo's V rows is the photo as it is, the others are distorted views of it.
     """
 
-    matrix: Matrix
+    matrix: FeatureStore
     rows: Ints
     labels: Ints
 

@@ -4,12 +4,13 @@ from collections import Counter
 
 import numpy as np
 
+from deploy.errors import BadData
 from retrain import backbones
 from retrain.backbones import Backbone
 from retrain.backbones.custom import load
-from retrain.bottlenecks.engine import Choice
-from retrain.bottlenecks.extract import Bottlenecks, obtain, obtain_views
-from retrain.bottlenecks.thumbnails import Pictures
+from retrain.bottlenecks.engine import EngineChoice
+from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
+from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import photo_folder, split
 from retrain.data.photo_folder import Dataset, Photo
 from retrain.progress import Progress
@@ -21,8 +22,8 @@ _LINES_PER_REASON = 20
 
 def analyse(
     source: Source, progress: Progress, config: SplitSettings | None = None
-) -> tuple[Backbone, Bottlenecks]:
-    """Read the photos of `source`, fill the cache with what it lacks, and return both.
+) -> tuple[Backbone, Dataset, Bottlenecks]:
+    """Return the backbone of `source`, its usable photos, and their bottlenecks.
 
     Raises WrongUse before the long work if the user made a split, and `config` asks for another.
     """
@@ -41,19 +42,19 @@ def analyse(
     with progress.stage("backbone"):
         backbone = _backbone(source)
     with progress.stage("bottlenecks"):
-        pictures = Pictures(source.pictures)
-        result = obtain(
-            found,
+        result = extract(
+            found.photos,
             backbone,
-            Choice(source.extract_engine, source.engines),
+            EngineChoice(source.extract_engine, source.engines),
             source.bottlenecks,
             progress,
-            pictures,
+            thumbnails=ThumbnailCache(source.pictures),
         )
+        usable = found.without(result.bad)
     cached = len(found.photos) - result.analysed
     progress.info(f"{result.analysed} photos analysed now, {cached} taken from the cache")
-    tell_left_out(result.dataset, progress)
-    return backbone, result
+    tell_left_out(usable, progress)
+    return backbone, usable, result
 
 
 def _backbone(source: Source) -> Backbone:
@@ -92,10 +93,10 @@ def undistorted(
 ) -> dict[str, Examples]:
     """Return the examples of each split as they are; a label's index is its place in `labels`."""
     index = {label: i for i, label in enumerate(labels)}
-    indices = np.array([index[photo.label] for photo in found.dataset.photos])
+    indices = np.array([index[photo.label] for photo in found.photos])
     where = np.array(splits)
     return {
-        name: Examples(found.matrix, found.rows[where == name, np.newaxis], indices[where == name])
+        name: Examples(found.store, found.rows[where == name], indices[where == name])
         for name in split.SPLITS
     }
 
@@ -103,37 +104,37 @@ def undistorted(
 def by_split(
     config: TrainSettings,
     backbone: Backbone,
+    labels: tuple[str, ...],
     found: Bottlenecks,
     splits: list[str],
     progress: Progress,
 ) -> tuple[dict[str, Examples], int]:
     """Return the examples of each split, and how many photos and views had to be analysed."""
-    examples = undistorted(found, found.dataset.labels, splits)
+    examples = undistorted(found, labels, splits)
     if not config.distortion.active:
         return examples, found.analysed
     training = [
-        photo
-        for photo, name in zip(found.dataset.photos, splits, strict=True)
-        if name == split.TRAINING
+        photo for photo, name in zip(found.photos, splits, strict=True) if name == split.TRAINING
     ]
     with progress.stage("views"):
-        rows, analysed = obtain_views(
+        views = extract(
             training,
-            config.views,
-            config.distortion,
             backbone,
-            Choice(config.source.extract_engine, config.source.engines),
+            EngineChoice(config.source.extract_engine, config.source.engines),
             config.source.bottlenecks,
-            found.matrix,
             progress,
+            distorted=DistortedViews(config.views, config.distortion),
+            store=found.store,
         )
+    if views.bad:
+        raise BadData(f"{views.bad[0].path}: {views.bad[0].reason}")
     progress.info(
         f"{config.views} distorted views of each of {len(training)} training photos: "
-        f"{analysed} analysed now, {rows.size - analysed} taken from the cache"
+        f"{views.analysed} analysed now, {views.rows.size - views.analysed} taken from the cache"
     )
     plain = examples[split.TRAINING]
-    examples[split.TRAINING] = plain._replace(rows=np.hstack([plain.rows, rows]))
-    return examples, found.analysed + analysed
+    examples[split.TRAINING] = plain._replace(rows=np.hstack([plain.rows, views.rows]))
+    return examples, found.analysed + views.analysed
 
 
 def sample(

@@ -15,11 +15,10 @@ from deploy.errors import BadData
 from deploy.system.temporary_files import sweep
 from retrain import __version__
 from retrain.bottlenecks import near_duplicates
-from retrain.bottlenecks.extract import Bottlenecks
 from retrain.bottlenecks.near_duplicates import Pair
-from retrain.bottlenecks.thumbnails import Pictures
+from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import manifest, photo_folder, split
-from retrain.data.photo_folder import Photo
+from retrain.data.photo_folder import Dataset, Photo
 from retrain.data.photo_pixels import decode
 from retrain.metrics import Accuracy, fit_temperature
 from retrain.progress import Progress
@@ -47,19 +46,19 @@ def train(config: TrainSettings, progress: Progress | None = None) -> dict[str, 
         for path in filter(None, (config.output_graph, config.output_labels)):
             path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be is an error now
             sweep(path.parent)
-        backbone, found = analyse(config.source, progress, config.split)
-        photos, labels = found.dataset.photos, found.dataset.labels
+        backbone, dataset, found = analyse(config.source, progress, config.split)
+        photos, labels = dataset.photos, dataset.labels
         splits = split.assign(photos, config.split)
         for warning in split.warnings(photos, splits):
             progress.warn(warning)
-        examples, analysed = by_split(config, backbone, found, splits, progress)
+        examples, analysed = by_split(config, backbone, labels, found, splits, progress)
         testing = [
             photo for photo, name in zip(photos, splits, strict=True) if name == split.TESTING
         ]
         testing, examples[split.TESTING] = sample(testing, examples[split.TESTING], config)
         with events(config.summaries_dir or run.summaries) as board:
             with progress.stage("train"):
-                key = run_key(config, backbone, found.dataset, splits)
+                key = run_key(config, backbone, dataset, splits)
                 head = learn(config, backbone, examples, len(labels), key, board, progress)
             with progress.stage("assess"):
                 validation = examples[split.VALIDATION]
@@ -78,7 +77,7 @@ def train(config: TrainSettings, progress: Progress | None = None) -> dict[str, 
                 labels=labels,
                 backbone=backbone.name,
                 weights_sha256=backbone.weights_sha256,
-                dataset_sha256=found.dataset.sha256,
+                dataset_sha256=dataset.sha256,
                 graph_sha256=hashlib.sha256(frozen).hexdigest(),
                 tool_version=__version__,
                 output=config.final_tensor_name,
@@ -97,7 +96,7 @@ def train(config: TrainSettings, progress: Progress | None = None) -> dict[str, 
             },
             "test": results.to_json(),
             "temperature": temperature,
-            **about(config, found, splits, analysed),
+            **about(config, dataset, splits, analysed),
             "copies_across_splits": [pair.to_json() for pair in copies],
             "seconds": progress.seconds,
         }
@@ -117,7 +116,7 @@ def train(config: TrainSettings, progress: Progress | None = None) -> dict[str, 
 def _copies(
     photos: Sequence[Photo], splits: list[str], config: TrainSettings, progress: Progress
 ) -> list[Pair]:
-    pairs = near_duplicates.find(photos, splits, Pictures(config.source.pictures), progress)
+    pairs = near_duplicates.find(photos, splits, ThumbnailCache(config.source.pictures), progress)
     if pairs:
         progress.warn(near_duplicates.warning(pairs))
         for pair in pairs[:_PAIRS_SHOWN]:
@@ -156,9 +155,8 @@ def _tell_results(results: Results, config: TrainSettings, progress: Progress) -
             progress.info(f"  {each}")
 
 
-def about(config: Any, found: Bottlenecks, splits: list[str], analysed: int) -> dict[str, Any]:
+def about(config: Any, photos: Dataset, splits: list[str], analysed: int) -> dict[str, Any]:
     """Return what metrics.json says of photos and settings, the dataclass `config`."""
-    photos = found.dataset
     return {
         "labels": photos.labels,
         "photos": Counter(photo.label for photo in photos.photos),

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.settings.training import HeadSettings, Optimizer
 from retrain.training import linear as module
 from retrain.training.head import Examples, Head, score, softmax
@@ -19,7 +19,7 @@ def examples(points: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> 
     """Return `points` (N, D), or (N, V, D) with V views of each, as examples."""
     views = points.reshape(len(points), -1, points.shape[-1])
     rows = np.arange(views[..., 0].size).reshape(views.shape[:2])
-    return Examples(Matrix.of(views.reshape(-1, views.shape[-1])), rows, labels)
+    return Examples(FeatureStore.of(views.reshape(-1, views.shape[-1])), rows, labels)
 
 
 def clusters(counts: tuple[int, ...], width: int, apart: float, seed: int = 0) -> Examples:

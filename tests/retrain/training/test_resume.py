@@ -18,7 +18,7 @@ import pytest
 from click.testing import Result
 from PIL import Image
 
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.settings.training import HeadSettings
 from retrain.training.head import Examples, Head
 from retrain.training.linear import Evaluation, State, fit
@@ -264,7 +264,7 @@ def noisy(seed: int) -> Examples:
     random = np.random.default_rng(seed)
     labels = np.repeat(np.arange(3), (40, 30, 10))
     points = random.normal(size=(80, 2, 8)) + 0.4 * np.eye(3, 8)[labels][:, np.newaxis]
-    return Examples(Matrix.of(points.reshape(160, 8)), np.arange(160).reshape(80, 2), labels)
+    return Examples(FeatureStore.of(points.reshape(160, 8)), np.arange(160).reshape(80, 2), labels)
 
 
 def rounds(config: HeadSettings, state: State | None = None) -> Iterator[tuple[Evaluation, State]]:
