@@ -7,6 +7,7 @@ import click
 
 from deploy.system.terminal import say
 from retrain.data.sample_datasets import SAMPLES, put
+from retrain.progress import Progress
 
 
 @click.command()
@@ -20,12 +21,12 @@ def sample(name: str, folder: Path, as_json: bool) -> None:
 
     flowers: 3,670 photos of five kinds, a download of 229 MB.
     """
-    wanted = SAMPLES[name]
-    photos, there = put(wanted, folder)
-    state = "already there" if there else "ready"
+    chosen = SAMPLES[name]
+    photos, existed = put(chosen, folder, Progress())
+    state = "already there" if existed else "ready"
     say(f"{folder}: {state}, {sum(photos.values()):,} photos", err=True)
     say(
-        f"The photos are {wanted.terms}, from {wanted.source}; "
+        f"The photos are {chosen.terms}, from {chosen.source}; "
         f"{folder / 'LICENSE.txt'} names their authors.",
         err=True,
     )
@@ -35,8 +36,8 @@ def sample(name: str, folder: Path, as_json: bool) -> None:
             "sample": name,
             "folder": str(folder),
             "photos": photos,
-            "license": wanted.terms,
-            "source": wanted.source,
+            "license": chosen.terms,
+            "source": chosen.source,
         }
         say(json.dumps(result))
         return
