@@ -12,6 +12,7 @@ test: $(READY) $(VENV)-device/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 bench-docs: $(READY) $(VENV)-device/.ready

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from deploy import model_file
 from deploy.errors import BadData
-from deploy.foreign_files import read_json
+from deploy.untrusted_files import read_json
 
 GRAPH, MODEL = "output_graph.pb", "model.tflite"
 

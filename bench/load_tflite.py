@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL import __version__ as pillow_version
 
-from deploy import foreign_files, model_file
+from deploy import model_file, untrusted_files
 from deploy.contract import InputSpec
 from deploy.errors import BadData, MissingPackage
 from deploy.image import normalise, open_image, to_pixels
@@ -76,7 +76,7 @@ def tflite(path: str, threads: int, runtime: str | None = None) -> Loaded:
     find_runtime(runtime)  # imported before the clock starts
     start = time.perf_counter()
     try:
-        content = foreign_files.read(Path(path), model_file.MAX_MODEL)
+        content = untrusted_files.read(Path(path), model_file.MAX_MODEL_BYTES)
     except OSError as error:
         raise BadData(f"{path}: cannot be read ({error.strerror})") from error
     contract = None

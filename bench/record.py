@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.machine import SCHEMA_VERSION
-from deploy import foreign_files
+from deploy import untrusted_files
 from deploy.errors import BadData
-from deploy.foreign_files import MAX_RECORD, damaged, parse_json
+from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, parse_json
 
 
 class _Between(NamedTuple):
@@ -91,7 +91,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """Return the record in the file `path`, or those of a merged one; raise BadData."""
     try:
         with damaged(f"{path}: not a file of `retrain bench`"):
-            content = parse_json(foreign_files.read(path, MAX_RECORD), MAX_RECORD)
+            content = parse_json(untrusted_files.read(path, MAX_RECORD_BYTES), MAX_RECORD_BYTES)
             schema, records = content["schema"], content.get("records", [content])
             records[0]["runners"]
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The device side: click, numpy, Pillow and a TFLite runtime, nothing else."""
+"""Classify photos on a device, with click, numpy, Pillow and a TFLite runtime only."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ __all__ = ["Classifier"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the Classifier when it is asked for: `--help` needs no numpy."""
+    """Import the Classifier at its first use: `--help` needs no numpy."""
     if name == "Classifier":
         from deploy.classifier import Classifier
 

@@ -1,26 +1,26 @@
-"""`python -m deploy`, and `classify.pyz`, whose model is beside it: the device's commands.
+"""Run the device's commands: `python -m deploy`, or `classify.pyz` with the model beside it.
 
-Kept to what an older Python can read, so that it can say that it is too old.
+An older Python can parse this file, so that it can say that it is too old.
 """
 
 import sys
 from pathlib import Path
 
-from deploy.bundle_texts import OLDEST_PYTHON
 from deploy.errors import MissingPackage, WrongUse
+from deploy.requirements import OLDEST_PYTHON
 from deploy.system.streams import attach
 from deploy.system.terminal import say
 
 
-def _end(error: WrongUse) -> None:
+def _exit(error: WrongUse) -> None:
     say(f"Error: {error}", err=True)
     sys.exit(error.exit_code)
 
 
 attach()
 if sys.version_info < OLDEST_PYTHON:
-    have, least = (".".join(map(str, v[:2])) for v in (sys.version_info, OLDEST_PYTHON))
-    _end(WrongUse(f"Python {least} or later is needed, this is {have}"))
+    this, oldest = (".".join(map(str, v[:2])) for v in (sys.version_info, OLDEST_PYTHON))
+    _exit(WrongUse(f"Python {oldest} or later is needed, this is {this}"))
 try:
     from deploy.cli import commands
 except KeyboardInterrupt:
@@ -29,7 +29,7 @@ except ImportError as error:
     missing = MissingPackage.of_device(error)
     if not missing:
         raise
-    _end(missing)
+    _exit(missing)
 
 program = Path(sys.argv[0])
 if program.name == "__main__.py":

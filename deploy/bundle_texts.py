@@ -1,19 +1,12 @@
-"""The texts of a bundle: what to install, how to run, how to keep running.
-
-Kept to what an older Python can read, as `__main__` is.
-"""
+"""Names and texts of a bundle's files: what to install, how to run, how to run at each start."""
 
 import shlex
 
+from deploy.requirements import LITERT, MIN_LITERT, MIN_VERSIONS, TFLITE_RUNTIME
+
 PROGRAM, MODEL, SUMS = "classify.pyz", "model.tflite", "SHA256SUMS"
 NAMES = (MODEL, "labels.txt", PROGRAM, "requirements.txt", "README.md", "classify.service", SUMS)
-OLDEST_PYTHON = (3, 11)  # of Raspberry Pi OS Bookworm
-LEAST = {"click": "8.1", "numpy": "1.24", "pillow": "9.4"}
-# Older LiteRT may crash on a damaged model.
-LITERT, LEAST_LITERT = "ai-edge-litert", "2.3"
-TFLITE_RUNTIME = ("tflite-runtime==2.14.0", "numpy<2")
-"""What to install where LiteRT has no wheels, up to Python 3.11."""
-_PACKAGES = "\n".join(f"{name}>={version}" for name, version in LEAST.items())
+_PACKAGES = "\n".join(f"{name}>={version}" for name, version in MIN_VERSIONS.items())
 _32_BIT = "platform_machine in 'armv7l armv8l' and python_version < '3.12'"
 
 REQUIREMENTS = f"""\
@@ -24,7 +17,7 @@ REQUIREMENTS = f"""\
 # pillow-heif
 
 # 64-bit systems, such as Raspberry Pi OS 64-bit: Bookworm (Python 3.11), Trixie (Python 3.13).
-{LITERT}>={LEAST_LITERT}; platform_machine not in 'armv6l armv7l armv8l'
+{LITERT}>={MIN_LITERT}; platform_machine not in 'armv6l armv7l armv8l'
 
 # 32-bit ARM with Python 3.11, such as Raspberry Pi OS 32-bit, Bookworm.
 {TFLITE_RUNTIME[0]}; {_32_BIT}

@@ -1,4 +1,4 @@
-"""From a photo to labels with scores, by the model file's own contract."""
+"""Classify a photo by a model file and its own contract: labels with scores."""
 
 import os
 import time
@@ -14,21 +14,29 @@ from PIL import Image
 from deploy import model_file
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData, WrongUse
-from deploy.foreign_files import naming
 from deploy.image import MAX_BYTES, normalise, open_image, to_pixels, upright
 from deploy.runtime import Model
+from deploy.untrusted_files import naming
 
 Photo = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 UNKNOWN = "unknown"
-"""The answer for a photo of nothing that the model knows. A class may be named so too."""
+"""The word that stands for a rejected photo in output; a class may have this label too."""
 _ARRAY = "uint8 (height, width, 3)"
 
 
 class Prediction(NamedTuple):
-    """A label and its score, a probability of 0..1."""
+    """A label and its score, a probability of 0..1.
 
-    label: str
+    The label is None for a rejected photo, which resembles no class of the model.
+    """
+
+    label: str | None
     score: float
+
+    @property
+    def text(self) -> str:
+        """The label, or UNKNOWN for a rejected photo."""
+        return UNKNOWN if self.label is None else self.label
 
 
 def top_k(scores: npt.NDArray[Any], labels: Sequence[str], k: int) -> list[Prediction]:
@@ -38,73 +46,76 @@ def top_k(scores: npt.NDArray[Any], labels: Sequence[str], k: int) -> list[Predi
 
 
 def decide(scores: npt.NDArray[Any], contract: Contract, k: int) -> list[Prediction]:
-    """Return the `k` best labels, after UNKNOWN if the best score is below the threshold.
+    """Return the `k` best predictions; a rejection comes first if the best score is too low.
 
-    The score of UNKNOWN is what the best label lacks to 1. `scores` is (classes,).
+    The score of the rejection is 1 minus the best score. `scores` is (classes,).
     """
     predictions, best = top_k(scores, contract.labels, k), float(scores.max())
     if contract.reject_threshold is None or best >= contract.reject_threshold:
         return predictions
-    others = [each for each in predictions if each.label != UNKNOWN]
-    return [Prediction(UNKNOWN, 1 - best), *others][:k]
+    return [Prediction(None, 1 - best), *predictions][:k]
 
 
 class Answer(NamedTuple):
-    """The labels of a photo, best first, and the milliseconds that each step took."""
+    """The predictions for a photo, best first, and the milliseconds that each step took."""
 
     predictions: list[Prediction]
     ms: dict[str, float]
 
     @property
-    def unknown(self) -> bool:
-        """Whether the answer is UNKNOWN, by the contract's threshold or by a class of that name."""
-        return [each.label for each in self.predictions[:1]] == [UNKNOWN]
+    def rejected(self) -> bool:
+        """Whether the best score is below the contract's reject threshold."""
+        return bool(self.predictions) and self.predictions[0].label is None
 
 
 class PhotoClassifier(ABC):
-    """What has a contract and gives scores by it."""
+    """A classifier of photos by a contract, whatever runs the network."""
 
     contract: Contract
 
     @abstractmethod
     def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
-        """Return the network's input, (1, height, width, 3), of an upright RGB image."""
+        """Return the network's input, (1, height, width, 3), for an upright RGB image."""
 
     @abstractmethod
     def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return float32 (classes,), the probabilities for a network's input."""
 
     def scores(self, image: Image.Image) -> npt.NDArray[np.float32]:
-        """Return float32 (classes,), the probabilities of an upright RGB image."""
+        """Return float32 (classes,), the probabilities for an upright RGB image."""
         return self.run(self.prepare(image))
 
     def classify(self, photo: Photo, top: int = 5) -> list[Prediction]:
-        """Return the `top` best labels of `photo`, best first; before them UNKNOWN, if it is.
+        """Return the `top` best predictions for `photo`, best first.
 
-        A photo is a path, the bytes of a file, a PIL image, or a numpy array of uint8 (height,
-        width, 3), RGB. Raises BadData for what cannot be decoded, WrongUse for anything else,
-        OSError for a file that cannot be read.
+        The first one has no label, None, if the photo is rejected. A photo is a path, the bytes of
+        a file, a PIL image, or a numpy array of uint8 (height, width, 3), RGB. Raises BadData for
+        a photo that cannot be decoded, WrongUse for another type, OSError for a file that cannot
+        be read.
         """
         return self.answer(photo, top).predictions
 
     def answer(self, photo: Photo, top: int = 5) -> Answer:
-        """Return what `classify` returns, with the time of decoding, preparing and running."""
+        """Return what `classify` returns, with the times of decoding, preparing and running."""
         if top < 1:
             raise WrongUse(f"top={top}: how many labels, at least 1")
-        started = time.perf_counter_ns()
+        start = time.perf_counter_ns()
         image = to_image(photo, self.contract.input)
         decoded = time.perf_counter_ns()
         tensor = self.prepare(image)
         prepared = time.perf_counter_ns()
         scores = self.run(tensor)
-        done = time.perf_counter_ns()
-        steps = (("decode", decoded - started), ("preprocess", prepared - decoded))
-        ms = {name: ns / 1e6 for name, ns in (*steps, ("invoke", done - prepared))}
+        end = time.perf_counter_ns()
+        steps = (("decode", decoded - start), ("preprocess", prepared - decoded))
+        ms = {name: ns / 1e6 for name, ns in (*steps, ("invoke", end - prepared))}
         return Answer(decide(scores, self.contract, top), ms)
 
 
 def to_image(photo: Photo, spec: InputSpec) -> Image.Image:
-    """Return an upright RGB image of what `classify` takes; raise what it raises."""
+    """Return an upright RGB image of a photo of any type that `classify` takes.
+
+    Raises what `classify` raises.
+    """
     if isinstance(photo, (str, os.PathLike)):
         with Path(photo).open("rb") as stream:
             # A pipe, such as /dev/stdin, cannot go back.
@@ -120,7 +131,7 @@ def to_image(photo: Photo, spec: InputSpec) -> Image.Image:
             raise WrongUse(f"a PIL image of mode {photo.mode}, {photo.size}: no photo")
         try:
             return upright(photo)
-        except Exception as error:  # it may not have been decoded yet
+        except Exception as error:  # Pillow may decode it only here
             raise BadData(f"the image is damaged: {error}") from error
     raise WrongUse(
         f"{type(photo).__name__} is no photo: give a path, the bytes of a file, a PIL image, "
@@ -129,14 +140,14 @@ def to_image(photo: Photo, spec: InputSpec) -> Image.Image:
 
 
 class Classifier(PhotoClassifier):
-    """A model file that is ready to classify.
+    """A model file that is loaded and ready to classify.
 
-    Threads may share it: they decode side by side and take turns at the network. One for each
-    thread runs the networks side by side too.
+    Threads may share it: they decode side by side and take turns at the network. With a Classifier
+    for each thread the networks run side by side too.
     """
 
     def __init__(self, file: model_file.ModelFile, threads: int = 1) -> None:
-        """Load the model of `file`; raise BadData where model and contract do not fit."""
+        """Load the model of `file`; raise BadData if model and contract disagree."""
         self.file = file
         self.contract = file.contract
         self.model = Model(file.flatbuffer, threads)
@@ -144,13 +155,13 @@ class Classifier(PhotoClassifier):
 
     @classmethod
     def open(cls, path: str | Path, threads: int = 1) -> "Classifier":
-        """Open the .tflite file at `path`, as `retrain convert` writes it."""
+        """Open the .tflite file at `path`, written by `retrain convert`."""
         path = Path(path)
         with naming(path):
             return cls(model_file.read(path), threads)
 
     def prepare(self, image: Image.Image) -> npt.NDArray[Any]:
-        """Return uint8 or float32 (1, height, width, 3), what the model takes."""
+        """Return uint8 or float32 (1, height, width, 3), as the model takes it."""
         pixels = to_pixels(image, self.contract.input)
         if self.model.input_dtype == np.float32:
             return normalise(pixels, self.contract.input)
@@ -159,7 +170,7 @@ class Classifier(PhotoClassifier):
     def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return float32 (classes,), the probabilities for a model's input.
 
-        Raises BadData for a model that gives anything else.
+        Raises BadData if the model's output is anything else.
         """
         scores = self.model(tensor)
         if scores.shape != (len(self.contract.labels),) or not np.isfinite(scores).all():
@@ -168,6 +179,7 @@ class Classifier(PhotoClassifier):
 
 
 def _check(model: Model, spec: InputSpec, classes: int) -> None:
+    """Raise BadData if the model's input and output are not what its contract says."""
     shape = (1, spec.height, spec.width, 3)
     if model.input_shape != shape:
         raise BadData(f"the model's input is {model.input_shape}, its contract says {shape}")
@@ -176,8 +188,8 @@ def _check(model: Model, spec: InputSpec, classes: int) -> None:
     if model.input_dtype not in (np.uint8, np.float32):
         raise BadData(f"the model's input is {model.input_dtype}, not uint8 or float32")
     scale, zero_point = model.input_quantization
-    told = (np.float32(1 / spec.std), spec.mean)
-    if model.input_dtype == np.uint8 and (np.float32(scale), zero_point) != told:
+    expected = (np.float32(1 / spec.std), spec.mean)
+    if model.input_dtype == np.uint8 and (np.float32(scale), zero_point) != expected:
         raise BadData(
             f"the model's input has scale and zero point {model.input_quantization}, "
             f"its contract says {(1 / spec.std, spec.mean)}"

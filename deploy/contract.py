@@ -1,19 +1,24 @@
-"""What a model expects of an image and means by its outputs: frozen values, to and from JSON."""
+"""What a model expects of an image and what its outputs mean: frozen values, to and from JSON."""
 
 import codecs
 import json
 import math
 from contextlib import suppress
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Any
 
+from deploy import versioned_json
 from deploy.errors import BadData
-from deploy.foreign_files import damaged, parse_json
 from deploy.system.terminal import hides
+from deploy.untrusted_files import damaged, parse_json
+from deploy.versioned_json import Fields
 
 SCHEMA_VERSION = 1
+_REMEDY = "copy the file again, or make it again"
+_MIN_DIVISOR = 1e-6
+_MAX_NUMBER = 1e6
+_MAX_TEXT_CHARACTERS = 1_000
+_MAX_LABELS = 100_000
 
 
 @dataclass(frozen=True)
@@ -42,17 +47,30 @@ class InputSpec:
         if (self.filter, self.order) != ("bicubic", "RGB"):
             raise BadData(f"this version reads RGB, bicubic; not {self.order}, {self.filter}")
 
+    @classmethod
+    def from_fields(cls, fields: Fields) -> "InputSpec":
+        """Return the specification in a JSON object; raise BadData with the field."""
+        return cls(
+            height=fields.integer("height"),
+            width=fields.integer("width"),
+            crop=None if fields.is_null("crop") else fields.number("crop"),
+            mean=fields.number("mean"),
+            std=fields.number("std", least=_MIN_DIVISOR, most=_MAX_NUMBER),
+            filter=fields.text("filter", default="bicubic"),
+            order=fields.text("order", default="RGB"),
+        )
+
 
 @dataclass(frozen=True)
 class Contract:
-    """All that a device must know of a model besides its weights, and where it came from.
+    """What a device must know of a model besides its weights, and where the model came from.
 
     The SHA-256 digests are hexadecimal: of the backbone's weights, of the photos with their
     labels, and of the frozen graph. `output` is the graph's operation that gives probabilities.
-    `temperature` is what its logits were divided by, so that a probability is a share of right
-    answers, as far as the validation photos tell: nobody needs to divide again. A photo whose best
-    score is below `reject_threshold` is unknown; None is for never. `recipe` is how a model file
-    was made of the graph, None for the graph itself.
+    `temperature` is the number that the logits are already divided by, chosen on the validation
+    photos so that a probability is the share of right answers. A photo whose best score is below
+    `reject_threshold` is rejected as unknown; with None no photo is. `recipe` is the recipe of a
+    model file, None for the graph itself.
     """
 
     input: InputSpec
@@ -66,7 +84,6 @@ class Contract:
     temperature: float = 1.0
     reject_threshold: float | None = None
     recipe: str | None = None
-    schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
         if not self.labels:
@@ -79,84 +96,51 @@ class Contract:
 
     def to_json(self) -> str:
         """Return JSON text, keys in order, ending with a newline."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+        values = {**asdict(self), "schema_version": SCHEMA_VERSION}
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Contract":
-        """Read what `to_json` wrote; raise BadData for anything else, naming the field."""
-        with damaged("the contract cannot be read"):
+        """Return the contract in a JSON text of any version that this program can read.
+
+        Raises BadData, with the field, for anything else; see `deploy.versioned_json`.
+        """
+        with damaged("the contract cannot be read", _REMEDY):
             values = parse_json(text)
-            if not isinstance(values, dict):
-                raise ValueError("it is no object")
-            version = values["schema_version"]
-            if type(version) is int and version > SCHEMA_VERSION:
-                raise BadData(
-                    f"the contract has schema version {version}, this program "
-                    f"reads up to {SCHEMA_VERSION}: update retrain-tflite"
-                )
-            return cls(**_checked(cls, values))
-
-
-_KINDS: dict[Any, tuple[tuple[type, ...], str]] = {
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-    float | None: ((int, float, NoneType), "a number or null"),
-    str: ((str,), "text"),
-    str | None: ((str, NoneType), "text or null"),
-    tuple[str, ...]: ((list,), "a list of text"),
-    InputSpec: ((dict,), "an object"),
-}
-"""The JSON types of a field, by its type in Python."""
-_LOWEST = {"std": 1e-6, "temperature": 1e-6, "schema_version": 1}
-"""What a field is at least; all others have a check of their own."""
-_LARGEST = 1e6
-_MAX_TEXT = 1_000
-_MAX_LABELS = 100_000
-
-
-def _checked(cls: type, values: Any) -> dict[str, Any]:
-    """Return `values` of JSON as the fields of a dataclass; raise ValueError with the field."""
-    if not isinstance(values, dict):
-        raise ValueError(f"{values!r:.40} is no object")
-    kinds = {each.name: each.type for each in fields(cls)}
-    unknown = set(values) - set(kinds)
-    if unknown:
-        raise ValueError(f"{min(unknown)!r:.60} is no field of this version")
-    for each in fields(cls):
-        if each.name not in values and each.default is MISSING:
-            raise ValueError(f"{each.name} is not there")
-    return {name: _value(name, value, kinds[name]) for name, value in values.items()}
-
-
-def _value(name: str, value: Any, kind: Any) -> Any:
-    types, words = _KINDS[kind]
-    texts = value if isinstance(value, list) else [value] if isinstance(value, str) else []
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, types)
-        or not all(isinstance(each, str) for each in texts)
-    ):
-        raise ValueError(f"{name} is {value!r:.40}, not {words}")
-    if len(texts) > _MAX_LABELS or max(map(len, texts), default=0) > _MAX_TEXT:
-        raise ValueError(f"{name}: more than {_MAX_LABELS:,} texts, or {_MAX_TEXT:,} characters")
-    if isinstance(value, int | float) and not _LOWEST.get(name, -_LARGEST) <= value <= _LARGEST:
-        raise ValueError(f"{name} is {value!r:.40}, not a number that it can be")
-    if kind is InputSpec:
-        return InputSpec(**_checked(InputSpec, value))
-    return tuple(value) if isinstance(value, list) else value
+        fields = versioned_json.read(values, "the contract", SCHEMA_VERSION, _REMEDY)
+        labels = fields.texts("labels")
+        if len(labels) > _MAX_LABELS:
+            raise fields.error(f"labels: {len(labels):,} of them, more than {_MAX_LABELS:,}")
+        contract = cls(
+            input=InputSpec.from_fields(fields.object("input")),
+            labels=labels,
+            backbone=fields.text("backbone"),
+            weights_sha256=fields.text("weights_sha256"),
+            dataset_sha256=fields.text("dataset_sha256"),
+            graph_sha256=fields.text("graph_sha256"),
+            tool_version=fields.text("tool_version"),
+            output=fields.text("output", default="final_result"),
+            temperature=fields.number("temperature", 1.0, least=_MIN_DIVISOR, most=_MAX_NUMBER),
+            reject_threshold=fields.number_or_none("reject_threshold"),
+            recipe=fields.text_or_none("recipe"),
+        )
+        for name, value in (*asdict(contract).items(), *(("labels", label) for label in labels)):
+            if isinstance(value, str) and len(value) > _MAX_TEXT_CHARACTERS:
+                raise fields.error(f"{name}: more than {_MAX_TEXT_CHARACTERS:,} characters")
+        return contract
 
 
 def read_labels(text: str) -> tuple[str, ...]:
-    """Return the labels of a labels file: UTF-8 text, one label a line, in output order.
+    """Return the labels in the text of a labels file: one label a line, in output order.
 
-    A byte order mark, which editors of Windows put first, is no part of a label.
+    A byte order mark, which editors of Windows write first, is not part of a label.
     """
     lines = text.removeprefix("\ufeff").removesuffix("\n").split("\n")
     return tuple(line.removesuffix("\r") for line in lines)
 
 
 def read_labels_file(path: Path) -> tuple[str, ...]:
-    """Return the labels of the file at `path`; raise BadData for one that is not UTF-8."""
+    """Return the labels in the file `path`; raise BadData for a file that is not UTF-8."""
     content = path.read_bytes()
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content
     with suppress(UnicodeDecodeError):
@@ -167,7 +151,7 @@ def read_labels_file(path: Path) -> tuple[str, ...]:
 
 
 def check_label(label: str) -> None:
-    """Raise BadData for a label that no new model may have: one that a screen cannot show."""
+    """Raise BadData for a label that no new model may have, since a screen cannot show it."""
     if hides(label):
         raise BadData(f"label {label!r} holds a control character or an invisible one")
 

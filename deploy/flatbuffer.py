@@ -1,6 +1,6 @@
-"""Check a .tflite flatbuffer before anything follows its offsets: a runtime, or a reader here.
+"""Check the offsets of a .tflite flatbuffer before a runtime or a reader follows them.
 
-LiteRT makes the same check in C++; tflite-runtime 2.14 makes none, and dies of a wild offset.
+LiteRT makes the same check in C++. tflite-runtime 2.14 makes none, and a wrong offset crashes it.
 The tables are those of tensorflow/lite/schema/schema.fbs.
 """
 
@@ -27,23 +27,23 @@ _TABLES = {
     "TensorMap": "1* 4",
     "Union": "",
 }
-"""The fields of each table in order: a number of so many bytes, another table; * is a vector."""
+"""Fields of each table in order: the bytes of a number, or another table; * marks a vector."""
 _NUMBERS = {
     "scale": ("<f4", np.float32(1e-30), np.float32(1e30)),
     "zero_point": ("<i8", np.int64(-128), np.int64(255)),
 }
-"""Type and limits of numbers that LiteRT 2.3 believes, and dies of."""
-_MOST_USES = 4
-"""Bytes that may be read for each byte of the file: parts may be shared, within reason."""
+"""Type and limits of numbers that LiteRT 2.3 does not check; others crash it."""
+_MAX_READS_PER_BYTE = 4
+"""Tables may share bytes, but reading a small file must not take minutes."""
 _word, _distance = struct.Struct("<I").unpack_from, struct.Struct("<i").unpack_from
 Reference = tuple[int, str, int]
 
 
 def check(content: bytes) -> None:
-    """Raise BadData for bytes that are no flatbuffer of a TFLite model, or lead out of the file.
+    """Raise BadData for bytes that are not a TFLite model or have offsets out of the file.
 
-    A small file whose parts are shared so often that reading it would take minutes is refused too.
-    What follows the flatbuffer, as a .tflite's zip does, counts as a part of it.
+    A file whose tables share bytes so often that reading it would take minutes is refused too.
+    Bytes behind the flatbuffer, such as a .tflite's zip, count as part of it.
     """
     if content[4:8] != IDENTIFIER:
         raise BadData("not a .tflite model")
@@ -55,7 +55,7 @@ def check(content: bytes) -> None:
 
 def _walk(content: bytes) -> None:
     size = len(content)
-    left = _MOST_USES * size
+    remaining = _MAX_READS_PER_BYTE * size
     layouts: dict[tuple[int, str], tuple[int, list[Reference]]] = {}
     numbers: dict[str, list[bytes]] = {kind: [] for kind in _NUMBERS}
     tables = [(_word(content, 0)[0], "Model")]
@@ -64,9 +64,9 @@ def _walk(content: bytes) -> None:
         key = at - _distance(content, at)[0], name
         if key not in layouts:
             layouts[key] = _layout(content, *key)
-            left -= struct.unpack_from("<H", content, key[0])[0]
+            remaining -= struct.unpack_from("<H", content, key[0])[0]
         length, references = layouts[key]
-        left -= length
+        remaining -= length
         if at + length > size:
             raise IndexError(at)
         for place, kind, width in references:
@@ -75,11 +75,11 @@ def _walk(content: bytes) -> None:
                 tables.append((target, kind))
                 continue
             count = _word(content, target)[0]
-            left -= 4 + width * count
+            remaining -= 4 + width * count
             target += 4
             if target + width * count > size:
                 raise IndexError(target)
-            if left < 0:
+            if remaining < 0:
                 raise BadData("the model is damaged: its parts are shared without end")
             if kind in _NUMBERS:
                 numbers[kind].append(content[target : target + width * count])
@@ -95,7 +95,7 @@ def _walk(content: bytes) -> None:
 
 
 def _layout(content: bytes, at: int, table: str) -> tuple[int, list[Reference]]:
-    """Return the size of a table in bytes, and where in it which parts are referred to."""
+    """Return the size of a table in bytes and its references: place, kind, width of an item."""
     own, length = struct.unpack_from("<HH", content, at)
     if at < 0 or own < 4 or own % 2:
         raise IndexError(at)

@@ -1,4 +1,4 @@
-"""One road from the bytes of a photo to a tensor, the same on the laptop and on the device."""
+"""Turn the bytes of a photo into a tensor, in the same way on the laptop and on the device."""
 
 import io
 import math
@@ -22,21 +22,21 @@ from deploy.image_files.formats import (
     unsupported,
     why_not_photo,
 )
-from deploy.image_files.strip_metadata import bare
+from deploy.image_files.strip_metadata import strip_metadata
 
 __all__ = ["FORMATS", "HEAD", "claims_photo", "sniff", "why_not_photo"]
 MAX_BYTES = 256 * 1024**2
-"""Larger files are refused before they are read into memory."""
+"""Limit of a photo's file, checked before it is read into memory."""
 MAX_PIXELS = 110_000_000
-"""Larger photos are refused: with Pillow's 4 bytes a pixel, twice on the way, they take 0.9 GB."""
-_MOST_PIXELS = {"WEBP": 40_000_000, "AVIF": 50_000_000, "HEIC": 50_000_000}
+"""Pillow takes 4 bytes a pixel, and two copies at a time: 0.9 GB for the largest photo."""
+_MAX_PIXELS_OF_FORMAT = {"WEBP": 40_000_000, "AVIF": 50_000_000, "HEIC": 50_000_000}
 """Their decoders take up to 20 bytes a pixel. A phone's HEIC has up to 49 million."""
 MAX_SIDE = 65_535
-"""Longer photos are refused: the most that a JPEG has, and rows and filters cost memory too."""
-_STRIP = 1_000_000
+"""The longest side of a JPEG; rows and filters of a long photo cost memory too."""
+_PIXELS_PER_STRIP = 1_000_000
 _BACKGROUND = (255, 255, 255)
 _ORIENTATION = 0x0112
-_TURNS = {
+_TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -45,17 +45,17 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a picture of each EXIF orientation upright."""
-_SPARE = 1.25
-"""Pixels decoded for each that the tensor gets, on each axis, at least: a bicubic filter over so
-many is as sharp as over all, and a 12-megapixel JPEG is then decoded at 1/8."""
+"""The operation that makes a picture of each EXIF orientation upright."""
+_MIN_DRAFT_RATIO = 1.25
+"""Least number of decoded pixels per pixel of the tensor, on each axis: the bicubic filter is then
+as sharp as over all pixels, and a JPEG of 12 megapixels is decoded at 1/8."""
 
-# Pillow warns of large sizes (the limit here is ours) and of odd metadata (pixels are right).
+# Pillow warns of large sizes, which are limited here, and of odd metadata, which changes no pixel.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def decoder() -> str:
-    """Return what names everything here that can change a pixel, for a bottleneck's fingerprint."""
+    """Return the versions that decide the pixels, for the fingerprint of bottlenecks."""
     try:
         heif = metadata.version("pillow-heif")
     except metadata.PackageNotFoundError:
@@ -66,11 +66,11 @@ def decoder() -> str:
 def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Image.Image:
     """Decode a photo into an upright RGB image of 8 bits.
 
-    EXIF orientation is applied, transparency is laid over white, 16-bit grey is rescaled,
-    animations and files of several pages give their first picture. Metadata that cannot be read
-    counts as none. With `spec`, a JPEG far larger than the tensor is decoded at 1/2, 1/4 or 1/8
-    scale, never below 1.25 times the tensor's pixels on an axis.
-    Raises BadData, with the reason, for anything that cannot be decoded in full.
+    EXIF orientation is applied, transparent pixels are laid over white, 16-bit grey is rescaled.
+    An animation or a file of several pages gives its first picture. Metadata that cannot be read
+    is ignored. With `spec`, a JPEG far larger than the tensor is decoded at 1/2, 1/4 or 1/8 scale,
+    never below 1.25 times the tensor's pixels on an axis.
+    Raises BadData, with the reason, for a photo that cannot be decoded in full.
     """
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
     if stream.seek(0, io.SEEK_END) > MAX_BYTES:
@@ -82,24 +82,26 @@ def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Imag
         raise BadData(reason)
     name = sniff(head) or ""
     try:
-        file, orientation = bare(stream, name)
+        file, orientation = strip_metadata(stream, name)
         file.seek(0)
         image = _open(file, name)
-        most = min(MAX_PIXELS, _MOST_PIXELS.get(name, MAX_PIXELS))
-        if image.width * image.height > most:
-            raise BadData(f"{image.width}x{image.height} pixels: more than {most:,} are refused")
+        max_pixels = min(MAX_PIXELS, _MAX_PIXELS_OF_FORMAT.get(name, MAX_PIXELS))
+        if image.width * image.height > max_pixels:
+            raise BadData(
+                f"{image.width}x{image.height} pixels: more than {max_pixels:,} are refused"
+            )
         if max(image.size) > MAX_SIDE:
             raise BadData(f"{image.width}x{image.height} pixels: a side has {MAX_SIDE:,} at most")
         if spec and name == "JPEG":
-            side = math.ceil(_SPARE * max(spec.height, spec.width) / (spec.crop or 1))
+            side = math.ceil(_MIN_DRAFT_RATIO * max(spec.height, spec.width) / (spec.crop or 1))
             image.draft(None, (side, side))
         image.load()
-        return upright(_turn(image, orientation))
+        return upright(_apply_orientation(image, orientation))
     except UnidentifiedImageError as error:
-        if name == "TIFF":  # its header was read before
+        if name == "TIFF":  # sniff has read its header
             raise unsupported("a TIFF of a rare kind") from error
         raise BadData("the file is damaged: its header cannot be read") from error
-    except Image.DecompressionBombError as error:  # Pillow's own limit is the larger one
+    except Image.DecompressionBombError as error:  # Pillow's own limit, which is larger
         raise BadData(f"more than {MAX_PIXELS:,} pixels are refused") from error
     except BadData:
         raise
@@ -119,30 +121,30 @@ def _open(file: IO[bytes], name: str) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Return `image` in RGB of 8 bits, turned as its EXIF data says; it may be the same object.
+    """Return `image` in RGB of 8 bits with its EXIF orientation applied; may be the same object.
 
-    Raises what Pillow's decoders raise, of many kinds, where `image` was not yet decoded.
+    Raises any exception of Pillow's decoders if `image` was not yet decoded.
     """
     image.load()
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # metadata is no damage; Pillow raises many kinds
+    except Exception:  # bad metadata is not a bad photo; Pillow raises many kinds
         orientation = 1
-    return _to_rgb(_turn(image, orientation))
+    return _to_rgb(_apply_orientation(image, orientation))
 
 
-def _turn(image: Image.Image, orientation: Any) -> Image.Image:
-    """Return `image` as it is to be seen, without the EXIF data that says so."""
-    if orientation not in _TURNS:
+def _apply_orientation(image: Image.Image, orientation: Any) -> Image.Image:
+    """Return `image` upright, without its EXIF data."""
+    if orientation not in _TRANSPOSES:
         return image
-    turned = image.transpose(_TURNS[orientation])
-    turned.info = {key: value for key, value in image.info.items() if key == "transparency"}
-    return turned
+    upright_image = image.transpose(_TRANSPOSES[orientation])
+    upright_image.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    return upright_image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    """Return `image` in RGB; in strips where it is large, since some modes take several copies."""
-    rows = max(1, _STRIP // image.width)
+    """Return `image` in RGB, converted in strips: some modes take several copies of the pixels."""
+    rows = max(1, _PIXELS_PER_STRIP // image.width)
     if image.height <= rows or (image.mode == "RGB" and "transparency" not in image.info):
         return _strip_to_rgb(image)
     rgb = Image.new("RGB", image.size)
@@ -165,31 +167,32 @@ def _strip_to_rgb(image: Image.Image) -> Image.Image:
 
 
 def kept_box(image: Image.Image, spec: InputSpec) -> tuple[float, float, float, float]:
-    """Return what `spec` keeps of `image`: left, top, right and bottom, in pixels."""
+    """Return the box of `image` that `spec` keeps: left, top, right and bottom, in pixels."""
     if spec.crop is None:
         return 0.0, 0.0, float(image.width), float(image.height)
     scale = spec.crop * min(image.width / spec.width, image.height / spec.height)
     width, height = spec.width * scale, spec.height * scale
     left = max(0.0, (image.width - width) / 2)
     top = max(0.0, (image.height - height) / 2)
-    # Rounding must not leave the frame, if by 1e-14 of a pixel: Pillow refuses that.
+    # Rounding may leave the frame by 1e-14 of a pixel, which Pillow refuses.
     return left, top, min(left + width, image.width), min(top + height, image.height)
 
 
 def to_pixels(
     image: Image.Image, spec: InputSpec, box: tuple[float, float, float, float] | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Return uint8 (1, height, width, 3): `box` of `image`, else what `spec` keeps, resized."""
+    """Return uint8 (1, height, width, 3): `box` of `image`, by default `kept_box`, resized."""
     left, top, right, bottom = box or kept_box(image, spec)
-    # In two passes, as Pillow did it by itself until it began to do tall images vertically first:
-    # the device may have an older one. The first gets the rows that the second's filter reaches.
+    # In two passes, horizontally first: newer versions of Pillow resize tall images vertically
+    # first, and the device may have an older one. The first pass gets only the rows that the filter
+    # of the second one reaches.
     reach = math.ceil(2 * max(1.0, (bottom - top) / spec.height)) + 1
     first, last = max(0, int(top) - reach), min(image.height, math.ceil(bottom) + reach)
     rows = image.crop((0, first, image.width, last))
-    across = rows.resize(
+    row_resized = rows.resize(
         (spec.width, rows.height), Image.Resampling.BICUBIC, box=(left, 0, right, rows.height)
     )
-    resized = across.resize(
+    resized = row_resized.resize(
         (spec.width, spec.height),
         Image.Resampling.BICUBIC,
         box=(0, top - first, spec.width, bottom - first),

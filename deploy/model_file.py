@@ -1,8 +1,8 @@
-"""What a .tflite file carries: labels, contract and goldens, as a zip behind the flatbuffer.
+"""Read and write a .tflite file that carries labels, contract and goldens behind the flatbuffer.
 
-The layout is that of TFLite metadata's associated files
+They are in a zip, as the associated files of TFLite metadata are
 (https://www.tensorflow.org/lite/models/convert/metadata): runtimes read the flatbuffer at the
-front and never see the zip, `unzip` reads the zip and never sees the flatbuffer.
+front and ignore the zip; `unzip` reads the zip and ignores the flatbuffer.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy import foreign_files, goldens
+from deploy import goldens, untrusted_files
 from deploy.contract import Contract, read_labels, write_labels
 from deploy.errors import BadData
 from deploy.goldens import Golden
@@ -20,17 +20,17 @@ from deploy.zip_members import Members
 
 _MODEL, _CONTRACT, _LABELS, _SUMS = "model", "contract.json", "labels.txt", "SHA256SUMS"
 _GOLDENS = "goldens.json"
-MARKS = frozenset({_CONTRACT, _SUMS})
-"""Files that every .tflite file of ours holds."""
-MAX_MODEL = 2 * 1024**3
-"""Bytes of a model file: offsets in a flatbuffer reach no further."""
+REQUIRED_MEMBERS = frozenset({_CONTRACT, _SUMS})
+"""Files in the zip of every .tflite file that `pack` writes."""
+MAX_MODEL_BYTES = 2 * 1024**3
+"""Offsets in a flatbuffer reach no further."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """The parts of a .tflite file, every digest checked.
+    """The content of a .tflite file whose digests were all checked.
 
-    `tolerance` is how far a score of a golden may be, on any runtime, from what it was.
+    `tolerance` is the largest difference of a golden's score that any runtime may show.
     """
 
     flatbuffer: bytes
@@ -64,14 +64,14 @@ def pack(
 
 
 def read(path: Path) -> ModelFile:
-    """Return the parts of the .tflite file at `path`.
+    """Return the content of the .tflite file at `path`.
 
-    Raises BadData when the file is missing, damaged anywhere, or was not made by `pack`: a
-    runtime may crash on damaged bytes, so it only gets those whose digest is right.
+    Raises BadData for a file that is missing, damaged anywhere, or not written by `pack`: a
+    runtime may crash on damaged bytes, so it gets only bytes whose digest is right.
     """
     try:
-        with foreign_files.naming(path):
-            return unpack(foreign_files.read(path, MAX_MODEL))
+        with untrusted_files.naming(path):
+            return unpack(untrusted_files.read(path, MAX_MODEL_BYTES))
     except OSError as error:
         raise BadData(
             f"{path}: cannot be read ({error.strerror}): `retrain convert` makes such a file"
@@ -79,8 +79,8 @@ def read(path: Path) -> ModelFile:
 
 
 def unpack(content: bytes) -> ModelFile:
-    """Return the parts of what `pack` made; raise BadData for anything else."""
-    with foreign_files.damaged("damaged, or not made by `retrain convert`", "copy it again"):
+    """Return the content of the bytes that `pack` returned; raise BadData for others."""
+    with untrusted_files.damaged("damaged, or not made by `retrain convert`", "copy it again"):
         members = Members(content)
         lines = members.read(_SUMS).decode("ascii").splitlines()
         sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
@@ -92,11 +92,12 @@ def unpack(content: bytes) -> ModelFile:
     contract = Contract.from_json(parts[_CONTRACT])
     if contract.labels != read_labels(parts[_LABELS].decode(errors="replace")):
         raise BadData("labels.txt and contract.json inside it disagree")
-    kept: tuple[Golden, ...] = ()
-    tolerance = 0.0
-    if _GOLDENS in parts:
-        kept, tolerance = goldens.from_json(parts[_GOLDENS], parts.__getitem__, contract.labels)
-    return ModelFile(parts[_MODEL], contract, kept, tolerance)
+    if _GOLDENS not in parts:
+        return ModelFile(parts[_MODEL], contract)
+    golden_photos, tolerance = goldens.from_json(
+        parts[_GOLDENS], parts.__getitem__, contract.labels
+    )
+    return ModelFile(parts[_MODEL], contract, golden_photos, tolerance)
 
 
 def _sha256(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Find a TFLite runtime and run a model with it: arrays in, float32 arrays out."""
+"""Find a TFLite runtime and run a model with it: array in, float32 array out."""
 
 import importlib.util
 import os
@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from deploy.bundle_texts import LEAST_LITERT, LITERT, TFLITE_RUNTIME
 from deploy.errors import MissingPackage
 from deploy.flatbuffer import check
-from deploy.foreign_files import damaged
+from deploy.requirements import LITERT, MIN_LITERT, TFLITE_RUNTIME
+from deploy.untrusted_files import damaged
 
 
 class Runtime(NamedTuple):
@@ -28,16 +28,16 @@ class Runtime(NamedTuple):
     interpreter: Any
 
 
-_KNOWN = (("LiteRT", "ai_edge_litert"), ("tflite-runtime", "tflite_runtime"))
+_RUNTIMES = (("LiteRT", "ai_edge_litert"), ("tflite-runtime", "tflite_runtime"))
 
 
-def find_runtime(wanted: str | None = None) -> Runtime:
-    """Return LiteRT if it is installed, else tflite-runtime; raise MissingPackage without.
+def find_runtime(required: str | None = None) -> Runtime:
+    """Return LiteRT if it is installed, else tflite-runtime; raise MissingPackage without both.
 
-    `wanted` is the name of one of them: only that one will do.
+    `required` is the name of the only runtime that may be returned.
     """
-    for name, package in _KNOWN:
-        if wanted not in (None, name):
+    for name, package in _RUNTIMES:
+        if required not in (None, name):
             continue
         if name == "tflite-runtime" and np.lib.NumpyVersion(np.__version__) >= "2.0.0":
             if importlib.util.find_spec(package):
@@ -51,14 +51,14 @@ def find_runtime(wanted: str | None = None) -> Runtime:
                 raise MissingPackage(f"{name} is installed but does not load: {error}") from error
             continue
         return Runtime(name, sys.modules[package].__version__, interpreter)
-    how = remedy(platform.machine(), sys.version_info[:2])
-    raise MissingPackage(f"no {wanted or 'TFLite runtime'}: {how}")
+    command = remedy(platform.machine(), sys.version_info[:2])
+    raise MissingPackage(f"no {required or 'TFLite runtime'}: {command}")
 
 
 def remedy(machine: str, python: tuple[int, int], bits: int = 8 * struct.calcsize("P")) -> str:
-    """Return how to have a runtime here; `bits` are Python's, a kernel may have more."""
+    """Return how to install a runtime here; `bits` are Python's, the kernel's may be more."""
     if not machine.startswith(("arm", "aarch")) or bits == 64:
-        return f"pip install '{LITERT}>={LEAST_LITERT}'"
+        return f"pip install '{LITERT}>={MIN_LITERT}'"
     if machine == "armv6l":
         return "there is none for ARMv6, such as a Raspberry Pi 1 or Zero"
     if python < (3, 12):
@@ -71,15 +71,15 @@ def remedy(machine: str, python: tuple[int, int], bits: int = 8 * struct.calcsiz
 
 @contextmanager
 def silent_stderr() -> Iterator[None]:
-    """Drop what the block writes to stderr from C++: both runtimes greet, and have no switch."""
+    """Drop what C++ code writes to stderr: both runtimes log when they load, without a switch."""
     try:
         stderr = os.dup(2)
     except OSError:  # a service may have none
         stderr = None
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        if nowhere != 2:
-            os.dup2(nowhere, 2)
+        if null != 2:
+            os.dup2(null, 2)
         yield
     finally:
         if stderr is None:
@@ -87,27 +87,27 @@ def silent_stderr() -> Iterator[None]:
         else:
             os.dup2(stderr, 2)
             os.close(stderr)
-        if nowhere != 2:
-            os.close(nowhere)
+        if null != 2:
+            os.close(null)
 
 
-_loading = threading.Lock()
-"""Held while stderr is turned away: two threads would each put back what the other left."""
+_stderr_lock = threading.Lock()
+"""Two threads that both replaced stderr would restore each other's."""
 
 
 class Model:
-    """A loaded model, one input (1, ...), one output (1, N). Threads that share it take turns."""
+    """A loaded model with one input (1, ...) and one output (1, N); threads take turns at it."""
 
     def __init__(self, flatbuffer: bytes, threads: int = 1, runtime: str | None = None) -> None:
-        """Load `flatbuffer`, whose digest the caller has checked, on `threads` CPU threads.
+        """Load `flatbuffer`, whose digest the caller has checked, to run on `threads` threads.
 
-        `runtime` names the one to take, as `find_runtime` does.
+        `runtime` is as `required` of `find_runtime`. Raises BadData, MissingPackage.
         """
         check(flatbuffer)
         self.runtime = find_runtime(runtime)
         name = f"{self.runtime.name} {self.runtime.version}"
         with damaged(f"{name} does not load this model"):
-            with _loading, silent_stderr():
+            with _stderr_lock, silent_stderr():
                 self._interpreter = self.runtime.interpreter(
                     model_content=flatbuffer, num_threads=threads
                 )
@@ -118,15 +118,15 @@ class Model:
             self.input_dtype = np.dtype(self._input["dtype"])
             self.input_quantization: tuple[float, int] = self._input["quantization"]
             self.output_width = int(self._output["shape"][-1])
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def __call__(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return float32 (N,), for a tensor of `input_shape` and `input_dtype`.
+        """Return float32 (N,) for a tensor of `input_shape` and `input_dtype`.
 
-        Raises BadData where the runtime cannot run the model.
+        Raises BadData if the runtime cannot run the model.
         """
         name = f"{self.runtime.name} {self.runtime.version}"
-        with self._turn, damaged(f"{name} does not run this model"):
+        with self._lock, damaged(f"{name} does not run this model"):
             self._interpreter.set_tensor(self._input["index"], tensor)
             self._interpreter.invoke()
             values = self._interpreter.get_tensor(self._output["index"])[0]

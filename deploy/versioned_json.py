@@ -127,6 +127,10 @@ class Fields:
         """Return the fields of every object of a list."""
         return tuple(self._as_object(item_name, item) for item_name, item in self._items(name))
 
+    def is_null(self, name: str) -> bool:
+        """Return whether a field is there and null; a missing field is not."""
+        return name in self.values and self.values[name] is None
+
     def _is_set(self, name: str) -> bool:
         return self.values.get(name) is not None
 
@@ -182,6 +186,7 @@ def read(value: Any, where: str, version: int, remedy: str) -> Fields:
     if not isinstance(value, dict):
         raise BadData(f"{where}: not a JSON object: {remedy}")
     fields = Fields(value, where, remedy)
+    _ = fields.version  # checks its type, whatever the version
     needed = fields.integer(MIN_READER, default=1, least=1)
     if needed > version:
         raise BadData(

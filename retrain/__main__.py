@@ -1,4 +1,4 @@
-"""The program `retrain`, which `python -m retrain` starts too."""
+"""Run the command `retrain`, also as `python -m retrain`."""
 
 import sys
 
@@ -6,7 +6,7 @@ _INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command. Its modules take a moment to import; Ctrl-C ends that quietly too."""
+    """Run the command; exit without a traceback on Ctrl-C, also while its modules are imported."""
     try:
         from retrain.cli import commands
     except KeyboardInterrupt:

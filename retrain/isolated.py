@@ -1,4 +1,4 @@
-"""Run a function in a process of its own, for what leaks, prints, crashes or never ends."""
+"""Run a function in a new process, for code that leaks memory, prints, crashes or never ends."""
 
 import os
 import pickle
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from deploy.errors import BadData, RetrainError, last_line
 from deploy.system.child_process import lifeline
@@ -23,64 +23,67 @@ with open(sys.argv[1], "rb") as job:
     sys.path[:] = pickle.load(job)
     from deploy.system.child_process import end_with_parent
     end_with_parent()
-    from retrain.isolated import answer
-    answer(job, sys.argv[2])
+    from retrain.isolated import run_job
+    run_job(job, sys.argv[2])
 """
-_FRUGAL = {"MALLOC_MMAP_THRESHOLD_": "262144"}
-"""glibc then gives large arrays back when they end: preparing Inception v3 takes 0.2 GB less."""
+_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "262144"}
+"""Makes glibc return large arrays to the system: preparing Inception v3 takes 0.2 GB less."""
 
 
-def apart(what: str, seconds: float, body: Callable[..., Result], *arguments: Any) -> Result:
-    """Return `body(*arguments)`, made in a new process; what that prints is kept off the screen.
+def run_isolated(
+    task: str, limit_s: float, function: Callable[..., Result], *arguments: Any
+) -> Result:
+    """Return `function(*arguments)`, computed in a new process whose output is not shown.
 
-    The process does not run the caller's script again, which multiprocessing's would: `body` is
-    of a module. Raises BadData in one line that begins with `what`, if it raises, dies or takes
-    longer than `seconds`; a RetrainError of its own comes through as it is. When this process is
-    killed, so is the new one.
+    `function` belongs to a module: unlike multiprocessing, the process does not run the caller's
+    script again. Raises a RetrainError that `function` raises. Raises BadData, in one line that
+    begins with `task`, for another error, a crash, or more than `limit_s` seconds. The process is
+    killed when this process is.
     """
-    job = pickle.dumps(sys.path) + pickle.dumps((body, arguments))
+    job = pickle.dumps(sys.path) + pickle.dumps((function, arguments))
     with scratch() as folder:
-        task, log, made = (folder / name for name in ("job", "log", "answer"))
-        task.write_bytes(job)
-        # What the process leaves when it is killed is in the folder too, and goes with it.
-        places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+        job_path, log_path, result_path = (folder / name for name in ("job", "log", "result"))
+        job_path.write_bytes(job)
+        # Temporary files of a process that is killed are removed with the folder.
+        temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
         try:
-            with log.open("wb") as stream, lifeline() as stdin:
+            with log_path.open("wb") as log, lifeline() as stdin:
                 subprocess.run(  # noqa: S603 (our own code)
-                    # -P: else a file in the current folder could stand in for a module.
-                    [sys.executable, "-P", "-c", _CHILD, task, made],
+                    # -P: a file in the current folder does not stand in for a module.
+                    [sys.executable, "-P", "-c", _CHILD, job_path, result_path],
                     stdin=stdin,
-                    env=_FRUGAL | os.environ | places,
-                    stdout=stream,
+                    env=_ENVIRONMENT | os.environ | temporary,
+                    stdout=log,
                     stderr=subprocess.STDOUT,
-                    timeout=seconds,
+                    timeout=limit_s,
                     check=True,
                 )
         except subprocess.TimeoutExpired as error:
-            raise BadData(f"{what} took longer than {seconds:g} s") from error
+            raise BadData(f"{task} took longer than {limit_s:g} s") from error
         except subprocess.CalledProcessError as error:
-            said = last_line(log.read_text(errors="replace"), "without a word")
+            reason = last_line(log_path.read_text(errors="replace"), "without a word")
             if error.returncode == -signal.SIGKILL:
-                said = "killed by the system, which does that when memory runs out"
-            raise BadData(f"{what} died: {said}") from error
-        done, result = pickle.loads(made.read_bytes())  # noqa: S301 (written by `answer`)
-    if done:
-        found: Result = result
-        return found
+                reason = "killed by the system, which does that when memory runs out"
+            raise BadData(f"{task} died: {reason}") from error
+        succeeded, result = pickle.loads(result_path.read_bytes())  # noqa: S301 (of `run_job`)
+    if succeeded:
+        value: Result = result
+        return value
     if isinstance(result, RetrainError):
         raise result
-    raise BadData(f"{what} failed: {result}")
+    raise BadData(f"{task} failed: {result}")
 
 
-def answer(job: Any, path: str) -> None:
-    """Do the pickled `job`, and write to `path` whether it was done, and its result or error."""
+def run_job(job: BinaryIO, path: str) -> None:
+    """Run the pickled `job`; write to `path` whether it succeeded, and its result or error."""
+    answer: tuple[bool, Any]
     try:
-        body, arguments = pickle.load(job)  # noqa: S301 (written by `apart`)
-        made = True, body(*arguments)
+        function, arguments = pickle.load(job)  # noqa: S301 (written by `run_isolated`)
+        answer = True, function(*arguments)
     except RetrainError as error:
-        made = False, error
+        answer = False, error
     except OSError as error:
-        made = False, BadData(explain(error))
-    except Exception as error:  # the converter's own, undocumented kinds
-        made = False, refusal(error)
-    Path(path).write_bytes(pickle.dumps(made))
+        answer = False, BadData(explain(error))
+    except Exception as error:  # TensorFlow's converter raises kinds that nobody documents
+        answer = False, refusal(error)
+    Path(path).write_bytes(pickle.dumps(answer))

@@ -1,7 +1,7 @@
-"""Run independent tasks on all cores, each worker with a tool of its own."""
+"""Run independent tasks in threads on all cores, each thread with its own tool."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -13,20 +13,20 @@ Result = TypeVar("Result")
 
 
 def run(
-    tasks: Iterable[Task], make: Callable[[], Tool], call: Callable[[Tool, Task], Result]
-) -> Iterator[Result]:
-    """Yield `call(tool, task)` of each task, in the order that they end.
+    tasks: Iterable[Task], make_tool: Callable[[], Tool], call: Callable[[Tool, Task], Result]
+) -> Generator[Result, None, None]:
+    """Yield `call(tool, task)` for each task, in the order in which they finish.
 
-    A thread a core, with one `make()` each: Pillow and the TFLite runtime release the GIL. Few
-    tasks are in hand at a time, so `tasks` may be endless. When the caller stops early, the
-    tasks in hand end and no other starts.
+    Each core has a thread, which calls `make_tool()` once: Pillow and the TFLite runtime release
+    the GIL. `tasks` may be endless, because it is read one task a core ahead. When the caller stops
+    early, tasks that have started are finished and no other starts.
     """
-    own = threading.local()
+    local = threading.local()
 
     def work(task: Task) -> Result:
-        if not hasattr(own, "tool"):
-            own.tool = make()
-        return call(own.tool, task)
+        if not hasattr(local, "tool"):
+            local.tool = make_tool()
+        return call(local.tool, task)
 
     waiting = iter(tasks)
     running: set[Future[Result]] = set()
@@ -40,26 +40,26 @@ def run(
                         break
                 if not running:
                     return
-                ended, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in ended:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
                     yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def ordered(
+def run_in_order(
     tasks: Sequence[Task],
-    make: Callable[[], Tool],
+    make_tool: Callable[[], Tool],
     call: Callable[[Tool, Task], Result],
     advance: Callable[[int], None],
 ) -> list[Result]:
-    """Return what `run` yields, in the order of `tasks`; `advance(1)` is called as each ends."""
-    found: dict[int, Result] = {}
+    """Return what `run` yields, in the order of `tasks`; call `advance(1)` after each task."""
+    results: dict[int, Result] = {}
 
     def numbered(tool: Tool, i: int) -> tuple[int, Result]:
         return i, call(tool, tasks[i])
 
-    for i, result in run(range(len(tasks)), make, numbered):
-        found[i] = result
+    for i, result in run(range(len(tasks)), make_tool, numbered):
+        results[i] = result
         advance(1)
-    return [found[i] for i in range(len(tasks))]
+    return [results[i] for i in range(len(tasks))]

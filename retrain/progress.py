@@ -1,4 +1,4 @@
-"""What a user sees while a stage works, on stderr: a live bar, plain lines, or JSON lines."""
+"""Show the progress of stages on stderr: a live bar, plain lines, or JSON lines."""
 
 import json
 import sys
@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from deploy.system.terminal import printable, say
 
-LINE_EVERY = 5.0
-"""Seconds between progress lines."""
+LINE_INTERVAL_S = 5.0
 
 Form = Literal["auto", "plain", "json"]
 Verbosity = Literal["DEBUG", "INFO", "WARN", "ERROR", "FATAL"]
@@ -20,11 +19,11 @@ Advance = Callable[[int], None]
 
 
 class Progress:
-    """Shows stages and keeps the seconds that each took, by name, in `seconds`.
+    """Shows the stages of a run; `seconds` holds how long each took, by name.
 
     `form` "auto" is a live bar on a terminal and plain lines elsewhere; "json" is one JSON object
-    a line, its `event` saying what it is of. `verbosity` WARN shows warnings only, ERROR nothing.
-    `rewrite` changes each text before it is shown: a command names its options there.
+    a line, whose `event` names its kind. `verbosity` WARN shows warnings only, ERROR nothing.
+    `rewrite` changes each text before it is shown: on the command line it names options.
     """
 
     def __init__(
@@ -41,25 +40,25 @@ class Progress:
         self._print: Callable[[str], None] = partial(say, err=True)
 
     def info(self, text: str, event: str = "info", **values: Any) -> None:
-        """Print a line; as JSON, `values` tell the same to a program."""
+        """Print `text`; in the form "json", print `event` and `values` instead."""
         if self._info:
             text = self._rewrite(text)
-            self._say(text, event, values or {"text": text})
+            self._write(text, event, values or {"text": text})
 
     def warn(self, text: str) -> None:
         """Print a warning."""
         if self._warn:
             text = self._rewrite(text)
-            self._say(f"Warning: {text}", "warning", {"text": text})
+            self._write(f"Warning: {text}", "warning", {"text": text})
 
-    def _say(self, text: str, event: str, values: dict[str, Any]) -> None:
+    def _write(self, text: str, event: str, values: dict[str, Any]) -> None:
         if self._form == "json":
             text = json.dumps({"event": event, **values})
         self._print(text)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time the block as the stage `name`; a stage entered again adds up."""
+        """Time the block as the stage `name`; a stage that is entered again adds up."""
         start = time.perf_counter()
         try:
             yield
@@ -69,14 +68,14 @@ class Progress:
             if self._form == "json":
                 self.info("", "stage", stage=name, seconds=seconds)
 
-    def times(self) -> None:
+    def show_seconds(self) -> None:
         """Print the seconds of each stage so far."""
-        stages = ", ".join(f"{name} {taken:.1f}" for name, taken in self.seconds.items())
+        stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.seconds.items())
         self.info(f"seconds: {stages}", "seconds", **self.seconds)
 
     @contextmanager
     def bar(self, text: str, total: int, unit: str) -> Iterator[Advance]:
-        """Give a function that tells how many more of `total` are done; show rate and time left."""
+        """Yield a function that adds to the count of `total`; show rate and seconds left."""
         if not self._info:
             yield lambda _: None
         elif self._form == "auto" and sys.stderr and sys.stderr.isatty():
@@ -90,42 +89,42 @@ class Progress:
         from rich.progress import Progress as Bar
 
         start = time.perf_counter()
-        done = 0
+        count = 0
         # The rate is a field of ours: rich's own `speed` is None until it has two samples.
         rate = TextColumn("{task.fields[rate]}")
         columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
         console = Console(stderr=True)
-        usual = self._print
+        print_line = self._print
         with Bar(*columns, console=console) as bar:
             task = bar.add_task(text, total=total, rate="")
 
-            def advance(count: int) -> None:
-                nonlocal done
-                done += count
-                speed = done / max(time.perf_counter() - start, 1e-9)
-                bar.update(task, completed=done, rate=f"{speed:.0f} {unit}/s")
+            def advance(more: int) -> None:
+                nonlocal count
+                count += more
+                speed = count / max(time.perf_counter() - start, 1e-9)
+                bar.update(task, completed=count, rate=f"{speed:.0f} {unit}/s")
 
-            # Lines go above the bar, not through it; and as they are: rich has a markup.
+            # The console prints lines above the bar; markup would change what is in them.
             self._print = lambda line: console.print(printable(line), markup=False, highlight=False)
             try:
                 yield advance
             finally:
-                self._print = usual
+                self._print = print_line
 
     def _lines(self, text: str, total: int, unit: str) -> Iterator[Advance]:
         start = last = time.perf_counter()
-        done = 0
+        count = 0
 
-        def advance(count: int) -> None:
-            nonlocal done, last
-            done += count
-            now = time.perf_counter()
-            if done < total and now - last < LINE_EVERY:
+        def advance(more: int) -> None:
+            nonlocal count, last
+            count += more
+            time_s = time.perf_counter()
+            if count < total and time_s - last < LINE_INTERVAL_S:
                 return
-            last = now
-            rate = done / max(now - start, 1e-9)
-            left = f", {(total - done) / rate:.0f} s left" if done < total else ""
-            line = f"{text} {done}/{total} {unit} ({rate:.0f}/s{left})"
-            self.info(line, "progress", task=text, done=done, total=total, unit=unit, per_s=rate)
+            last = time_s
+            rate = count / max(time_s - start, 1e-9)
+            left = f", {(total - count) / rate:.0f} s left" if count < total else ""
+            line = f"{text} {count}/{total} {unit} ({rate:.0f}/s{left})"
+            self.info(line, "progress", task=text, done=count, total=total, unit=unit, per_s=rate)
 
         yield advance

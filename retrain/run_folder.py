@@ -11,9 +11,9 @@ import filelock
 from deploy import model_file
 from deploy.contract import Contract, read_labels_file
 from deploy.errors import BadData, GateFailed, WrongUse
-from deploy.foreign_files import MAX_BYTES, damaged, naming, read, read_json
 from deploy.system.error_messages import doing
 from deploy.system.temporary_files import sweep
+from deploy.untrusted_files import MAX_BYTES, damaged, naming, read, read_json
 from retrain.metrics import Accuracy
 from retrain.settings.conversion import RECIPES
 

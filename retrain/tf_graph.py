@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.errors import BadData
-from deploy.foreign_files import damaged, naming
 from deploy.runtime import silent_stderr
 from deploy.system.cores import cores
+from deploy.untrusted_files import damaged, naming
 from retrain.frozen_graph import BOTTLENECK as BOTTLENECK
 from retrain.frozen_graph import INPUT as INPUT
 from retrain.frozen_graph import LOGITS as LOGITS

@@ -53,7 +53,7 @@ def _prepared_here() -> Iterator[None]:
         return body(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbones, "apart", here)
+        patch.setattr(backbones, "run_isolated", here)
         yield
 
 

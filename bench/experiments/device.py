@@ -67,7 +67,7 @@ def main(
         place = Path(temporary)
         small, large = (_jpeg(photo, place, size) for size in (SMALL, LARGE))
         figures = _turns(model, small, large, rounds)
-        bundle = write(model, place / "bundle")["folder"]
+        bundle = write(model, place / "bundle").folder
         figures |= _starts(Path(bundle) / "classify.pyz", small, starts)
         figures |= _growth(model, small, classifications)
         if enlarge:

@@ -22,7 +22,6 @@ import numpy.typing as npt
 
 from bench.experiments.accuracy import NO_BOUNDS, retrain
 from bench.machine import save
-from deploy.classifier import UNKNOWN
 from deploy.cli import ending
 from deploy.system.terminal import say, say_table
 
@@ -89,7 +88,7 @@ def _label(model: str, photos: Sequence[str]) -> Found:
     if done.returncode:
         raise click.ClickException(f"`retrain label`: exit code {done.returncode}")
     shown = [json.loads(line) for line in done.stdout.splitlines()]
-    unknown = np.array([each["labels"][0] == UNKNOWN for each in shown])
+    unknown = np.array([each["unknown"] for each in shown])
     scores = np.array([each["scores"][0] for each in shown])
     return Found(np.where(unknown, 1 - scores, scores), unknown)
 

@@ -1,4 +1,4 @@
-"""The device's commands, and the one place where errors become messages and exit codes."""
+"""Define the device's commands; turn errors into messages and exit codes, here alone."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from deploy.system.error_messages import explain
 from deploy.system.streams import OutputLost, attach
 from deploy.system.terminal import say
 
-INTERRUPTED, UNREAD = 130, 141
+INTERRUPTED, STDOUT_CLOSED = 130, 141
 _HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())  # of click 8.2
 
 
@@ -26,7 +26,7 @@ class Commands(click.Group):
     """A click group that ends with a message and an exit code, never with a traceback."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        """Run, and end as `ending` says."""
+        """Run the command and exit, as `ending` does."""
         ending(partial(super().main, *args, **{**extra, "standalone_mode": False}))
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -42,19 +42,19 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command, whose options of text take UTF-8 only; a path may be any bytes."""
-        name, command, rest = super().resolve_command(ctx, args)
+        """Return the command; its text options accept UTF-8 only, a path may be any bytes."""
+        name, command, remaining = super().resolve_command(ctx, args)
         for parameter in command.params if command else ():
             if parameter.type is click.STRING:
                 parameter.type = _Text()
-        return name, command, rest
+        return name, command, remaining
 
 
 class _Text(click.types.StringParamType):
-    """An argument of text."""
+    """The type of a text argument."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text, or fail for bytes that are not UTF-8."""
+        """Return the text; fail for bytes that are not UTF-8."""
         text = str(super().convert(value, param, ctx))
         try:
             text.encode()
@@ -79,10 +79,10 @@ def name_options(text: str, command: click.Command) -> str:
 
 
 def ending(run: Callable[[], Any]) -> NoReturn:
-    """Run; exit 0 done, 2 wrong use, 3 bad data, 4 a gate failed, 130 interrupted, 1 a bug.
+    """Run a click command that is not standalone; print its error, and exit.
 
-    With 141, as after SIGPIPE, when the reader of stdout has left. `run` is a click command that
-    is not standalone.
+    Exit codes: 0 success, 1 a bug, 2 wrong use, 3 bad data, 4 a gate failed, 130 interrupted, 141
+    (as after SIGPIPE) if the reader of stdout has closed it.
     """
     attach()
     try:
@@ -90,12 +90,12 @@ def ending(run: Callable[[], Any]) -> NoReturn:
         sys.exit(code if isinstance(code, int) else 0)
     except OutputLost as lost:
         if isinstance(lost.reason, BrokenPipeError):
-            sys.exit(UNREAD)
+            sys.exit(STDOUT_CLOSED)
         lost.reason.filename = "standard output"
         lost.reason.add_note("write to")
         _fail([explain(lost.reason)], BadData.exit_code)
     except click.ClickException as error:
-        _misused(error)
+        _exit_as_click(error)
     except RetrainError as error:
         _fail([str(line) for line in error.args], error.exit_code)
     except (click.Abort, KeyboardInterrupt):
@@ -104,7 +104,7 @@ def ending(run: Callable[[], Any]) -> NoReturn:
         _fail([explain(error)], BadData.exit_code)
     except MemoryError:
         _fail(["out of memory"], BadData.exit_code)
-    except Exception as error:  # whatever is left is our mistake, and is told as one
+    except Exception as error:  # anything else is a bug of ours
         if isinstance(error, UnicodeEncodeError) and error.encoding == "utf-8":  # a library's path
             text = error.object[:200]
             _fail([f"{text}: not UTF-8, which is needed here: rename it"], BadData.exit_code)
@@ -124,8 +124,8 @@ def ending(run: Callable[[], Any]) -> NoReturn:
         )
 
 
-def _misused(error: click.ClickException) -> NoReturn:
-    """End as click does, but let no argument that it names break a line."""
+def _exit_as_click(error: click.ClickException) -> NoReturn:
+    """Exit as click does; an argument that it names cannot break a line."""
     if isinstance(error, _HELP):
         error.show()
         sys.exit(error.exit_code)
@@ -139,8 +139,8 @@ def _misused(error: click.ClickException) -> NoReturn:
 
 
 def _fail(lines: list[str], code: int) -> NoReturn:
-    first, *rest = lines
-    say(f"Error: {first}", *rest, err=True)
+    first, *following = lines
+    say(f"Error: {first}", *following, err=True)
     sys.exit(code)
 
 
@@ -151,7 +151,7 @@ SETTINGS: dict[str, Any] = {
 
 
 class _Device(Commands):
-    """The group whose command `label` need not be named."""
+    """A group whose command `label` is the default."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in (*self.commands, *SETTINGS["help_option_names"]):
@@ -161,10 +161,10 @@ class _Device(Commands):
 
 @click.group(cls=_Device, context_settings=SETTINGS)
 def commands() -> None:
-    """Run a classifier that `retrain convert` made.
+    """Run a classifier that `retrain convert` wrote.
 
-    Photos without a command before them are labelled. A photo that is called like a
-    command is then ./label or the like.
+    Without a command, photos are labelled. Name a photo that is called like a command
+    with its folder, such as ./label.
     """
 
 

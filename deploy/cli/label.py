@@ -1,4 +1,4 @@
-"""`label`: what every form of the command shares, on a laptop and on a device."""
+"""`label`: print the best labels of photos; the laptop's command is built on it."""
 
 import glob
 import json
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deploy import files
 from deploy.errors import BadData, WrongUse
 from deploy.system.cores import cores
-from deploy.system.known_names import owner_of
 from deploy.system.terminal import say
+from deploy.user_files import owner_of, walk
 
 if TYPE_CHECKING:
     from deploy.classifier import PhotoClassifier
@@ -39,7 +38,7 @@ threads_option = click.option(
 
 
 def label_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add what every form of `label` takes: the photos and how to show their labels."""
+    """Add the argument and options of every `label` command: photos, and how to print labels."""
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object a photo."),
         click.option(
@@ -54,13 +53,13 @@ def label_options(command: Callable[..., None]) -> Callable[..., None]:
             default=5,
             show_default=True,
             type=click.IntRange(min=1),
-            help="Labels of each photo, at most.",
+            help="Print at most this many labels of each photo.",
         ),
         threads_option,
         click.option(
             "--labels",
             type=click.Path(path_type=Path, dir_okay=False),
-            help="A labels file that the model must agree with.",
+            help="A labels file; fail if the model's labels differ from it.",
         ),
         model_option,
         click.argument("photos", nargs=-1, metavar="PHOTO...", type=click.Path()),
@@ -89,26 +88,28 @@ def label(
 
 
 def open_model(model: Path, labels: Path | None, threads: int) -> "PhotoClassifier":
-    """Return the classifier of a .tflite file, once its labels agree with the file `labels`."""
+    """Return the classifier of a .tflite file; raise BadData if the file `labels` differs."""
     from deploy.classifier import Classifier
 
-    return agreed(Classifier.open(model, threads), labels, model)
+    classifier = Classifier.open(model, threads)
+    check_labels(classifier, labels, model)
+    return classifier
 
 
-def agreed(classifier: "PhotoClassifier", labels: Path | None, source: Path) -> "PhotoClassifier":
-    """Return the classifier of the file `source`, once the file `labels` says what it says."""
+def check_labels(classifier: "PhotoClassifier", labels: Path | None, source: Path) -> None:
+    """Raise BadData if the labels file differs from the classifier's labels, read from `source`."""
     from deploy.contract import read_labels_file
 
-    if labels:
-        names, right = read_labels_file(labels), classifier.contract.labels
-        if names != right:
-            pairs = zip_longest(map(repr, names), map(repr, right), fillvalue="missing")
-            i, (name, model) = next(each for each in enumerate(pairs, 1) if len({*each[1]}) > 1)
-            raise BadData(
-                f"{labels}: not the labels of {source}, which are the ones to trust: "
-                f"line {i} is {name}, there it is {model}"
-            )
-    return classifier
+    if not labels:
+        return
+    names, right = read_labels_file(labels), classifier.contract.labels
+    if names != right:
+        pairs = zip_longest(map(repr, names), map(repr, right), fillvalue="missing")
+        line, (name, model) = next(row for row in enumerate(pairs, 1) if len({*row[1]}) > 1)
+        raise BadData(
+            f"{labels}: not the labels of {source}, which are the ones to trust: "
+            f"line {line} is {name}, there it is {model}"
+        )
 
 
 def show_labels(
@@ -118,11 +119,11 @@ def show_labels(
     threshold: float,
     as_json: bool,
 ) -> None:
-    """Print labels and scores of each photo; a bad one is reported and the rest go on."""
+    """Print labels and scores of each photo; report a bad photo and go on with the next."""
     if not photos:
         raise WrongUse("no photo named: name files, folders, patterns, or - for standard input")
     bad = total = 0
-    for photo in find(photos):
+    for photo in find_photos(photos):
         total += 1
         try:
             answer = classifier.answer(_read(photo), top)
@@ -131,26 +132,31 @@ def show_labels(
             reason = str(error.strerror if isinstance(error, OSError) else error) or "out of memory"
             say(f"Error: {photo}: {' '.join(reason.split())}", err=True)
             continue
-        shown = [each for each in answer.predictions if each.score >= threshold]
-        if answer.unknown and shown[:1] != answer.predictions[:1]:  # no label, so no threshold
-            shown = [answer.predictions[0], *shown]
+        # A rejection has no label, so the threshold is not for it.
+        shown = [p for p in answer.predictions if p.label is None or p.score >= threshold]
         if as_json:
-            labels, scores = [each.label for each in shown], [each.score for each in shown]
-            said = {"schema": 1, "path": photo, "labels": labels, "scores": scores}
-            say(json.dumps({**said, "unknown": answer.unknown, "ms": answer.ms}))
+            record = {
+                "schema": 1,
+                "path": photo,
+                "labels": [prediction.text for prediction in shown],
+                "scores": [prediction.score for prediction in shown],
+                "unknown": answer.rejected,
+                "ms": answer.ms,
+            }
+            say(json.dumps(record))
             continue
-        say(photo, *(f"  {each.score:6.1%}  {each.label}" for each in shown))
+        say(photo, *(f"  {prediction.score:6.1%}  {prediction.text}" for prediction in shown))
         if not shown:
             say(f"  no label reaches {100 * threshold:g}%")
     if bad:
         raise BadData(f"{bad} of {total} photos could not be classified")
 
 
-def find(names: Iterable[str]) -> Iterator[str]:
-    """Yield the photos that are named: files as they are, those of folders, those of patterns.
+def find_photos(names: Iterable[str]) -> Iterator[str]:
+    """Yield the photos of arguments: a file as it is, those in a folder, those of a pattern.
 
-    Of a folder, every file that claims to be a photo, by its content or its name. What names no
-    photo is yielded too: reading it says why.
+    Of a folder, every file is yielded that claims to be a photo by its content or its name. An
+    argument without a photo is yielded too: reading it gives the reason.
     """
     for name in names:
         if name != STDIN and os.path.isdir(name):  # noqa: PTH112 (False where it cannot tell)
@@ -158,38 +164,38 @@ def find(names: Iterable[str]) -> Iterator[str]:
         elif name == STDIN or os.path.lexists(name) or not glob.has_magic(name):
             yield name
         else:  # a shell that knows patterns would have replaced it
-            found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (it may be absolute)
-            if "**" in name:  # what is in the folders is found already
-                found = [each for each in found if not os.path.isdir(each)]  # noqa: PTH112
-            yield from find(found) if found else [name]
+            paths = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (it may be absolute)
+            if "**" in name:  # the pattern already matches what is in the folders
+                paths = [path for path in paths if not os.path.isdir(path)]  # noqa: PTH112
+            yield from find_photos(paths) if paths else [name]
 
 
 def _in_folder(folder: Path) -> Iterator[str]:
     from deploy.image import HEAD, claims_photo
 
-    none = True
-    locked: list[str] = []
-    left_out: list[Path] = []
+    is_empty = True
+    unreadable: list[str] = []
+    ignored: list[Path] = []
 
-    def lock(error: OSError) -> None:
-        locked.append(str(Path(error.filename)))
+    def on_error(error: OSError) -> None:
+        unreadable.append(str(Path(error.filename)))
 
-    for path in files.walk(folder, lock, left_out.append):
-        with suppress(OSError):  # reading it says why
+    for path in walk(folder, on_error, ignored.append):
+        with suppress(OSError):  # reading it gives the reason
             if path.is_file():
                 with path.open("rb") as stream:
                     if not claims_photo(path, stream.read(HEAD)):
                         continue
             elif path.exists():  # a pipe or a device
                 continue
-        none = False
+        is_empty = False
         yield str(path)
-    for path in left_out:
+    for path in ignored:
         if not path.name.startswith(".") and path.is_dir():
             owner = owner_of(path.name)
             say(f"{path} is left out, put there by {owner}: name it to label it", err=True)
-    yield from locked
-    if none and not locked:
+    yield from unreadable
+    if is_empty and not unreadable:
         yield str(folder)
 
 
@@ -199,6 +205,6 @@ def _read(photo: str) -> str | bytes:
     if photo == STDIN:
         return sys.stdin.buffer.read(MAX_BYTES + 1)
     if os.path.isdir(photo):  # noqa: PTH112
-        os.scandir(photo).close()  # which says why where it cannot be read
+        os.scandir(photo).close()  # raises the reason if it cannot be read
         raise BadData("no photos in this folder")
     return photo

@@ -1,79 +1,230 @@
-"""`selftest`: whether a model gives here what it gave where it was converted."""
+"""`selftest`: check that a model computes the same on this device as where it was converted."""
 
 import hashlib
 import json
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploy import versioned_json
 from deploy.bundle_texts import SUMS
 from deploy.errors import BadData, GateFailed, MissingPackage, RetrainError
 from deploy.system.terminal import say
+from deploy.versioned_json import Fields
 
 if TYPE_CHECKING:
     from deploy.classifier import Classifier
+    from deploy.system.machine import Device
 
 SCHEMA_VERSION = 1
+_NO_GOLDENS = (
+    "no goldens in this file: what it computes was run and not compared; "
+    "`retrain convert` of this version puts them in"
+)
+
+
+@dataclass(frozen=True)
+class GoldenCount:
+    """How many goldens give the same result here, of how many; `tolerance` is of a score."""
+
+    right: int
+    total: int
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class RuntimeVersion:
+    """The TFLite runtime that ran the model."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """The result of a self-test; a field is None if it could not be found out.
+
+    `bytes` and `sha256` are of the model file; `files` counts the files beside it that have the
+    digest in SHA256SUMS, None without that file; `packages` are versions by name; `load_ms` is the
+    time to load the model, `ms` the milliseconds of each step of one photo.
+    """
+
+    model: str
+    device: "Device"
+    failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    sha256: str | None = None
+    bytes: int | None = None
+    files: int | None = None
+    labels: int | None = None
+    goldens: GoldenCount | None = None
+    runtime: RuntimeVersion | None = None
+    packages: Mapping[str, str] | None = None
+    load_ms: float | None = None
+    ms: Mapping[str, float] | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "passed": self.passed,
+            "failures": list(self.failures),
+            "notes": list(self.notes),
+            "model": self.model,
+            "sha256": self.sha256,
+            "bytes": self.bytes,
+            "files": self.files,
+            "labels": self.labels,
+            "goldens": self.goldens and asdict(self.goldens),
+            "runtime": self.runtime and asdict(self.runtime),
+            "packages": self.packages and dict(self.packages),
+            "load_ms": self.load_ms,
+            "ms": self.ms and dict(self.ms),
+            "device": self.device._asdict(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, where: str, remedy: str) -> "SelfTest":
+        """Return the result in JSON values that a device printed; raise BadData for others.
+
+        `where` and `remedy` are for the error, as in `versioned_json.read`.
+        """
+        fields = versioned_json.read(value, where, SCHEMA_VERSION, remedy)
+        goldens, runtime = fields.object_or_none("goldens"), fields.object_or_none("runtime")
+        packages, ms = fields.object_or_none("packages"), fields.object_or_none("ms")
+        return cls(
+            model=fields.text("model"),
+            device=_read_device(fields.object("device")),
+            failures=fields.texts("failures"),
+            notes=fields.texts("notes"),
+            sha256=fields.text_or_none("sha256"),
+            bytes=fields.integer_or_none("bytes"),
+            files=fields.integer_or_none("files"),
+            labels=fields.integer_or_none("labels"),
+            goldens=_read_golden_count(goldens) if goldens else None,
+            runtime=RuntimeVersion(runtime.text("name"), runtime.text("version"))
+            if runtime
+            else None,
+            packages={name: packages.text(name) for name in packages.values} if packages else None,
+            load_ms=fields.number_or_none("load_ms"),
+            ms={name: ms.number(name) for name in ms.values} if ms else None,
+        )
+
+
+def _read_golden_count(fields: Fields) -> GoldenCount:
+    return GoldenCount(fields.integer("right"), fields.integer("total"), fields.number("tolerance"))
+
+
+def _read_device(fields: Fields) -> "Device":
+    from deploy.system.machine import Device
+
+    return Device(
+        board=fields.text_or_none("board"),
+        cpu=fields.text("cpu"),
+        architecture=fields.text("architecture"),
+        bits=fields.integer("bits"),
+        os=fields.text("os"),
+        kernel=fields.text("kernel"),
+        python=fields.text("python"),
+        governor=fields.text_or_none("governor"),
+        temperature_c=fields.number_or_none("temperature_c"),
+        throttling=fields.text_or_none("throttling"),
+    )
 
 
 @click.command()
 @click.argument("model", metavar="MODEL", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def selftest(model: Path, as_json: bool) -> None:
-    """Check that MODEL gives here what it gave where it was converted.
+    """Check that MODEL computes the same here as where it was converted.
 
     Prints PASS, or FAIL with the reasons and exit code 4.
     """
-    record = run(model)
-    say(*([json.dumps(record)] if as_json else table(record)))
-    if not record["passed"]:
+    result = run(model)
+    say(*([json.dumps(result.to_json())] if as_json else table(result)))
+    if not result.passed:
         raise GateFailed(f"{model}: the self-test failed")
 
 
-def run(path: Path) -> dict[str, Any]:
-    """Return what the self-test of the model at `path` found, as JSON values.
+def run(path: Path) -> SelfTest:
+    """Return the result of the self-test of the model at `path`.
 
-    `passed` is whether `failures` is empty; `notes` tell what could not be checked; None is
-    unknown. Beside a model, the files that SHA256SUMS lists are checked too. Raises nothing that
-    a bad file or a missing package causes: that is a failure.
+    Beside a model, the files that SHA256SUMS lists are checked too. A bad file and a missing
+    package are failures in the result, never errors.
     """
     from deploy.system.machine import device
 
-    failures: list[str] = []
-    notes: list[str] = []
-    record: dict[str, Any] = {"schema": SCHEMA_VERSION, "passed": False}
-    record |= {"failures": failures, "notes": notes, "model": str(path)}
-    record |= dict.fromkeys(
-        ("sha256", "bytes", "files", "labels", "goldens", "runtime", "packages", "load_ms", "ms")
-    )
+    result = SelfTest(str(path), device())
     try:
-        try:
+        with _explained():
             content = path.read_bytes()
-            record |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-            record["files"] = _check_files(path.parent, failures)
-            _check_model(path, record)
-        except ImportError as error:
-            missing = MissingPackage.of_device(error)
-            if not missing:
-                raise
-            raise missing from error
-        except OSError as error:
-            raise BadData(f"{error.filename}: {error.strerror}") from error
+            digest = hashlib.sha256(content).hexdigest()
+            result = replace(result, sha256=digest, bytes=len(content))
+            files, failures = _check_files(path.parent)
+            result = replace(result, files=files, failures=failures)
+
+            import numpy as np
+            import PIL
+
+            from deploy.check_goldens import check_goldens
+            from deploy.classifier import Classifier
+
+            packages = {"numpy": np.__version__, "pillow": PIL.__version__}
+            result = replace(result, packages=packages)
+            start = time.perf_counter()
+            classifier = Classifier.open(path)
+            load_ms = 1000 * (time.perf_counter() - start)
+            name, version, _ = classifier.model.runtime
+            labels = len(classifier.contract.labels)
+            result = replace(result, load_ms=load_ms, labels=labels)
+            result = replace(result, runtime=RuntimeVersion(name, version))
+            failures = tuple(check_goldens(classifier))
+            total, tolerance = len(classifier.file.goldens), classifier.file.tolerance
+            result = replace(
+                result,
+                failures=(*result.failures, *failures),
+                goldens=GoldenCount(total - len(failures), total, tolerance),
+                notes=() if total else (_NO_GOLDENS,),
+            )
+            result = replace(result, ms=_time_photo(classifier, use_golden=not failures))
     except RetrainError as error:
-        failures.append(str(error))
-    record["device"] = device()._asdict()
-    record["passed"] = not failures
-    return record
+        result = replace(result, failures=(*result.failures, str(error)))
+    return replace(result, device=device())
 
 
-def _check_files(folder: Path, failures: list[str]) -> int | None:
-    """Return how many files beside the model are those of SHA256SUMS, None without one."""
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise a RetrainError for a package or a file that cannot be loaded in the block."""
+    try:
+        yield
+    except ImportError as error:
+        missing = MissingPackage.of_device(error)
+        if not missing:
+            raise
+        raise missing from error
+    except OSError as error:
+        raise BadData(f"{error.filename}: {error.strerror}") from error
+
+
+def _check_files(folder: Path) -> tuple[int | None, tuple[str, ...]]:
+    """Return how many files of `folder` have their digest in SHA256SUMS, and the failures.
+
+    The count is None without a SHA256SUMS.
+    """
     sums = folder / SUMS
     if not sums.is_file():
-        return None
-    right = 0
+        return None, ()
+    right, failures = 0, []
     for line in sums.read_text("utf-8", "replace").splitlines():
         digest, _, name = line.partition("  ")
         file = folder / name
@@ -83,76 +234,48 @@ def _check_files(folder: Path, failures: list[str]) -> int | None:
             failures.append(f"{file}: not the file that {SUMS} tells of: copy it again")
         else:
             right += 1
-    return right
+    return right, tuple(failures)
 
 
-def _check_model(path: Path, record: dict[str, Any]) -> None:
-    import numpy as np
-    import PIL
-
-    from deploy import goldens
-    from deploy.classifier import Classifier
-
-    record["packages"] = {"numpy": np.__version__, "pillow": PIL.__version__}
-    started = time.perf_counter()
-    classifier = Classifier.open(path)
-    record["load_ms"] = 1000 * (time.perf_counter() - started)
-    record["labels"] = len(classifier.contract.labels)
-    record["runtime"] = dict(zip(("name", "version"), classifier.model.runtime, strict=False))
-    file = classifier.file
-    failed = goldens.check(classifier)
-    record["failures"] += failed
-    record["goldens"] = {
-        "right": len(file.goldens) - len(failed),
-        "total": len(file.goldens),
-        "tolerance": file.tolerance,
-    }
-    if not file.goldens:
-        record["notes"].append(
-            "no goldens in this file: what it computes was run and not compared; "
-            "`retrain convert` of this version puts them in"
-        )
-    record["ms"] = _timed(classifier, photo=not failed)
-
-
-def _timed(classifier: "Classifier", photo: bool) -> dict[str, float]:
-    """Return the milliseconds of one photo, the second of two; a golden, or else a black one."""
+def _time_photo(classifier: "Classifier", use_golden: bool) -> dict[str, float]:
+    """Return the milliseconds of each step of the second of two runs: a golden or a black photo."""
     import numpy as np
 
     spec = classifier.contract.input
-    goldens = classifier.file.goldens if photo else ()
-    timed = goldens[0].png if goldens else np.zeros((spec.height, spec.width, 3), np.uint8)
-    classifier.answer(timed)
-    return classifier.answer(timed).ms
+    goldens = classifier.file.goldens if use_golden else ()
+    photo = goldens[0].png if goldens else np.zeros((spec.height, spec.width, 3), np.uint8)
+    classifier.answer(photo)
+    return classifier.answer(photo).ms
 
 
-def table(record: dict[str, Any]) -> list[str]:
-    """Return the lines that show a record of `run` to a person."""
-    device, goldens, runtime = record["device"], record["goldens"], record["runtime"]
+def table(result: SelfTest) -> list[str]:
+    """Return the lines that show a result to a person."""
+    device, goldens, runtime = result.device, result.goldens, result.runtime
     rows = {
-        "model": record["model"],
-        "sha256": record["sha256"],
-        "files": f"no {SUMS}" if record["files"] is None else f"{record['files']} as {SUMS} says",
-        "labels": record["labels"],
-        "runtime": runtime and f"{runtime['name']} {runtime['version']}",
-        "packages": _pairs(record["packages"], "{} {}"),
-        "goldens": goldens and "{right} of {total} within {tolerance:g}".format(**goldens),
-        "load": record["load_ms"] and f"{record['load_ms']:.0f} ms",
-        "one photo": _pairs(record["ms"], "{} {:.1f} ms"),
-        "board": device["board"],
-        "cpu": f"{device['cpu']} ({device['architecture']}, {device['bits']} bits)",
-        "system": f"{device['os']}, kernel {device['kernel']}, Python {device['python']}",
-        "governor": device["governor"],
-        "temperature": device["temperature_c"] and f"{device['temperature_c']:.1f} C",
-        "throttling": device["throttling"],
+        "model": result.model,
+        "sha256": result.sha256,
+        "files": f"no {SUMS}" if result.files is None else f"{result.files} as {SUMS} says",
+        "labels": result.labels,
+        "runtime": runtime and f"{runtime.name} {runtime.version}",
+        "packages": _pairs(result.packages, "{} {}"),
+        "goldens": goldens and f"{goldens.right} of {goldens.total} within {goldens.tolerance:g}",
+        "load": result.load_ms and f"{result.load_ms:.0f} ms",
+        "one photo": _pairs(result.ms, "{} {:.1f} ms"),
+        "board": device.board,
+        "cpu": f"{device.cpu} ({device.architecture}, {device.bits} bits)",
+        "system": f"{device.os}, kernel {device.kernel}, Python {device.python}",
+        "governor": device.governor,
+        "temperature": device.temperature_c and f"{device.temperature_c:.1f} C",
+        "throttling": device.throttling,
     }
     lines = [f"{name:<12} {'unknown' if value is None else value}" for name, value in rows.items()]
-    lines += [f"note: {note}" for note in record["notes"]]
-    lines += [f"FAIL: {failure}" for failure in record["failures"]]
-    if record["passed"]:
-        lines.append("PASS" if goldens["total"] else "PASS, but no score was compared")
+    lines += [f"note: {note}" for note in result.notes]
+    lines += [f"FAIL: {failure}" for failure in result.failures]
+    if result.passed:
+        compared = goldens and goldens.total
+        lines.append("PASS" if compared else "PASS, but no score was compared")
     return lines
 
 
-def _pairs(values: dict[str, Any] | None, form: str) -> str | None:
+def _pairs(values: Mapping[str, Any] | None, form: str) -> str | None:
     return ", ".join(form.format(*pair) for pair in values.items()) if values else None

@@ -1,4 +1,4 @@
-"""`watch`: the label of what a camera sees, each time that it changes."""
+"""`watch`: print the label of what a camera sees each time that the label changes."""
 
 import json
 import signal
@@ -8,62 +8,73 @@ from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 
 from deploy.cli.label import model_option, open_model, threads_option
+from deploy.errors import WrongUse
 from deploy.system.terminal import say
 
+if TYPE_CHECKING:
+    from deploy.classifier import Prediction
+    from deploy.contract import Contract
+    from deploy.watching.actions import FrameLabel
+
 SCHEMA_VERSION = 1
+_Label = TypeVar("_Label")
 
 
-class Steady:
-    """Tells when a label has changed: when it was another in `frames` frames in a row.
+class Debouncer(Generic[_Label]):
+    """Accepts a new label only after it came in `frames` frames in a row."""
 
-    None, for frames in which no label is probable enough, is a label too, and the first.
-    """
-
-    def __init__(self, frames: int) -> None:
+    def __init__(self, frames: int, label: _Label) -> None:
+        """Begin with `label` as the accepted one."""
         self.frames = frames
-        self._label: str | None = None
-        self._other: str | None = None
+        self._label = label
+        self._candidate = label
         self._count = 0
 
-    def changed(self, label: str | None) -> bool:
-        """Return whether `label`, that of one more frame, is now the label, and was not before."""
+    def changed(self, label: _Label) -> bool:
+        """Take the label of one more frame; return whether it becomes the accepted label."""
         if label == self._label:
             self._count = 0
             return False
-        self._count = self._count + 1 if label == self._other else 1
-        self._other = label
+        self._count = self._count + 1 if label == self._candidate else 1
+        self._candidate = label
         if self._count < self.frames:
             return False
         self._label, self._count = label, 0
         return True
 
 
-class _Teller:
-    """Prints events: as JSON lines, all of them; else labels to stdout, the rest to stderr."""
+class _EventPrinter:
+    """Prints events: as JSON lines on stdout, or labels on stdout and the rest on stderr."""
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
 
     def __call__(self, event: str, text: str, **values: Any) -> dict[str, Any]:
-        now = datetime.now(UTC)
-        told = {"schema": SCHEMA_VERSION, "event": event, "time": now.isoformat(), **values}
+        """Print an event, as `text` or as JSON; return its JSON values."""
+        event_time = datetime.now(UTC)
+        record = {
+            "schema": SCHEMA_VERSION,
+            "event": event,
+            "time": event_time.isoformat(),
+            **values,
+        }
         if self._as_json:
-            say(json.dumps(told))
+            say(json.dumps(record))
         else:
-            say(f"{now.astimezone():%H:%M:%S}  {text}", err=event != "label")
-        return told
+            say(f"{event_time.astimezone():%H:%M:%S}  {text}", err=event != "label")
+        return record
 
     def problem(self, text: str) -> None:
-        """Tell what went wrong and does not stop the watching."""
+        """Print a problem that does not stop the watching."""
         self("problem", text, reason=text)
 
     def source(self, reason: str | None) -> None:
-        """Tell why the source is gone, or with None that it is back."""
+        """Print why the source is gone, or that it is back if `reason` is None."""
         text = f"{reason}; trying again" if reason else "it is back"
         self("source", text, state="gone" if reason else "back", reason=reason)
 
@@ -82,38 +93,39 @@ class _Teller:
     default=0.5,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="A label that is less probable counts as none; unknown does not.",
+    help="The least probability of a label; below it a frame counts as none. Does not apply to "
+    "unknown.",
 )
 @click.option(
     "--frames",
     type=click.IntRange(min=1),
-    help="Frames in a row that another label needs to be the label.  [default: 3, of a folder 1]",
+    help="Frames in a row with a new label before it counts.  [default: 3, of a folder 1]",
 )
 @click.option(
     "--fps",
     type=click.FloatRange(min=0, max=1000, min_open=True),
-    help="Frames taken of a second, at most.  [default: all that can be]",
+    help="Classify at most this many frames a second.  [default: no limit]",
 )
 @click.option(
     "--on-label",
-    "rules",
     multiple=True,
     type=click.UNPROCESSED,
     metavar="LABEL=COMMAND",
-    help="Run COMMAND, without a shell, when LABEL, or none, comes; for several labels too.",
+    help="Run COMMAND, without a shell, when the label changes to LABEL. LABEL may be none, and "
+    "unknown of a model that rejects photos. May be given several times.",
 )
-@click.option("--post", metavar="URL", help="Post each change as JSON too.")
+@click.option("--post", metavar="URL", help="Post each change to URL as JSON.")
 @click.option(
     "--snapshot-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Keep the frame of each change here.",
+    help="Keep the frame of each change in this folder.",
 )
 @click.option(
     "--status-every",
     default=60.0,
     show_default=True,
     type=click.FloatRange(min=0),
-    help="Seconds between lines on speed and temperature; 0 for none.",
+    help="Seconds between lines on speed and temperature; 0 for no such lines.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an event.")
 def watch(
@@ -123,57 +135,55 @@ def watch(
     threshold: float,
     frames: int | None,
     fps: float | None,
-    rules: tuple[str, ...],
+    on_label: tuple[str, ...],
     post: str | None,
     snapshot_dir: Path | None,
     status_every: float,
     as_json: bool,
 ) -> None:
-    """Print the label of what the camera sees, each time that it changes.
+    """Print the label of what the camera sees each time that the label changes.
 
-    It changes when another label is the best one, and probable enough, in some frames in a row.
-    A camera that vanishes is waited for. Ends at the end of a video, or when it is stopped. What
-    ends before that many frames, such as a photo, has the label of its last frame.
+    The label changes when another label is the best one, and probable enough, in several frames in
+    a row. A camera that is unplugged is tried again until it is back. Ends at the end of a video,
+    or when it is stopped. A source with fewer frames than that, such as a photo, has the label of
+    its last frame.
     """
-    from deploy.classifier import UNKNOWN, Prediction
-    from deploy.errors import BadData, WrongUse
-    from deploy.files import holds
+    from deploy.errors import BadData
+    from deploy.user_files import contains
     from deploy.watching import cameras
-    from deploy.watching.actions import NONE, Commands, Post, Snapshots
+    from deploy.watching.actions import Commands, FrameLabel, Post, Snapshots
 
     folder = Path(source) if source and Path(source).is_dir() else None
-    if folder and snapshot_dir and holds(folder, snapshot_dir):
+    if folder and snapshot_dir and contains(folder, snapshot_dir):
         raise WrongUse(
             f"--snapshot-dir {snapshot_dir}: that is in {source}, where each snapshot would be a "
             "new photo: name a folder outside"
         )
-    tell = _Teller(as_json)
+    print_event = _EventPrinter(as_json)
     classifier = open_model(model, None, threads)
-    steady = Steady(frames or (1 if folder else 3))
-    names = {*classifier.contract.labels, NONE}
-    if classifier.contract.reject_threshold is not None:
-        names.add(UNKNOWN)
-    commands = Commands(rules, names, tell.problem)
-    keep = Snapshots(snapshot_dir, tell.problem) if snapshot_dir else None
+    debouncer = Debouncer(frames or (1 if folder else 3), FrameLabel())
+    commands = Commands(on_label, _names(classifier.contract), print_event.problem)
+    keep = Snapshots(snapshot_dir, print_event.problem) if snapshot_dir else None
     opener = cameras.choose(source, classifier.contract.input, fps)
     with ExitStack() as stack:
-        # As a service is stopped; Ctrl-C is translated where errors are.
-        before = signal.signal(signal.SIGTERM, _stop)
-        stack.callback(signal.signal, signal.SIGTERM, before)
+        # A service is stopped by SIGTERM. Ctrl-C is translated where errors are.
+        previous_handler = signal.signal(signal.SIGTERM, _stop)
+        stack.callback(signal.signal, signal.SIGTERM, previous_handler)
         stack.callback(commands.close)
-        poster = Post(post, tell.problem) if post else None
+        poster = Post(post, print_event.problem) if post else None
         if poster:
             stack.callback(poster.close)
-        status = _Status(tell, status_every)
-        stack.callback(status.show_last)
+        status = _Status(print_event, status_every)
+        stack.callback(status.print_last)
 
-        def react(frame: cameras.Frame, best: Prediction, label: str | None) -> None:
-            of = f"  {frame.path}" if frame.path else ""
-            at_best = "" if label else f"  (at best {best.label})"
-            event = tell(
+        def react(frame: cameras.Frame, label: FrameLabel, best: "Prediction") -> None:
+            path = f"  {frame.path}" if frame.path else ""
+            at_best = f"  (at best {best.text})" if label == FrameLabel() else ""
+            event = print_event(
                 "label",
-                f"{best.score:6.1%}  {label or NONE}{at_best}{of}",
-                label=label,
+                f"{best.score:6.1%}  {label.text}{at_best}{path}",
+                label=None if label == FrameLabel() else label.text,
+                unknown=label.rejected,
                 score=best.score,
                 frame=status.frames,
                 file=str(frame.path) if frame.path else None,
@@ -183,22 +193,35 @@ def watch(
                 poster(event)
             commands(label)
 
-        last: tuple[cameras.Frame, Prediction, str | None] | None = None
-        for frame in stack.enter_context(closing(cameras.unbroken(opener, tell.source))):
+        last: tuple[cameras.Frame, FrameLabel, Prediction] | None = None
+        for frame in stack.enter_context(closing(cameras.reconnecting(opener, print_event.source))):
             if isinstance(frame, BadData):
-                tell.problem(str(frame))
+                print_event.problem(str(frame))
             elif frame:
                 answer = classifier.answer(frame.image, top=1)
                 (best,) = answer.predictions
                 status.frames += 1
-                label = best.label if answer.unknown or best.score >= threshold else None
-                last = frame, best, label
-                if steady.changed(label):
+                label = FrameLabel(
+                    best.label if best.score >= threshold else None, rejected=answer.rejected
+                )
+                last = frame, label, best
+                if debouncer.changed(label):
                     react(*last)
-            commands.tell_ended()
-            status.show_if_due()
-        if last and status.frames < steady.frames:  # a photo, or a video of a moment
+            commands.report_ended()
+            status.print_if_due()
+        if last and status.frames < debouncer.frames:  # a photo, or a video of a moment
             react(*last)
+
+
+def _names(contract: "Contract") -> dict[str, "FrameLabel"]:
+    """Return what each name in a rule means; a class comes before the words none and unknown."""
+    from deploy.classifier import UNKNOWN
+    from deploy.watching.actions import NONE, FrameLabel
+
+    names = {NONE: FrameLabel()}
+    if contract.reject_threshold is not None:
+        names[UNKNOWN] = FrameLabel(rejected=True)
+    return names | {label: FrameLabel(label) for label in contract.labels}
 
 
 def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a handler's signature)
@@ -206,33 +229,33 @@ def _stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (a hand
 
 
 class _Status:
-    """Counts frames and tells how many a second they are, with temperature and throttling."""
+    """Counts frames, and prints frames a second, temperature and throttling."""
 
-    def __init__(self, tell: _Teller, every: float) -> None:
+    def __init__(self, print_event: _EventPrinter, period_s: float) -> None:
         self.frames = 0
-        self._tell, self._every = tell, every
-        self._last, self._before = time.monotonic(), 0
+        self._print_event, self._period_s = print_event, period_s
+        self._last_time, self._last_frames = time.monotonic(), 0
 
-    def show_if_due(self) -> None:
-        """Tell when it is time to; never with a period of 0."""
-        if self._every and time.monotonic() - self._last >= self._every:
-            self.show()
+    def print_if_due(self) -> None:
+        """Print the status once a period; never with a period of 0."""
+        if self._period_s and time.monotonic() - self._last_time >= self._period_s:
+            self.print()
 
-    def show_last(self) -> None:
-        """Tell at the end, of what there was."""
-        if self._every and self.frames:
-            self.show()
+    def print_last(self) -> None:
+        """Print the status of the last, incomplete period."""
+        if self._period_s and self.frames:
+            self.print()
 
-    def show(self) -> None:
-        """Tell of the time since it was told last."""
+    def print(self) -> None:
+        """Print the status since the last call."""
         from deploy.system.machine import temperature, throttling
 
-        now = time.monotonic()
-        rate = (self.frames - self._before) / max(now - self._last, 1e-9)
-        self._last, self._before = now, self.frames
-        degrees, held_back = temperature(), throttling()
+        end = time.monotonic()
+        rate = (self.frames - self._last_frames) / max(end - self._last_time, 1e-9)
+        self._last_time, self._last_frames = end, self.frames
+        degrees, limits = temperature(), throttling()
         text = f"{self.frames} frames, {rate:.1f} a second"
         text += f", {degrees:.1f} C" if degrees is not None else ""
-        text += f", throttling: {held_back}" if held_back else ""
+        text += f", throttling: {limits}" if limits else ""
         values = {"frames": self.frames, "fps": rate}
-        self._tell("status", text, **values, temperature_c=degrees, throttling=held_back)
+        self._print_event("status", text, **values, temperature_c=degrees, throttling=limits)

@@ -1,1 +1,1 @@
-"""Image files: formats, metadata that is left out, orientation."""
+"""Read image files: their format, their orientation, their bytes without metadata."""

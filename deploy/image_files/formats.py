@@ -1,4 +1,4 @@
-"""Recognise image files by content and by name: which are read, and the remedy for the rest."""
+"""Recognise image files by content and name; give a remedy for formats that are not read."""
 
 import importlib
 import re
@@ -9,15 +9,16 @@ from pathlib import Path
 from deploy.errors import BadData
 
 HEAD = 1024
-"""How many of a file's first bytes show its format; fewer show less."""
+"""Bytes at the start of a file that show its format; fewer may not."""
 _CONVERT = "convert it to JPEG or PNG"
 
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of image file; `remedy` is for a kind that is not read, or not on this machine.
+    """A format of image files; `remedy` is for a format that is not read, or not on this machine.
 
-    `signature` is a pattern of the file's first bytes. `module` is what must load to read it.
+    `signature` is a pattern of the file's first bytes. `module` is the module that must load to
+    read the format.
     """
 
     name: str
@@ -45,9 +46,9 @@ _FORMATS = (
     Format("PNG", rb"\x89PNG\r\n\x1a\n", "png apng", is_read=True),
     Format("WEBP", rb"RIFF.{4}WEBP", "webp", is_read=True),
     Format("GIF", rb"GIF8[79]a", "gif", is_read=True),
-    # A text may begin with "BM": a bitmap's bytes 6 to 10 are reserved, and zero.
+    # A text may begin with "BM" too; bytes 6 to 10 of a bitmap are zero.
     Format("BMP", rb"BM.{4}\0{4}", "bmp dib", is_read=True),
-    # A camera raw file may be a TIFF too: these stand before it.
+    # A camera raw file may be a TIFF too, so this comes before TIFF.
     Format(
         _RAW,
         rb"II\*\0.{4}(?:CR\x02|IIII)|II(?:U\0|RO|RS)|MMOR|\0MRM|FOVb|FUJIFILM|II\x1a\0\0\0HEAP"
@@ -57,7 +58,7 @@ _FORMATS = (
     ),
     Format("TIFF", rb"II\*\0|MM\0\*", "tif tiff", is_read=True),
     Format("BigTIFF", rb"II\+\0\x08|MM\0\+\0\x08", "tf8 btf", remedy="convert it to TIFF or PNG"),
-    # The brand that names the coding may stand after one that names only the container.
+    # The brand of the coding may follow a brand of the container.
     Format(
         "AVIF",
         rb".{4}ftyp(?:avi[fs]|(?:mif1|msf1|miaf).{4}(?:.{4}){0,16}avi[fs])",
@@ -136,13 +137,13 @@ _BY_NAME = {form.name: form for form in _FORMATS}
 _BY_SUFFIX = {f".{suffix}": form for form in _FORMATS for suffix in form.suffixes.split()}
 _SIGNATURES = [(re.compile(form.signature, re.DOTALL), form) for form in _FORMATS if form.signature]
 FORMATS = tuple(form.name for form in _FORMATS if form.is_read)
-"""The formats that are read; AVIF and HEIC where what decodes them is installed."""
+"""The formats that are read; AVIF and HEIC need an installed decoder."""
 
 
 def sniff(head: bytes) -> str | None:
-    """Return the format that the first bytes of a file show, or None for anything else.
+    """Return the name of the format that the first bytes of a file show, or None.
 
-    Formats outside FORMATS are named too, so that a message can say so. Videos are not images.
+    Formats that are not read are named too, for messages. Videos are not images.
     """
     return next((form.name for pattern, form in _SIGNATURES if pattern.match(head)), None)
 
@@ -150,8 +151,8 @@ def sniff(head: bytes) -> str | None:
 def why_not_photo(head: bytes, path: Path | None = None) -> str | None:
     """Return why a file that starts with these bytes is not read as a photo, or None if it is.
 
-    `path` says more where the content does not: most camera raw files are also TIFF files that
-    show a thumbnail, and some formats have no signature.
+    The name of `path` decides if the content does not: most camera raw files are also TIFF files
+    of a thumbnail, and some formats have no signature.
     """
     if not head:
         return "the file is empty"
@@ -168,18 +169,18 @@ def why_not_photo(head: bytes, path: Path | None = None) -> str | None:
 
 
 def claims_photo(path: Path, head: bytes) -> bool:
-    """Return whether a file says that it is an image, by its first bytes or else by its name."""
+    """Return whether a file has the first bytes or the name of an image."""
     return bool(sniff(head)) or path.suffix.lower() in _BY_SUFFIX
 
 
 def unsupported(kind: str) -> BadData:
-    """Return the error for a photo that is of a kind that is not read, though its format is."""
+    """Return the error for a photo of a rare kind of a format that is read."""
     return BadData(f"unsupported: {kind}: {_CONVERT}")
 
 
 @cache
 def can_load(module: str) -> bool:
-    """Return whether a module can be imported; the empty name stands for none."""
+    """Return whether a module can be imported; True for the empty name."""
     try:
         return not module or bool(importlib.import_module(module))
     except ImportError:

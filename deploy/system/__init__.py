@@ -1,1 +1,1 @@
-"""What the operating system gives: CPUs, processes, streams, files, the terminal."""
+"""Use the operating system: CPUs, processes, streams, temporary files, the terminal."""

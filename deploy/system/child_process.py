@@ -1,7 +1,7 @@
-"""End a child process when its parent ends, even when that is killed and can do nothing.
+"""End a child process when its parent ends, even if the parent is killed.
 
-The child's stdin is a pipe that only the parent holds open: it closes with the parent. On Linux the
-kernel kills the child besides, which also works while native code keeps Python's lock.
+The child's stdin is a pipe that only the parent holds open, so it closes with the parent. On Linux
+the kernel kills the child too, which works even while native code holds Python's lock.
 """
 
 import os
@@ -16,7 +16,7 @@ _PR_SET_PDEATHSIG = 1
 
 @contextmanager
 def lifeline() -> Iterator[int]:
-    """Give the stdin for a child process that calls `end_with_parent`, for the block."""
+    """Yield the descriptor of the stdin for a child process that calls `end_with_parent`."""
     reading, writing = os.pipe()
     try:
         yield reading
@@ -31,7 +31,7 @@ def end_with_parent() -> None:
     Nothing else may read stdin. The parent's thread that started this process must outlive it.
     """
     if sys.platform == "linux":
-        with suppress(ImportError, OSError, AttributeError):  # without it, the pipe is left
+        with suppress(ImportError, OSError, AttributeError):  # the pipe remains
             import ctypes
 
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -40,7 +40,7 @@ def end_with_parent() -> None:
 
 
 def _wait() -> None:
-    # Not through sys.stdin, whose lock Python needs at its end.
+    # Not through sys.stdin: Python needs its lock at exit.
     with suppress(OSError):
         while os.read(0, 1):
             pass

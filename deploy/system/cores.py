@@ -1,7 +1,7 @@
-"""The number of CPUs that this process may use: its affinity, and the quota of its control groups.
+"""Count the CPUs that this process may use: its affinity, and the quota of its control groups.
 
 A container's quota (`docker run --cpus 2`, a CPU limit of Kubernetes, systemd's CPUQuota=) leaves
-the affinity as it is. More threads than the quota pays for stop together once it is used up.
+the affinity as it is. With more threads than the quota, all stop when the quota is used up.
 """
 
 import os
@@ -15,7 +15,7 @@ _ROOT = Path("/")
 def cores(root: Path = _ROOT) -> int:
     """Return how many CPUs this process may use, at least 1; a quota is rounded up.
 
-    `root` is where the files of Linux are looked for. Other systems have neither: all CPUs count.
+    `root` is the folder of Linux' files. On other systems all CPUs count.
     """
     if hasattr(os, "sched_getaffinity"):
         allowed = len(os.sched_getaffinity(0))
@@ -25,7 +25,7 @@ def cores(root: Path = _ROOT) -> int:
 
 
 def _quotas(root: Path) -> Iterator[int]:
-    """Yield the quota, in CPUs, of each control group that this process is in, directly or not."""
+    """Yield the quota, in CPUs, of this process' control groups and all groups above them."""
     paths = _paths(root)
     for line in _lines(root / "proc/self/mountinfo"):
         # Fields: ID, parent, device, root of the mount, mount point, options... - type, source,
@@ -35,8 +35,8 @@ def _quotas(root: Path) -> Iterator[int]:
         path = paths.get(kind)
         if path is None or (kind == "cgroup" and "cpu" not in options.split(",")):
             continue
-        top = root / _plain(mount[4]).lstrip("/")
-        group = top / _below(path, _plain(mount[3]))
+        top = root / _unescape(mount[4]).lstrip("/")
+        group = top / _below(path, _unescape(mount[3]))
         while True:
             yield from _quota(group)
             if group == top:
@@ -45,22 +45,22 @@ def _quotas(root: Path) -> Iterator[int]:
 
 
 def _paths(root: Path) -> dict[str, str]:
-    """Return this process's control group in either version, which has the quotas of CPU time."""
-    found = {}
+    """Return the path of this process' control group for CPU time, by version of control groups."""
+    paths = {}
     for line in _lines(root / "proc/self/cgroup"):
         hierarchy, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if hierarchy == "0" and not controllers:
-            found["cgroup2"] = path
+            paths["cgroup2"] = path
         elif "cpu" in controllers.split(","):
-            found["cgroup"] = path
-    return found
+            paths["cgroup"] = path
+    return paths
 
 
 def _below(path: str, mounted: str) -> str:
-    """Return the group `path` below the group `mounted`: that one itself where it is outside.
+    """Return the path of a group relative to the group `mounted`, "" if it is outside.
 
-    In a container, either may be named as the host names it.
+    In a container, either may have the name that the host uses.
     """
     inside, outside = PurePosixPath(path), PurePosixPath(mounted)
     if ".." in inside.parts or not inside.is_relative_to(outside):
@@ -89,6 +89,6 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
-def _plain(text: str) -> str:
-    """Return a field of `mountinfo` whose escaped characters, in octal, are themselves."""
+def _unescape(text: str) -> str:
+    """Return a field of `mountinfo` with its octal escapes replaced by the characters."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)

@@ -1,4 +1,4 @@
-"""Say of an error of the operating system what was done, to which path, and the remedy."""
+"""Explain an OSError: what could not be done, to which path, and the remedy."""
 
 import errno
 import tempfile
@@ -17,7 +17,7 @@ _REMEDIES = {
     "EROFS": "this disk can only be read: name a place on another one",
     "EACCES": _PERMISSION,
     "EPERM": _PERMISSION,
-    "ETXTBSY": "it is a program that runs: end it, or name another place",
+    "ETXTBSY": "it is a running program: end it, or name another place",
     "EBUSY": "another program uses it: end that, then run this again",
     "ENOLCK": "this file system gives no locks: name a folder on a local disk",
     "EMFILE": "allow more open files (ulimit -n 4096), then run this again",
@@ -59,9 +59,9 @@ _CALLS = {
 
 @contextmanager
 def doing(action: str, path: Path) -> Iterator[None]:
-    """Have an OSError of the block that names no path name `path`; it failed to do `action`.
+    """Put `path` into an OSError of the block that names no path, and note the failed `action`.
 
-    The action is a verb, such as "write", and is noted where the error is of `path`.
+    The action is a verb, such as "write"; it is noted only if the error is about `path`.
     """
     try:
         yield
@@ -78,7 +78,7 @@ def explain(error: OSError) -> str:
     name = errno.errorcode.get(error.errno or 0, "")
     reason = error.strerror or str(error) or type(error).__name__
     remedy = _REMEDIES.get(name, "")
-    if "No usable temporary directory" in reason:  # tempfile's own, with the folders that it tried
+    if "No usable temporary directory" in reason:  # of tempfile, with the folders that it tried
         return f"{reason}: {_TEMPORARY}"
     usual = "lock" if name == "ENOLCK" else "write" if name in _WRITING else "read"
     action, path = _call(error)
@@ -90,18 +90,18 @@ def explain(error: OSError) -> str:
 
 
 def _is_temporary(path: str) -> bool:
-    """Return whether a path is of a temporary folder, which no option names."""
+    """Return whether a path is in one of our temporary folders."""
     place = Path(path)
-    own = any(part.startswith("retrain-") for part in place.parts)
-    return own and place.is_relative_to(tempfile.gettempdir())
+    is_ours = any(name.startswith("retrain-") for name in place.parts)
+    return is_ours and place.is_relative_to(tempfile.gettempdir())
 
 
 def _call(error: OSError) -> tuple[str, str]:
-    """Return action and path of the call that failed, each empty where nothing tells it."""
+    """Return action and path of the failed call, each empty if unknown."""
     action = path = ""
     if error.filename is not None:
         path = error.filename if isinstance(error.filename, str) else repr(error.filename)
-    # Of what fails after a file is open Python tells no path: pathlib's call knows it.
+    # An error after a file was opened has no path; the call of pathlib in the traceback has it.
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         action = action or _CALLS.get(frame.f_code.co_name, "")
         if isinstance(place := frame.f_locals.get("self"), Path):

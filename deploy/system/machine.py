@@ -1,4 +1,4 @@
-"""What a machine tells of itself: its CPU, board, system, temperature."""
+"""Describe this machine: CPU, board, system, temperature, throttling."""
 
 import platform
 import shutil
@@ -15,10 +15,10 @@ _THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperatu
 
 
 class Device(NamedTuple):
-    """What decides how a model runs here; None is unknown.
+    """The properties of a machine that decide how fast a model runs; None is unknown.
 
-    `bits` are the program's, which may be fewer than the kernel's; `temperature_c` is in degrees
-    Celsius; `throttling` is what a Raspberry Pi's firmware holds back, now or since it started.
+    `bits` are Python's, which may be fewer than the kernel's; `temperature_c` is in degrees
+    Celsius; `throttling` names the limits of a Raspberry Pi's firmware, now or since its start.
     """
 
     board: str | None
@@ -34,7 +34,7 @@ class Device(NamedTuple):
 
 
 def device(root: Path = _ROOT) -> Device:
-    """Return what this machine tells; `root` is where its files are looked for."""
+    """Return the properties of this machine; `root` is the folder of its files."""
     board = text_of(root / "proc/device-tree/model")
     return Device(
         board=board.rstrip("\0") if board else None,
@@ -51,17 +51,17 @@ def device(root: Path = _ROOT) -> Device:
 
 
 def lacks_fast_int8(runtime: str, architecture: str) -> bool:
-    """Return whether NO_FAST_INT8 is true of the TFLite runtime of this name."""
+    """Return whether NO_FAST_INT8 is true for the TFLite runtime of this name."""
     return runtime == "tflite-runtime" and architecture.lower() in _X86
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the CPU's name, and its board's: what `cpuinfo` or else the system calls them."""
+    """Return the name of the CPU, on ARM with the board's, from `cpuinfo` or the system."""
     return _model(cpuinfo) or platform.processor() or platform.machine()
 
 
 def temperature(root: Path = _ROOT) -> float | None:
-    """Return the CPU's temperature in degrees Celsius, or None where the kernel does not tell."""
+    """Return the CPU's temperature in degrees Celsius, or None if the kernel has none."""
     text = text_of(root / "sys/class/thermal/thermal_zone0/temp")
     try:
         return int(text) / 1000 if text else None
@@ -70,15 +70,15 @@ def temperature(root: Path = _ROOT) -> float | None:
 
 
 def throttling() -> str | None:
-    """Return what a Raspberry Pi's firmware holds back, in words, or None on other machines."""
+    """Return the limits of a Raspberry Pi's firmware, in words, or None on other machines."""
     bits = throttled_bits()
     if bits is None:
         return None
-    now = [f"{name} now" for i, name in enumerate(_THROTTLING) if bits >> i & 1]
-    before = [
+    current = [f"{name} now" for i, name in enumerate(_THROTTLING) if bits >> i & 1]
+    earlier = [
         f"{name} since it started" for i, name in enumerate(_THROTTLING) if bits >> 16 + i & 1
     ]
-    return ", ".join(now + before) or "none"
+    return ", ".join(current + earlier) or "none"
 
 
 def throttled_bits() -> int | None:
@@ -88,19 +88,19 @@ def throttled_bits() -> int | None:
         return None
     command = [program, "get_throttled"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=1, check=True)  # noqa: S603
-        return int(told.stdout.partition("=")[2], 16)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=1, check=True)  # noqa: S603
+        return int(result.stdout.partition("=")[2], 16)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
 
 
 def governor(root: Path = _ROOT) -> str | None:
-    """Return the name of the rule that sets the CPU's clock, or None where it is not told."""
+    """Return the name of the CPU's frequency governor, or None if it is unknown."""
     return text_of(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def text_of(path: Path) -> str | None:
-    """Return the text of a file of the system, or None where there is none."""
+    """Return the text of a file of the system, or None if it cannot be read."""
     try:
         return path.read_text("utf-8", errors="replace").strip() or None
     except OSError:

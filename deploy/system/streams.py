@@ -1,6 +1,6 @@
-"""Have the three standard streams, whatever the caller closed, and find out when stdout is lost.
+"""Open standard streams that the caller closed, and notice when stdout takes no more.
 
-Kept to what an older Python can read, as `__main__` is.
+An older Python can parse this file, as `__main__` needs it.
 """
 
 import io
@@ -11,9 +11,10 @@ from typing import Any
 
 
 class OutputLost(Exception):
-    """Standard output takes no more. `reason` is the OSError; not one itself, as click ends those.
+    """Standard output takes no more; `reason` is the OSError.
 
-    It is raised once: what is written afterwards is dropped, so that the program can end.
+    It is not an OSError itself, which click would handle. It is raised once: later output is
+    dropped, so that the program can end.
     """
 
     def __init__(self, reason: OSError) -> None:
@@ -21,9 +22,9 @@ class OutputLost(Exception):
 
 
 class _Output(io.BufferedIOBase):
-    """A descriptor that is written to until that fails; a failure of stderr is nobody's concern.
+    """A descriptor that is written to until that fails; a failure of stderr is ignored.
 
-    It keeps nothing back: `io.BufferedWriter` writes twice what a signal interrupts it in.
+    It has no buffer: `io.BufferedWriter` writes data twice if a signal interrupts it.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -35,20 +36,20 @@ class _Output(io.BufferedIOBase):
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Return whether it is a terminal."""
+        """Return whether the descriptor is a terminal."""
         return os.isatty(self._descriptor)
 
     def writable(self) -> bool:
-        """Return that it can be written to."""
+        """Return True."""
         return True
 
     def write(self, data: Any) -> int:
-        """Write all of `data`; wait where the reader of a pipe is slow."""
-        left = memoryview(data)
+        """Write all of `data`; wait for a slow reader of a pipe."""
+        remaining = memoryview(data)
         try:
-            while left and not self._lost:
+            while remaining and not self._lost:
                 try:
-                    left = left[os.write(self._descriptor, left) :]
+                    remaining = remaining[os.write(self._descriptor, remaining) :]
                 except BlockingIOError:
                     select.select([], [self._descriptor], [])
         except OSError as error:
@@ -59,19 +60,19 @@ class _Output(io.BufferedIOBase):
 
 
 def attach() -> None:
-    """Open the null device where a standard stream is closed, and guard the others.
+    """Open the null device for each closed standard stream, and guard stdout and stderr.
 
-    Otherwise the next file that is opened gets the number of the stream, and what libraries
-    write to stderr goes into it. A character that an encoding lacks is written as an escape.
+    Otherwise the next opened file gets the descriptor of the stream, and libraries write their
+    messages into it. A character that the encoding lacks is written as an escape.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number
-            if opened != number:
-                os.dup2(opened, number)
-                os.close(opened)
+            descriptor = os.open(os.devnull, os.O_RDWR)  # the lowest free number
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
             os.set_inheritable(number, True)
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)

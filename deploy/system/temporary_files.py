@@ -1,7 +1,7 @@
-"""Temporary files that a killed process leaves behind, and their removal by a later one.
+"""Create temporary files and folders, and remove those that killed processes left behind.
 
-Whoever makes one keeps it locked for as long as it lives; the system lets go of the lock when the
-process ends, however it ends. What carries our name and is not locked is what a dead one left.
+A process locks each one that it creates. The system releases the lock when the process ends, in
+whatever way, so a file with our name and without a lock belongs to a dead process.
 """
 
 import hashlib
@@ -25,22 +25,22 @@ except ImportError:  # Windows, where a file that is open cannot be removed
 
 _PREFIX = "retrain-"
 _IN_USE, _FILES = "in-use", "files"
-"""In a temporary folder: the file that is locked while it is in use, and the folder to use."""
+"""Names in a temporary folder: the file that is locked, and the folder to use."""
 _NAME = re.compile(r"\..+\.(?:([0-9a-f]{12})-)?[0-9a-f]{32}\.part", re.DOTALL)
-_PATIENCE_S = 86_400.0
-"""Age of what may be removed although its maker's lock may not reach this machine."""
+_MAX_AGE_S = 86_400.0
+"""Older ones are removed even if a lock of another machine would not be visible here."""
 
 
 @contextmanager
 def part_of(path: Path) -> Iterator[Path]:
-    """Make an empty file beside `path`, locked for the block; remove it if it is still there.
+    """Yield a new empty file beside `path`, locked; remove it after the block if it still exists.
 
     Raises OSError that names `path`.
     """
     while True:
-        part = path.with_name(f".{path.name}.{_machine()}-{uuid4().hex}.part")
+        temporary = path.with_name(f".{path.name}.{_machine()}-{uuid4().hex}.part")
         try:
-            lock = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            lock = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except OSError as error:
             error.filename = str(path)
             raise
@@ -49,32 +49,32 @@ def part_of(path: Path) -> Iterator[Path]:
             break
         with suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
-        if part.exists():
+        if temporary.exists():
             break
         os.close(lock)  # another process removed it just before it was locked
     try:
-        yield part
+        yield temporary
     finally:
-        with suppress(OSError):  # the first error is the one to hear of
-            part.unlink(missing_ok=True)
+        with suppress(OSError):  # the error of the block matters more
+            temporary.unlink(missing_ok=True)
         if fcntl is not None:
             os.close(lock)
 
 
 def sweep(*folders: Path) -> None:
-    """Remove the unfinished files that dead processes left directly in `folders`."""
+    """Remove the temporary files that dead processes left directly in `folders`."""
     for folder in folders:
-        for part in folder.glob(".*.part"):
-            with suppress(OSError), _dead(part) as dead:
-                if dead:
-                    part.unlink()
+        for path in folder.glob(".*.part"):
+            with suppress(OSError), _lock_if_dead(path) as is_dead:
+                if is_dead:
+                    path.unlink()
 
 
 @contextmanager
 def scratch(place: Path | None = None) -> Iterator[Path]:
-    """Make a folder in `place`, else where the system keeps temporary files, for the block.
+    """Yield a new folder in `place`, or in the system's temporary folder; remove it afterwards.
 
-    Folders that dead processes left there are removed first.
+    Folders that dead processes left in `place` are removed first.
     """
     place = place or Path(tempfile.gettempdir())
     for old in place.glob(f"{_PREFIX}*"):
@@ -90,7 +90,7 @@ def scratch(place: Path | None = None) -> Iterator[Path]:
             (folder / _FILES).mkdir()
             yield folder / _FILES
         finally:
-            # In this order, what a process leaves that is killed meanwhile can be removed too.
+            # In this order, a process that is killed here leaves a folder that can be removed.
             shutil.rmtree(folder / _FILES, ignore_errors=True)
             stack.close()
             with suppress(OSError):
@@ -99,43 +99,43 @@ def scratch(place: Path | None = None) -> Iterator[Path]:
 
 def _remove_if_dead(folder: Path) -> None:
     about = folder.lstat()
-    # In a place for everybody, nobody else can put another folder where one of ours is.
+    # In a folder that all users may write, a folder of our own cannot be replaced by another user.
     if not stat.S_ISDIR(about.st_mode) or (fcntl and about.st_uid != os.geteuid()):
         return
     for mark in folder.glob(f".{_IN_USE}.*.part"):
-        with _dead(mark) as dead:
-            if dead:
+        with _lock_if_dead(mark) as is_dead:
+            if is_dead:
                 shutil.rmtree(folder / _FILES, ignore_errors=True)
                 mark.unlink()
                 folder.rmdir()
 
 
 @contextmanager
-def _dead(part: Path) -> Iterator[bool]:
-    """Tell whether the maker of the file `part` is dead, and keep it locked for the block.
+def _lock_if_dead(path: Path) -> Iterator[bool]:
+    """Yield whether the process that created the file `path` is dead; lock the file meanwhile.
 
-    Raises OSError where it is not.
+    Raises OSError if another process has it locked.
     """
-    name = _NAME.fullmatch(part.name)
-    if not name or not stat.S_ISREG(part.lstat().st_mode):
+    name = _NAME.fullmatch(path.name)
+    if not name or not stat.S_ISREG(path.lstat().st_mode):
         yield False
         return
-    old = time.time() - part.lstat().st_mtime > _PATIENCE_S
+    is_old = time.time() - path.lstat().st_mtime > _MAX_AGE_S
     if fcntl is None:
-        yield old
+        yield is_old
         return
-    descriptor = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Of the file systems of a network, some keep locks to the machine that took them.
-        yield old or name[1] == _machine()
+        # Some network file systems show a lock only to the machine that holds it.
+        yield is_old or name[1] == _machine()
     finally:
         os.close(descriptor)
 
 
 @cache
 def _machine() -> str:
-    """Return a mark of this start of this machine, which containers on it share."""
+    """Return an identifier of this machine since its last start; its containers share it."""
     try:
         name = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
     except (OSError, ValueError):

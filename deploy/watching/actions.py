@@ -1,4 +1,4 @@
-"""What follows a change of label: a snapshot, a post, a command. None stops the watching."""
+"""React to a change of label: keep a snapshot, post JSON, run a command. No failure is raised."""
 
 import io
 import json
@@ -9,8 +9,9 @@ import shutil
 import subprocess
 import threading
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,53 +21,70 @@ import numpy as np
 from PIL import Image
 
 from deploy import files
+from deploy.classifier import UNKNOWN
 from deploy.errors import WrongUse
 from deploy.watching.cameras import Frame
 
-SECONDS = 5.0
-"""That a server has to answer, and that what runs at the end has to end."""
+TIMEOUT_S = 5.0
+"""For the answer to a post, and for commands that still run at the end."""
 NONE = "none"
-"""What frames are called in which no label is probable enough; a class may be named so too."""
-_WAITING = 100
+"""The word that stands for a frame without a label in output; a class may have this label too."""
+_MAX_WAITING_POSTS = 100
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
+"""Takes a message about a problem."""
+
+
+@dataclass(frozen=True)
+class FrameLabel:
+    """The label of a frame; None if the photo is rejected or no label is probable enough."""
+
+    label: str | None = None
+    rejected: bool = False
+
+    @property
+    def text(self) -> str:
+        """The label, or the word that stands for its absence."""
+        if self.label is not None:
+            return self.label
+        return UNKNOWN if self.rejected else NONE
 
 
 class Post:
-    """Posts values as JSON to a URL, in order, by a thread of its own; never raises, never waits.
+    """Posts values as JSON to a URL, in order, in a thread of its own; never raises, never waits.
 
-    `say` is told when posting begins to fail, and when it works again; what failed is not sent
-    again, and of many that wait for a slow server the newest are dropped.
+    `report` is called when posting begins to fail and when it works again. A failed value is not
+    sent again; while a slow server lets values pile up, new ones are dropped.
     """
 
-    def __init__(self, url: str, say: Say) -> None:
-        """Start the thread; raise WrongUse for what is not a URL of http or https."""
+    def __init__(self, url: str, report: Report) -> None:
+        """Start the thread; raise WrongUse for a URL that is neither http nor https."""
         try:
             parts = urlsplit(url)
         except ValueError:  # such as half an IPv6 address
             parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise WrongUse(f"--post {url}: not a URL that begins with http:// or https://")
-        self._url, self._say = url, say
+            raise WrongUse(f"`post` {url}: not a URL that begins with http:// or https://")
+        self._url, self._report = url, report
         self._failing = False
-        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(_WAITING)
+        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(_MAX_WAITING_POSTS)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def __call__(self, value: dict[str, Any]) -> None:
-        """Have `value` posted."""
+        """Queue `value` for posting."""
         try:
             self._waiting.put_nowait(value)
         except queue.Full:
             self._failed("too slow: some changes are not posted")
 
     def close(self) -> None:
-        """Post what waits, for some seconds at most."""
+        """Post the queued values, for TIMEOUT_S at most."""
         try:
             self._waiting.put_nowait(None)
         except queue.Full:
             return
-        self._thread.join(SECONDS)
+        self._thread.join(TIMEOUT_S)
 
     def _run(self) -> None:
         while (value := self._waiting.get()) is not None:
@@ -75,89 +93,94 @@ class Post:
                 request = urllib.request.Request(  # noqa: S310 (the scheme is checked)
                     self._url, body, {"Content-Type": "application/json"}
                 )
-                urllib.request.urlopen(request, timeout=SECONDS).close()  # noqa: S310
+                urllib.request.urlopen(request, timeout=TIMEOUT_S).close()  # noqa: S310
             except Exception as error:  # a server may answer anything
                 self._failed(f"not posted: {error}")
                 continue
             if self._failing:
                 self._failing = False
-                self._say(f"--post {self._url}: works again")
+                self._report(f"post to {self._url}: works again")
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, reason: str) -> None:
         if not self._failing:
             self._failing = True
-            self._say(f"--post {self._url}: {why}")
+            self._report(f"post to {self._url}: {reason}")
 
 
 class Commands:
-    """Runs a command for a label, without a shell, in the background; one of a label at a time."""
+    """Runs the command of a label in the background, without a shell, at most once at a time."""
 
-    def __init__(self, rules: Iterable[str], labels: Iterable[str], say: Say) -> None:
-        """Take rules of the form LABEL=COMMAND; raise WrongUse for one that cannot be followed."""
-        self._say = say
-        self._commands: dict[str, list[str]] = {}
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        labels = sorted(labels, key=len, reverse=True)  # one label may begin with another
+    def __init__(
+        self, rules: Iterable[str], labels: Mapping[str, FrameLabel], report: Report
+    ) -> None:
+        """Read rules of the form LABEL=COMMAND; raise WrongUse for one that cannot be followed.
+
+        `labels` are the names that LABEL may be, and what each means.
+        """
+        self._report = report
+        self._commands: dict[FrameLabel, list[str]] = {}
+        self._running: dict[FrameLabel, subprocess.Popen[bytes]] = {}
+        names = sorted(labels, key=len, reverse=True)  # one label may begin with another
         for rule in rules:
-            label = next((each for each in labels if rule.startswith(f"{each}=")), None)
-            if label is None:
-                raise WrongUse(f"--on-label {rule}: LABEL=COMMAND, of the labels {sorted(labels)}")
-            if label in self._commands:
-                raise WrongUse(f"--on-label {rule}: {label} has a command already")
-            self._commands[label] = _words(rule, rule[len(label) + 1 :])
+            name = next((name for name in names if rule.startswith(f"{name}=")), None)
+            if name is None:
+                raise WrongUse(f"`on_label` {rule}: LABEL=COMMAND, of the labels {sorted(names)}")
+            if labels[name] in self._commands:
+                raise WrongUse(f"`on_label` {rule}: {name} has a command already")
+            self._commands[labels[name]] = _split_command(rule, rule[len(name) + 1 :])
 
-    def __call__(self, label: str | None) -> None:
-        """Start the command of `label`, None being NONE, if it has one that does not run yet."""
-        label = label or NONE
+    def __call__(self, label: FrameLabel) -> None:
+        """Start the command of `label`, if it has one that is not running."""
         command = self._commands.get(label)
         if command is None:
             return
-        self.tell_ended()
+        self.report_ended()
         if label in self._running:
-            self._say(f"--on-label {label}: not run again, the one before still runs")
+            self._report(f"command of {label.text}: not run again, the one before still runs")
             return
         try:
             # Our stdout is data: what the command prints goes to stderr.
             self._running[label] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2)  # noqa: S603
         except OSError as error:
-            self._say(f"--on-label {label}: {command[0]}: {error.strerror}")
+            self._report(f"command of {label.text}: {command[0]}: {error.strerror}")
 
-    def tell_ended(self) -> None:
-        """Tell of each command that has failed since."""
+    def report_ended(self) -> None:
+        """Report each command that has failed since the last call."""
         for label, process in list(self._running.items()):
             if process.poll() is not None:
                 del self._running[label]
                 if process.returncode:
-                    self._say(f"--on-label {label}: it ended with code {process.returncode}")
+                    code = process.returncode
+                    self._report(f"command of {label.text}: it ended with code {code}")
 
     def close(self) -> None:
-        """Give what runs some seconds to end, then end it."""
+        """Give running commands TIMEOUT_S to end, then kill them."""
         for label, process in list(self._running.items()):
             try:
-                process.wait(SECONDS)
+                process.wait(TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
                 del self._running[label]
-                self._say(f"--on-label {label}: it still ran, and was ended")
-        self.tell_ended()
+                self._report(f"command of {label.text}: it still ran, and was ended")
+        self.report_ended()
 
 
 class Snapshots:
-    """Keeps frames in a folder, named by time and label; tells `say` where that fails."""
+    """Keeps frames in a folder, named by time and label; calls `report` if that fails."""
 
-    def __init__(self, folder: Path, say: Say) -> None:
-        self._folder, self._say = folder, say
+    def __init__(self, folder: Path, report: Report) -> None:
+        self._folder, self._report = folder, report
 
-    def __call__(self, frame: Frame, label: str | None) -> str | None:
-        """Write the frame as a JPEG, or a copy of its file if that is there; return the path."""
-        name = re.sub(r"[^\w-]+", "_", label or NONE)[:40]
+    def __call__(self, frame: Frame, label: FrameLabel) -> str | None:
+        """Write the frame as a JPEG, or a copy of its file if it has one; return the path."""
+        name = re.sub(r"[^\w-]+", "_", label.text)[:40]
         suffix = re.sub(r"[^\w.]+", "_", frame.path.suffix) if frame.path else ".jpg"
         path = self._folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}-{name}{suffix}"
         try:
             files.write(path, _content(frame))
         except OSError as error:
-            self._say(f"{error.filename or path}: {error.strerror}: this frame is not kept")
+            self._report(f"{error.filename or path}: {error.strerror}: this frame is not kept")
             return None
         return str(path)
 
@@ -171,11 +194,12 @@ def _content(frame: Frame) -> bytes:
     return stream.getvalue()
 
 
-def _words(rule: str, text: str) -> list[str]:
+def _split_command(rule: str, text: str) -> list[str]:
+    """Return the words of a command; raise WrongUse if its program cannot be run."""
     try:
         command = shlex.split(text)
     except ValueError as error:
-        raise WrongUse(f"--on-label {rule}: {error}") from error
+        raise WrongUse(f"`on_label` {rule}: {error}") from error
     if not command or not shutil.which(command[0]):
-        raise WrongUse(f"--on-label {rule}: no such program, or not executable")
+        raise WrongUse(f"`on_label` {rule}: no such program, or not executable")
     return command

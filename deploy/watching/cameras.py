@@ -1,4 +1,4 @@
-"""Where frames come from: the Pi's camera, V4L2, a video file, a folder; each is a generator."""
+"""Generate frames from a source: the Pi's camera, V4L2, a video file, a photo, a folder."""
 
 import importlib
 import os
@@ -20,35 +20,36 @@ from deploy.image import open_image, why_not_photo
 from deploy.system.error_messages import doing
 from deploy.watching import photo_inbox
 
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds until a camera that vanished is tried again: at first, and at most; each the double."""
-_SIZE = (640, 480)
-_SECONDS = 10.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 60.0
+"""Pause before a camera that is gone is tried again: the first, and the longest; each doubles."""
+_FRAME_SIZE = (640, 480)
+_FRAME_TIMEOUT_S = 10.0
 _OPENCV = "sudo apt install python3-opencv, or pip install opencv-python-headless"
-_NO_CAMERA = "connect it, or name another with --source"
+_NO_CAMERA = "connect it, or name another source"
 
 
 class Gone(BadData):
-    """A camera or folder is not there, or no longer."""
+    """A camera or folder is not there, or not any more."""
 
 
 class Frame(NamedTuple):
-    """An image, an array of uint8 (height, width, 3), RGB, or a PIL image; and its file if any."""
+    """An image, as an array of uint8 (height, width, 3), RGB, or a PIL image, and its file."""
 
     image: npt.NDArray[np.uint8] | Image.Image
     path: Path | None = None
 
 
 Frames = Generator[Frame | BadData | None, None, None]
-"""Frames as they come, None when none came for a while, BadData for a photo that is none. It
-raises Gone when the camera vanishes, and ends where a video does; closing it frees the camera."""
+"""Yields frames as they come, None if none came for a while, BadData for a bad photo.
+
+Raises Gone when the camera is unplugged, and ends with a video. Closing it frees the camera."""
 
 
 def choose(source: str | None, spec: InputSpec, fps: float | None) -> Callable[[], Frames]:
-    """Return what opens `source`: a folder, a photo, a video file, a camera's device, or None.
+    """Return the function that opens `source`: a folder, photo, video file or camera's device.
 
-    None is for the camera. `fps` is how many frames of a second are taken at most; of a video, of
-    its own seconds. Of a folder each photo is taken. Raises WrongUse, MissingPackage.
+    None is the default camera. `fps` is the largest number of frames a second; a video's own
+    seconds count. Every photo of a folder is a frame. Raises WrongUse, MissingPackage.
     """
     if source is None:
         camera = _picamera2()
@@ -63,51 +64,52 @@ def choose(source: str | None, spec: InputSpec, fps: float | None) -> Callable[[
     raise WrongUse(f"{source}: no such folder, photo, video file or camera")
 
 
-def unbroken(
+def reconnecting(
     opener: Callable[[], Frames],
-    told: Callable[[str | None], None],
+    report: Callable[[str | None], None],
     wait: Callable[[float], None] = time.sleep,
 ) -> Frames:
-    """Yield the frames of `opener()`, which is called again, after `wait`, when it was Gone.
+    """Yield the frames of `opener()`; call it again, after `wait`, whenever it raises Gone.
 
-    `told` gets why, once, and None when it is back. What was never there raises Gone.
+    `report` gets the reason, once, and None when the source is back. Raises Gone for a source that
+    never gave a frame.
     """
-    pause, known, missing = FIRST_PAUSE, False, False
+    pause, has_started, missing = FIRST_PAUSE_S, False, False
     while True:
         frames = opener()
         try:
             for frame in frames:
                 if missing:
-                    told(None)
-                pause, known, missing = FIRST_PAUSE, True, False
+                    report(None)
+                pause, has_started, missing = FIRST_PAUSE_S, True, False
                 yield frame
             return
         except Gone as error:
-            if not known:
+            if not has_started:
                 raise
             if not missing:
-                told(str(error))
+                report(str(error))
             missing = True
         finally:
             frames.close()
         wait(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, MAX_PAUSE_S)
 
 
 def pi_camera(camera_type: Any, fps: float | None) -> Frames:
-    """Yield what `camera_type`, which is Picamera2, captures."""
+    """Yield the frames that `camera_type`, which is Picamera2, captures."""
     camera = None
     try:
         camera = camera_type()
         # Picamera2 names formats by the order of bytes in a word: "BGR888" are arrays in RGB.
-        main = {"format": "BGR888", "size": _SIZE}
+        main = {"format": "BGR888", "size": _FRAME_SIZE}
         camera.configure(camera.create_video_configuration(main=main))
         camera.start()
         while True:
-            began = time.monotonic()
-            image = camera.capture_array("main", wait=False).get_result(timeout=_SECONDS)
+            start = time.monotonic()
+            image = camera.capture_array("main", wait=False).get_result(timeout=_FRAME_TIMEOUT_S)
             yield Frame(image)
-            _rest(began, fps)
+            _wait_for_next(start, fps)
     except (RuntimeError, IndexError, OSError) as error:  # a TimeoutError is an OSError
         raise Gone(f"the Pi's camera: {str(error) or 'no frame came'}: {_NO_CAMERA}") from error
     finally:
@@ -116,7 +118,7 @@ def pi_camera(camera_type: Any, fps: float | None) -> Frames:
 
 
 def v4l2(cv2: Any, device: int | str, fps: float | None) -> Frames:
-    """Yield what a camera of the system captures; between two frames older ones are dropped."""
+    """Yield the frames of a camera of the system; frames older than the newest are dropped."""
     name = device if isinstance(device, str) else f"/dev/video{device}"
     camera = None
     try:
@@ -126,15 +128,15 @@ def v4l2(cv2: Any, device: int | str, fps: float | None) -> Frames:
         camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         due = 0.0
         while True:
-            good = camera.grab()
-            now = time.monotonic()
-            if good and now < due:
+            success = camera.grab()
+            time_grabbed = time.monotonic()
+            if success and time_grabbed < due:
                 continue
-            good, image = camera.retrieve() if good else (False, None)
-            if not good:
+            success, image = camera.retrieve() if success else (False, None)
+            if not success:
                 raise Gone(f"{name}: the camera gives no frame: {_NO_CAMERA}")
-            if fps:  # on the beat, and without a burst after a slow time
-                due = max(due or now, now - 1 / fps) + 1 / fps
+            if fps:  # evenly spaced, without a burst after a slow time
+                due = max(due or time_grabbed, time_grabbed - 1 / fps) + 1 / fps
             yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
     except cv2.error as error:
         raise Gone(f"{name}: {_one_line(error)}: {_NO_CAMERA}") from error
@@ -144,7 +146,7 @@ def v4l2(cv2: Any, device: int | str, fps: float | None) -> Frames:
 
 
 def video(cv2: Any, path: Path, fps: float | None) -> Frames:
-    """Yield the frames of a video file as fast as they are taken; raise BadData without any."""
+    """Yield the frames of a video file as fast as they are used; raise BadData if it has none."""
     film = None
     try:
         film = cv2.VideoCapture(str(path))
@@ -153,8 +155,8 @@ def video(cv2: Any, path: Path, fps: float | None) -> Frames:
         count, due = 0, 0.0
         while film.grab():
             if count >= due:
-                good, image = film.retrieve()
-                if good:
+                success, image = film.retrieve()
+                if success:
                     yield Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
                 due += step
             count += 1
@@ -168,7 +170,7 @@ def video(cv2: Any, path: Path, fps: float | None) -> Frames:
 
 
 def photo(path: Path, spec: InputSpec) -> Frames:
-    """Yield the one frame that a photo is."""
+    """Yield one frame, the photo."""
     try:
         yield Frame(open_image(path.read_bytes(), spec), path)
     except BadData as error:
@@ -176,27 +178,27 @@ def photo(path: Path, spec: InputSpec) -> Frames:
 
 
 def _is_photo(path: Path) -> bool:
-    """Return whether the file is a photo: no video of JPEG pictures, and no animation."""
+    """Return whether the file is a photo, not a video of JPEG pictures and not an animation."""
     with doing("read", path), path.open("rb") as stream:
         if why_not_photo(stream.read(16)):
             return False
     if path.suffix.lower() not in Image.registered_extensions():
         return False
-    with suppress(Exception), Image.open(path) as image:  # reading it in full says what is wrong
+    with suppress(Exception), Image.open(path) as image:  # decoding it in full gives the reason
         return image.format == "MPO" or not getattr(image, "is_animated", False)
     return True
 
 
 def folder(
-    path: Path, spec: InputSpec, fps: float | None, done: dict[Path, photo_inbox.Mark]
+    path: Path, spec: InputSpec, fps: float | None, read_marks: dict[Path, photo_inbox.Mark]
 ) -> Frames:
-    """Yield each photo below `path`, those that are there and those that come; see `growing`."""
+    """Yield each photo below `path`, the present ones and those that come; see `photo_inbox`."""
     try:
-        for file, image in photo_inbox.photos(path, spec, done):
-            began = time.monotonic()
+        for file, image in photo_inbox.photos(path, spec, read_marks):
+            start = time.monotonic()
             if isinstance(image, Image.Image):
                 yield Frame(image, file)
-                _rest(began, fps)
+                _wait_for_next(start, fps)
             else:
                 yield image
     except OSError as error:
@@ -204,7 +206,7 @@ def folder(
 
 
 def _free(close: Callable[[], object]) -> None:
-    with suppress(Exception):  # of a camera that vanished this may fail too, and tells nothing new
+    with suppress(Exception):  # fails for a camera that is gone, which is known by then
         close()
 
 
@@ -212,13 +214,14 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _rest(began: float, fps: float | None) -> None:
+def _wait_for_next(start: float, fps: float | None) -> None:
+    """Sleep until the next frame after the one of the time `start` is due."""
     if fps:
-        time.sleep(max(0.0, began + 1 / fps - time.monotonic()))
+        time.sleep(max(0.0, start + 1 / fps - time.monotonic()))
 
 
 def _picamera2() -> Any:
-    """Return what opens the Pi's camera where Picamera2 is installed and has one, else None."""
+    """Return the function that opens the Pi's camera, or None without Picamera2 or a camera."""
     try:
         camera = importlib.import_module("picamera2").Picamera2
     except (ImportError, ValueError) as error:  # ValueError: made for another numpy
@@ -226,15 +229,15 @@ def _picamera2() -> Any:
             return None
         raise MissingPackage(
             f"picamera2 is installed but does not load: {error}. Another camera, such as "
-            "/dev/video0, can be named with --source"
+            "/dev/video0, can be named as the source"
         ) from error
     # It also lists cameras on USB, which do not give RGB: OpenCV takes those.
-    own = [i for i, each in enumerate(camera.global_camera_info()) if "/usb" not in each["Id"]]
+    own = [i for i, info in enumerate(camera.global_camera_info()) if "/usb" not in info["Id"]]
     return partial(camera, own[0]) if own else None
 
 
 def _cv2() -> Any:
-    # Their warnings say what our messages say, on the user's screen.
+    # OpenCV would print its own warnings beside our messages.
     os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     try:
@@ -242,6 +245,6 @@ def _cv2() -> Any:
     except ImportError as error:
         raise MissingPackage(
             f"cameras other than the Pi's, and video files, need OpenCV ({error}): {_OPENCV}. "
-            "For the Pi's camera: sudo apt install python3-picamera2. A folder needs neither: "
-            "--source FOLDER"
+            "For the Pi's camera: sudo apt install python3-picamera2. A folder as the source needs "
+            "neither"
         ) from error

@@ -1,4 +1,4 @@
-"""Photos of a folder that fills: each is taken once, when it is whole."""
+"""Yield the photos of a folder that fills: each once, when it is complete."""
 
 import os
 import stat
@@ -8,90 +8,93 @@ from pathlib import Path
 
 from PIL import Image
 
-from deploy import files
 from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import HEAD, claims_photo, open_image
+from deploy.user_files import walk
 
 Mark = tuple[int, int]
-"""Bytes and time of a file: another mark is another file."""
-POLL = 0.5
-"""Seconds between two looks; a file that did not change between them is read."""
-PATIENCE = 5.0
-"""Seconds without a change after which a photo that cannot be decoded is not half-written, but
-bad. If it changes later it is read again."""
-
-_LOCKED = -1, 0
-"""Of what cannot be looked at: it is told of once, and what was taken from it stays so."""
+"""Size in bytes and modification time in ns of a file: a changed file has another mark."""
+POLL_S = 0.5
+"""Pause between two scans of the folder; a file that did not change in between is read."""
+BAD_AFTER_S = 5.0
+"""After this time without a change a photo that cannot be decoded is bad, not half-written."""
+_UNREADABLE_MARK: Mark = -1, 0
+"""Mark of a file or folder that cannot be read: it is reported once, its photos stay read."""
 
 
 def photos(
-    folder: Path, spec: InputSpec, done: dict[Path, Mark]
+    folder: Path, spec: InputSpec, read_marks: dict[Path, Mark]
 ) -> Iterator[tuple[Path, Image.Image | BadData | None]]:
-    """Yield the photos below `folder` without end, oldest first; (folder, None) after each look.
+    """Yield the photos below `folder` without end, oldest first; (folder, None) after each scan.
 
-    `done` is what was taken, and is kept up to date; a photo that changes is taken again. A photo
-    that cannot be read is a BadData. Raises OSError for a folder that cannot be read.
+    `read_marks` are the marks of the files that were read, and is kept up to date: a photo that
+    changes is yielded again. A photo that cannot be read is a BadData. Raises OSError for a folder
+    that cannot be read.
     """
-    since: dict[Path, tuple[Mark, float]] = {}
+    first_scans: dict[Path, tuple[Mark, float]] = {}
     while True:
-        now = time.monotonic()
-        marks, locked = _marks(folder)
-        for path in done.keys() - marks.keys():
-            if locked.keys().isdisjoint(path.parents):
-                del done[path]
+        scan_time = time.monotonic()
+        marks, unreadable = _marks(folder)
+        for path in read_marks.keys() - marks.keys():
+            if unreadable.keys().isdisjoint(path.parents):
+                del read_marks[path]
         fresh = {
-            path: (mark, now)
+            path: mark
             for path, mark in marks.items()
-            if done.get(path) != mark and not (path in locked and path in done)
+            if read_marks.get(path) != mark and not (path in unreadable and path in read_marks)
         }
-        # Since when a file has had its mark.
-        since = {
-            path: since[path] if path in since and since[path][0] == seen[0] else seen
-            for path, seen in fresh.items()
+        # The time of the scan in which a file first had its present mark.
+        first_scans = {
+            path: first_scans[path]
+            if path in first_scans and first_scans[path][0] == mark
+            else (mark, scan_time)
+            for path, mark in fresh.items()
         }
-        for path in sorted(since, key=lambda path: (since[path][0][1], path)):
-            mark, first = since[path]
-            if first == now:
+        for path in sorted(first_scans, key=lambda path: (first_scans[path][0][1], path)):
+            mark, first_time = first_scans[path]
+            if first_time == scan_time:
                 continue
-            why = locked.get(path)
-            image, mark = (BadData(f"{path}: {why}"), mark) if why else _read(path, mark, spec)
-            if isinstance(image, BadData) and now - first < PATIENCE:
+            reason = unreadable.get(path)
+            image, mark = (
+                (BadData(f"{path}: {reason}"), mark) if reason else _read(path, mark, spec)
+            )
+            if isinstance(image, BadData) and scan_time - first_time < BAD_AFTER_S:
                 continue
-            done[path] = mark
+            read_marks[path] = mark
             if image:
                 yield path, image
         yield folder, None
-        time.sleep(POLL)
+        time.sleep(POLL_S)
 
 
 def _marks(folder: Path) -> tuple[dict[Path, Mark], dict[Path, str]]:
-    """Return the mark of each file; and why, where one or a sub-folder cannot be looked at."""
+    """Return the mark of each file, and the reason for each file or folder that is unreadable."""
     marks: dict[Path, Mark] = {}
-    locked: dict[Path, str] = {}
+    unreadable: dict[Path, str] = {}
 
-    def lock(error: OSError) -> None:
+    def on_error(error: OSError) -> None:
         if error.filename == str(folder):
             raise error
-        locked[Path(error.filename)] = error.strerror or "cannot be read"
+        unreadable[Path(error.filename)] = error.strerror or "cannot be read"
 
-    for path in files.walk(folder, lock):
+    for path in walk(folder, on_error):
         try:
             about = path.stat()
         except FileNotFoundError:
             continue
         except OSError as error:
-            lock(error)
+            on_error(error)
             continue
         if stat.S_ISREG(about.st_mode):
             marks[path] = _mark(about)
-    return marks | dict.fromkeys(locked, _LOCKED), locked
+    return marks | dict.fromkeys(unreadable, _UNREADABLE_MARK), unreadable
 
 
 def _read(path: Path, mark: Mark, spec: InputSpec) -> tuple[Image.Image | BadData | None, Mark]:
-    """Return the photo, why there is none, or None for other files; and the mark of what is read.
+    """Return the photo, or why it is bad, or None for another file; and the mark of what was read.
 
-    `mark` is the one that the file had.
+    `mark` is the file's mark in the last scan.
     """
     try:
         with path.open("rb") as stream:

@@ -20,7 +20,7 @@ from retrain.backbones.custom.input_spec import Sides
 from retrain.backbones.network import Network, Weights
 from retrain.backbones.round_kernels import round_kernels
 from retrain.fingerprint import fingerprint
-from retrain.isolated import apart
+from retrain.isolated import run_isolated
 
 _PREPARED = 3
 """Raised when the preparation below changes what it writes."""
@@ -111,8 +111,10 @@ def prepare(
         whole = False
     if not whole:
         sweep(folder)
-        apart("preparing the backbone", _PATIENCE_S, _write_traced, trace, graph_path)
-        flatbuffer = apart("converting the backbone", _PATIENCE_S, _to_float32, graph_path, sides)
+        run_isolated("preparing the backbone", _PATIENCE_S, _write_traced, trace, graph_path)
+        flatbuffer = run_isolated(
+            "converting the backbone", _PATIENCE_S, _to_float32, graph_path, sides
+        )
         files.write(lite_path, flatbuffer)
         files.write_json(sums_path, _sums(graph_path.read_bytes(), flatbuffer))
     return graph_path, flatbuffer

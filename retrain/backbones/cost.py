@@ -8,7 +8,7 @@ from typing import Any
 
 from deploy import files
 from deploy.errors import BadData
-from deploy.foreign_files import damaged, read_json
+from deploy.untrusted_files import damaged, read_json
 from retrain import tf_graph
 from retrain.backbones.network import Network
 

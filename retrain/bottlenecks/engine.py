@@ -19,15 +19,15 @@ import numpy.typing as npt
 
 from deploy import files, versioned_json
 from deploy.errors import BadData
-from deploy.foreign_files import read_json
 from deploy.runtime import Model, find_runtime
 from deploy.system.cores import cores
 from deploy.system.machine import cpu_name
 from deploy.system.temporary_files import sweep
+from deploy.untrusted_files import read_json
 from retrain import parallel, tf_graph
 from retrain.backbones import Backbone
 from retrain.fingerprint import fingerprint
-from retrain.isolated import apart
+from retrain.isolated import run_isolated
 from retrain.progress import Progress
 from retrain.settings.training import ExtractEngine
 
@@ -131,7 +131,7 @@ class EngineChoice:
             return _read_rates(path)
         except BadData:  # there are none, or the file is damaged
             rates = {
-                name: apart("the probe", _PROBE_TIMEOUT_S, measure_rate, name, backbone)
+                name: run_isolated("the probe", _PROBE_TIMEOUT_S, measure_rate, name, backbone)
                 for name in _ENGINES
             }
             sweep(self.probes)

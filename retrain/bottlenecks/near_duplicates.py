@@ -91,7 +91,7 @@ def find(
     def compare(_tool: None, pair: tuple[int, int]) -> bool:
         return _is_same_picture(readable[pair[0]], readable[pair[1]])
 
-    is_copy = parallel.ordered(candidates, lambda: None, compare, lambda _: None)
+    is_copy = parallel.run_in_order(candidates, lambda: None, compare, lambda _: None)
     return [
         Pair(readable[i], split_of[i], readable[j], split_of[j])
         for (i, j), same in zip(candidates, is_copy, strict=True)

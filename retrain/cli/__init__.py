@@ -12,23 +12,25 @@ from retrain import __version__
 
 _COMMANDS = {
     "sample": ("retrain.cli.sample", "Put a sample data set into a folder."),
-    "backbones": ("retrain.cli.backbones", "List the networks that there are."),
-    "bottlenecks": ("retrain.cli.bottlenecks", "Analyse each photo of a folder once."),
+    "backbones": ("retrain.cli.backbones", "List the available backbones."),
+    "bottlenecks": ("retrain.cli.bottlenecks", "Compute the bottleneck of each photo in a folder."),
     "train": ("retrain.cli.train", "Train the final layer on a folder of photos."),
-    "adopt": ("retrain.cli.adopt", "Make a run of a frozen graph as it is, without training."),
-    "convert": ("retrain.cli.convert", "Make a quantized TFLite model of the trained graph."),
-    "inspect": ("retrain.cli.inspect", "Print everything in a .tflite file."),
-    "bench": ("bench.cli", "Time graphs and models against each other."),
+    "adopt": ("retrain.cli.adopt", "Make a run from a frozen graph, without training it."),
+    "convert": ("retrain.cli.convert", "Convert the trained graph to a quantized TFLite model."),
+    "inspect": ("retrain.cli.inspect", "Print what a .tflite file contains."),
+    "bench": ("bench.cli", "Measure the latency of graphs and models."),
     "label": ("retrain.cli.label", "Print the best labels of photos."),
-    "watch": ("deploy.cli.watch", "Print the label of what a camera sees, when it changes."),
-    "bundle": ("retrain.cli.bundle", "Make the folder that is copied to a device."),
-    "push": ("retrain.cli.push", "Copy the bundle to a device over ssh, and test it there."),
+    "watch": ("deploy.cli.watch", "Watch a camera, and print its label when it changes."),
+    "bundle": ("retrain.cli.bundle", "Write the folder that is copied to a device."),
+    "push": ("retrain.cli.push", "Install the bundle on a device over ssh."),
     "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),
 }
 _OURS = ("retrain", "deploy", "bench")
 
 
-class _Lazy(Commands):
+class _LazyCommands(Commands):
+    """The commands of `retrain`; each module is imported when its command is called."""
+
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
         return list(_COMMANDS)
 
@@ -59,10 +61,12 @@ class _Lazy(Commands):
             raise MissingPackage.of(error) from error
 
 
-@click.group(cls=_Lazy, context_settings=SETTINGS)
+@click.group(cls=_LazyCommands, context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="retrain")
 def commands() -> None:
-    """Retrain an image classifier's final layer for small devices.
+    """Train an image classifier for small devices on your own photos.
 
-    From a folder of photos, one sub-folder a class, to a measured TFLite model.
+    You need a folder of photos with one sub-folder for each class. `retrain train DIR` trains
+    the final layer of a pretrained network, `retrain convert` makes a TFLite model of it, and
+    `retrain push` installs that on a device.
     """

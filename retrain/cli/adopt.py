@@ -1,4 +1,4 @@
-"""`retrain adopt`: a run of a frozen graph that another program wrote."""
+"""`retrain adopt`: make a run from a frozen graph that another program wrote."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,12 @@ import click
 from deploy.system.terminal import say
 from retrain.cli.options import (
     FOLDER,
+    cache_dir_option,
     classifier_options,
     json_option,
     labels_from_option,
     output_dir_option,
+    progress,
 )
 
 _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
@@ -30,16 +32,16 @@ _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
     default=60.0,
     show_default=True,
     type=_PERCENT,
-    help="Photos that score the graph.",
+    help="Percent of the photos that score the graph.",
 )
 @click.option(
     "--validation-percentage",
     default=10.0,
     show_default=True,
     type=_PERCENT,
-    help="Photos for `convert --reject-rate`; the rest are to calibrate on.",
+    help="Percent of the photos for `retrain convert --reject-rate`. The rest calibrates int8.",
 )
-@click.option("--cache-dir", type=FOLDER, help="Instead of the user's cache folder.")
+@cache_dir_option
 @json_option
 def adopt(
     graph: Path,
@@ -53,14 +55,14 @@ def adopt(
     as_json: bool,
     **typed: Any,
 ) -> None:
-    """Make a run of GRAPH as it is, with the labels in LABELS, scored on PHOTOS.
+    """Make a run from the frozen graph GRAPH, without training it, and score it on PHOTOS.
 
-    GRAPH is a frozen graph such as TensorFlow's retrain.py wrote, LABELS has one label a line,
-    PHOTOS a sub-folder for each label. Nothing is trained.
+    GRAPH is a file such as TensorFlow's retrain.py wrote. The text file LABELS has one label on
+    each line. The folder PHOTOS has one sub-folder for each label. `retrain convert` then makes a
+    TFLite model of the graph.
     """
     from retrain.backbones.custom.classifier import Typed
     from retrain.metrics import Accuracy
-    from retrain.progress import Progress
     from retrain.settings.training import Source, SplitSettings, default_cache_dir
     from retrain.training.adopt import AdoptConfig
     from retrain.training.adopt import adopt as run
@@ -69,7 +71,7 @@ def adopt(
         photos, cache_dir=cache_dir or default_cache_dir(), graph=graph, labels_from=labels_from
     )
     shares = SplitSettings(testing_percentage, validation_percentage)
-    metrics = run(AdoptConfig(source, labels, Typed(**typed), output_dir, shares), Progress())
+    metrics = run(AdoptConfig(source, labels, Typed(**typed), output_dir, shares), progress())
     if as_json:
         say(json.dumps(metrics))
         return

@@ -1,4 +1,4 @@
-"""`retrain backbones`: the networks that a final layer can be trained on."""
+"""`retrain backbones`: list the networks that a final layer can be trained on."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ import click
 
 from deploy.errors import WrongUse
 from deploy.system.terminal import say
-from retrain.cli.options import FILE, FOLDER, json_option
+from retrain.cli.options import FILE, cache_dir_option, json_option
 
 if TYPE_CHECKING:
     from retrain.backbones.network import Network
@@ -20,10 +20,14 @@ _INCEPTION_2015 = "http://download.tensorflow.org/models/image/imagenet/inceptio
 
 
 @click.command()
-@click.option("--architecture", help="The one that --output-graph writes.")
-@click.option("--output-graph", type=FILE, help="Write the frozen graph of that one here.")
-@click.option("--weights", type=FILE, help="Its weights, instead of ImageNet's.")
-@click.option("--cache-dir", type=FOLDER, help="Instead of the user's cache folder.")
+@click.option("--architecture", help="Name of the backbone that --output-graph writes.")
+@click.option(
+    "--output-graph", type=FILE, help="Write the frozen graph of --architecture to this file."
+)
+@click.option(
+    "--weights", type=FILE, help="Use the weights in this file instead of the published ones."
+)
+@cache_dir_option
 @json_option
 def backbones(
     architecture: str | None,
@@ -32,9 +36,10 @@ def backbones(
     cache_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """List the backbones: input, size, cost, accuracy, and where their weights are.
+    """List the available backbones: input, size, cost, accuracy, and where their weights are.
 
-    With --output-graph, write one as it was published, from photo to bottleneck.
+    With --architecture and --output-graph, write the frozen graph of one backbone instead, as it
+    was published, from the photo to the bottleneck.
     """
     from retrain.backbones import NETWORKS
     from retrain.settings.training import default_cache_dir
@@ -68,7 +73,7 @@ def backbones(
 
 
 def _write(network: "Network", path: Path, weights: Path | None, as_json: bool) -> None:
-    """Write the frozen graph of `network` before any preparation of ours; tell what it is."""
+    """Write the frozen graph of `network` as it was published, and print its shapes."""
     from deploy import files
     from retrain.tf_graph import BOTTLENECK, INPUT
 
@@ -76,8 +81,13 @@ def _write(network: "Network", path: Path, weights: Path | None, as_json: bool) 
     content = definition.SerializeToString(deterministic=True)
     files.write(path, content)
     if as_json:
-        told = {"architecture": network.name, "graph_sha256": hashlib.sha256(content).hexdigest()}
-        say(json.dumps({"schema": 1, "path": str(path), **told}))
+        result = {
+            "schema": 1,
+            "path": str(path),
+            "architecture": network.name,
+            "graph_sha256": hashlib.sha256(content).hexdigest(),
+        }
+        say(json.dumps(result))
         return
     side = network.spec.height
     say(
@@ -87,20 +97,19 @@ def _write(network: "Network", path: Path, weights: Path | None, as_json: bool) 
 
 
 def _row(network: "Network", cache_dir: Path) -> dict[str, Any]:
-    """Return what there is to say of `network`; its cost is None where TensorFlow is missing."""
+    """Return the JSON values of `network`; its cost is None where TensorFlow is not installed."""
     from retrain.backbones.cost import cost
 
     try:
-        tell = partial(say, err=True)
-        counted: dict[str, Any] = asdict(cost(network, cache_dir, tell))
+        costs: dict[str, Any] = asdict(cost(network, cache_dir, partial(say, err=True)))
     except ModuleNotFoundError:
-        counted = {"parameters": None, "multiply_adds": None}
+        costs = {"parameters": None, "multiply_adds": None}
     path = network.installed()
     return {
         "name": network.name,
         "input": asdict(network.spec),
         "width": network.width,
-        **counted,
+        **costs,
         "top1": network.top1,
         "top1_source": network.top1_source,
         "weights": {"source": network.weights_source, "path": path and str(path)},

@@ -1,4 +1,4 @@
-"""`retrain bottlenecks`: analyse each photo once."""
+"""`retrain bottlenecks`: compute the bottleneck of each photo."""
 
 import json
 from dataclasses import asdict
@@ -7,22 +7,24 @@ from typing import Any
 import click
 
 from deploy.system.terminal import say
-from retrain.cli.options import json_option, source, source_options
+from retrain.cli.options import json_option, progress, source, source_options
 
 
 @click.command()
 @source_options
 @json_option
 def bottlenecks(as_json: bool, **where: Any) -> None:
-    """Analyse each photo of DIR once, and keep the result in the cache."""
+    """Compute the bottleneck of each photo in DIR, and keep it in the cache.
+
+    `retrain train` does this too; it takes from the cache what is there.
+    """
     from retrain.data.photo_folder import shown
-    from retrain.progress import Progress
     from retrain.training.load_examples import analyse
 
-    progress = Progress()
-    backbone, dataset, result = analyse(source(**where), progress)
+    stages = progress()
+    backbone, dataset, result = analyse(source(**where), stages)
     if as_json:
-        found = {
+        record = {
             "schema": 1,
             "photos": len(dataset.photos),
             "analysed": result.analysed,
@@ -30,8 +32,8 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
             "input": asdict(backbone.spec),
             "graph": str(backbone.graph_path),
             "fingerprint": backbone.fingerprint,
-            "seconds": progress.seconds,
+            "seconds": stages.seconds,
         }
-        say(json.dumps(found))
+        say(json.dumps(record))
     else:
         say(f"{len(dataset.photos)} photos ready, {result.analysed} of them analysed now")

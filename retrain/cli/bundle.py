@@ -1,4 +1,4 @@
-"""`retrain bundle`: the folder that is copied to a device."""
+"""`retrain bundle`: write the folder that is copied to a device."""
 
 import json
 from pathlib import Path
@@ -12,19 +12,25 @@ from retrain.cli.options import FOLDER, json_option, output_dir_option
 @click.command()
 @output_dir_option
 @click.option(
-    "--bundle-dir", type=FOLDER, help="The folder to write.  [default: bundle/ in the run]"
+    "--bundle-dir",
+    type=FOLDER,
+    help="Write the bundle to this folder.  [default: bundle/ in the run folder]",
 )
 @json_option
 def bundle(output_dir: Path, bundle_dir: Path | None, as_json: bool) -> None:
-    """Make the folder, and its .tar.gz, that is copied to a device."""
+    """Write the bundle: the folder, also as a .tar.gz, that is copied to a device.
+
+    It contains the model, its labels, a program that classifies photos, and a README that says
+    what to install there. `retrain push` writes and copies it in one step.
+    """
     from deploy.bundle import write
     from retrain.run_folder import RunFolder
 
     model = RunFolder(output_dir).accepted_model()
-    made = write(model, bundle_dir or output_dir / "bundle")
+    result = write(model, bundle_dir or output_dir / "bundle")
     if as_json:
-        say(json.dumps(made))
+        say(json.dumps(result.to_json()))
         return
-    for name, size in made["bytes"].items():
+    for name, size in result.sizes.items():
         say(f"{size / 1e3:10.1f} kB  {name}")
-    say(f"Written to {made['folder']} and {made['archive']}")
+    say(f"Written to {result.folder} and {result.archive}")

@@ -7,7 +7,7 @@ import click
 
 from deploy.errors import WrongUse
 from deploy.system.terminal import say
-from retrain.cli.options import FILE, json_option, output_dir_option
+from retrain.cli.options import FILE, json_option, output_dir_option, progress
 from retrain.settings.conversion import (
     DEFAULT_OUTPUT_TYPE,
     DEFAULT_RECIPE,
@@ -139,7 +139,6 @@ def convert(
     """Make model.tflite of the trained graph, scored on the test photos."""
     from retrain.conversion.convert import convert as run
     from retrain.metrics import Accuracy
-    from retrain.progress import Progress
 
     if choose and quantize:
         raise WrongUse("--choose tries every recipe: leave out --quantize")
@@ -160,7 +159,7 @@ def convert(
         seed=seed,
         about=about,
     )
-    result = run(config, Progress())
+    result = run(config, progress())
     if as_json:
         say(json.dumps(result))
         return

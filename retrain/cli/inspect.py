@@ -1,4 +1,4 @@
-"""`retrain inspect`: what is in a .tflite file."""
+"""`retrain inspect`: print what a .tflite file contains."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deploy import foreign_files
+from deploy import untrusted_files
 from deploy.errors import BadData
 from deploy.system.terminal import say
 from retrain.cli.options import json_option
@@ -17,42 +17,45 @@ from retrain.cli.options import json_option
 @click.argument("model", type=click.Path(path_type=Path, dir_okay=False))
 @json_option
 def inspect(model: Path, as_json: bool) -> None:
-    """Print everything in the .tflite file MODEL, whoever made it; it is not run."""
-    from deploy.model_file import MAX_MODEL
+    """Print what the .tflite file MODEL contains, and problems that it has.
+
+    MODEL may come from any program. It is read, but not run.
+    """
+    from deploy.model_file import MAX_MODEL_BYTES
     from retrain.tflite.inspection import inspect as read
 
     try:
-        found = read(foreign_files.read(model, MAX_MODEL))
+        contents = read(untrusted_files.read(model, MAX_MODEL_BYTES))
     except BadData as error:
         raise error if str(model) in str(error) else BadData(f"{model}: {error}") from error
     if as_json:
-        say(json.dumps({"schema": 1, **found}))
+        say(json.dumps({"schema": 1, **contents}))
         return
-    problems = found.pop("problems")
-    for line in (*_lines(found), *(f"problem: {_text(each)}" for each in problems)):
+    problems = contents.pop("problems")
+    for line in (*_lines(contents), *(f"problem: {_text(problem)}" for problem in problems)):
         say(line)
 
 
 def _lines(values: dict[str, Any], indent: str = "") -> Iterator[str]:
-    """Return the lines of `values`: what holds nothing nested has one, what is empty none."""
+    """Yield a line for each value that holds nothing nested; leave out what is empty."""
     for key, value in values.items():
-        for part in [value] if _plain(value) or isinstance(value, dict) else value:
-            if isinstance(part, dict) and not (part and all(map(_plain, part.values()))):
+        for item in [value] if _is_plain(value) or isinstance(value, dict) else value:
+            if isinstance(item, dict) and not (item and all(map(_is_plain, item.values()))):
                 yield f"{indent}{key}:"
-                yield from _lines(part, indent + "  ")
-            elif part not in (None, []):
-                yield f"{indent}{key}: {_text(part)}"
+                yield from _lines(item, indent + "  ")
+            elif item not in (None, []):
+                yield f"{indent}{key}: {_text(item)}"
 
 
-def _plain(value: Any) -> bool:
-    parts = value if isinstance(value, list) else [value]
-    return not any(isinstance(part, dict) for part in parts)
+def _is_plain(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return not any(isinstance(item, dict) for item in items)
 
 
 def _text(value: Any) -> str:
     """Return the text of a value that holds nothing nested."""
     if isinstance(value, dict):
-        return "; ".join(f"{name} {_text(each)}" for name, each in value.items() if each != [])
+        return "; ".join(f"{name} {_text(item)}" for name, item in value.items() if item != [])
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     return value if isinstance(value, str) else repr(value)

@@ -1,11 +1,11 @@
-"""`retrain label`: the device's command, and the frozen graph beside it."""
+"""`retrain label`: classify photos, by the TFLite model as on a device, or by a frozen graph."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.cli.label import agreed, label_options, open_model, show_labels
+from deploy.cli.label import check_labels, label_options, open_model, show_labels
 from deploy.errors import BadData, WrongUse
 from deploy.system.terminal import say
 from retrain.cli.options import FILE, classifier_options
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @label_options
-@click.option("--graph", type=FILE, help="A frozen graph, instead of the TFLite model.")
+@click.option(
+    "--graph", type=FILE, help="Classify with this frozen graph instead of the TFLite model."
+)
 @classifier_options
 @click.option("--image", type=FILE, help="The same as PHOTO.")
 @click.option("--num-top-predictions", type=click.IntRange(min=1), help="The same as --top.")
@@ -41,7 +43,7 @@ def label(
     for name, value in typed.items():
         if value is not None and not graph:
             option = f"--{name.replace('_', '-')}"
-            raise WrongUse(f"{option} is of a frozen graph: name one with --graph")
+            raise WrongUse(f"{option} describes a frozen graph: name one with --graph")
     if image:
         photos = (*photos, str(image))
     classifier = _by_graph(graph, labels, typed) if graph else open_model(model, labels, threads)
@@ -49,7 +51,7 @@ def label(
 
 
 def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "GraphClassifier":
-    """Return the classifier of a frozen graph: by the contract beside it, else by its nodes."""
+    """Return the classifier of a frozen graph, as its contract.json or else its nodes say."""
     from retrain.backbones.custom.classifier import Typed
     from retrain.conversion.graph_classifier import GraphClassifier
     from retrain.run_folder import RunFolder
@@ -58,7 +60,7 @@ def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "Graph
     if contract.exists():
         classifier = GraphClassifier.open(graph, options.output_layer)
         options.require(classifier.contract.input, contract)
-        agreed(classifier, labels, graph)
+        check_labels(classifier, labels, graph)
         return classifier
     if labels is None:
         raise BadData(
@@ -68,8 +70,9 @@ def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "Graph
     classifier, assumed = GraphClassifier.open_foreign(graph, labels, options)
     if assumed:
         say(
-            f"Warning: {graph} does not say how it takes a photo: {', '.join(assumed)} are taken, "
-            "as label_image.py did; if the labels are wrong, type those of the network",
+            f"Warning: {graph} does not say how it takes a photo: {', '.join(assumed)} are "
+            "assumed, as by label_image.py; if the labels are wrong, type the values of the "
+            "network",
             err=True,
         )
     return classifier

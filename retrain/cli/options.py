@@ -1,12 +1,14 @@
-"""Options that several commands share."""
+"""Define the options that several commands share."""
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
 
+from deploy.cli import name_options
 from deploy.errors import WrongUse
 from retrain.settings.training import (
     DEFAULT_ARCHITECTURE,
@@ -15,6 +17,9 @@ from retrain.settings.training import (
     TrainSettings,
     default_cache_dir,
 )
+
+if TYPE_CHECKING:
+    from retrain.progress import Form, Progress, Verbosity
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,41 +41,60 @@ def image_size(text: str) -> int | tuple[int, int]:
 _BACKBONE = (
     click.option(
         "--architecture",
-        help=f"The backbone: see `retrain backbones`.  [default: {DEFAULT_ARCHITECTURE}]",
+        help="Use this backbone; `retrain backbones` lists them.  "
+        f"[default: {DEFAULT_ARCHITECTURE}]",
     ),
-    click.option("--weights", type=FILE, help="A file of the backbone's weights."),
+    click.option(
+        "--weights", type=FILE, help="Use the weights in this file instead of the published ones."
+    ),
     click.option(
         "--graph",
         type=click.Path(path_type=Path, exists=True),
-        help="A network of your own instead: frozen graph, SavedModel, .keras, .tflite.",
+        help="Use your own network instead: a frozen graph, SavedModel, .keras or .tflite file.",
     ),
-    click.option("--input-tensor", help="Its tensor that takes the photos, such as Mul:0."),
-    click.option("--bottleneck-tensor", help="Its tensor before the final layer."),
+    click.option(
+        "--input-tensor", help="The tensor of your network that takes the photos, such as Mul:0."
+    ),
+    click.option("--bottleneck-tensor", help="The tensor of your network before its final layer."),
     click.option(
         "--input-size",
         type=image_size,
         metavar="HEIGHTxWIDTH",
-        help="Its photos' pixels, such as 96x128; 224 is a square.",
+        help="Size of your network's photos in pixels, such as 96x128; 224 means 224x224.",
     ),
     click.option(
-        "--input-mean", type=click.FloatRange(0, 255), help="What it has subtracted from 0..255."
+        "--input-mean",
+        type=click.FloatRange(0, 255),
+        help="Mean that is subtracted from pixels of 0..255 before the network.",
     ),
     click.option(
-        "--input-std", type=click.FloatRange(0, min_open=True), help="What that is divided by."
+        "--input-std",
+        type=click.FloatRange(0, min_open=True),
+        help="Number that the pixels are then divided by.",
     ),
 )
 
 
 _CLASSIFIER = (
-    click.option("--input-layer", help="The graph's operation that takes photos."),
-    click.option("--output-layer", help="The graph's operation that gives probabilities."),
-    click.option("--input-height", type=click.IntRange(1, 4096), help="Its photos', in pixels."),
-    click.option("--input-width", type=click.IntRange(1, 4096), help="Its photos', in pixels."),
+    click.option("--input-layer", help="The operation of the graph that takes the photos."),
+    click.option("--output-layer", help="The operation of the graph that gives the probabilities."),
     click.option(
-        "--input-mean", type=click.FloatRange(0, 255), help="What it has subtracted from 0..255."
+        "--input-height",
+        type=click.IntRange(1, 4096),
+        help="Height of the graph's input in pixels.",
     ),
     click.option(
-        "--input-std", type=click.FloatRange(0, min_open=True), help="What that is divided by."
+        "--input-width", type=click.IntRange(1, 4096), help="Width of the graph's input in pixels."
+    ),
+    click.option(
+        "--input-mean",
+        type=click.FloatRange(0, 255),
+        help="Mean that is subtracted from pixels of 0..255 before the network.",
+    ),
+    click.option(
+        "--input-std",
+        type=click.FloatRange(0, min_open=True),
+        help="Number that the pixels are then divided by.",
     ),
 )
 
@@ -78,25 +102,33 @@ _CLASSIFIER = (
 labels_from_option = click.option(
     "--labels-from",
     type=click.IntRange(1, 9),
-    help="Level of the folders that are the classes: 1 is directly in the folder of photos, 2 one "
-    "below.  [default: 1, or 2 below folders of splits]",
+    help="Level of the folders that name the classes: 1 for those directly in the folder of "
+    "photos, 2 for those one level below.  [default: 1, or 2 below folders of splits such as "
+    "train/ and test/]",
+)
+
+
+cache_dir_option = click.option(
+    "--cache-dir", type=FOLDER, help="Use this cache folder instead of the user's own."
 )
 
 
 def source_options(command: Command) -> Command:
-    """Add the photos, the backbone and the places of the caches."""
+    """Add the options for the photos, the backbone and the caches."""
     for option in (
         click.option(
             "--extract-engine",
             default=Source.extract_engine,
             show_default=True,
             type=click.Choice(get_args(ExtractEngine)),
-            help="What runs the backbone; auto: the faster one here.",
+            help="Runtime that computes the bottlenecks; auto takes the faster one here.",
         ),
         click.option(
-            "--bottleneck-dir", type=FOLDER, help="Where bottlenecks are kept, if not in the cache."
+            "--bottleneck-dir",
+            type=FOLDER,
+            help="Keep the bottlenecks in this folder instead of the cache.",
         ),
-        click.option("--cache-dir", type=FOLDER, help="Instead of the user's cache folder."),
+        cache_dir_option,
         *reversed(_BACKBONE),
         labels_from_option,
         click.option("--image-dir", "image_dir_option", type=FOLDER, help="The same as DIR."),
@@ -115,41 +147,51 @@ def source(
     extract_engine: Any,
     weights: Path | None,
     graph: Path | None,
-    **own: Any,
+    **network: Any,
 ) -> Source:
-    """Return the `Source` that `source_options` describe; raise WrongUse without one folder."""
+    """Return the `Source` of `source_options`; raise WrongUse unless there is one folder."""
     from retrain import backbones
 
     folder = image_dir or image_dir_option
     if folder is None or (image_dir and image_dir_option):
         raise WrongUse("name one folder of photos: retrain train DIR")
     if graph and (architecture or weights):
-        raise WrongUse("--graph is instead of --architecture and --weights")
+        raise WrongUse("--graph replaces --architecture and --weights: leave them out")
     name = architecture or DEFAULT_ARCHITECTURE
     if name not in backbones.NAMES:
         raise WrongUse(f"no backbone {name}: there is {', '.join(backbones.NAMES)}")
     cache = cache_dir or default_cache_dir()
-    return Source(folder, name, cache, bottleneck_dir, extract_engine, weights, graph, **own)
+    return Source(folder, name, cache, bottleneck_dir, extract_engine, weights, graph, **network)
 
 
 def classifier_options(command: Command) -> Command:
-    """Add what TensorFlow's label_image.py takes to describe a frozen graph."""
+    """Add the options of TensorFlow's label_image.py that describe a frozen graph."""
     for option in reversed(_CLASSIFIER):
         command = option(command)
     return command
 
 
 def output_dir_option(command: Command) -> Command:
-    """Add the folder of a run."""
+    """Add --output-dir, the folder of the run."""
     return click.option(
         "--output-dir",
         default=TrainSettings.output_dir,
         show_default=True,
         type=FOLDER,
-        help="The folder of the run.",
+        help="Folder of the run, which holds all of its files.",
     )(command)
 
 
+def progress(form: "Form" = "auto", verbosity: "Verbosity" = "INFO") -> "Progress":
+    """Return a Progress whose texts name the options of the command that runs."""
+    from retrain.progress import Progress
+
+    command = click.get_current_context().command
+    return Progress(form, verbosity, partial(name_options, command=command))
+
+
 def json_option(command: Command) -> Command:
-    """Add --json."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+    """Add --json, which sets `as_json`."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object instead of text."
+    )(command)

@@ -1,4 +1,4 @@
-"""`retrain push`: the bundle, onto a device over ssh."""
+"""`retrain push`: install the bundle on a device over ssh."""
 
 import json
 from pathlib import Path
@@ -13,45 +13,62 @@ from retrain.cli.options import json_option, output_dir_option
 @click.command()
 @click.argument("target", metavar="USER@HOST[:DIR]")
 @output_dir_option
-@click.option("--python", help="The Python there.  [default: DIR.env, DIR/env, or python3]")
+@click.option(
+    "--python",
+    metavar="PATH",
+    help="Use this Python of the device.  [default: DIR.env, DIR/env, or python3]",
+)
 @click.option(
     "--ssh",
     default="ssh",
     show_default=True,
+    metavar="COMMAND",
     type=click.UNPROCESSED,
-    help="The command, such as 'ssh -p 2222 -i key'.",
+    help="Connect with this command, such as 'ssh -p 2222 -i key'.",
 )
 @json_option
 def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: bool) -> None:
-    """Copy the bundle to a device over ssh, once its self-test passes there.
+    """Copy the bundle to a device over ssh, and install it once its self-test passes there.
 
-    What was there is kept as DIR.previous. DIR is `classifier` in the home there unless named.
-    ssh://USER@HOST:PORT/DIR is understood too, where /DIR is absolute and /~/DIR in the home.
+    DIR is the folder on the device: `classifier` in the user's home unless you name one. The
+    version that was there before is kept as DIR.previous.
+
+    ssh://USER@HOST:PORT/DIR works too: there /DIR is an absolute path, and /~/DIR is in the home.
     """
     from deploy.bundle import write
-    from deploy.cli.selftest import table
+    from deploy.cli.selftest import SelfTest, table
     from deploy.system.temporary_files import scratch
-    from retrain.push.remote import Remote, check, parse
+    from retrain.push.address import parse_address
+    from retrain.push.device import require_ready
+    from retrain.push.remote import Remote
     from retrain.run_folder import RunFolder
 
-    place = parse(target)
+    address = parse_address(target)
     model = RunFolder(output_dir).accepted_model()
-    remote = Remote(place, python, ssh)
-    found = remote.look()
-    check(found)
+    remote = Remote(address, python, ssh)
+    device = remote.describe()
+    require_ready(device)
     with scratch() as folder:
-        archive = Path(write(model, folder / "bundle")["archive"])
+        archive = write(model, folder / "bundle").archive
         size = archive.stat().st_size
-        say(f"copying {size / 1e6:.1f} MB to {place.host}:{found['folder']}", err=True)
-        state, record = remote.put(archive)
-    previous = f"{found['folder']}.previous" if state == "previous" else None
+        say(f"copying {size / 1e6:.1f} MB to {address.host}:{device.folder}", err=True)
+        installation = remote.install(archive)
+    record, passed = installation.selftest, installation.state != "failed"
+    previous = f"{device.folder}.previous" if installation.state == "previous" else None
     if as_json:
-        told = {name: found[name] for name in ("folder", "python", "packages")}
-        told = {"schema": 1, "host": place.host, **told, "previous": previous, "selftest": record}
-        say(json.dumps(told))
+        result = {
+            "schema": 1,
+            "host": address.host,
+            "folder": device.folder,
+            "python": device.python,
+            "packages": device.packages,
+            "previous": previous,
+            "selftest": record,
+        }
+        say(json.dumps(result))
     else:
-        say(*table(record))
-        if record["passed"]:
-            say(f"In {found['folder']}" + (f"; before: {previous}" if previous else ""))
-    if not record["passed"]:
-        raise GateFailed(f"{place.host}: the self-test failed there, and nothing is changed")
+        say(*table(SelfTest.from_json(record, address.host, "push again")))
+        if passed:
+            say(f"In {device.folder}" + (f"; before: {previous}" if previous else ""))
+    if not passed:
+        raise GateFailed(f"{address.host}: the self-test failed there, and nothing is changed")

@@ -6,27 +6,27 @@ from pathlib import Path
 import click
 
 from deploy.system.terminal import say
+from retrain.cli.options import FOLDER, json_option, progress
 from retrain.data.sample_datasets import SAMPLES, put
-from retrain.progress import Progress
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 @click.argument("name", type=click.Choice(list(SAMPLES)))
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="DIR", type=FOLDER)
 def sample(name: str, folder: Path, as_json: bool) -> None:
-    """Put a sample data set into the new folder DIR, one sub-folder a class.
+    """Put a sample data set into the new folder DIR, with one sub-folder for each class.
 
-    solar-cells: 2,223 photos, functional or defective, from a Python package.
+    solar-cells: 2,223 photos of functional and defective cells, from a Python package.
 
-    flowers: 3,670 photos of five kinds, a download of 229 MB.
+    flowers: 3,670 photos of five kinds of flowers, a download of 229 MB.
     """
-    chosen = SAMPLES[name]
-    photos, existed = put(chosen, folder, Progress())
-    state = "already there" if existed else "ready"
+    sample_set = SAMPLES[name]
+    photos, was_there = put(sample_set, folder, progress())
+    state = "already there" if was_there else "ready"
     say(f"{folder}: {state}, {sum(photos.values()):,} photos", err=True)
     say(
-        f"The photos are {chosen.terms}, from {chosen.source}; "
+        f"The photos are {sample_set.terms}, from {sample_set.source}; "
         f"{folder / 'LICENSE.txt'} names their authors.",
         err=True,
     )
@@ -36,8 +36,8 @@ def sample(name: str, folder: Path, as_json: bool) -> None:
             "sample": name,
             "folder": str(folder),
             "photos": photos,
-            "license": chosen.terms,
-            "source": chosen.source,
+            "license": sample_set.terms,
+            "source": sample_set.source,
         }
         say(json.dumps(result))
         return

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from deploy.errors import BadData
-from deploy.foreign_files import damaged, read_json
 from deploy.system.terminal import say
+from deploy.untrusted_files import damaged, read_json
 from retrain.cli.options import json_option, output_dir_option
 
 

@@ -13,6 +13,7 @@ from retrain.cli.options import (
     Command,
     json_option,
     output_dir_option,
+    progress,
     source,
     source_options,
 )
@@ -124,7 +125,7 @@ _OPTIONS = (
     click.option("--print-misclassified-test-images", is_flag=True),
     click.option(
         "--progress",
-        "form",
+        "progress_form",
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "plain", "json"]),
@@ -150,10 +151,9 @@ def _options(command: Command) -> Command:
 @output_dir_option
 @_options
 @json_option
-def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> None:
+def train(progress_form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> None:
     """Train the final layer on the photos of DIR, one sub-folder a class."""
     from retrain.metrics import Accuracy
-    from retrain.progress import Progress
     from retrain.training.train import train as run
 
     def of(kind: Any) -> Any:
@@ -167,7 +167,7 @@ def train(form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> 
     }
     photos = source(**settings)
     config = TrainSettings(source=photos, split=SplitSettings(*shares, salt), **parts, **rest)
-    metrics = run(config, Progress(form, logging_verbosity.upper()))
+    metrics = run(config, progress(progress_form, logging_verbosity.upper()))
     if as_json:
         say(json.dumps(metrics))
         return

@@ -86,7 +86,7 @@ def _bottlenecks(
         return row
 
     with progress.bar("comparing", len(photos), "photos") as advance:
-        return np.stack(parallel.ordered(photos, lambda: None, analyse, advance))
+        return np.stack(parallel.run_in_order(photos, lambda: None, analyse, advance))
 
 
 def _unit(vectors: Floats) -> Floats:

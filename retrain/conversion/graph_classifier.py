@@ -11,8 +11,8 @@ from PIL import Image
 from deploy.classifier import PhotoClassifier
 from deploy.contract import Contract
 from deploy.errors import BadData
-from deploy.foreign_files import damaged, naming
 from deploy.image import to_tensor
+from deploy.untrusted_files import damaged, naming
 from retrain import tf_graph
 from retrain.backbones.custom import classifier as foreign_classifier
 from retrain.backbones.custom.classifier import LABEL_IMAGE, Typed, labels_of

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from deploy.contract import InputSpec
 from retrain.conversion.mixed_precision import in_float
 from retrain.conversion.quantize import Pixels, converter_of, feed, on_disk
-from retrain.isolated import apart
+from retrain.isolated import run_isolated
 from retrain.settings.conversion import Quantization
 from retrain.tf_graph import INPUT, read, session_settings, tensorflow
 
@@ -49,7 +49,9 @@ def explain(
     See `quantize`. Those without error are left out, as those that are all zero.
     """
     with on_disk(graph) as path:
-        layers = apart("explaining", how.seconds, _explain, path, how, calibration, spec, output)
+        layers = run_isolated(
+            "explaining", how.seconds, _explain, path, how, calibration, spec, output
+        )
     return sorted(layers, key=lambda layer: (layer.scores_db is None, layer.scores_db or 0, layer))
 
 

@@ -172,4 +172,4 @@ def _scores(
         return classifier.scores(decode(photo, classifier.contract.input))
 
     with progress.bar(f"scoring the {name}", len(photos), "photos") as advance:
-        return np.stack(parallel.ordered(photos, make, score, advance))
+        return np.stack(parallel.run_in_order(photos, make, score, advance))

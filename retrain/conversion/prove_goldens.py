@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.bundle import program
-from deploy.bundle_texts import OLDEST_PYTHON
 from deploy.errors import GateFailed, RetrainError, WrongUse, last_line
+from deploy.requirements import OLDEST_PYTHON
 from deploy.system.child_process import lifeline
 from deploy.system.temporary_files import scratch
 

@@ -8,7 +8,7 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from retrain.conversion.mixed_precision import partly_quantized
 from retrain.conversion.quantize import Pixels, converter_of, on_disk
-from retrain.isolated import apart
+from retrain.isolated import run_isolated
 from retrain.settings.conversion import Quantization
 from retrain.tf_graph import tensorflow
 
@@ -29,7 +29,7 @@ def quantize(
         )
     what = f"converting with {how.recipe}"
     with on_disk(graph) as path:
-        flatbuffer, (scale, zero_point) = apart(
+        flatbuffer, (scale, zero_point) = run_isolated(
             what, how.seconds, _quantize, path, how, calibration, spec, output
         )
     if how.kind.takes_bytes and (np.float32(scale), zero_point) != (

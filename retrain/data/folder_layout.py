@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy import files
+from deploy import user_files
 from deploy.errors import BadData
 from deploy.image import HEAD, claims_photo
 from retrain.data.similar_labels import escape_lookalikes, lookalike_groups
@@ -98,7 +98,8 @@ def sub_folders(folder: Path) -> list[Path]:
     """Return the sub-folders of `folder`, by name, that a user made and that can be opened."""
     with os.scandir(folder) as entries:
         paths = [folder / entry.name for entry in entries if _is_folder(entry)]
-    return [path for path in sorted(paths) if files.shown(path.name) and why_closed(path) is None]
+    visible = [path for path in sorted(paths) if user_files.is_user_file(path.name)]
+    return [path for path in visible if why_closed(path) is None]
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -129,11 +130,11 @@ def is_photo(path: Path) -> bool:
 
 
 def _holds_photos(folder: Path) -> bool:
-    return any(map(is_photo, files.walk(folder, lambda _error: None)))
+    return any(map(is_photo, user_files.walk(folder, lambda _error: None)))
 
 
 def _has_loose_photos(folder: Path) -> bool:
-    return any(is_photo(path) for path in folder.iterdir() if files.shown(path.name))
+    return any(is_photo(path) for path in folder.iterdir() if user_files.is_user_file(path.name))
 
 
 def _folders_with_photos(folder: Path) -> list[Path]:

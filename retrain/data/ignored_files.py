@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from deploy import files
-from deploy.system.known_names import owner_of
+from deploy import user_files
+from deploy.user_files import owner_of
 from retrain.data.folder_layout import is_photo, why_closed
 
 _ARCHIVE = re.compile(
@@ -31,7 +31,7 @@ def warnings(parents: Iterable[Path]) -> list[str]:
     for parent in parents:
         loose = []
         for path in sorted(parent.iterdir()):
-            if not files.shown(path.name):
+            if not user_files.is_user_file(path.name):
                 continue
             if reason := _reason_to_leave_out(path):
                 lines.append(f"{path} is left out: {reason}")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deploy import files
 from deploy.errors import BadData
-from deploy.foreign_files import damaged
+from deploy.untrusted_files import damaged
 from retrain.data.folder_layout import SPLITS
 from retrain.data.photo_folder import Photo
 

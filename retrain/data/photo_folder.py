@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deploy import files
+from deploy import user_files
 from deploy.contract import check_label
 from deploy.errors import BadData
 from deploy.image import FORMATS, HEAD, MAX_BYTES, claims_photo, why_not_photo
@@ -141,7 +141,7 @@ def scan(root: Path, labels_from: int | None = None) -> Dataset:
         for folder in layout.classes:
             for item in pool.map(
                 lambda path, folder=folder: _read(path, folder),
-                files.walk(folder.path, add_closed, left_out.append),
+                user_files.walk(folder.path, add_closed, left_out.append),
             ):
                 if isinstance(item, Photo):
                     photos.append(item)
@@ -159,7 +159,7 @@ def scan(root: Path, labels_from: int | None = None) -> Dataset:
 
 
 def _not_shown(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.iterdir()) if not files.shown(path.name)]
+    return [path for path in sorted(folder.iterdir()) if not user_files.is_user_file(path.name)]
 
 
 def _read(path: Path, folder: ClassFolder) -> Photo | BadPhoto | None:

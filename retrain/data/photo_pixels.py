@@ -5,8 +5,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from deploy.contract import InputSpec
-from deploy.foreign_files import naming
 from deploy.image import open_image, to_pixels
+from deploy.untrusted_files import naming
 from retrain.data.photo_folder import Photo
 
 

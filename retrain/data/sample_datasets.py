@@ -13,9 +13,9 @@ from typing import IO, Any, cast
 
 from deploy.errors import BadData, MissingPackage, WrongUse
 from deploy.files import write, write_json
-from deploy.foreign_files import read_json
 from deploy.system.error_messages import doing
 from deploy.system.temporary_files import scratch
+from deploy.untrusted_files import read_json
 from retrain.data.download import Remote, fetch
 from retrain.progress import Progress
 

@@ -1,1 +1,1 @@
-"""Put a bundle on a device over ssh."""
+"""Copy a bundle to a device over ssh, and install it there."""

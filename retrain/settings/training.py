@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.errors import WrongUse
-from deploy.files import holds
+from deploy.user_files import contains
 
 DEFAULT_ARCHITECTURE = "efficientnet_lite0"
 TAKEN_OPERATION_NAMES = ("input", "bottleneck", "logits")
@@ -64,7 +64,7 @@ class Source:
 
     def require_outside(self, option: str, folder: Path | None) -> None:
         """Raise WrongUse if `folder` would be a class among the photos; a hidden one is none."""
-        if folder and holds(self.image_dir, folder):
+        if folder and contains(self.image_dir, folder):
             raise WrongUse(
                 f"{option} {folder}: that is in the folder of photos, and would be taken for a "
                 f"class: name one outside it, such as {option} ../{folder.name or 'retrained'}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy import goldens, model_file
 from deploy.errors import BadData
-from deploy.foreign_files import damaged
+from deploy.untrusted_files import damaged
 from deploy.zip_members import Members
 from retrain.tflite import metadata as model_metadata
 from retrain.tflite.model import UNKNOWN, Operator, Tensor, ends, operators, outline
@@ -32,8 +32,9 @@ def inspect(content: bytes) -> dict[str, Any]:
     made_here = bool(_OURS.search(content))
     if made_here and problems:
         raise BadData(f"{problems[0]}: copy it again")
-    marks = sorted(model_file.MARKS & set(files))
-    ours = model_file.unpack(content) if made_here and len(marks) == len(model_file.MARKS) else None
+    required = model_file.REQUIRED_MEMBERS
+    marks = sorted(required & set(files))
+    ours = model_file.unpack(content) if made_here and len(marks) == len(required) else None
     flatbuffer = content[:end]
     operations = operators(flatbuffer)
     inputs, outputs = ends(flatbuffer)

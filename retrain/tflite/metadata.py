@@ -12,7 +12,7 @@ from deploy import goldens
 from deploy.contract import Contract
 from deploy.errors import BadData
 from deploy.flatbuffer import check
-from deploy.foreign_files import damaged
+from deploy.untrusted_files import damaged
 from retrain.settings.conversion import About
 from retrain.tflite import metadata_schema
 

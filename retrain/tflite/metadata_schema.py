@@ -13,7 +13,7 @@ from flatbuffers import number_types as numbers
 from flatbuffers.table import Table
 
 from deploy.errors import BadData
-from deploy.foreign_files import damaged
+from deploy.untrusted_files import damaged
 
 IDENTIFIER = b"M001"
 

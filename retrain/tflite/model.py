@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from deploy.errors import BadData
 from deploy.flatbuffer import check
-from deploy.foreign_files import damaged
+from deploy.untrusted_files import damaged
 
 Found = TypeVar("Found")
 

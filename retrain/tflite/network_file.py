@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from deploy.errors import BadData
 from deploy.flatbuffer import check
-from deploy.foreign_files import damaged
+from deploy.untrusted_files import damaged
 
 Array = npt.NDArray[Any]
 _NUMPY = {

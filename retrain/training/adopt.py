@@ -137,7 +137,7 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
             tool_version=__version__,
             output=OUTPUT,
         )
-        progress.times()
+        progress.show_seconds()
         metrics = {
             "schema": SCHEMA_VERSION,
             "command": "adopt",

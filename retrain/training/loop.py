@@ -8,8 +8,8 @@ import numpy as np
 
 from deploy import files
 from deploy.errors import BadData
-from deploy.foreign_files import damaged, read
 from deploy.system.temporary_files import sweep
+from deploy.untrusted_files import damaged, read
 from retrain.backbones import Backbone
 from retrain.data import split
 from retrain.data.photo_folder import Dataset

@@ -86,7 +86,7 @@ def train(config: TrainSettings, progress: Progress | None = None) -> dict[str, 
             if config.saved_model_dir:
                 export_graph.saved_model(frozen, config.final_tensor_name, config.saved_model_dir)
         _tell_results(results, config, progress)
-        progress.times()
+        progress.show_seconds()
         metrics = {
             "schema": SCHEMA_VERSION,
             "graph_sha256": contract.graph_sha256,

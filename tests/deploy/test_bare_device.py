@@ -28,7 +28,7 @@ except ImportError as error:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = write_run(tmp_path_factory.mktemp("run"))
-    return Path(write(run / "model.tflite", run / "bundle")["folder"])
+    return write(run / "model.tflite", run / "bundle").folder
 
 
 @pytest.fixture
@@ -53,18 +53,18 @@ def run(
 
 
 def test_without_click_the_remedy_is_named(bundle: Path) -> None:
-    done = run(bundle, "photo.jpg")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
+    result = run(bundle, "photo.jpg")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
         "Error: click is not installed: pip install click, or sudo apt install python3-click\n"
     )
 
 
 @pytest.mark.parametrize("command", ["label", "watch"])
 def test_without_numpy_the_remedy_is_named(bundle: Path, site: Path, command: str) -> None:
-    done = run(bundle, command, *["photo.jpg"] * (command == "label"), site=site)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
+    result = run(bundle, command, *["photo.jpg"] * (command == "label"), site=site)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
         "Error: numpy is not installed: pip install numpy, or sudo apt install python3-numpy\n"
     )
 
@@ -78,9 +78,9 @@ def write_numpy(site: Path) -> None:
 
 def test_a_numpy_that_does_not_load_is_told_in_a_line(bundle: Path, site: Path) -> None:
     write_numpy(site)
-    done = run(bundle, "photo.jpg", site=site)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
+    result = run(bundle, "photo.jpg", site=site)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
         "Error: numpy is installed but does not load: "
         "libopenblas.so.0: cannot open shared object file\n"
     )
@@ -90,18 +90,18 @@ def test_a_numpy_that_does_not_load_is_told_in_a_line(bundle: Path, site: Path) 
 def test_the_self_test_has_it_in_its_record(bundle: Path, site: Path, broken: bool) -> None:
     if broken:
         write_numpy(site)
-    done = run(bundle, "selftest", "model.tflite", "--json", site=site)
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["passed"]) == (4, False)
-    (failure,) = told["failures"]
+    result = run(bundle, "selftest", "model.tflite", "--json", site=site)
+    record = json.loads(result.stdout)
+    assert (result.returncode, record["passed"]) == (4, False)
+    (failure,) = record["failures"]
     assert failure.startswith("numpy is installed but" if broken else "numpy is not installed: pip")
     assert "FAIL: numpy is" in run(bundle, "selftest", "model.tflite", site=site).stdout
 
 
 def test_a_missing_pillow_is_called_by_its_name(bundle: Path, site: Path) -> None:
     (site / "numpy.py").write_text("__version__ = '1.26'")
-    done = run(bundle, "selftest", "model.tflite", "--json", site=site)
-    (failure,) = json.loads(done.stdout)["failures"]
+    result = run(bundle, "selftest", "model.tflite", "--json", site=site)
+    (failure,) = json.loads(result.stdout)["failures"]
     assert failure.endswith("pip install pillow, or sudo apt install python3-pil")
 
 
@@ -113,6 +113,6 @@ def test_an_old_python_says_so(bundle: Path, version: str, monkeypatch: pytest.M
         python = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         pytest.skip(f"no Python {version}")
-    done = run(bundle, "photo.jpg", python=python)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"Error: Python 3.11 or later is needed, this is {version}\n"
+    result = run(bundle, "photo.jpg", python=python)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == f"Error: Python 3.11 or later is needed, this is {version}\n"

@@ -49,13 +49,13 @@ def test_labels_are_listed_best_first() -> None:
 def test_equal_scores_keep_the_order_of_the_labels() -> None:
     labels = tuple("abcdefghijklmnopqrstuvwxyz")
     scores = np.array([0.01] * 13 + [0.5] + [0.01] * 12, np.float32)
-    best = "".join(prediction.label for prediction in top_k(scores, labels, 26))
+    best = "".join(prediction.text for prediction in top_k(scores, labels, 26))
     assert best == "nabcdefghijklmopqrstuvwxyz"
 
 
-@pytest.mark.parametrize(("asked", "given"), [(1, 1), (4, 4), (9, 4)])
-def test_no_more_labels_than_asked_and_than_there_are(asked: int, given: int) -> None:
-    assert len(top_k(np.ones(4, np.float32), LABELS, asked)) == given
+@pytest.mark.parametrize(("top", "count"), [(1, 1), (4, 4), (9, 4)])
+def test_no_more_labels_than_asked_and_than_there_are(top: int, count: int) -> None:
+    assert len(top_k(np.ones(4, np.float32), LABELS, top)) == count
 
 
 @pytest.mark.parametrize(
@@ -63,23 +63,24 @@ def test_no_more_labels_than_asked_and_than_there_are(asked: int, given: int) ->
     [
         (None, "abc", 0.1, 2, "a b"),
         (0.5, "abc", 0.5, 2, "a b"),
-        (0.51, "abc", 0.5, 2, "unknown a"),
-        (0.51, "abc", 0.5, 9, "unknown a b c"),
-        (0.51, "abc", 0.5, 1, "unknown"),
-        (0.1, "abc", 0.0, 2, "unknown a"),
-        (0.1, "abc", float("nan"), 1, "unknown"),
-        (0.51, ("unknown", "b"), 0.5, 9, "unknown b"),
+        (0.51, "abc", 0.5, 2, "- a"),
+        (0.51, "abc", 0.5, 9, "- a b c"),
+        (0.51, "abc", 0.5, 1, "-"),
+        (0.1, "abc", 0.0, 2, "- a"),
+        (0.1, "abc", float("nan"), 1, "-"),
+        (0.51, ("unknown", "b"), 0.5, 9, "- unknown b"),
         (0.5, ("unknown", "b"), 0.5, 9, "unknown b"),
     ],
 )
-def test_below_the_threshold_a_photo_is_unknown(
+def test_below_the_threshold_a_photo_is_rejected_whatever_its_classes_are_called(
     threshold: float | None, labels: Sequence[str], best: float, top: int, expected: str
 ) -> None:
     contract = replace(CONTRACT, labels=tuple(labels), reject_threshold=threshold)
     scores = np.array([best, *(best / 2 for _ in labels[1:])], np.float32)
     answer = Answer(decide(scores, contract, top), {})
-    assert " ".join(each.label for each in answer.predictions) == expected
-    assert answer.unknown == expected.startswith("unknown")
+    labels_or_dash = ["-" if p.label is None else p.label for p in answer.predictions]
+    assert " ".join(labels_or_dash) == expected
+    assert answer.rejected == expected.startswith("-")
 
 
 # From an image to scores

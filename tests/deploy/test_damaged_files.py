@@ -6,26 +6,25 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from deploy import goldens, model_file
+from deploy import model_file
+from deploy.check_goldens import check_goldens
 from deploy.classifier import Classifier
-from deploy.goldens import Golden
-from deploy.image import open_image, to_pixels
-from tests.helpers.deploy_fixtures import CONTRACT, LABELS, SPEC, encoded, networks
+from tests.helpers.deploy_fixtures import CONTRACT, golden_of, networks
 
-EACH = 500
+TRIALS = 500
 # In a process of its own: a native crash is then seen as what it is, and not as the tests' end.
 CHILD = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from deploy import goldens, metadata
+from deploy import model_file
+from deploy.check_goldens import check_goldens
 from deploy.classifier import Classifier
 from deploy.errors import BadData
 
 path, kind, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-good, whole = path.read_bytes(), metadata.read(path)
+content, whole = path.read_bytes(), model_file.read(path)
 random = np.random.default_rng(count + len(kind))
 damaged = path.with_name("damaged.tflite")
 
@@ -52,54 +51,49 @@ def cut(data):
 
 counts = {"refused": 0, "loaded": 0, "same": 0}
 for _ in range(count):
-    data = bytearray(good)
+    data = bytearray(content)
     locals()[kind](data)
-    if data == good:
+    if data == content:
         counts["same"] += 1
         continue
     damaged.write_bytes(data)
     try:
-        file = metadata.read(damaged)
+        file = model_file.read(damaged)
         classifier = Classifier(file)
     except BadData:
         counts["refused"] += 1
         continue
     assert file == whole, "damage went unseen"
-    assert goldens.check(classifier) == []
+    assert check_goldens(classifier) == []
     counts["loaded"] += 1
 print(json.dumps(counts))
 """
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the tiny network's model file, with a golden of each label."""
-    path = tmp_path_factory.mktemp("good") / "model.tflite"
+    path = tmp_path_factory.mktemp("intact") / "model.tflite"
     path.write_bytes(model_file.pack(networks().uint8, CONTRACT))
     classifier = Classifier.open(path)
-    made = []
-    for colour in ((200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128)):
-        png = encoded(Image.new("RGB", (64, 64), colour), "PNG")
-        image = open_image(png, SPEC)
-        scores = classifier.scores(image)
-        digest = goldens.digest(to_pixels(image, SPEC))
-        made.append(Golden(png, digest, LABELS[scores.argmax()], tuple(map(float, scores))))
-    path.write_bytes(model_file.pack(networks().uint8, CONTRACT, made, 0.001))
-    assert goldens.check(Classifier.open(path)) == []
+    colours = ((200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128))
+    goldens = [golden_of(classifier, colour) for colour in colours]
+    path.write_bytes(model_file.pack(networks().uint8, CONTRACT, goldens, 0.001))
+    assert check_goldens(Classifier.open(path)) == []
     return path
 
 
 @pytest.mark.parametrize("kind", ["flip", "truncate", "splice", "cut"])
-def test_no_damage_goes_unseen_and_none_crashes(good: Path, kind: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, good, kind, str(EACH)],
+def test_no_damage_goes_unseen_and_none_crashes(intact: Path, kind: str) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", CHILD, intact, kind, str(TRIALS)],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    counts = json.loads(done.stdout)
-    assert sum(counts.values()) == EACH
-    assert counts["refused"] > 0.7 * EACH
+    assert process.returncode == 0, process.stderr
+    counts = json.loads(process.stdout)
+    assert sum(counts.values()) == TRIALS
+    assert counts["refused"] > 0.7 * TRIALS
     # Some bytes say nothing: a date, a permission.
     assert counts["loaded"] > 0 or kind != "flip"

@@ -36,12 +36,12 @@ def device(*arguments: object, folder: Path) -> subprocess.CompletedProcess[str]
 
 @pytest.mark.parametrize("package", ["tensorflow", "pyarrow", "ai_edge_litert"])
 def test_the_environment_has_only_a_devices_packages(package: str, tmp_path: Path) -> None:
-    done = device(
+    result = device(
         "-c", f"import sys; print(sys.version_info >= (3, 12)); import {package}", folder=tmp_path
     )
-    if package == "ai_edge_litert" and done.stdout == "True\n":
+    if package == "ai_edge_litert" and result.stdout == "True\n":
         pytest.skip("from Python 3.12 LiteRT is the only runtime")
-    assert f"No module named '{package}'" in done.stderr
+    assert f"No module named '{package}'" in result.stderr
 
 
 def test_the_runtime_is_the_oldest_that_python_can_have(tmp_path: Path) -> None:
@@ -63,16 +63,16 @@ def test_photos_get_the_labels_that_they_get_on_the_laptop(
 ) -> None:
     path = retrained / model
     write(retrained / "model.tflite", tmp_path / "bundle")
-    done = device(
+    result = device(
         *program.split(), *drawn.values(), "--model", path, "--json", folder=tmp_path / "bundle"
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     here = Classifier.open(path)
-    for line, (label, photo) in zip(done.stdout.splitlines(), drawn.items(), strict=True):
+    for line, (label, photo) in zip(result.stdout.splitlines(), drawn.items(), strict=True):
         shown = json.loads(line)
         assert (shown["path"], shown["labels"][0]) == (str(photo), label)
         scores = dict(zip(shown["labels"], shown["scores"], strict=True))
-        expected = {each.label: each.score for each in here.classify(photo)}
+        expected = {prediction.label: prediction.score for prediction in here.classify(photo)}
         assert next(iter(expected)) == label
         assert set(scores) == set(LABELS)
         assert scores == pytest.approx(expected, abs=0.05)
@@ -80,10 +80,12 @@ def test_photos_get_the_labels_that_they_get_on_the_laptop(
 
 def test_the_bundle_tests_itself(retrained: Path, tmp_path: Path) -> None:
     write(retrained / "model.tflite", tmp_path / "bundle")
-    done = device("classify.pyz", "selftest", "model.tflite", "--json", folder=tmp_path / "bundle")
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["passed"], told["files"]) == (0, True, 6)
-    assert told["runtime"]["name"] == "LiteRT" or told["runtime"]["version"] == "2.14.0"
+    result = device(
+        "classify.pyz", "selftest", "model.tflite", "--json", folder=tmp_path / "bundle"
+    )
+    record = json.loads(result.stdout)
+    assert (result.returncode, record["passed"], record["files"]) == (0, True, 6)
+    assert record["runtime"]["name"] == "LiteRT" or record["runtime"]["version"] == "2.14.0"
 
 
 def test_a_damaged_model_never_reaches_the_runtime(
@@ -92,9 +94,11 @@ def test_a_damaged_model_never_reaches_the_runtime(
     content = bytearray((retrained / "model.tflite").read_bytes())
     content[200] ^= 0xFF
     (tmp_path / "model.tflite").write_bytes(content)
-    done = device("-m", "deploy", "label", drawn["red"], "--model", "model.tflite", folder=tmp_path)
-    assert (done.returncode, done.stdout) == (3, "")
-    assert done.stderr == "Error: model.tflite: damaged (model): copy it again\n"
+    result = device(
+        "-m", "deploy", "label", drawn["red"], "--model", "model.tflite", folder=tmp_path
+    )
+    assert (result.returncode, result.stdout) == (3, "")
+    assert result.stderr == "Error: model.tflite: damaged (model): copy it again\n"
 
 
 @pytest.mark.parametrize("command", [["train"], ["label", "--graph", "output_graph.pb"]])
@@ -102,14 +106,14 @@ def test_what_a_device_cannot_do_names_the_packages_to_install(
     retrained: Path, drawn: dict[str, Path], command: list[str]
 ) -> None:
     folder = drawn["red"].parent
-    done = device("-m", "retrain", *command, folder, folder=retrained)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("Error: this command needs ")
-    assert "pip install 'retrain-tflite[train]'" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    result = device("-m", "retrain", *command, folder, folder=retrained)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("Error: this command needs ")
+    assert "pip install 'retrain-tflite[train]'" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_the_laptops_help_is_there_too(tmp_path: Path) -> None:
-    done = device("-m", "retrain", "--help", folder=tmp_path)
-    assert done.returncode == 0
-    assert "label" in done.stdout
+    result = device("-m", "retrain", "--help", folder=tmp_path)
+    assert result.returncode == 0
+    assert "label" in result.stdout

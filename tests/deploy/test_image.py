@@ -122,12 +122,12 @@ def test_16_bit_grey_is_rescaled_over_the_whole_range() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ink", "seen"),
+    ("ink", "expected"),
     [((0, 255, 255, 0), RED), ((255, 255, 0, 0), BLUE), ((0, 0, 0, 128), (127, 127, 127))],
 )
-def test_cmyk_becomes_the_colours_that_it_prints(ink: Any, seen: tuple[int, int, int]) -> None:
+def test_cmyk_becomes_the_colours_that_it_prints(ink: Any, expected: tuple[int, int, int]) -> None:
     photo = encoded(Image.new("CMYK", (16, 16), ink), "JPEG")
-    assert colour(photo) == pytest.approx(seen, abs=4)
+    assert colour(photo) == pytest.approx(expected, abs=4)
 
 
 @pytest.mark.parametrize(
@@ -171,10 +171,10 @@ def test_transparency_is_laid_over_white() -> None:
     assert colour(encoded(half, "WEBP", lossless=True)) == pytest.approx((227, 127, 177), abs=1)
 
 
-@pytest.mark.parametrize(("level", "seen"), [((0, 0), 255), ((90, 255), 90), ((0, 128), 127)])
-def test_grey_with_alpha_is_laid_over_white(level: tuple[int, int], seen: int) -> None:
+@pytest.mark.parametrize(("level", "expected"), [((0, 0), 255), ((90, 255), 90), ((0, 128), 127)])
+def test_grey_with_alpha_is_laid_over_white(level: tuple[int, int], expected: int) -> None:
     photo = encoded(Image.new("LA", (4, 4), level), "PNG")
-    assert colour(photo) == pytest.approx((seen, seen, seen), abs=1)
+    assert colour(photo) == pytest.approx((expected, expected, expected), abs=1)
 
 
 def test_a_palette_with_transparent_colours_is_laid_over_white() -> None:
@@ -189,22 +189,22 @@ def test_a_palette_with_transparent_colours_is_laid_over_white() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bits", "colour_type", "rows", "key", "seen"),
+    ("bits", "colour_type", "rows", "key", "expected"),
     [
         (8, 2, b"\0" + bytes([10, 20, 30, *RED]), b"\0\x0a\0\x14\0\x1e", [WHITE, RED]),
         (8, 0, b"\0" + bytes([10, 90]), b"\0\x0a", [WHITE, (90, 90, 90)]),
     ],
 )
 def test_a_transparent_key_colour_is_white(
-    bits: int, colour_type: int, rows: bytes, key: bytes, seen: list[Any]
+    bits: int, colour_type: int, rows: bytes, key: bytes, expected: list[Any]
 ) -> None:
     photo = png(2, 1, bits, colour_type, rows, key)
-    assert [colour(photo, x) for x in (0, 1)] == seen
+    assert [colour(photo, x) for x in (0, 1)] == expected
 
 
-@pytest.mark.parametrize(("mode", "level", "seen"), [("L", 77, 77), ("1", 1, 255), ("1", 0, 0)])
-def test_greyscale_gives_three_equal_channels(mode: str, level: int, seen: int) -> None:
-    assert colour(encoded(Image.new(mode, (4, 4), level), "PNG")) == (seen, seen, seen)
+@pytest.mark.parametrize(("mode", "level", "expected"), [("L", 77, 77), ("1", 1, 255), ("1", 0, 0)])
+def test_greyscale_gives_three_equal_channels(mode: str, level: int, expected: int) -> None:
+    assert colour(encoded(Image.new(mode, (4, 4), level), "PNG")) == (expected, expected, expected)
 
 
 @pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG"])
@@ -245,7 +245,7 @@ def test_a_large_image_is_converted_in_strips_to_the_same_pixels(
     if mode in ("P", "L"):
         image.info["transparency"] = 3
     whole = np.asarray(upright(image))
-    monkeypatch.setattr(rules, "_STRIP", 400)
+    monkeypatch.setattr(rules, "_PIXELS_PER_STRIP", 400)
     assert np.array_equal(np.asarray(upright(image)), whole)
     assert len(np.unique(whole)) > 1
 
@@ -255,9 +255,9 @@ import resource, sys
 from deploy.contract import InputSpec
 from deploy.image import open_image, to_pixels
 resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+image = open_image(open(sys.argv[1], "rb"))
 for crop in (None, 0.875):
-    spec = InputSpec(224, 224, crop, 128, 128)
-    print(to_pixels(open_image(open(sys.argv[1], "rb"), spec), spec).shape)
+    print(to_pixels(image, InputSpec(224, 224, crop, 128, 128)).shape)
 """
 
 
@@ -277,13 +277,13 @@ def test_the_largest_photos_take_less_than_a_gigabyte(
     channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
     row = b"\0" + bytes(size[0] * channels * bits // 8)
     (tmp_path / "large.png").write_bytes(png(*size, bits, colour_type, row * size[1]))
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _LIMITED, tmp_path / "large.png"],
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )
-    assert (done.stdout, done.stderr) == ("(1, 224, 224, 3)\n" * 2, "")
+    assert (process.stdout, process.stderr) == ("(1, 224, 224, 3)\n" * 2, "")
 
 
 def test_too_little_memory_is_not_called_damage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,16 +308,16 @@ def test_a_large_photo_is_no_reason_for_a_warning() -> None:
         "try: open_image(sys.stdin.buffer.read())\n"
         "except BadData as error: print(error)"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], input=png(10_000, 10_000, 8, 0, b""), capture_output=True
     )
     # No pixels follow; of the size, above Pillow's limit and below ours, nothing is said.
-    assert (done.stdout[:19], done.stderr) == (b"the file is damaged", b"")
+    assert (process.stdout[:19], process.stderr) == (b"the file is damaged", b"")
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG"])
 def test_bytes_and_stream_give_the_same_tensor(name: str) -> None:
-    photo, wanted = encoded(smooth(300, 200), name), spec(32, 32, 0.875)
-    by_stream = to_tensor(open_image(io.BytesIO(photo), wanted), wanted)
-    assert np.array_equal(to_tensor(open_image(photo, wanted), wanted), by_stream)
+    photo, input_spec = encoded(smooth(300, 200), name), spec(32, 32, 0.875)
+    by_stream = to_tensor(open_image(io.BytesIO(photo), input_spec), input_spec)
+    assert np.array_equal(to_tensor(open_image(photo, input_spec), input_spec), by_stream)
     assert by_stream.std() > 0.3

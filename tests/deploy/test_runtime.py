@@ -41,14 +41,14 @@ def test_a_runtime_that_does_not_load_is_not_called_missing(tmp_path: Path, fail
     (tmp_path / "ai_edge_litert" / "__init__.py").touch()
     (tmp_path / "ai_edge_litert" / "interpreter.py").write_text(f"raise {failure}")
     code = "from deploy.runtime import find_runtime; find_runtime()"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
     )
-    assert "MissingPackage: LiteRT is installed but does not load: " in done.stderr
-    assert "libfoo.so" in done.stderr.splitlines()[-1]
+    assert "MissingPackage: LiteRT is installed but does not load: " in process.stderr
+    assert "libfoo.so" in process.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_the_old_runtime_is_not_loaded_with_a_new_numpy(tmp_path: Path) -> None:
         "None; from deploy.runtime import find_runtime; find_runtime()"
     )
     path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
     )
-    assert done.stderr.splitlines()[-1] == (
+    assert process.stderr.splitlines()[-1] == (
         "deploy.errors.MissingPackage: tflite-runtime fails with numpy 2: pip install 'numpy<2'"
     )

@@ -59,7 +59,7 @@ def test_every_file_ends_in_labels_or_in_a_reason(
     images: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     run = write_run(tmp_path)
-    program = Path(write(run / "model.tflite", tmp_path / "bundle")["folder"]) / "classify.pyz"
+    program = write(run / "model.tflite", tmp_path / "bundle").folder / "classify.pyz"
     files = sorted(path for path in images.rglob("*") if path.is_file())
     assert len(files) > 900
     with subprocess.Popen(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.bundle_texts import LEAST
+from deploy.requirements import MIN_VERSIONS
 from tests.end_to_end.test_pythons import environment
 from tests.helpers.deploy_fixtures import REPOSITORY
 
@@ -17,7 +17,7 @@ TESTS = ("test_bare_image.py", "test_image_formats.py")
 
 
 def test_metadata_and_formats_are_read_alike_by_the_oldest_pillow(tmp_path: Path) -> None:
-    oldest = [f"{name}=={version}.*" for name, version in LEAST.items() if name != "click"]
+    oldest = [f"{name}=={version}.*" for name, version in MIN_VERSIONS.items() if name != "click"]
     python = environment("3.11", tmp_path / "env", *oldest, "click", "pytest")
     options = ["--noconftest", "-p", "no:cacheprovider", "--quiet"]
     done = subprocess.run(

@@ -50,7 +50,7 @@ def test_the_bundle_runs_with_its_requirements_alone(
     tmp_path: Path, version: str, requirements: tuple[str, ...], runtime: str, numpy: str
 ) -> None:
     run = write_run(tmp_path)
-    bundle = Path(write(run / "model.tflite", tmp_path / "bundle")["folder"])
+    bundle = write(run / "model.tflite", tmp_path / "bundle").folder
     asked = requirements or ("--requirement", str(bundle / "requirements.txt"))
     python = environment(version, tmp_path / "env", *asked)
 

@@ -16,7 +16,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from deploy import model_file
+from deploy.classifier import Classifier
 from deploy.contract import Contract, InputSpec, write_labels
+from deploy.goldens import Golden, digest
+from deploy.image import open_image, to_pixels
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEVICE = Path(os.environ.get("RETRAIN_DEVICE_PYTHON", REPOSITORY / ".venv-device/bin/python"))
@@ -161,6 +164,15 @@ def encoded(image: Image.Image, name: str, **options: Any) -> bytes:
     stream = io.BytesIO()
     image.save(stream, name, **options)
     return stream.getvalue()
+
+
+def golden_of(classifier: Classifier, colour: tuple[int, int, int]) -> Golden:
+    """Return the golden of a photo that is all of one colour."""
+    png = encoded(Image.new("RGB", (64, 64), colour), "PNG")
+    image = open_image(png, SPEC)
+    scores = classifier.scores(image)
+    pixels_digest = digest(to_pixels(image, SPEC))
+    return Golden(png, pixels_digest, LABELS[scores.argmax()], tuple(map(float, scores)))
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

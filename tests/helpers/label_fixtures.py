@@ -1,4 +1,4 @@
-"""What the tests of `label` share."""
+"""Run `label`, and read what it prints."""
 
 import json
 
@@ -22,3 +22,10 @@ def best_labels(result: Result) -> list[str]:
     assert result.exit_code == 0, result.output
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     return [line["labels"][0] for line in lines]
+
+
+def shown_scores(result: Result) -> dict[str, float]:
+    """Return the score of each label that the text output shows for one photo."""
+    assert result.exit_code == 0, result.output
+    lines = [line.split("%", 1) for line in result.stdout.splitlines()[1:]]
+    return {name.strip(): float(score) / 100 for score, name in lines}

@@ -1,8 +1,4 @@
-"""A real sshd on loopback, and `push` onto it.
-
-host, run and place are for tests to import and to name in their `__all__`: pytest finds them
-there, and ruff sees that they are wanted.
-"""
+"""Devices for the tests of `push`: this machine through a stand-in for ssh, or through sshd."""
 
 import getpass
 import os
@@ -12,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,47 +15,84 @@ import pytest
 
 from tests.conftest import Invoke
 from tests.helpers import debian
-from tests.helpers.deploy_fixtures import write_run
+
+# Runs its last argument as sshd does: in the home folder, in a session of its own.
+_LOCAL_SSH = """\
+#!{python} -IS
+import os, sys
+os.setsid()
+os.chdir({home!r})
+os.environ["HOME"] = {home!r}
+os.execvp("sh", ["sh", "-c", sys.argv[-1]])
+"""
 
 
 class Host:
-    """An sshd of the current user's, whose home is `home`; `sshd` is the command that starts it."""
+    """A device whose user's home folder is `home`; the command `ssh` reaches it by `name`."""
 
-    def __init__(self, folder: Path, sshd: list[str]) -> None:
+    def __init__(self, folder: Path, name: str, ssh: str) -> None:
         self.home = folder / "home"
         self.home.mkdir()
-        for key in ("host", "user"):
-            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key]
-            subprocess.run(command, check=True)
+        self.name = name
+        self.ssh = ssh
+
+
+def local_host(folder: Path) -> Host:
+    """Return this machine as a device, through a program named ssh in `folder`."""
+    program = folder / "ssh"
+    host = Host(folder, "pi@device", str(program))
+    write_program(program, _LOCAL_SSH.format(python=sys.executable, home=str(host.home)))
+    return host
+
+
+def write_program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+class Sshd(Host):
+    """An sshd of the current user's on loopback; `sshd` is the command that starts it."""
+
+    def __init__(self, folder: Path, sshd: list[str]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
+        options = f"-F none -p {port} -i {folder}/user -o IdentitiesOnly=yes -o BatchMode=yes"
+        options += f" -o UserKnownHostsFile={folder}/known -o StrictHostKeyChecking=accept-new"
+        ssh = f"ssh {options} -o LogLevel=ERROR"
+        super().__init__(folder, f"{getpass.getuser()}@127.0.0.1", ssh)
+        for key in ("host", "user"):
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)]
+            subprocess.run(command, check=True)
         (folder / "config").write_text(
             f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nPidFile none\n"
             f"AuthorizedKeysFile {folder}/user.pub\nStrictModes no\nUsePAM no\n"
             f"PermitRootLogin yes\nSetEnv HOME={self.home}\n"
         )
-        tried = subprocess.run(
+        check = subprocess.run(
             [*sshd, "-t", "-f", folder / "config"], capture_output=True, text=True, check=False
         )
-        if tried.returncode:
-            pytest.skip(f"sshd does not run here: {tried.stderr.strip()}")
+        if check.returncode:
+            pytest.skip(f"sshd does not run here: {check.stderr.strip()}")
         self.process = subprocess.Popen(
             [*sshd, "-D", "-e", "-f", folder / "config"], stderr=(folder / "log").open("w")
         )
-        self.name = f"{getpass.getuser()}@127.0.0.1"
-        options = f"-F none -p {port} -i {folder}/user -o IdentitiesOnly=yes -o BatchMode=yes"
-        options += f" -o UserKnownHostsFile={folder}/known -o StrictHostKeyChecking=accept-new"
-        self.ssh = f"ssh {options} -o LogLevel=ERROR"
         deadline = time.monotonic() + 30
         while subprocess.run([*shlex.split(self.ssh), self.name, "true"], check=False).returncode:
             assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.1)
 
-    def python(self, folder: Path) -> None:
-        """Put an environment with the Python of this test at `folder`."""
-        (folder / "bin").mkdir(parents=True)
-        (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-        (folder / "bin" / "python").chmod(0o755)
+
+def find_sshd(folder: Path) -> list[str]:
+    """Return the command that starts sshd; skip the test where there is none."""
+    path = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+    if path and shutil.which("ssh"):
+        return [path]
+    if os.environ.get("RETRAIN_DOWNLOADS") and shutil.which("ssh"):
+        try:
+            return debians_sshd(folder)
+        except debian.Missing as error:
+            pytest.skip(f"no sshd on this machine, and none from Debian: {error}")
+    pytest.skip("no sshd on this machine: install openssh-server, or set RETRAIN_DOWNLOADS=1")
 
 
 def debians_sshd(folder: Path) -> list[str]:
@@ -78,44 +110,49 @@ def debians_sshd(folder: Path) -> list[str]:
     start = f'LD_LIBRARY_PATH={libraries} exec {folder}/root/usr/sbin/sshd "$@"'
     if os.geteuid():
         return ["sh", "-c", start, "sshd"]
-    see = (
+    mounts = (
         f"mount -t tmpfs tmpfs /run && mkdir /run/sshd && mount --bind {folder}/passwd /etc/passwd"
     )
-    return ["unshare", "--mount", "sh", "-c", f"{see} && {start}", "sshd"]
+    return ["unshare", "--mount", "sh", "-c", f"{mounts} && {start}", "sshd"]
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    found = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    sshd = [found] if found else []
-    if not sshd and os.environ.get("RETRAIN_DOWNLOADS"):
-        try:
-            sshd = debians_sshd(tmp_path_factory.mktemp("sshd"))
-        except debian.Missing as error:
-            pytest.skip(f"no sshd on this machine, and none from Debian: {error}")
-    if not sshd or not shutil.which("ssh"):
-        pytest.skip("no sshd on this machine: install openssh-server, or set RETRAIN_DOWNLOADS=1")
-    host = Host(tmp_path_factory.mktemp("host"), sshd)
-    yield host
-    host.process.terminate()
-    host.process.wait()
+def slow_ssh(host: Host, folder: Path, end: str) -> str:
+    """Return an ssh that passes on the start of what it copies, and then runs the command `end`."""
+    path = folder / "slow" / "ssh"
+    path.parent.mkdir()
+    write_program(
+        path,
+        f'#!/bin/sh\ncase "$*" in *" install "*) (head -c 20000; {end}) | {host.ssh} "$@";;\n'
+        f'*) exec {host.ssh} "$@";; esac\n',
+    )
+    return str(path)
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    (tmp_path / "run").mkdir()
-    return write_run(tmp_path / "run")
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Return an empty folder of the device."""
-    (tmp_path / "device").mkdir()
-    return tmp_path / "device"
+def wait_until(condition: Any) -> None:
+    """Return when `condition()` is true; fail after 30 seconds."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
+
+
+def start_push(host: Host, run: Path, folder: Path, ssh: str) -> subprocess.Popen[str]:
+    """Start a push in a process, and return it when something is in the folder above `folder`."""
+    options = ("--output-dir", run, "--python", sys.executable, "--ssh", ssh)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "retrain", "push", f"{host.name}:{folder}", *options],
+        cwd=Path(__file__).parents[2],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: names(folder.parent) or process.poll() is not None)
+    assert process.poll() is None
+    return process
 
 
 def push(host: Host, invoke: Invoke, run: Path, folder: object, *options: object) -> Any:

@@ -1,4 +1,4 @@
-"""Tasks on all cores: all of them, a tool a thread, and an end when there is reason to end."""
+"""Tasks on all cores: each is run, each thread has its own tool, and an error ends the rest."""
 
 import threading
 from collections.abc import Iterator
@@ -9,8 +9,7 @@ import pytest
 from retrain import parallel
 
 CORES = 3
-PATIENCE = 30.0
-"""Seconds until a test that waits for another thread fails."""
+MAX_WAIT_S = 30.0
 
 
 @pytest.fixture(autouse=True)
@@ -18,15 +17,15 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "cores", lambda: CORES)
 
 
-def endless(started: list[int]) -> Iterator[int]:
+def endless_tasks(started: list[int]) -> Iterator[int]:
     for number in count():
         started.append(number)
         yield number
 
 
 def test_every_task_has_its_result() -> None:
-    found = list(parallel.run(range(500), lambda: 10, lambda tool, task: tool * task))
-    assert sorted(found) == [10 * task for task in range(500)]
+    results = list(parallel.run(range(500), lambda: 10, lambda tool, task: tool * task))
+    assert sorted(results) == [10 * task for task in range(500)]
     assert list(parallel.run([], lambda: 10, lambda tool, task: tool * task)) == []
 
 
@@ -35,33 +34,33 @@ def test_results_come_as_they_end_and_threads_work_at_once() -> None:
 
     def call(_: None, task: int) -> int:
         if task == 0:
-            assert enough.wait(PATIENCE)
+            assert enough.wait(MAX_WAIT_S)
         return task
 
-    found = []
+    results = []
     for result in parallel.run(range(10), lambda: None, call):
-        found.append(result)
-        if len(found) == 5:
+        results.append(result)
+        if len(results) == 5:
             enough.set()
-    assert sorted(found) == list(range(10))
-    assert found.index(0) >= 5
+    assert sorted(results) == list(range(10))
+    assert results.index(0) >= 5
 
 
 def test_each_thread_has_a_tool_of_its_own() -> None:
     together = threading.Barrier(CORES)
-    made: list[int] = []
+    tools: list[int] = []
 
     def make() -> int:
-        made.append(threading.get_ident())
+        tools.append(threading.get_ident())
         return threading.get_ident()
 
     def call(tool: int, task: int) -> bool:
         if task < CORES:
-            together.wait(PATIENCE)
+            together.wait(MAX_WAIT_S)
         return tool == threading.get_ident()
 
     assert all(parallel.run(range(100), make, call))
-    assert len(made) == len(set(made)) == CORES
+    assert len(tools) == len(set(tools)) == CORES
 
 
 def test_the_error_of_a_task_comes_out_and_no_more_is_started() -> None:
@@ -73,7 +72,7 @@ def test_the_error_of_a_task_comes_out_and_no_more_is_started() -> None:
         return task
 
     with pytest.raises(OSError, match="task 5"):
-        for _ in parallel.run(endless(started), lambda: None, call):
+        for _ in parallel.run(endless_tasks(started), lambda: None, call):
             pass
     assert len(started) <= 6 + 2 * CORES
 
@@ -86,7 +85,7 @@ def test_the_error_of_a_tool_comes_out() -> None:
 def test_a_caller_that_stops_early_ends_it() -> None:
     started: list[int] = []
     before = threading.active_count()
-    results = parallel.run(endless(started), lambda: None, lambda _, task: task)
+    results = parallel.run(endless_tasks(started), lambda: None, lambda _, task: task)
     assert len({next(results) for _ in range(4)}) == 4
     results.close()
     assert len(started) <= 4 + 2 * CORES

@@ -1,5 +1,6 @@
 """Progress: seconds a stage, a live bar on a terminal, plain lines elsewhere, all on stderr."""
 
+import json
 import os
 import sys
 import threading
@@ -13,32 +14,32 @@ from retrain.progress import Progress
 
 
 class Clock:
-    """Tells the time that it was told."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
-        self.now = 100.0
+        self.seconds = 100.0
 
     def perf_counter(self) -> float:
         """Return the time, in seconds."""
-        return self.now
+        return self.seconds
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(progress, "time", made)
-    return made
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
 
 
 def test_stages_are_timed_and_add_up(clock: Clock) -> None:
     shown = Progress()
     for seconds in (1.0, 2.5):
         with shown.stage("scan"):
-            clock.now += seconds
+            clock.seconds += seconds
 
     def broken() -> None:
         with shown.stage("train"):
-            clock.now += 4
+            clock.seconds += 4
             raise OSError("broken")
 
     with pytest.raises(OSError, match="broken"):
@@ -46,12 +47,21 @@ def test_stages_are_timed_and_add_up(clock: Clock) -> None:
     assert shown.seconds == {"scan": 3.5, "train": 4.0}
 
 
-def test_all_is_said_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_everything_is_written_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     Progress().info("hello")
     Progress().warn("few photos")
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err == "hello\nWarning: few photos\n"
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == "hello\nWarning: few photos\n"
+
+
+def test_texts_are_rewritten(capsys: pytest.CaptureFixture[str]) -> None:
+    """As on the command line, where a text names options."""
+    shown = Progress("json", rewrite=lambda text: text.replace("`seed`", "--seed"))
+    shown.info("another `seed`")
+    shown.warn("`seed` 0")
+    events = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [event["text"] for event in events] == ["another --seed", "--seed 0"]
 
 
 def test_lines_come_every_five_seconds_and_at_the_end(
@@ -59,7 +69,7 @@ def test_lines_come_every_five_seconds_and_at_the_end(
 ) -> None:
     with Progress().bar("bottlenecks", 100, "photos") as advance:
         for _ in range(10):
-            clock.now += 2
+            clock.seconds += 2
             advance(10)
     assert capsys.readouterr().err.splitlines() == [
         "bottlenecks 30/100 photos (5/s, 14 s left)",
@@ -72,12 +82,12 @@ def test_lines_come_every_five_seconds_and_at_the_end(
 def on_terminal(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> str:
     """Return what a terminal gets on stderr while `work` runs."""
     ours, theirs = os.openpty()
-    seen: list[bytes] = []
+    chunks: list[bytes] = []
 
     def read() -> None:
         try:
             while chunk := os.read(ours, 4096):
-                seen.append(chunk)
+                chunks.append(chunk)
         except OSError:  # Linux's way to say that the other side is closed
             pass
 
@@ -92,7 +102,7 @@ def on_terminal(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> st
     finally:
         reader.join()
         os.close(ours)
-    return b"".join(seen).decode()
+    return b"".join(chunks).decode()
 
 
 def test_a_terminal_gets_a_live_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData, WrongUse
-from deploy.foreign_files import naming
+from deploy.untrusted_files import naming
 from retrain import tf_graph
 from retrain.backbones.custom import keras_network, saved_model, tflite_to_graph
 from retrain.backbones.custom.freeze_function import OwnNetwork

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from deploy.cli import commands
-from deploy.cli.label import find
+from deploy.cli.label import find_photos
 from tests.helpers.deploy_fixtures import draw_photos, forbid
 
 
@@ -45,16 +45,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 @pytest.mark.usefixtures("folder")
 def test_names_become_photos(names: list[str], found: list[str]) -> None:
-    assert list(find(names)) == found
+    assert list(find_photos(names)) == found
 
 
 def test_an_absolute_pattern_is_one_too(folder: Path) -> None:
-    assert list(find([f"{folder}/t*"])) == [f"{folder}/three.webp", f"{folder}/two.png"]
+    assert list(find_photos([f"{folder}/t*"])) == [f"{folder}/three.webp", f"{folder}/two.png"]
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name_first(folder: Path) -> None:
     (folder / "one[1].jpg").touch()
-    assert list(find(["one[1].jpg"])) == ["one[1].jpg"]
+    assert list(find_photos(["one[1].jpg"])) == ["one[1].jpg"]
 
 
 def test_what_a_folder_cannot_show_is_reported(model: Path, folder: Path) -> None:
@@ -92,9 +92,9 @@ def test_what_a_system_put_there_is_left_out_with_a_word(
 ) -> None:
     (folder / "below" / "@eaDir").mkdir()
     (folder / "below" / "@eaDir" / "thumbnail.png").touch()
-    assert list(find(["below"])) == ["below/no-suffix"]
+    assert list(find_photos(["below"])) == ["below/no-suffix"]
     assert "below/@eaDir is left out, put there by a Synology NAS" in capsys.readouterr().err
-    assert list(find(["below/@eaDir"])) == ["below/@eaDir/thumbnail.png"]
+    assert list(find_photos(["below/@eaDir"])) == ["below/@eaDir/thumbnail.png"]
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdin"])

@@ -10,15 +10,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
 
-from deploy import goldens, model_file
+from deploy import model_file
 from deploy.classifier import Classifier
 from deploy.cli import commands
-from deploy.goldens import Golden
-from deploy.image import open_image, to_pixels
 from deploy.model_file import ModelFile
-from tests.helpers.deploy_fixtures import CONTRACT, LABELS, SPEC, encoded, networks
+from tests.helpers.deploy_fixtures import CONTRACT, golden_of, networks
 
 COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200)]
 
@@ -27,14 +24,8 @@ COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200)]
 def file() -> ModelFile:
     """Return the tiny network with three goldens."""
     classifier = Classifier(ModelFile(networks().uint8, CONTRACT))
-    made = []
-    for colour in COLOURS:
-        png = encoded(Image.new("RGB", (64, 64), colour), "PNG")
-        image = open_image(png, SPEC)
-        scores = classifier.scores(image)
-        digest = goldens.digest(to_pixels(image, SPEC))
-        made.append(Golden(png, digest, LABELS[scores.argmax()], tuple(map(float, scores))))
-    return replace(classifier.file, goldens=tuple(made), tolerance=0.1)
+    goldens = tuple(golden_of(classifier, colour) for colour in COLOURS)
+    return replace(classifier.file, goldens=goldens, tolerance=0.1)
 
 
 @pytest.fixture
@@ -53,29 +44,29 @@ def selftest(model: Path, *options: str) -> Result:
     return CliRunner().invoke(commands, ["selftest", str(model), *options])
 
 
-def record(result: Result) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(result.stdout)
-    assert told["schema"] == 1
-    assert told["passed"] == (not told["failures"]) == (result.exit_code == 0)
-    return told
+def read_record(result: Result) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(result.stdout)
+    assert record["schema"] == 1
+    assert record["passed"] == (not record["failures"]) == (result.exit_code == 0)
+    return record
 
 
 def test_a_good_model_passes_and_tells_where(model: Path) -> None:
     result = selftest(model, "--json")
     assert (result.exit_code, result.stderr) == (0, "")
-    told = record(result)
-    assert (told["passed"], told["failures"], told["notes"]) == (True, [], [])
-    assert told["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
-    assert (told["bytes"], told["labels"]) == (model.stat().st_size, 4)
-    assert told["goldens"] == {"right": 3, "total": 3, "tolerance": 0.1}
-    assert told["runtime"]["name"] == "LiteRT"
-    assert told["runtime"]["version"]
-    assert set(told["packages"]) == {"numpy", "pillow"}
-    assert all(0 < ms < 10_000 for ms in (told["load_ms"], *told["ms"].values()))
-    assert set(told["ms"]) == {"decode", "preprocess", "invoke"}
-    assert told["device"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    record = read_record(result)
+    assert (record["passed"], record["failures"], record["notes"]) == (True, [], [])
+    assert record["sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert (record["bytes"], record["labels"]) == (model.stat().st_size, 4)
+    assert record["goldens"] == {"right": 3, "total": 3, "tolerance": 0.1}
+    assert record["runtime"]["name"] == "LiteRT"
+    assert record["runtime"]["version"]
+    assert set(record["packages"]) == {"numpy", "pillow"}
+    assert all(0 < ms < 10_000 for ms in (record["load_ms"], *record["ms"].values()))
+    assert set(record["ms"]) == {"decode", "preprocess", "invoke"}
+    assert record["device"]["python"] == ".".join(map(str, sys.version_info[:3]))
     for name in ("board", "os", "governor", "temperature_c", "throttling", "architecture"):
-        assert name in told["device"]
+        assert name in record["device"]
 
 
 def test_text_says_pass_last(model: Path) -> None:
@@ -96,23 +87,23 @@ def test_other_scores_fail_with_the_golden(file: ModelFile, tmp_path: Path) -> N
     assert result.exit_code == 4
     assert result.stderr == f"Error: {model}: the self-test failed\n"
     assert result.stdout.splitlines()[-1].startswith("FAIL: golden-0.png: red ")
-    told = record(selftest(model, "--json"))
-    assert told["goldens"]["right"] == 2
-    assert len(told["failures"]) == 1
-    assert told["ms"]
+    record = read_record(selftest(model, "--json"))
+    assert record["goldens"]["right"] == 2
+    assert len(record["failures"]) == 1
+    assert record["ms"]
 
 
 def test_a_model_without_goldens_says_what_was_not_compared(
     file: ModelFile, tmp_path: Path
 ) -> None:
     model = write(tmp_path, replace(file, goldens=()))
-    told = record(selftest(model, "--json"))
-    assert told["passed"]
-    assert told["goldens"]["total"] == 0
-    assert "no goldens in this file" in told["notes"][0]
+    record = read_record(selftest(model, "--json"))
+    assert record["passed"]
+    assert record["goldens"]["total"] == 0
+    assert "no goldens in this file" in record["notes"][0]
     lines = selftest(model).stdout.splitlines()
     assert lines[-1] == "PASS, but no score was compared"
-    assert lines[-2] == f"note: {told['notes'][0]}"
+    assert lines[-2] == f"note: {record['notes'][0]}"
 
 
 def cut(path: Path) -> None:
@@ -139,11 +130,11 @@ def test_a_bad_file_is_a_failure_with_its_reason(
 ) -> None:
     harm(model)
     result = selftest(model, "--json")
-    told = record(result)
-    assert (result.exit_code, told["runtime"], told["goldens"]) == (4, None, None)
-    assert [str(model) in each and reason in each for each in told["failures"]] == [True]
-    assert told["device"]["python"]
-    assert f"FAIL: {told['failures'][0]}" in selftest(model).stdout.splitlines()
+    record = read_record(result)
+    assert (result.exit_code, record["runtime"], record["goldens"]) == (4, None, None)
+    assert [str(model) in line and reason in line for line in record["failures"]] == [True]
+    assert record["device"]["python"]
+    assert f"FAIL: {record['failures'][0]}" in selftest(model).stdout.splitlines()
 
 
 def test_a_missing_runtime_is_a_failure(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,21 +143,23 @@ def test_a_missing_runtime_is_a_failure(model: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setitem(sys.modules, f"{module}.interpreter", None)
     result = selftest(model, "--json")
     assert result.exit_code == 4
-    assert record(result)["failures"] == ["no TFLite runtime: pip install 'ai-edge-litert>=2.3'"]
+    assert read_record(result)["failures"] == [
+        "no TFLite runtime: pip install 'ai-edge-litert>=2.3'"
+    ]
 
 
 def test_the_files_beside_a_model_are_checked(model: Path) -> None:
-    assert record(selftest(model, "--json"))["files"] is None
+    assert read_record(selftest(model, "--json"))["files"] is None
     beside = model.with_name("labels ü.txt")
     beside.write_text("red\n")
-    digests = {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in (model, beside)}
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (model, beside)}
     sums = model.with_name("SHA256SUMS")
     sums.write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()), "utf-8")
-    assert record(selftest(model, "--json"))["files"] == 2
+    assert read_record(selftest(model, "--json"))["files"] == 2
     assert "files        2 as SHA256SUMS says" in selftest(model).stdout
     beside.write_text("blue\n")
-    told = record(selftest(model, "--json"))
-    assert told["files"] == 1
-    assert told["failures"] == [f"{beside}: not the file that SHA256SUMS tells of: copy it again"]
+    record = read_record(selftest(model, "--json"))
+    assert record["files"] == 1
+    assert record["failures"] == [f"{beside}: not the file that SHA256SUMS tells of: copy it again"]
     beside.unlink()
-    assert record(selftest(model, "--json"))["failures"] == [f"{beside}: missing"]
+    assert read_record(selftest(model, "--json"))["failures"] == [f"{beside}: missing"]

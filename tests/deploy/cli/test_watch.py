@@ -20,10 +20,10 @@ from PIL import Image
 from deploy import bundle_texts, model_file
 from deploy.bundle import write
 from deploy.cli import commands
-from deploy.cli.watch import Steady
+from deploy.cli.watch import Debouncer
 from deploy.system import machine
 from deploy.watching import cameras, photo_inbox
-from deploy.watching.actions import Snapshots
+from deploy.watching.actions import FrameLabel, Snapshots
 from retrain.cli import commands as laptop
 from tests.helpers.deploy_fixtures import CONTRACT, LABELS, draw_photos, networks
 from tests.helpers.watch_fixtures import FakeV4l2, Server, serving, without, write_film, writes
@@ -39,16 +39,16 @@ def watch(model: Path, *arguments: object, group: click.Group = commands) -> Res
 
 
 def events(text: str) -> list[dict[str, Any]]:
-    told = [json.loads(line) for line in text.splitlines()]
-    assert all(each["schema"] == 1 and each["time"].endswith("+00:00") for each in told)
-    return told
+    records = [json.loads(line) for line in text.splitlines()]
+    assert all(event["schema"] == 1 and event["time"].endswith("+00:00") for event in records)
+    return records
 
 
 # Hysteresis
 
 
 @pytest.mark.parametrize(
-    ("frames", "seen", "changes"),
+    ("frames", "labels", "changes"),
     [
         (1, "aabba", "a.b.a"),
         (3, "aaaaaaa", "..a...."),
@@ -59,12 +59,11 @@ def events(text: str) -> list[dict[str, Any]]:
         (2, "ababab", "......"),
     ],
 )
-def test_a_label_changes_after_some_frames_in_a_row(frames: int, seen: str, changes: str) -> None:
+def test_a_label_changes_after_some_frames_in_a_row(frames: int, labels: str, changes: str) -> None:
     """A dash is a frame without a label, a dot one after which no change was told."""
-    steady = Steady(frames)
-    changed = [steady.changed(None if each == "-" else each) for each in seen]
-    told = [each if change else "." for each, change in zip(seen, changed, strict=True)]
-    assert "".join(told) == changes
+    debouncer = Debouncer(frames, "-")
+    printed = [label if debouncer.changed(label) else "." for label in labels]
+    assert "".join(printed) == changes
 
 
 # A video
@@ -95,36 +94,36 @@ def test_json_tells_the_same_to_a_program(model: Path, film: Path, tmp_path: Pat
     shots = tmp_path / "shots"
     options = ("--source", film, "--threshold", 0.7, "--json", "--snapshot-dir", shots)
     result = watch(model, *options)
-    told = events(result.stdout)
-    assert [(each["event"], each["label"], each["frame"]) for each in told] == [
+    records = events(result.stdout)
+    assert [(event["event"], event["label"], event["frame"]) for event in records] == [
         ("label", "red", 3),
         ("label", None, 13),
         ("label", "blue", 17),
     ]
-    assert [each["score"] > 0.7 for each in told] == [True, False, True]
-    assert [each["file"] for each in told] == [None] * 3
-    assert [Path(each["snapshot"]).parent for each in told] == [shots] * 3
+    assert [event["score"] > 0.7 for event in records] == [True, False, True]
+    assert [event["file"] for event in records] == [None] * 3
+    assert [Path(event["snapshot"]).parent for event in records] == [shots] * 3
     assert len(list(shots.iterdir())) == 3
-    for each, colour in zip(told, (RED, UNSURE, BLUE), strict=True):
-        with Image.open(each["snapshot"]) as image:
-            found = image.getpixel((32, 24))
-        assert max(abs(a - b) for a, b in zip(found, colour, strict=True)) < 12  # type: ignore[arg-type]
+    for event, colour in zip(records, (RED, UNSURE, BLUE), strict=True):
+        with Image.open(event["snapshot"]) as image:
+            pixel = image.getpixel((32, 24))
+        assert max(abs(a - b) for a, b in zip(pixel, colour, strict=True)) < 12  # type: ignore[arg-type]
 
 
 def test_frames_and_fps_decide_what_counts(model: Path, film: Path) -> None:
-    one = watch(model, "--source", film, "--frames", 1, "--threshold", 0.7, "--json")
-    names = [each["label"] for each in events(one.stdout)]
+    every_frame = watch(model, "--source", film, "--frames", 1, "--threshold", 0.7, "--json")
+    names = [event["label"] for event in events(every_frame.stdout)]
     assert names == ["red", LABELS[1], "red", None, "blue"]
     few = watch(model, "--source", film, "--frames", 1, "--fps", 1, "--json")
-    assert [each["frame"] for each in events(few.stdout)] == [1, 2]
+    assert [event["frame"] for event in events(few.stdout)] == [1, 2]
 
 
 def test_a_change_is_posted_and_runs_its_command(
     model: Path, film: Path, server: Server, tmp_path: Path
 ) -> None:
     rules = [f"{label}={writes(tmp_path / 'ran')} {label}" for label in ("none", "blue")]
-    options = ("--threshold", 0.7, "--json", "--post", server.url, "--on-label", rules[0])
-    options = (*options, "--on-label", rules[1])
+    options = ["--threshold", 0.7, "--json", "--post", server.url]
+    options += ["--on-label", rules[0], "--on-label", rules[1]]
     result = watch(model, "--source", film, *options)
     assert result.exit_code == 0, result.output
     assert [value for _, value in server.got] == events(result.stdout)
@@ -141,11 +140,32 @@ def test_unknown_is_a_label_whatever_its_score(film: Path, tmp_path: Path) -> No
     options = ("--threshold", 0.9, "--json", "--on-label", rule)
     result = watch(rejecting, "--source", film, *options)
     assert result.exit_code == 0, result.output
-    told = events(result.stdout)
-    labels = [each["label"] for each in told if each["event"] == "label"]
+    records = events(result.stdout)
+    labels = [event["label"] for event in records if event["event"] == "label"]
     assert "unknown" in labels
-    assert all(each["score"] < 0.9 for each in told if each["label"] == "unknown")
+    assert all(event["score"] < 0.9 for event in records if event["label"] == "unknown")
     assert (tmp_path / "ran").read_text() == "['gone']\n"
+
+
+@pytest.mark.parametrize(
+    ("reject_threshold", "unsure"), [(0.7, ("unknown", True)), (None, (None, False))]
+)
+def test_classes_may_be_called_unknown_and_none(
+    tmp_path: Path, reject_threshold: float | None, unsure: tuple[str | None, bool]
+) -> None:
+    """The classes have their commands; a rejected frame and one without a label have not."""
+    labels = ("red", "unknown", "none", "grey")
+    contract = replace(CONTRACT, labels=labels, reject_threshold=reject_threshold)
+    named = tmp_path / "named.tflite"
+    named.write_bytes(model_file.pack(networks().uint8, contract))
+    film = write_film(tmp_path / "film.avi", [GREEN] * 4 + [UNSURE] * 4 + [BLUE] * 4)
+    log = tmp_path / "log"
+    rules = [("--on-label", f"{label}={writes(log)} {label}") for label in ("unknown", "none")]
+    result = watch(named, "--source", film, "--threshold", 0.7, "--json", *rules[0], *rules[1])
+    assert result.exit_code == 0, result.output
+    events_of_labels = [(event["label"], event["unknown"]) for event in events(result.stdout)]
+    assert events_of_labels == [("unknown", False), unsure, ("none", False)]
+    assert sorted(log.read_text().splitlines()) == ["['none']", "['unknown']"]
 
 
 def test_what_goes_wrong_beside_does_not_stop_it(model: Path, film: Path, tmp_path: Path) -> None:
@@ -153,9 +173,13 @@ def test_what_goes_wrong_beside_does_not_stop_it(model: Path, film: Path, tmp_pa
     options = ("--post", "http://127.0.0.1:9/", "--snapshot-dir", tmp_path / "file" / "x", "--json")
     result = watch(model, "--source", film, "--threshold", 0.7, *options)
     assert result.exit_code == 0
-    told = events(result.stdout)
-    assert [each["label"] for each in told if each["event"] == "label"] == ["red", None, "blue"]
-    problems = " ".join(each["reason"] for each in told if each["event"] == "problem")
+    records = events(result.stdout)
+    assert [event["label"] for event in records if event["event"] == "label"] == [
+        "red",
+        None,
+        "blue",
+    ]
+    problems = " ".join(event["reason"] for event in records if event["event"] == "problem")
     assert "this frame is not kept" in problems
     assert "not posted" in problems
 
@@ -171,7 +195,7 @@ def test_the_status_tells_speed_and_temperature(
     assert lines[-1].startswith("20 frames, ")
     assert lines[-1].endswith(" a second, 61.5 C, throttling: throttled now")
     result = watch(model, "--source", film, "--status-every", 1000, "--json")
-    (status,) = (each for each in events(result.stdout) if each["event"] == "status")
+    (status,) = (event for event in events(result.stdout) if event["event"] == "status")
     assert (status["frames"], status["temperature_c"]) == (20, 61.5)
     assert status["fps"] > 0
     assert status["throttling"] == "throttled now"
@@ -189,12 +213,12 @@ def test_a_camera_comes_and_goes(model: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setitem(sys.modules, "cv2", Interrupted(4, 0, 0, 3))
     without(monkeypatch, "picamera2")
-    monkeypatch.setattr(cameras, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(cameras, "FIRST_PAUSE_S", 0.001)
     result = watch(model, "--json")
     assert result.exit_code == 130
     assert result.stderr == "\nError: interrupted\n"
-    told = events(result.stdout)
-    assert [each.get("label") or each.get("state") for each in told] == [
+    records = events(result.stdout)
+    assert [event.get("label") or event.get("state") for event in records] == [
         "red",
         "gone",
         "back",
@@ -226,6 +250,7 @@ def test_wrong_use_is_told_before_it_begins(
 ) -> None:
     result = watch(model, "--source", tmp_path, *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
+    assert "--source" in arguments or f"Error: {' '.join(arguments)}: " in result.stderr
 
 
 # A folder, and how it ends
@@ -251,11 +276,11 @@ def running(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "said"),
+    ("number", "code", "message"),
     [(signal.SIGTERM, 0, ""), (signal.SIGINT, 130, "\nError: interrupted\n")],
 )
 def test_a_folder_fills_until_it_is_stopped(
-    running: subprocess.Popen[str], number: int, code: int, said: str, tmp_path: Path
+    running: subprocess.Popen[str], number: int, code: int, message: str, tmp_path: Path
 ) -> None:
     assert running.stdout
     drawn = draw_photos(tmp_path)
@@ -263,14 +288,14 @@ def test_a_folder_fills_until_it_is_stopped(
         content = drawn[label].read_bytes()
         path = tmp_path / "inbox" / drawn[label].name
         path.write_bytes(content[:-50])  # half-written
-        time.sleep(2 * photo_inbox.POLL)
+        time.sleep(2 * photo_inbox.POLL_S)
         path.write_bytes(content)
-        told = json.loads(running.stdout.readline())
-        assert (told["label"], told["file"]) == (label, f"inbox/{path.name}")
+        record = json.loads(running.stdout.readline())
+        assert (record["label"], record["file"]) == (label, f"inbox/{path.name}")
     running.send_signal(number)
     out, err = running.communicate(timeout=30)
-    assert (running.returncode, err) == (code, said)
-    assert [each["event"] for each in events(out)] == ["status"]
+    assert (running.returncode, err) == (code, message)
+    assert [event["event"] for event in events(out)] == ["status"]
 
 
 def test_a_bad_photo_is_a_problem_and_not_the_end(
@@ -286,14 +311,14 @@ def test_a_bad_photo_is_a_problem_and_not_the_end(
         if next(looks, None) is None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(photo_inbox.time, "sleep", sleep)
-    monkeypatch.setattr(photo_inbox, "PATIENCE", 0)
+    monkeypatch.setattr("deploy.watching.photo_inbox.time.sleep", sleep)
+    monkeypatch.setattr(photo_inbox, "BAD_AFTER_S", 0)
     shots = tmp_path / "shots"
     options = ("--source", tmp_path / "inbox", "--json", "--snapshot-dir", shots)
-    told = {each["event"]: each for each in events(watch(model, *options).stdout)}
-    assert "bad.jpg: the file is damaged" in told["problem"]["reason"]
-    assert told["label"]["label"] == "red"
-    assert Path(told["label"]["snapshot"]).read_bytes() == drawn["red"].read_bytes()
+    by_event = {event["event"]: event for event in events(watch(model, *options).stdout)}
+    assert "bad.jpg: the file is damaged" in by_event["problem"]["reason"]
+    assert by_event["label"]["label"] == "red"
+    assert Path(by_event["label"]["snapshot"]).read_bytes() == drawn["red"].read_bytes()
 
 
 def test_snapshots_do_not_go_into_the_folder_that_is_watched(model: Path, tmp_path: Path) -> None:
@@ -309,7 +334,7 @@ def test_snapshots_do_not_go_into_the_folder_that_is_watched(model: Path, tmp_pa
 
 def test_the_service_calls_it_as_it_is(model: Path, tmp_path: Path, film: Path) -> None:
     """The arguments of ExecStart exist, and with them the program of a bundle watches."""
-    folder = Path(write(model, tmp_path / "bundle")["folder"])
+    folder = write(model, tmp_path / "bundle").folder
     (line,) = (x for x in bundle_texts.SERVICE.splitlines() if x.startswith("ExecStart="))
     *program, classify, command, model_option, name, options = shlex.split(line)
     words = [classify, command, model_option, name]
@@ -318,7 +343,7 @@ def test_the_service_calls_it_as_it_is(model: Path, tmp_path: Path, film: Path) 
     context = commands.commands["watch"].make_context("watch", words[2:])
     assert words[:2] == ["classify.pyz", "watch"]
     assert context.params["model"] == Path("model.tflite")
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, *words, "--source", film, "--json"],
         cwd=folder,
         capture_output=True,
@@ -326,7 +351,7 @@ def test_the_service_calls_it_as_it_is(model: Path, tmp_path: Path, film: Path) 
         encoding="utf-8",
         check=True,
     )
-    labels = [each["label"] for each in events(done.stdout) if each["event"] == "label"]
+    labels = [event["label"] for event in events(result.stdout) if event["event"] == "label"]
     assert labels[0] == "red"
     assert labels[-1] == "blue"
 
@@ -358,18 +383,18 @@ def test_a_photo_that_is_damaged_is_named(model: Path, tmp_path: Path) -> None:
 def test_a_film_of_two_frames_has_a_label(model: Path, tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.avi", [BLUE] * 2)
     result = watch(model, "--source", film, "--json")
-    assert [each["label"] for each in events(result.stdout)] == ["blue"]
+    assert [event["label"] for event in events(result.stdout)] == ["blue"]
 
 
 def test_an_animation_is_a_video(tmp_path: Path) -> None:
-    first, *rest = (Image.new("RGB", (40, 40), each) for each in (RED, BLUE))
+    first, *rest = (Image.new("RGB", (40, 40), colour) for colour in (RED, BLUE))
     first.save(tmp_path / "moving.gif", save_all=True, append_images=rest)
     first.save(tmp_path / "still.gif")
-    opened = [
+    openers = [
         cameras.choose(str(tmp_path / f"{name}.gif"), CONTRACT.input, None)
         for name in ("moving", "still")
     ]
-    assert [each.func.__name__ for each in opened] == ["video", "photo"]  # type: ignore[attr-defined]
+    assert [opener.func.__name__ for opener in openers] == ["video", "photo"]  # type: ignore[attr-defined]
 
 
 def test_a_snapshot_has_a_plain_name(model: Path, drawn: dict[str, Path], tmp_path: Path) -> None:
@@ -378,6 +403,6 @@ def test_a_snapshot_has_a_plain_name(model: Path, drawn: dict[str, Path], tmp_pa
     result = watch(model, "--source", tmp_path, "--snapshot-dir", tmp_path / "inside")
     assert result.exit_code == 2
     frame = cameras.Frame(Image.open(photo), photo)
-    kept = Snapshots(tmp_path / "kept", pytest.fail)(frame, "r\x1b\u202eed")
-    assert kept
-    assert Path(kept).name.isprintable()
+    snapshot = Snapshots(tmp_path / "kept", pytest.fail)(frame, FrameLabel("r\x1b\u202eed"))
+    assert snapshot
+    assert Path(snapshot).name.isprintable()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from deploy.errors import BadData
 from deploy.image import open_image, upright
-from deploy.image_files import joined_parts
+from deploy.image_files import strip_metadata
 from deploy.image_files.formats import can_load
 from tests.helpers.deploy_fixtures import encoded
 from tests.helpers.image_fixtures import smooth
@@ -182,12 +182,12 @@ def test_broken_exif_of_an_avif_counts_as_none() -> None:
 
 
 def test_damaged_pixels_stay_an_error() -> None:
-    good = png(chunk(b"tEXt", b"a\0b"))
-    at = good.index(b"IDAT") + 20
+    intact = png(chunk(b"tEXt", b"a\0b"))
+    at = intact.index(b"IDAT") + 20
     for photo, reason in (
-        (good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :], "the checksum of IDAT is wrong"),
-        (good[: at + 40], "truncated"),
-        (good.replace(b"\0\0\0\x28", b"\0\0\0\x29", 1), "the checksum of IHDR is wrong"),
+        (intact[:at] + bytes([intact[at] ^ 1]) + intact[at + 1 :], "the checksum of IDAT is wrong"),
+        (intact[: at + 40], "truncated"),
+        (intact.replace(b"\0\0\0\x28", b"\0\0\0\x29", 1), "the checksum of IHDR is wrong"),
         (jpeg()[:-200], "truncated"),
         (webp()[:-200], "."),
     ):
@@ -196,7 +196,7 @@ def test_damaged_pixels_stay_an_error() -> None:
 
 
 def test_a_file_of_countless_blocks_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joined_parts, "MAX_BLOCKS", 2000)
+    monkeypatch.setattr(strip_metadata, "MAX_BLOCKS", 2000)
     long = webp(*[(b"XMP ", b"")] * 2001)
     for photo in (png(chunk(b"tEXt", b"") * 2001), b"\xff\xd8" + b"\xff" * 3000, long):
         with pytest.raises(BadData, match="more than 2,000 blocks"):

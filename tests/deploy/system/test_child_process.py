@@ -24,8 +24,8 @@ def child(path, busy):
 """
 APART = """
 import job
-from retrain.isolated import apart
-apart("it", 60, job.child, path, busy)
+from retrain.isolated import run_isolated
+run_isolated("it", 60, job.child, path, busy)
 """
 BENCH = """
 from bench.worker_process import call, packages
@@ -55,11 +55,11 @@ def wait(until: Callable[[], object], seconds: float = PATIENCE_S) -> bool:
     return bool(until())
 
 
-def alive(process: int) -> bool:
+def alive(pid: int) -> bool:
     """Return whether a process runs; one that only waits to be collected does not."""
-    command = ["ps", "-o", "stat=", "-p", str(process)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip()[:1] not in ("", "Z")
+    command = ["ps", "-o", "stat=", "-p", str(pid)]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    return process.stdout.strip()[:1] not in ("", "Z")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def alive(process: int) -> bool:
         (BENCH, "busy", signal.SIGTERM),
         (TARGET, "asleep", signal.SIGKILL),
     ],
-    ids=["apart, busy", "apart", "bench", "bench, busy", "target Python"],
+    ids=["isolated, busy", "isolated", "bench", "bench, busy", "target Python"],
 )
 def test_a_child_ends_with_its_parent(
     code: str, state: str, kill: signal.Signals, tmp_path: Path

@@ -17,7 +17,7 @@ from deploy.errors import BadData
 from deploy.system.error_messages import explain
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.cli import commands
-from retrain.isolated import apart
+from retrain.isolated import run_isolated
 from retrain.run_folder import RunFolder
 
 
@@ -28,7 +28,7 @@ def caught(action: Callable[[], object]) -> str:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(commands, [str(each) for each in arguments])
+    return CliRunner().invoke(commands, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
     """Return a folder on a disk of 64 kB."""
     folder = tmp_path / "full"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("only root mounts a disk")
     yield folder
@@ -153,7 +153,7 @@ def write_below_a_file(path: Path) -> None:
 def test_an_error_of_a_child_process_says_the_same(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BadData, match=r"^cannot make the folder .*/file/x: Not a directory: a par"):
-        apart("the child", 60, write_below_a_file, tmp_path / "file" / "x" / "y")
+        run_isolated("the child", 60, write_below_a_file, tmp_path / "file" / "x" / "y")
 
 
 def test_links_in_a_circle_are_no_bug(tmp_path: Path) -> None:

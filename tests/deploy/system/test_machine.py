@@ -25,23 +25,25 @@ def pi(tmp_path: Path) -> Path:
 
 
 def test_a_board_tells_of_itself(pi: Path) -> None:
-    told = device(pi)
-    assert told.board == "Raspberry Pi 4 Model B Rev 1.5"
-    assert told.cpu == "Raspberry Pi 4, ARMv7 Processor rev 3 (v7l)"
-    assert told.os == "Raspbian GNU/Linux 12 (bookworm)"
-    assert (told.governor, told.temperature_c) == ("ondemand", 48.312)
-    assert told.python == platform.python_version()
-    assert told.bits in (32, 64)
+    described = device(pi)
+    assert described.board == "Raspberry Pi 4 Model B Rev 1.5"
+    assert described.cpu == "Raspberry Pi 4, ARMv7 Processor rev 3 (v7l)"
+    assert described.os == "Raspbian GNU/Linux 12 (bookworm)"
+    assert (described.governor, described.temperature_c) == ("ondemand", 48.312)
+    assert described.python == platform.python_version()
+    assert described.bits in (32, 64)
 
 
 def test_what_a_machine_does_not_tell_is_unknown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    told = device(tmp_path)
-    assert (told.board, told.governor, told.temperature_c, told.throttling) == (None,) * 4
-    assert told.os == platform.system()
-    assert told.cpu
+    described = device(tmp_path)
+    assert (described.board, described.governor, described.temperature_c, described.throttling) == (
+        None,
+    ) * 4
+    assert described.os == platform.system()
+    assert described.cpu
 
 
 @pytest.mark.parametrize(("text", "degrees"), [("-1500", -1.5), ("0", 0.0), ("warm", None)])

@@ -45,9 +45,9 @@ def shell(command: str, *arguments: object, **variables: str) -> "subprocess.Com
 def test_a_label_needs_no_standard_streams(
     model: Path, drawn: dict[str, Path], closed: str
 ) -> None:
-    done = shell(f'(run label "$1" --model "$2" --top 1 {closed})', drawn["red"], model)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("red\n") or ">&- " in closed or closed == ">&-"
+    result = shell(f'(run label "$1" --model "$2" --top 1 {closed})', drawn["red"], model)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith("red\n") or ">&- " in closed or closed == ">&-"
 
 
 def test_an_error_without_stderr_keeps_its_exit_code(model: Path) -> None:
@@ -58,8 +58,8 @@ def test_an_error_without_stderr_keeps_its_exit_code(model: Path) -> None:
 @pytest.mark.parametrize("closed", CLOSED)
 def test_the_laptops_command_needs_no_standard_streams(model: Path, closed: str) -> None:
     code = "from retrain.cli import commands; commands()"
-    done = shell(f'"$1" -P -c "$2" inspect "$3" {closed}', sys.executable, code, model)
-    assert (done.returncode, done.stderr) == (0, "")
+    result = shell(f'"$1" -P -c "$2" inspect "$3" {closed}', sys.executable, code, model)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_a_program_without_streams_opens_a_classifier(
         out=out,
         check=check,
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False)
-    assert done.returncode == 0
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False)
+    assert result.returncode == 0
     assert Path(out).read_text() == "red"
     if held.startswith("ours"):  # what the runtime prints is not in a file of the program's
         assert Path(out + ".data").read_bytes() == b"1"
@@ -97,14 +97,14 @@ def test_a_program_without_streams_opens_a_classifier(
 def test_a_reader_that_leaves_is_no_error(model: Path, drawn: dict[str, Path]) -> None:
     command = 'set -o pipefail; for i in $(seq 400); do set -- "$@" "$1"; done; m="$2"; shift 2\n'
     command += '(run label "$@" --model "$m") | head -1'
-    done = shell(command, drawn["red"], model)
-    assert (done.returncode, done.stdout, done.stderr) == (141, f"{drawn['red']}\n", "")
+    result = shell(command, drawn["red"], model)
+    assert (result.returncode, result.stdout, result.stderr) == (141, f"{drawn['red']}\n", "")
 
 
 @pytest.mark.parametrize("what", ['label "$1" --model "$2"', "--help", 'selftest "$2" --json'])
 def test_a_full_disk_under_stdout_is_told(model: Path, drawn: dict[str, Path], what: str) -> None:
-    done = shell(f"(run {what} >/dev/full)", drawn["red"], model)
-    assert (done.returncode, done.stderr) == (
+    result = shell(f"(run {what} >/dev/full)", drawn["red"], model)
+    assert (result.returncode, result.stderr) == (
         3,
         "Error: cannot write to standard output: No space left on device: free some space there, "
         "or name a place on another disk\n",
@@ -112,8 +112,8 @@ def test_a_full_disk_under_stdout_is_told(model: Path, drawn: dict[str, Path], w
 
 
 def test_a_full_disk_under_stderr_stops_nothing(model: Path, drawn: dict[str, Path]) -> None:
-    done = shell('(run label none "$1" --model "$2" --top 1 2>/dev/full)', drawn["red"], model)
-    assert (done.returncode, done.stdout) == (3, f"{drawn['red']}\n   93.8%  red\n")
+    result = shell('(run label none "$1" --model "$2" --top 1 2>/dev/full)', drawn["red"], model)
+    assert (result.returncode, result.stdout) == (3, f"{drawn['red']}\n   93.8%  red\n")
 
 
 @pytest.mark.parametrize(
@@ -130,17 +130,17 @@ def test_what_an_encoding_lacks_is_an_escape(
 ) -> None:
     photo = tmp_path / f"{LABELS[1]} 中 🌼"
     photo.write_bytes(drawn["red"].read_bytes())
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "deploy", photo, tmp_path / "none 中", "--model", model],
         cwd=REPOSITORY,
         env={**os.environ, "PYTHONIOENCODING": encoding},
         capture_output=True,
         check=False,
     )
-    assert done.returncode == 3
-    assert done.stdout.splitlines()[0].endswith(shown)
-    assert b"red" in done.stdout
-    assert "none 中".encode(encoding, "backslashreplace") in done.stderr
+    assert result.returncode == 3
+    assert result.stdout.splitlines()[0].endswith(shown)
+    assert b"red" in result.stdout
+    assert "none 中".encode(encoding, "backslashreplace") in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -162,5 +162,5 @@ def test_ctrl_c_while_modules_are_imported_shows_no_traceback(start: str) -> Non
         sys.meta_path.insert(0, Interrupting)
         {start}
     """
-    done = shell('"$1" -c "$2" --help', sys.executable, code)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    result = shell('"$1" -c "$2" --help', sys.executable, code)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")

@@ -1,5 +1,6 @@
 """What a killed process leaves: found by a later one and removed; what a living one uses is not."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -10,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from deploy import files
-from deploy.system import temporary_files
 from deploy.system.temporary_files import scratch, sweep
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
@@ -82,29 +82,30 @@ def test_files_and_folders_of_the_user_stay(place: Path) -> None:
 
 @pytest.mark.parametrize("mark", ["", "0123456789ab-"], ids=["an older version", "elsewhere"])
 def test_parts_that_may_be_of_another_machine_are_left_for_a_day(place: Path, mark: str) -> None:
-    part = place / f".shard.{mark}{'0' * 32}.part"
-    part.write_bytes(b"half")
+    temporary = place / f".shard.{mark}{'0' * 32}.part"
+    temporary.write_bytes(b"half")
     hour_ago, week_ago = time.time() - 3600, time.time() - 7 * 86_400
-    os.utime(part, (hour_ago, hour_ago))
+    os.utime(temporary, (hour_ago, hour_ago))
     sweep(place)
-    assert part.exists()
-    os.utime(part, (week_ago, week_ago))
+    assert temporary.exists()
+    os.utime(temporary, (week_ago, week_ago))
     sweep(place)
-    assert not part.exists()
+    assert not temporary.exists()
 
 
 def test_a_writer_whose_file_is_swept_before_its_lock_makes_another(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, swept = temporary_files.fcntl.flock, []
+    lock = fcntl.flock
+    swept: list[Path] = []
 
     def late(descriptor: int, operation: int) -> None:
-        if not swept and operation == temporary_files.fcntl.LOCK_EX:
+        if not swept and operation == fcntl.LOCK_EX:
             swept.extend(place.glob(".*.part"))
             sweep(place)
         lock(descriptor, operation)
 
-    monkeypatch.setattr(temporary_files.fcntl, "flock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     files.write(place / "result", "whole")
     assert len(swept) == 1
     assert names(place) == ["result"]
@@ -121,7 +122,7 @@ def test_without_locks_files_are_written_and_young_ones_stay(
     def refuse(*_: object) -> None:
         raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(temporary_files.fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     with files.atomic(place / "result") as stream, scratch(place) as folder:
         stream.write(b"whole")
         sweep(place)

@@ -165,7 +165,7 @@ def test_a_model_of_before_opens_and_shows_escapes(tmp_path: Path, drawn: dict[s
         (device, ["selftest", path]),
         (device, ["watch", "--source", photo, "--model", path]),
     ):
-        result = CliRunner().invoke(group, [str(each) for each in arguments])
+        result = CliRunner().invoke(group, [str(argument) for argument in arguments])
         assert result.exit_code == 0, result.output
         assert not CONTROLS.search(result.output)
         assert not re.search("^   99.9%", result.output, re.M)
@@ -176,7 +176,7 @@ def test_a_model_of_before_opens_and_shows_escapes(tmp_path: Path, drawn: dict[s
 
 def test_ruff_keeps_other_ways_to_print_out(tmp_path: Path) -> None:
     file = Path(__file__).resolve().parents[3] / "deploy" / "printing.py"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "ruff", "check", "--stdin-filename", file, "-"],
         input='"""Print."""\n\nimport click\n\nclick.echo("x")\nprint("x")\n',
         cwd=tmp_path,
@@ -184,4 +184,4 @@ def test_ruff_keeps_other_ways_to_print_out(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert {"TID251", "T201"} <= set(re.findall(r"^\w+", done.stdout, re.M)), done.stdout
+    assert {"TID251", "T201"} <= set(re.findall(r"^\w+", process.stdout, re.M)), process.stdout

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.errors import WrongUse
 from deploy.watching import actions
-from deploy.watching.actions import Commands, Post
+from deploy.watching.actions import NONE, Commands, FrameLabel, Post
 from tests.helpers.watch_fixtures import Handler, Server, serving, writes
 
 SLEEP = f"{sys.executable} -c 'import time; time.sleep(60)'"
@@ -39,8 +39,8 @@ def test_values_are_posted_in_order_and_all_of_them_at_the_end(server: Server) -
 
 
 def test_a_failing_server_is_told_of_once_until_it_works(server: Server) -> None:
-    said: list[str] = []
-    post = Post(server.url, said.append)
+    reports: list[str] = []
+    post = Post(server.url, reports.append)
     server.status = 500
     for i in range(3):
         post({"i": i})
@@ -49,103 +49,118 @@ def test_a_failing_server_is_told_of_once_until_it_works(server: Server) -> None
     post({"i": 3})
     post({"i": 4})
     post.close()
-    assert [text.partition(": ")[2] for text in said] == [
+    assert [text.removeprefix(f"post to {server.url}: ") for text in reports] == [
         "not posted: HTTP Error 500: Internal Server Error",
         "works again",
     ]
-    assert all(text.startswith(f"--post {server.url}: ") for text in said)
 
 
 def test_without_a_server_nothing_stops() -> None:
-    said: list[str] = []
+    reports: list[str] = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
         url = f"http://127.0.0.1:{closed.server_port}/"
-    post = Post(url, said.append)
+    post = Post(url, reports.append)
     for i in range(300):
         post({"i": i})
     post.close()
-    assert 1 <= len(said) <= 2
-    assert "not posted" in said[0] or "too slow" in said[0]
+    assert 1 <= len(reports) <= 2
+    assert "not posted" in reports[0] or "too slow" in reports[0]
 
 
 def test_a_server_that_hangs_costs_neither_time_nor_memory(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions, "SECONDS", 0.3)
+    monkeypatch.setattr(actions, "TIMEOUT_S", 0.3)
     server.ready.clear()
-    said: list[str] = []
-    post = Post(server.url, said.append)
+    reports: list[str] = []
+    post = Post(server.url, reports.append)
     for i in range(1000):
         post({"i": i})
     post.close()  # returns
-    assert len(said) == 1
+    assert len(reports) == 1
 
 
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "ftp://x/y", "labels", "http://", "http://[::1/x"]
 )
 def test_what_is_no_url_of_http_is_wrong_use(url: str) -> None:
-    with pytest.raises(WrongUse, match=r"--post .*http://"):
+    with pytest.raises(WrongUse, match=r"not a URL that begins with http://"):
         Post(url, pytest.fail)
 
 
 # Commands
 
-LABELS = ("cat", "cat=big", "it's")
+LABELS = {label: FrameLabel(label) for label in ("cat", "cat=big", "it's")}
+CAT = FrameLabel("cat")
 
 
 def test_a_command_runs_without_a_shell_for_its_label(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
-    rules = [f"cat={writes(one)} '$HOME *' ; `x`", f"cat=big={writes(two)} a=b"]
+    first, second = tmp_path / "one", tmp_path / "two"
+    rules = [f"cat={writes(first)} '$HOME *' ; `x`", f"cat=big={writes(second)} a=b"]
     commands = Commands(rules, LABELS, pytest.fail)
-    for label in ("cat=big", None, "it's"):
+    for label in (FrameLabel("cat=big"), FrameLabel(), FrameLabel("it's")):
         commands(label)
     commands.close()
-    assert not one.exists()
-    assert two.read_text() == "['a=b']\n"
-    commands("cat")
+    assert not first.exists()
+    assert second.read_text() == "['a=b']\n"
+    commands(CAT)
     commands.close()
-    assert one.read_text() == "['$HOME *', ';', '`x`']\n"
+    assert first.read_text() == "['$HOME *', ';', '`x`']\n"
 
 
 def test_commands_do_not_pile_up_and_end_with_the_watching(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(actions, "SECONDS", 0.1)
-    said: list[str] = []
-    commands = Commands([f"cat={SLEEP}"], LABELS, said.append)
+    monkeypatch.setattr(actions, "TIMEOUT_S", 0.1)
+    reports: list[str] = []
+    commands = Commands([f"cat={SLEEP}"], LABELS, reports.append)
     for _ in range(3):
-        commands("cat")
+        commands(CAT)
     (process,) = commands._running.values()
     assert process.poll() is None
     commands.close()
     assert process.returncode
-    assert said == [
-        *["--on-label cat: not run again, the one before still runs"] * 2,
-        "--on-label cat: it still ran, and was ended",
+    assert reports == [
+        *["command of cat: not run again, the one before still runs"] * 2,
+        "command of cat: it still ran, and was ended",
     ]
 
 
 def test_a_command_that_fails_is_told_of_and_runs_again(tmp_path: Path) -> None:
-    said: list[str] = []
+    reports: list[str] = []
     program = tmp_path / "alarm"
     program.write_text("#!/bin/sh\nexit 7\n")
     program.chmod(0o755)
-    commands = Commands([f"it's={program}"], LABELS, said.append)
+    commands = Commands([f"it's={program}"], LABELS, reports.append)
     for _ in range(2):
-        commands("it's")
+        commands(FrameLabel("it's"))
         commands.close()
-    assert said == ["--on-label it's: it ended with code 7"] * 2
+    assert reports == ["command of it's: it ended with code 7"] * 2
     program.unlink()
-    commands("it's")
-    assert said[-1] == f"--on-label it's: {program}: No such file or directory"
+    commands(FrameLabel("it's"))
+    assert reports[-1] == f"command of it's: {program}: No such file or directory"
 
 
 def test_what_a_command_prints_is_not_our_data(capfd: pytest.CaptureFixture[str]) -> None:
     commands = Commands(["cat=echo meow"], LABELS, pytest.fail)
-    commands("cat")
+    commands(CAT)
     commands.close()
     assert capfd.readouterr() == ("", "meow\n")
+
+
+def test_a_class_called_none_or_unknown_is_not_the_state_of_that_name(tmp_path: Path) -> None:
+    words = {NONE: FrameLabel("none"), "unknown": FrameLabel("unknown")}
+    assert [label.text for label in words.values()] == list(words)
+    rules = [f"{name}={writes(tmp_path / 'log')} {name}" for name in words]
+    commands = Commands(rules, words, pytest.fail)
+    for state in (FrameLabel(), FrameLabel(rejected=True)):
+        commands(state)
+    commands.close()
+    assert not (tmp_path / "log").exists()
+    for label in words.values():
+        commands(label)
+        commands.close()
+    assert (tmp_path / "log").read_text() == "['none']\n['unknown']\n"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from deploy.errors import BadData, MissingPackage, WrongUse
 from deploy.watching import cameras
-from deploy.watching.cameras import Frame, Frames, Gone, choose, unbroken
+from deploy.watching.cameras import Frame, Frames, Gone, choose, reconnecting
 from tests.helpers.deploy_fixtures import SPEC
 from tests.helpers.watch_fixtures import RGB, FakePicamera2, FakeV4l2, Plug, without, write_film
 
@@ -43,7 +43,7 @@ def picamera2(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakePicamera2]:
 def test_a_camera_that_vanishes_is_waited_for(kind: str, request: pytest.FixtureRequest) -> None:
     """Said once, with growing pauses; each opening is closed again; after it is back, anew."""
     fake: Plug = request.getfixturevalue(kind)(3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 4)
-    told: list[str | None] = []
+    reports: list[str | None] = []
     pauses: list[float] = []
     opener, held = choose(None, SPEC, None), []
 
@@ -51,16 +51,16 @@ def test_a_camera_that_vanishes_is_waited_for(kind: str, request: pytest.Fixture
         held.append(opener())  # what frees a camera is not that nobody holds it any more
         return held[-1]
 
-    frames: Iterator[Any] = unbroken(opened, told.append, pauses.append)
-    taken = [next(frames) for _ in range(9)]
-    assert all(tuple(frame.image[0, 0]) == RGB for frame in taken)
+    frames: Iterator[Any] = reconnecting(opened, reports.append, pauses.append)
+    nine_frames = [next(frames) for _ in range(9)]
+    assert all(tuple(frame.image[0, 0]) == RGB for frame in nine_frames)
     assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 1, 2]
-    assert [reason is None for reason in told] == [False, True, False, True]
-    assert "--source" in str(told[0])
-    opened = len(fake.devices)
-    assert opened == 11
+    assert [reason is None for reason in reports] == [False, True, False, True]
+    assert "name another source" in str(reports[0])
+    openings = len(fake.devices)
+    assert openings == 11
     frames.close()  # type: ignore[attr-defined]
-    assert fake.released == (opened if kind == "v4l2" else 3)
+    assert fake.released == (openings if kind == "v4l2" else 3)
 
 
 @pytest.mark.parametrize("kind", ["v4l2", "picamera2"])
@@ -70,12 +70,12 @@ def test_a_camera_that_fails_as_it_vanishes_is_waited_for_too(
     """OpenCV may raise an error of its own, and what is gone may not close."""
     fake: Plug = request.getfixturevalue(kind)(2, 0, 2)
     fake.failing = True
-    told: list[str | None] = []
-    frames = unbroken(choose(None, SPEC, None), told.append, lambda _: None)
+    reports: list[str | None] = []
+    frames = reconnecting(choose(None, SPEC, None), reports.append, lambda _: None)
     assert all(next(frames) for _ in range(4))
-    assert (len(told), told[1]) == (2, None)
-    assert "--source" in str(told[0])
-    assert "\n" not in str(told[0])
+    assert (len(reports), reports[1]) == (2, None)
+    assert "name another source" in str(reports[0])
+    assert "\n" not in str(reports[0])
     frames.close()
 
 
@@ -95,8 +95,12 @@ def test_a_camera_that_was_never_there_is_an_error(
     fake = request.getfixturevalue(kind)(1)
     opener = choose(None, SPEC, None)
     fake.openings = []
-    with pytest.raises(Gone, match=r"camera.*connect it, or name another with --source"):
-        next(unbroken(opener, pytest.fail, pytest.fail))
+
+    def fail(_: object) -> None:
+        pytest.fail("called")
+
+    with pytest.raises(Gone, match=r"camera.*connect it, or name another source"):
+        next(reconnecting(opener, fail, fail))
 
 
 def test_a_device_is_the_one_that_is_opened(v4l2: Callable[..., FakeV4l2]) -> None:
@@ -115,9 +119,9 @@ def test_frames_that_come_too_fast_are_dropped_not_kept(
     clock = SimpleNamespace(monotonic=lambda: 100 + (301 - fake.frames) / 30)
     monkeypatch.setattr(cameras, "time", clock)
     frames = choose(None, SPEC, 10)()
-    taken = [301 - fake.frames for _ in range(100) if next(frames)]
-    assert 297 <= taken[-1] <= 300  # 10 seconds
-    assert {later - earlier for earlier, later in pairwise(taken)} <= {2, 3, 4}
+    frame_numbers = [301 - fake.frames for _ in range(100) if next(frames)]
+    assert 297 <= frame_numbers[-1] <= 300  # 10 seconds
+    assert {later - earlier for earlier, later in pairwise(frame_numbers)} <= {2, 3, 4}
 
 
 def test_the_pis_camera_rests_between_frames(
@@ -150,7 +154,7 @@ def test_without_opencv_the_remedy_is_named(
     without(monkeypatch, "cv2", "picamera2")
     monkeypatch.chdir(tmp_path)
     Path("film").touch()
-    with pytest.raises(MissingPackage, match=r"python3-opencv.*opencv-python-headless.*--source"):
+    with pytest.raises(MissingPackage, match=r"python3-opencv.*opencv-python-headless.*the source"):
         choose(source, SPEC, None)
 
 
@@ -160,7 +164,7 @@ def test_a_picamera2_that_does_not_load_is_told_of(
     """As with another numpy than the one it was made for: no other camera instead, unasked."""
     (tmp_path / "picamera2.py").write_text("raise ValueError('numpy.dtype size changed')")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(MissingPackage, match=r"does not load: numpy.dtype size.*--source"):
+    with pytest.raises(MissingPackage, match=r"does not load: numpy.dtype size.*as the source"):
         choose(None, SPEC, None)
 
 
@@ -172,7 +176,7 @@ def test_a_source_that_is_nothing_is_wrong_use(tmp_path: Path) -> None:
 # A real video file
 
 
-def taken(frames: Frames) -> list[tuple[int, int, int]]:
+def colours_of(frames: Frames) -> list[tuple[int, ...]]:
     images = [frame.image for frame in frames if isinstance(frame, Frame)]
     return [tuple(int(level) for level in np.asarray(image)[24, 32]) for image in images]
 
@@ -180,14 +184,14 @@ def taken(frames: Frames) -> list[tuple[int, int, int]]:
 def test_each_frame_of_a_video_is_taken(tmp_path: Path) -> None:
     colours = [(200, 10 * i, 30) for i in range(20)]
     film = write_film(tmp_path / "film.avi", colours)
-    found = taken(choose(str(film), SPEC, None)())
-    assert np.abs(np.subtract(found, colours)).max() < 8
+    pixels = colours_of(choose(str(film), SPEC, None)())
+    assert np.abs(np.subtract(pixels, colours)).max() < 8
 
 
 @pytest.mark.parametrize(("fps", "expected"), [(5, 10), (100, 20), (3, 6)])
 def test_of_a_video_fps_is_by_its_own_seconds(fps: float, expected: int, tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.avi", [(90, 90, 90)] * 20)
-    assert len(taken(choose(str(film), SPEC, fps)())) == expected
+    assert len(colours_of(choose(str(film), SPEC, fps)())) == expected
 
 
 def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:

@@ -20,29 +20,29 @@ class Watcher:
     """Looks at a folder when it is told to, by a clock of its own."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 0.0
-        self.done: dict[Path, photo_inbox.Mark] = {}
+        self.time = 0.0
+        self.read_marks: dict[Path, photo_inbox.Mark] = {}
         self._folder = folder
-        monkeypatch.setattr(photo_inbox.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(photo_inbox.time, "sleep", self._sleep)
+        monkeypatch.setattr("deploy.watching.photo_inbox.time.monotonic", lambda: self.time)
+        monkeypatch.setattr("deploy.watching.photo_inbox.time.sleep", self._sleep)
         self.restart()
 
     def _sleep(self, seconds: float) -> None:
-        self.now += seconds
+        self.time += seconds
 
     def restart(self) -> None:
-        """Begin anew, knowing what is done."""
+        """Begin anew, knowing what was read."""
         self._photos: Iterator[tuple[Path, Image.Image | BadData | None]] = photos(
-            self._folder, SPEC, self.done
+            self._folder, SPEC, self.read_marks
         )
 
     def look(self) -> list[str]:
         """Return what one look gives: names, those of bad photos with their reason."""
-        found = []
+        names: list[str] = []
         for path, image in self._photos:
             if image is None:
-                return found
-            found.append(str(image) if isinstance(image, BadData) else path.name)
+                return names
+            names.append(str(image) if isinstance(image, BadData) else path.name)
         raise AssertionError("it ended")
 
 
@@ -78,8 +78,8 @@ def test_a_photo_that_stays_bad_is_reported_once_and_read_again_when_it_changes(
 ) -> None:
     (tmp_path / "cut.jpg").write_bytes(RED[:-99])
     looks = [watcher.look() for _ in range(20)]
-    when = next(i for i, found in enumerate(looks) if found)
-    assert when * photo_inbox.POLL >= photo_inbox.PATIENCE
+    when = next(i for i, names in enumerate(looks) if names)
+    assert when * photo_inbox.POLL_S >= photo_inbox.BAD_AFTER_S
     (reason,) = looks[when]
     assert str(tmp_path / "cut.jpg") in reason
     assert "damaged" in reason
@@ -94,8 +94,8 @@ def test_a_folder_that_cannot_be_read_is_reported_once(
     (tmp_path / "locked").mkdir()
     forbid(monkeypatch, "locked")
     (tmp_path / "z.jpg").write_bytes(RED)
-    found = [name for _ in range(30) for name in watcher.look()]
-    assert found == ["z.jpg", f"{tmp_path / 'locked'}: Permission denied"]
+    names = [name for _ in range(30) for name in watcher.look()]
+    assert names == ["z.jpg", f"{tmp_path / 'locked'}: Permission denied"]
 
 
 def test_a_folder_that_fails_for_a_while_does_not_come_anew(
@@ -107,8 +107,8 @@ def test_a_folder_that_fails_for_a_while_does_not_come_anew(
     assert [name for _ in range(9) for name in watcher.look()] == ["a.jpg"]
     with monkeypatch.context() as patch:
         forbid(patch, "mounted")
-        found = [name for _ in range(30) for name in watcher.look()]
-    assert found == [f"{tmp_path / 'mounted'}: Permission denied"]
+        names = [name for _ in range(30) for name in watcher.look()]
+    assert names == [f"{tmp_path / 'mounted'}: Permission denied"]
     assert not any(watcher.look() for _ in range(30))
 
 
@@ -140,10 +140,10 @@ def test_a_photo_that_takes_the_place_of_another_is_another(
 def test_a_photo_that_is_deleted_is_forgotten(watcher: Watcher, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(RED)
     watcher.look(), watcher.look()
-    assert len(watcher.done) == 1
+    assert len(watcher.read_marks) == 1
     (tmp_path / "a.jpg").unlink()
     watcher.look()
-    assert not watcher.done
+    assert not watcher.read_marks
 
 
 def test_a_folder_that_comes_back_does_not_come_anew(watcher: Watcher, tmp_path: Path) -> None:

@@ -32,14 +32,14 @@ def test_systemd_finds_nothing_wrong(folder: Path) -> None:
     program = shutil.which("systemd-analyze")
     if not program:
         pytest.skip("no systemd-analyze")
-    done = subprocess.run(
+    process = subprocess.run(
         [program, "--user", "--man=no", "verify", folder / "classify.service"],
         env={**os.environ, "XDG_RUNTIME_DIR": str(folder.parent)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (process.returncode, process.stderr) == (0, "")
 
 
 def start(line: str, folder: Path, runtime: Path) -> str:

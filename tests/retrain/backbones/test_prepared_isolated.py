@@ -16,7 +16,7 @@ from tests.helpers.own_networks import SIDE, classic, define, save
 
 @pytest.fixture(autouse=True)
 def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backbones, "apart", isolated.apart)
+    monkeypatch.setattr(backbones, "run_isolated", isolated.run_isolated)
 
 
 def require_whole(backbone: Backbone, width: int) -> None:

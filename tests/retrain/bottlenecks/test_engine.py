@@ -19,7 +19,6 @@ from retrain.bottlenecks import engine
 from retrain.bottlenecks.engine import Engine, EngineChoice
 from retrain.bottlenecks.extract import Decoder, Task, compute_rows, extract
 from retrain.data.photo_folder import scan
-from retrain.isolated import apart
 from retrain.progress import Progress
 from retrain.settings.training import Distortion, ExtractEngine
 from tests.conftest import Invoke
@@ -46,7 +45,7 @@ def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(name)
         return {"tflite": 10.0, "tensorflow": 20.0}[name]
 
-    monkeypatch.setattr(engine, "apart", rate)
+    monkeypatch.setattr(engine, "run_isolated", rate)
     for name in ("tflite", "tensorflow"):
         monkeypatch.setitem(engine._ENGINES, name, partial(_stub, name))
     return names
@@ -153,7 +152,7 @@ def test_a_probe_that_dies_does_not_end_the_run(
     def die(what: str, *_: object) -> float:
         raise BadData(f"{what} died")
 
-    monkeypatch.setattr(engine, "apart", die)
+    monkeypatch.setattr(engine, "run_isolated", die)
     assert pick() == "tflite"
     assert "engine tflite: the probe died\n" in capsys.readouterr().err
     assert not probed
@@ -222,12 +221,12 @@ def test_a_lead_that_does_not_pay_for_tensorflows_start_is_not_taken(
     def rate(*arguments: object) -> float:
         return {"tflite": 100.0, "tensorflow": 130.0}[str(arguments[3])]
 
-    monkeypatch.setattr(engine, "apart", rate)
+    monkeypatch.setattr(engine, "run_isolated", rate)
     for name in engine._ENGINES:
         monkeypatch.setitem(engine._ENGINES, name, partial(_stub, name))
     assert [pick(photos=count) for count in (1000, 10_000)] == ["tflite", "tensorflow"]
 
 
-def test_a_probe_measures(backbone: Backbone) -> None:
-    assert engine.measure_rate("tensorflow", backbone) > 0
-    assert apart("the probe", 300, engine.measure_rate, "tflite", backbone) > 0
+@pytest.mark.parametrize("name", ["tflite", "tensorflow"])
+def test_a_probe_measures(backbone: Backbone, name: str) -> None:
+    assert engine.measure_rate(name, backbone) > 0

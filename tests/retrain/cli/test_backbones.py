@@ -1,4 +1,4 @@
-"""`retrain backbones`: what it counts, and that it answers whatever is missing."""
+"""`retrain backbones`: its figures, with and without TensorFlow and weights; its graph."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import load_tensorflow
-from retrain import backbones
+from retrain import backbones, tf_graph
 from retrain.backbones import cost as costs
 from retrain.backbones.cost import Cost, cost
 from tests.conftest import Invoke
@@ -18,21 +18,21 @@ from tests.conftest import Invoke
 def test_multiply_adds_are_the_published_ones(tmp_path: Path) -> None:
     # EfficientNet-B0 has 390 M (arxiv.org/abs/1905.11946); Lite0 lacks only its squeezes. The 407 M
     # in the README of Lite count more than multiply-adds. 1.28 M are the last layer's.
-    found = cost(backbones.NETWORKS["efficientnet_lite0"], tmp_path, print)
-    assert found.multiply_adds / 1e6 + 1.28 == pytest.approx(390, rel=0.03)
+    lite0 = cost(backbones.NETWORKS["efficientnet_lite0"], tmp_path, print)
+    assert lite0.multiply_adds / 1e6 + 1.28 == pytest.approx(390, rel=0.03)
 
 
 def test_a_cost_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = backbones.NETWORKS["efficientnet_lite0"]
-    told: list[str] = []
-    found = cost(network, tmp_path, told.append)
-    assert told == ["efficientnet_lite0: counting parameters and multiply-adds, once"]
+    messages: list[str] = []
+    first = cost(network, tmp_path, messages.append)
+    assert messages == ["efficientnet_lite0: counting parameters and multiply-adds, once"]
     monkeypatch.setattr(costs, "count", lambda _: Cost(1, 1))
-    assert cost(network, tmp_path, told.append) == found
-    assert len(told) == 1
+    assert cost(network, tmp_path, messages.append) == first
+    assert len(messages) == 1
     next((tmp_path / "backbones").iterdir()).write_text("{")
-    assert cost(network, tmp_path, told.append) == Cost(1, 1)
-    assert len(told) == 2
+    assert cost(network, tmp_path, messages.append) == Cost(1, 1)
+    assert len(messages) == 2
 
 
 @pytest.mark.parametrize("multiply_adds", ['"many"', "[]", "NaN", "-1", "1.5"])
@@ -55,9 +55,9 @@ def test_it_lists_them_all(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.M
     result = invoke("backbones", "--json", "--cache-dir", tmp_path)
     assert all(f"{name}: counting" in result.stderr for name in backbones.NAMES)
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert found["schema"] == 1
-    rows = {row["name"]: row for row in found["backbones"]}
+    record = json.loads(result.stdout)
+    assert record["schema"] == 1
+    rows = {row["name"]: row for row in record["backbones"]}
     assert tuple(rows) == backbones.NAMES
     assert rows["mobilenet_v2"]["multiply_adds"] == 300_000_000
     assert rows["mobilenet_v2"]["weights"]["path"] is None
@@ -76,7 +76,7 @@ def test_it_answers_without_tensorflow_and_without_weights(
 ) -> None:
     monkeypatch.setattr("retrain.backbones.efficientnet_lite.find_spec", lambda _: None)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    monkeypatch.setattr(backbones.graph, "tensorflow", backbones.graph.tensorflow.__wrapped__)
+    monkeypatch.setattr(tf_graph, "tensorflow", tf_graph.tensorflow.__wrapped__)
     result = invoke("backbones", "--json", "--cache-dir", tmp_path)
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)["backbones"]
@@ -101,7 +101,7 @@ def test_the_graph_of_a_backbone_is_written_as_it_was_published(
     bottleneck = loaded.call()
     assert bottleneck.shape == (1, 1280)
     np.testing.assert_array_equal(bottleneck, expected.infer(photo))
-    operations = {each.type for each in expected.source.graph.get_operations()}
+    operations = {operation.type for operation in expected.source.graph.get_operations()}
     assert not [kind for kind in operations if "BatchNorm" in kind]  # folded, as the README says
 
 

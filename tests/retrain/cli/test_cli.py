@@ -1,4 +1,4 @@
-"""The device's group, and how every command ends."""
+"""The commands of the device, and how every command exits."""
 
 import os
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from deploy.errors import BadData, GateFailed, MissingPackage, RetrainError, Wro
 
 
 def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(cli.commands, [str(each) for each in arguments])
+    return CliRunner().invoke(cli.commands, [str(argument) for argument in arguments])
 
 
 def test_photos_without_a_command_are_labelled(model: Path, drawn: dict[str, Path]) -> None:
@@ -50,7 +50,7 @@ def test_help_lists_the_commands(option: str) -> None:
 # How every command ends
 
 
-def ended(action: Callable[[], object]) -> Result:
+def run_command(action: Callable[[], object]) -> Result:
     """Return the result of a group whose only command does `action`."""
     group = cli.Commands("group")
     group.add_command(click.Command("do", callback=action))
@@ -65,8 +65,8 @@ def raising(error: BaseException) -> Callable[[], None]:
 
 
 def test_a_command_that_returns_is_done() -> None:
-    assert ended(lambda: click.echo("fine")).exit_code == 0
-    assert ended(lambda: "a value").exit_code == 0
+    assert run_command(lambda: click.echo("fine")).exit_code == 0
+    assert run_command(lambda: "a value").exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_command_that_returns_is_done() -> None:
     [(RetrainError, 1), (WrongUse, 2), (MissingPackage, 2), (BadData, 3), (GateFailed, 4)],
 )
 def test_each_error_has_its_exit_code(kind: type[RetrainError], code: int) -> None:
-    result = ended(raising(kind("x: what, where, remedy")))
+    result = run_command(raising(kind("x: what, where, remedy")))
     assert (result.exit_code, result.stdout) == (code, "")
     assert result.stderr == "Error: x: what, where, remedy\n"
 
@@ -101,7 +101,7 @@ def test_a_setting_in_a_message_is_shown_as_its_option() -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), click.Abort()])
 def test_an_interrupt_exits_with_130(error: BaseException) -> None:
-    result = ended(raising(error))
+    result = run_command(raising(error))
     assert (result.exit_code, result.stdout) == (130, "")
     assert result.stderr.strip() == "Error: interrupted"
 
@@ -109,25 +109,25 @@ def test_an_interrupt_exits_with_130(error: BaseException) -> None:
 @pytest.mark.parametrize("call", [Path.read_bytes, os.listdir])
 def test_an_os_error_names_the_path(tmp_path: Path, call: Callable[[Path], object]) -> None:
     path = tmp_path / "none"
-    result = ended(lambda: call(path))
+    result = run_command(lambda: call(path))
     expected = f"Error: cannot read {path}: No such file or directory: check the name\n"
     assert (result.exit_code, result.stderr) == (3, expected)
 
 
 def test_an_os_error_without_a_path_says_what_it_knows() -> None:
-    assert ended(raising(OSError("the disk is on fire"))).stderr == (
+    assert run_command(raising(OSError("the disk is on fire"))).stderr == (
         "Error: the system refused: the disk is on fire\n"
     )
 
 
 def test_no_memory_is_no_bug() -> None:
-    result = ended(raising(MemoryError()))
+    result = run_command(raising(MemoryError()))
     assert (result.exit_code, result.stderr) == (3, "Error: out of memory\n")
 
 
 def test_a_bug_is_one_line_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RETRAIN_DEBUG", raising=False)
-    result = ended(lambda: 1 // 0)
+    result = run_command(lambda: 1 // 0)
     assert (result.exit_code, result.stdout) == (1, "")
     first, remedy = result.stderr.splitlines()
     assert first.startswith("Error: a bug in retrain: ZeroDivisionError: ")
@@ -136,7 +136,7 @@ def test_a_bug_is_one_line_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_bug_shows_its_traceback_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RETRAIN_DEBUG", "1")
-    result = ended(lambda: 1 // 0)
+    result = run_command(lambda: 1 // 0)
     assert result.exit_code == 1
     assert result.stderr.startswith("Traceback")
     assert "a bug in retrain: ZeroDivisionError" in result.stderr
@@ -152,7 +152,7 @@ def test_a_bug_of_ours_is_not_taken_for_a_bad_photo(
 
 
 def test_a_path_that_a_library_wants_as_utf_8_is_no_bug() -> None:
-    result = ended(lambda: "caf\udce9".encode())
+    result = run_command(lambda: "caf\udce9".encode())
     assert (result.exit_code, result.stderr) == (
         3,
         "Error: caf\\xe9: not UTF-8, which is needed here: rename it\n",

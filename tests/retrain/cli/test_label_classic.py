@@ -25,30 +25,24 @@ from tests.helpers.classic_graphs import (
     write_labels,
 )
 from tests.helpers.deploy_fixtures import COLOURS, probabilities
-from tests.helpers.label_fixtures import assert_failed, label
+from tests.helpers.label_fixtures import assert_failed, label, shown_scores
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a graph of each style, labels.txt and red.png. Not to be changed."""
-    made = tmp_path_factory.mktemp("classic")
+    root = tmp_path_factory.mktemp("classic")
     for style in STYLES:
-        save(tiny(style), made / f"{style.__name__}.pb")
-    write_labels(made / "labels.txt")
-    Image.new("RGB", (40, 30), COLOURS["red"]).save(made / "red.png")
-    return made
+        save(tiny(style), root / f"{style.__name__}.pb")
+    write_labels(root / "labels.txt")
+    Image.new("RGB", (40, 30), COLOURS["red"]).save(root / "red.png")
+    return root
 
 
 def classic(folder: Path, style: Style, *options: object) -> Any:
     graph = folder / f"{style.__name__}.pb"
     image = ("--image", folder / "red.png")
     return label(laptop, "--graph", graph, "--labels", folder / "labels.txt", *image, *options)
-
-
-def shown(result: Any) -> dict[str, float]:
-    assert result.exit_code == 0, result.output
-    lines = [line.split("%", 1) for line in result.stdout.splitlines()[1:]]
-    return {name.strip(): float(score) / 100 for score, name in lines}
 
 
 @pytest.mark.parametrize(
@@ -74,19 +68,19 @@ def test_what_was_typed_for_label_image_works(
 ) -> None:
     result = classic(folder, style, *options)
     expected = probabilities(COLOURS["red"])
-    assert next(iter(shown(result))) == "red"
+    assert next(iter(shown_scores(result))) == "red"
     for name, score in zip(LABELS, expected, strict=True):
-        assert shown(result)[name] == pytest.approx(score, abs=0.01)
+        assert shown_scores(result)[name] == pytest.approx(score, abs=0.01)
     assert not result.stderr
 
 
 def test_the_number_of_labels_may_be_typed_as_there(folder: Path) -> None:
-    assert len(shown(classic(folder, mobilenet, "--num_top_predictions", 2))) == 2
+    assert len(shown_scores(classic(folder, mobilenet, "--num_top_predictions", 2))) == 2
 
 
 def test_logits_may_be_asked_for(folder: Path) -> None:
     result = classic(folder, mobilenet, "--output_layer", "final_training_ops/Wx_plus_b/add")
-    assert shown(result)["red"] > 1.5
+    assert shown_scores(result)["red"] > 1.5
 
 
 def test_what_the_graph_does_not_say_is_as_label_image_had_it(tmp_path: Path) -> None:
@@ -98,7 +92,7 @@ def test_what_the_graph_does_not_say_is_as_label_image_had_it(tmp_path: Path) ->
     write_labels(tmp_path / "labels.txt", ("r", "g", "b"))
     Image.new("RGB", (8, 8), (101, 100, 100)).save(tmp_path / "red.png")
     result = classic(tmp_path, mobilenet)
-    assert shown(result)["r"] == pytest.approx(1 / (1 + 2 * np.exp(-100 / 255)), abs=1e-3)
+    assert shown_scores(result)["r"] == pytest.approx(1 / (1 + 2 * np.exp(-100 / 255)), abs=1e-3)
     assert "--input-mean 0, --input-std 255" in result.stderr
 
 
@@ -146,7 +140,7 @@ def test_labels_are_read_as_label_image_read_them(folder: Path, tmp_path: Path) 
     labels.write_bytes(b"\xef\xbb\xbfred \r\ngreen\t\r\nblue\r\ngrey\r\n\r\n")
     graph = folder / "mobilenet.pb"
     result = label(laptop, folder / "red.png", "--graph", graph, "--labels", labels)
-    assert next(iter(shown(result))) == "red"
+    assert next(iter(shown_scores(result))) == "red"
 
 
 @pytest.mark.parametrize("text", ["0 red\n1 gr n\n2 blue\n3 grey\n", "0: red\n1:g\n2:b\n3:y"])
@@ -157,10 +151,10 @@ def test_numbers_before_all_labels_are_no_part_of_them(
     labels.write_text(text)
     graph = folder / "mobilenet.pb"
     result = label(laptop, folder / "red.png", "--graph", graph, "--labels", labels)
-    assert next(iter(shown(result))) == "red"
+    assert next(iter(shown_scores(result))) == "red"
     labels.write_text("red\n1 b\n2 c\n3 d\n")
     result = label(laptop, folder / "red.png", "--graph", graph, "--labels", labels)
-    assert "1 b" in shown(result)
+    assert "1 b" in shown_scores(result)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +181,7 @@ def test_options_that_agree_with_the_contract_are_taken(
     sizes = ("--input_height", SIDE, "--input_width", SIDE)
     scale = ("--input_mean", 127.5, "--input_std", 127.5)
     result = label(laptop, drawn["red"], "--graph", graph, *layers, *sizes, *scale)
-    assert next(iter(shown(result))) == "red"
+    assert next(iter(shown_scores(result))) == "red"
 
 
 def test_options_of_a_graph_without_one_are_wrong_use(model: Path, drawn: dict[str, Path]) -> None:

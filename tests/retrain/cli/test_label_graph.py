@@ -18,12 +18,12 @@ def test_the_graph_gives_the_same_best_labels(
     result = label(laptop, *drawn.values(), "--graph", graph, *layer, "--json")
     assert best_labels(result) == list(drawn)
     by_model = label(laptop, *drawn.values(), "--model", retrained / "float.tflite", "--json")
-    for line, expected in zip(
+    for line, model_line in zip(
         result.stdout.splitlines(), by_model.stdout.splitlines(), strict=True
     ):
-        found, wanted = json.loads(line), json.loads(expected)
-        assert found["labels"] == wanted["labels"]
-        assert found["scores"] == pytest.approx(wanted["scores"], abs=1e-5)
+        by_graph, expected = json.loads(line), json.loads(model_line)
+        assert by_graph["labels"] == expected["labels"]
+        assert by_graph["scores"] == pytest.approx(expected["scores"], abs=1e-5)
 
 
 def test_top_and_text_are_the_same_by_the_graph(retrained: Path, drawn: dict[str, Path]) -> None:

@@ -13,8 +13,7 @@ from retrain.cli import commands as laptop
 from tests.conftest import Invoke
 from tests.helpers.classic_graphs import save, tf, v1, write_labels
 from tests.helpers.deploy_fixtures import write_colour_run
-from tests.helpers.label_fixtures import assert_failed, label
-from tests.retrain.cli.test_label_classic import shown
+from tests.helpers.label_fixtures import assert_failed, label, shown_scores
 
 GREEN = (0, 255, 0)
 GREY_OF_GREEN = 38470 / 65536
@@ -64,7 +63,7 @@ def test_grey_bytes_and_half_precision_are_fed_as_the_graph_takes_them(
     lightness: float,
 ) -> None:
     result = classify(of_lightness(channels, dtype, divisor=divisor), *options)
-    assert shown(result)["light"] == pytest.approx(1 / (1 + np.exp(-lightness)), abs=2e-3)
+    assert shown_scores(result)["light"] == pytest.approx(1 / (1 + np.exp(-lightness)), abs=2e-3)
 
 
 def channels_first() -> Any:
@@ -99,7 +98,7 @@ def test_a_grey_rectangular_classifier_is_adopted(invoke: Invoke, tmp_path: Path
     assert result.exit_code == 0, result.output
     photo = tmp_path / "photos" / "blue" / "0.png"
     scores = [
-        shown(label(laptop, photo, "--graph", *each))
-        for each in ((graph, "--labels", labels, *SCALE), (run / "output_graph.pb",))
+        shown_scores(label(laptop, photo, "--graph", *arguments))
+        for arguments in ((graph, "--labels", labels, *SCALE), (run / "output_graph.pb",))
     ]
     assert scores[0] == pytest.approx(scores[1], abs=2e-3)

@@ -120,7 +120,7 @@ def test_each_recipe_runs_there_as_its_table_says(
 ) -> None:
     if not has_tflite_runtime():
         pytest.skip(NO_TFLITE_RUNTIME)
-    monkeypatch.setattr(recipes, "apart", lambda _what, _seconds, body, *rest: body(*rest))
+    monkeypatch.setattr(recipes, "run_isolated", lambda _what, _seconds, body, *rest: body(*rest))
     graph = network().SerializeToString()
     photos = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
     how = Quantization(recipe, per_tensor_dense=per_tensor_dense)

@@ -28,8 +28,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(_what: str, _seconds: float, body: Callable[..., Any], *arguments: Any) -> Any:
         return body(*arguments)
 
-    monkeypatch.setattr(recipes, "apart", run)
-    monkeypatch.setattr(layer_errors, "apart", run)
+    monkeypatch.setattr(recipes, "run_isolated", run)
+    monkeypatch.setattr(layer_errors, "run_isolated", run)
 
 
 def photos() -> npt.NDArray[np.uint8]:

@@ -49,8 +49,8 @@ def test_a_photo_of_something_else_is_unknown(run: Path) -> None:
     classifier = Classifier.open(run / "model.tflite")
     for rgb in STRANGE:
         answer = classifier.answer(colour(rgb), top=9)
-        assert answer.unknown
-        labels = [each.label for each in answer.predictions]
+        assert answer.rejected
+        labels = [prediction.text for prediction in answer.predictions]
         assert (labels[0], sorted(labels[1:])) == (UNKNOWN, sorted(LABELS))
         assert answer.predictions[0].score == pytest.approx(1 - answer.predictions[1].score)
         assert answer.predictions[1].score < 0.1
@@ -70,7 +70,7 @@ def test_photos_of_known_classes_are_known_but_for_the_rate(run: Path) -> None:
     classifier = Classifier.open(run / "model.tflite")
     assert told["threshold"] == classifier.contract.reject_threshold
     photos = validation(run)
-    found = [classifier.answer(photo.read()).unknown for photo in photos]
+    found = [classifier.answer(photo.read()).rejected for photo in photos]
     assert (told["rate"], told["photos"]) == (0.34, len(photos)) == (0.34, 9)
     assert told["rejected"] == sum(found) <= 3
 

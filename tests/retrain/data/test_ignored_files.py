@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import BadData
-from deploy.files import shown, walk
+from deploy.user_files import is_user_file, walk
 from retrain.data.photo_folder import scan
 from tests.helpers.deploy_fixtures import forbid
 from tests.helpers.photo_folders import names, put, reasons
@@ -82,7 +82,7 @@ def test_the_device_leaves_the_same_out(root: Path) -> None:
     for name in SYSTEM_FOLDERS:
         put(root / name / "3.png", 3)
     assert [path.name for path in walk(root)] == ["1.png", "2.png"]
-    assert not any(map(shown, SYSTEM_FOLDERS))
+    assert not any(map(is_user_file, SYSTEM_FOLDERS))
 
 
 def test_loose_photos_are_counted_with_examples(root: Path) -> None:

@@ -84,7 +84,7 @@ def test_the_run_gives_what_the_graph_gave(style: Style, adopt: Adopt, tmp_path:
 def test_the_run_is_one_as_train_writes_it(
     adopt: Adopt, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipes, "apart", lambda _what, _seconds, body, *rest: body(*rest))
+    monkeypatch.setattr(recipes, "run_isolated", lambda _what, _seconds, body, *rest: body(*rest))
     result = adopt(tiny(hub))
     assert "which photos this graph was trained on is not known" in result.stderr
     contract = Contract.from_json((adopt.run / "contract.json").read_bytes())

@@ -14,7 +14,7 @@ from deploy.errors import BadData, RetrainError, WrongUse
 from retrain import backbones, tf_graph
 from retrain.backbones.custom import read_file
 from retrain.backbones.custom.load import load_own
-from retrain.isolated import apart
+from retrain.isolated import run_isolated
 from tests.helpers.deploy_fixtures import networks
 from tests.helpers.lite_fixtures import (
     SIDE,
@@ -217,7 +217,7 @@ def eroded(images: Any) -> Any:
 def test_an_operation_that_tflite_lacks_is_named_in_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backbones, "apart", apart)
+    monkeypatch.setattr(backbones, "run_isolated", run_isolated)
     trace = partial(tf_graph.trace, eroded, (32, 32, 3), "bottleneck")
     with pytest.raises(BadData, match=r"TFLite has no operation for Dilation2D$"):
         backbones.prepare("own", "0" * 64, trace, (32, 32), tmp_path)

@@ -1,4 +1,4 @@
-"""Read files of others: whatever goes wrong on the way is a damaged file, not a bug of ours."""
+"""Read files that others wrote, within limits; any exception in a parser means a damaged file."""
 
 import json
 import os
@@ -12,31 +12,30 @@ from deploy.errors import BadData, MissingPackage, RetrainError
 from deploy.system.error_messages import doing
 
 MAX_BYTES = 8 * 1024**2
-"""Of a JSON text inside a model: parsed, it takes up to thirty times the memory."""
-MAX_RECORD = 256 * 1024**2
-"""Of a JSON file of a run: it lists photos, of which there may be millions."""
-_CHUNK = 1024**2
+"""Limit for a JSON text inside a model; parsed, it takes up to thirty times the memory."""
+MAX_RECORD_BYTES = 256 * 1024**2
+"""Limit for a JSON file of a run, which may list millions of photos."""
+_CHUNK_BYTES = 1024**2
 
 
 @contextmanager
 def damaged(message: str, remedy: str = "") -> Iterator[None]:
-    """Raise BadData, `message` with the reason and `remedy`, for any exception of the block.
+    """Raise BadData for any exception of the block: `message`, the reason and `remedy`.
 
-    Only bytes of others belong into the block. Errors of the system and of packages that are not
-    installed stay as they are.
+    The block may only parse bytes that others wrote. RetrainError, OSError and ImportError pass.
     """
     try:
         yield
     except (RetrainError, OSError, ImportError):
         raise
-    except Exception as error:  # parsers raise any kind on bytes that somebody chose
+    except Exception as error:  # parsers raise many kinds for damaged bytes
         reason = f"{message} ({_reason(error)})"
         raise BadData(f"{reason}: {remedy}" if remedy else reason) from error
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have each error of ours in the block name the file `path`."""
+    """Put the file `path` before the message of each RetrainError of the block, if it lacks it."""
     try:
         yield
     except MissingPackage:
@@ -59,46 +58,52 @@ def _reason(error: Exception) -> str:
     return first[:200] or type(error).__name__
 
 
-def read(path: Path, most: int) -> bytes:
-    """Return the bytes of a file; raise BadData for a device or beyond `most` bytes, OSError."""
+def read(path: Path, max_bytes: int) -> bytes:
+    """Return the bytes of a file.
+
+    Raises BadData for a device and for a file of more than `max_bytes` bytes, OSError.
+    """
     with doing("read", path), path.open("rb") as stream:
         about = os.fstat(stream.fileno())
         if stat.S_ISCHR(about.st_mode):
             raise BadData(f"{path}: a device, not a file")
-        if about.st_size > most:
-            raise BadData(f"{path}: {about.st_size:,} bytes, more than the {most:,} that are read")
-        content = stream.read() if stat.S_ISREG(about.st_mode) else _of_pipe(stream, most)
-    if len(content) > most:
-        raise BadData(f"{path}: more than the {most:,} bytes that are read")
+        if about.st_size > max_bytes:
+            raise BadData(
+                f"{path}: {about.st_size:,} bytes, more than the {max_bytes:,} that are read"
+            )
+        content = stream.read() if stat.S_ISREG(about.st_mode) else _read_pipe(stream, max_bytes)
+    if len(content) > max_bytes:
+        raise BadData(f"{path}: more than the {max_bytes:,} bytes that are read")
     return content
 
 
-def _of_pipe(stream: IO[bytes], most: int) -> bytes:
+def _read_pipe(stream: IO[bytes], max_bytes: int) -> bytes:
     content = bytearray()
-    while len(content) <= most and (chunk := stream.read(_CHUNK)):
+    while len(content) <= max_bytes and (chunk := stream.read(_CHUNK_BYTES)):
         content += chunk
     return bytes(content)
 
 
-def parse_json(content: bytes | str, most: int = MAX_BYTES) -> Any:
-    """Return the value of a JSON text in UTF-8; raise ValueError or RecursionError for others.
+def parse_json(content: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
+    """Return the value of a JSON text in UTF-8; numbers may be NaN.
 
-    A key that is there twice, and half a character, are no JSON here. Numbers may be NaN.
+    Raises ValueError or RecursionError for other bytes, for an object with the same key twice and
+    for half a surrogate pair.
     """
-    if len(content) > most:
-        raise ValueError(f"more than {most // 1024**2} MB")
+    if len(content) > max_bytes:
+        raise ValueError(f"more than {max_bytes // 1024**2} MB")
     text = content.decode() if isinstance(content, bytes) else content
-    value = json.loads(text, object_pairs_hook=_distinct)
+    value = json.loads(text, object_pairs_hook=_require_distinct)
     if "\\u" in text:
-        json.dumps(value, ensure_ascii=False).encode()  # fails for half a character
+        json.dumps(value, ensure_ascii=False).encode()  # fails for half a surrogate pair
     return value
 
 
 def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
-    """Return the JSON object in the file `path`; raise BadData with `remedy`."""
+    """Return the JSON object in the file `path`; raise BadData, with `remedy`, for other files."""
     try:
         with damaged(f"{path}: cannot be read", remedy):
-            value = parse_json(read(path, MAX_RECORD), MAX_RECORD)
+            value = parse_json(read(path, MAX_RECORD_BYTES), MAX_RECORD_BYTES)
             if not isinstance(value, dict):
                 raise ValueError("it is no object")
             return value
@@ -107,7 +112,7 @@ def read_json(path: Path, remedy: str = "") -> dict[str, Any]:
         raise BadData(f"{reason}: {remedy}" if remedy else reason) from error
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _require_distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
         names = [name for name, _ in pairs]

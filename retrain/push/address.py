@@ -1,4 +1,4 @@
-"""Where `push` copies to, as people write it: USER@HOST:DIR as for scp, or an address of ssh."""
+"""Parse the address that `push` copies to: USER@HOST:DIR as for scp, or ssh://USER@HOST/DIR."""
 
 import ipaddress
 import re
@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from deploy.errors import WrongUse
 
-_FOLDER = "classifier"
+_DEFAULT_FOLDER = "classifier"
 _FORM = "not of the form USER@HOST, USER@HOST:DIR or ssh://USER@HOST:PORT/DIR"
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _PLAIN = re.compile(
@@ -23,11 +23,11 @@ _URL = re.compile(
 )
 
 
-class Target(NamedTuple):
-    """A place on a device.
+class Address(NamedTuple):
+    """A folder on a device.
 
-    `host` is as ssh takes it, `folder` absolute or else in the user's home; `port` None is ssh's
-    own choice.
+    `host` is USER@HOST or HOST, as ssh takes it. `folder` is absolute, or else in the user's home.
+    ssh chooses the port where `port` is None.
     """
 
     host: str
@@ -35,30 +35,30 @@ class Target(NamedTuple):
     port: int | None = None
 
 
-def parse(text: str) -> Target:
+def parse_address(text: str) -> Address:
     """Return the parts of USER@HOST[:DIR] or ssh://[USER@]HOST[:PORT][/DIR].
 
     An IPv6 address is in brackets. In the second form DIR is absolute, or starts with ~/ for the
-    home, as git reads it, and %20 is a space. Raises WrongUse.
+    home, as in addresses of git, and %20 is a space. Raises WrongUse for other text.
     """
     scheme = _SCHEME.match(text)
     if scheme and scheme[1].lower() != "ssh":
         raise WrongUse(f"{text}: push goes over ssh: USER@HOST:DIR or ssh://USER@HOST:PORT/DIR")
-    found = (_URL if scheme else _PLAIN).fullmatch(text)
+    match = (_URL if scheme else _PLAIN).fullmatch(text)
     if scheme and re.match(r"ssh://[^@/:]*:[^@/]*@", text, re.IGNORECASE):
         raise WrongUse("ssh://...: no password in the address: leave it out, ssh asks for it")
-    user, mark, address = text.rpartition("@")
+    user, at, address = text.rpartition("@")
     if _is_ipv6(address):
-        raise WrongUse(f"{text}: put the address into brackets: {user}{mark}[{address}]")
-    if not found:
+        raise WrongUse(f"{text}: put the address into brackets: {user}{at}[{address}]")
+    if not match:
         raise WrongUse(f"{text}: {_FORM}")
-    host = found["user"] + (found["address"] or found["name"])
-    folder = found["folder"] or ""
+    host = match["user"] + (match["address"] or match["name"])
+    folder = match["folder"] or ""
     port = None
     if scheme:
         host = unquote(host)
         folder = unquote(folder).removeprefix("/" if folder.startswith("/~") else "").rstrip("/")
-        port = _port(found["port"], text)
+        port = _port(match["port"], text)
     elif re.fullmatch(r"[0-9]+(/*|:.*)", folder):
         number = re.split("[/:]", folder)[0]
         raise WrongUse(
@@ -66,13 +66,14 @@ def parse(text: str) -> Target:
         )
     if host.startswith("-") or "\0" in host:
         raise WrongUse(f"{text}: {_FORM}")
-    return Target(host, _own_folder(folder or _FOLDER, text), port)
+    return Address(host, _require_folder(folder or _DEFAULT_FOLDER, text), port)
 
 
-def _own_folder(folder: str, text: str) -> str:
+def _require_folder(folder: str, text: str) -> str:
+    """Return `folder` without slashes at its end; raise WrongUse for a home or the root."""
     folder = folder.rstrip("/")
-    of_another = folder.startswith("~") and not folder.startswith("~/")
-    if Path(folder).name in ("", "..") or of_another or "\0" in folder:
+    home_of_another = folder.startswith("~") and not folder.startswith("~/")
+    if Path(folder).name in ("", "..") or home_of_another or "\0" in folder:
         raise WrongUse(f"{text}: name a folder of its own for the classifier, such as :classifier")
     return folder
 

@@ -1,37 +1,12 @@
-"""Read parts of a file, with other bytes between them, as one file; nothing is copied."""
+"""Read ranges of a file, with other bytes between them, as one file; nothing is copied."""
 
 import io
 from bisect import bisect_right
-from collections.abc import Iterator
 from typing import IO, Any
-
-from deploy.errors import BadData
-
-MAX_BLOCKS = 200_000
-"""Files of more chunks or segments are refused: each takes time, however short it is."""
-MAX_METADATA = 1 << 20
-"""Bytes of a block of metadata, at most, that are searched for the orientation."""
-
-Block = tuple[bytes, int, int]
-"""A part of a file: its name, where it starts, its size with its own header."""
-
-
-def limited(blocks: Iterator[Block]) -> Iterator[Block]:
-    """Yield the blocks; raise BadData where there are too many."""
-    for i, block in enumerate(blocks):
-        if i == MAX_BLOCKS:
-            raise BadData(f"the file is damaged: it has more than {MAX_BLOCKS:,} blocks")
-        yield block
-
-
-def beginning(file: IO[bytes], start: int, size: int) -> bytes:
-    """Return the beginning of `size` bytes of metadata, or what the file has of them."""
-    file.seek(start)
-    return file.read(max(0, min(size, MAX_METADATA)))
 
 
 class Splice:
-    """Parts of `file` in order: ranges of it, and bytes that are not in it."""
+    """A file put together of ranges of `file` and of other bytes, in order."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -46,23 +21,23 @@ class Splice:
             self.parts.append((start, end))
 
     def add(self, data: bytes) -> None:
-        """Add bytes that are not in the file."""
+        """Add bytes from outside the file."""
         self.parts.append(data)
 
     def open(self) -> IO[bytes]:
-        """Return the parts as a file."""
-        return io.BufferedReader(_Parts(self.file, self.parts), 1 << 16)
+        """Return the whole as a file."""
+        return io.BufferedReader(_SplicedFile(self.file, self.parts), 1 << 16)
 
 
-class _Parts(io.RawIOBase):
-    """A file of parts; `io.BufferedReader` reads on where a part ends."""
+class _SplicedFile(io.RawIOBase):
+    """A raw file of parts; a read ends with a part, and `io.BufferedReader` reads on."""
 
     def __init__(self, file: IO[bytes], parts: list[tuple[int, int] | bytes]) -> None:
         self._file = file
         self._parts = parts
         self._starts = [0]
-        for part in parts:
-            size = len(part) if isinstance(part, bytes) else part[1] - part[0]
+        for item in parts:
+            size = len(item) if isinstance(item, bytes) else item[1] - item[0]
             self._starts.append(self._starts[-1] + size)
         self._at = 0
 
@@ -86,11 +61,11 @@ class _Parts(io.RawIOBase):
         if self._at >= self._starts[-1]:
             return 0
         i = bisect_right(self._starts, self._at) - 1
-        part, inside = self._parts[i], self._at - self._starts[i]
-        if isinstance(part, bytes):
-            data = part[inside : inside + len(buffer)]
+        source, inside = self._parts[i], self._at - self._starts[i]
+        if isinstance(source, bytes):
+            data = source[inside : inside + len(buffer)]
         else:
-            self._file.seek(part[0] + inside)
+            self._file.seek(source[0] + inside)
             data = self._file.read(min(len(buffer), self._starts[i + 1] - self._at))
         buffer[: len(data)] = data
         self._at += len(data)
