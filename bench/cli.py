@@ -1,43 +1,67 @@
-"""`retrain bench`: measure models, or show, draw and compare what was measured."""
+"""`retrain bench`: measure models; show, compare and plot what was measured."""
 
 import json
 import os
 import secrets
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from deploy.errors import BadData, GateFailed, WrongUse
+from bench.record import SCHEMA_VERSION, BenchRecord, Settings, read, read_one, to_text
+from deploy.cli import SETTINGS, Commands, name_options
+from deploy.errors import BadData, GateFailed
 from deploy.system.terminal import say, say_table
 
-
-def _powers(cores: int) -> tuple[int, ...]:
-    """Return 1, 2, 4... up to the cores, and the cores themselves."""
-    return tuple(sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores}))
-
-
-@click.command()
-@click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
-@click.option(
+_DEFAULTS = Settings()
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_output_dir_option = click.option(
     "--output-dir",
     default=Path("retrained"),
     show_default=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="The run folder, where no MODEL is named.",
+    help="The run folder, used if no file is named.",
 )
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(2))
+_records_argument = click.argument("records", nargs=-1, metavar="[RECORD]...", type=_FILE)
+_markdown_option = click.option("--markdown", is_flag=True, help="Print Markdown.")
+_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object, samples included."
+)
+
+
+class _Bench(Commands):
+    """The group whose command `run` need not be named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        names = (*self.commands, *SETTINGS["help_option_names"])
+        if not args or args[0] not in names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_Bench)
+def bench() -> None:
+    """Time models against each other, and show what was measured.
+
+    Without a command, `retrain bench` means `retrain bench run`. A model that has the name of a
+    command is then ./show or the like.
+    """
+
+
+@bench.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
+@_output_dir_option
+@click.option("--rounds", default=_DEFAULTS.rounds, show_default=True, type=click.IntRange(2))
 @click.option(
     "--runs",
-    default=100,
+    default=_DEFAULTS.runs,
     show_default=True,
     type=click.IntRange(1),
-    help="A round ends after so many calls, or after --seconds, what comes first.",
+    help="A round ends after this many calls or after --seconds, whichever comes first.",
 )
 @click.option(
     "--seconds",
-    default=3.0,
+    default=_DEFAULTS.seconds,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
     help="See --runs.",
@@ -46,65 +70,47 @@ def _powers(cores: int) -> tuple[int, ...]:
     "--threads",
     multiple=True,
     type=click.IntRange(1),
-    help="CPU threads. Repeatable.  [default: 1, 2, 4... up to the cores]",
+    help="CPU threads; may be given several times.  [default: 1, 2, 4... up to the cores]",
 )
 @click.option(
     "--runtime",
     "runtimes",
     multiple=True,
     type=click.Choice(["TensorFlow", "LiteRT", "tflite-runtime"], case_sensitive=False),
-    help="Only this one. Repeatable.",
+    help="Use only this runtime; may be given several times.",
 )
 @click.option(
     "--runtime-python",
     "pythons",
     multiple=True,
     metavar="PATH",
-    help="Another Python, for the runtimes in it. Repeatable.",
+    help="Use the runtimes of another Python too; may be given several times.",
 )
 @click.option(
     "--photo",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="For decode to total.  [default: a drawn JPEG, 1280x960]",
+    help="Time the steps from decode to total on this photo.  [default: a drawn JPEG, 1280x960]",
 )
-@click.option("--input-tensor", help="Where the image goes, in a graph of others.")
-@click.option("--output-tensor", help="What to compute, in a graph of others.")
-@click.option("--input-size", type=click.IntRange(1), help="Pixels, where a graph does not tell.")
+@click.option("--input-tensor", help="The input node of a graph without a contract.")
+@click.option("--output-tensor", help="The output node of a graph without a contract.")
+@click.option(
+    "--input-size",
+    type=click.IntRange(1),
+    help="The side of an image in pixels, for a model that leaves it open.",
+)
 @click.option(
     "--seed",
     default=lambda: secrets.randbelow(2**32),
-    show_default="drawn",
+    show_default="random",
     type=click.IntRange(0),
-    help="Of the random order of the rounds.",
-)
-@click.option("--profile", is_flag=True, help="Add the times of operators where a runtime tells.")
-@click.option("--merge", is_flag=True, help="Each MODEL is a bench.json: show them side by side.")
-@click.option(
-    "--compare",
-    "compared",
-    nargs=2,
-    metavar="OLD NEW",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Tell what became slower between two bench.json.",
+    help="Seed of the random order of the rounds.",
 )
 @click.option(
-    "--max-slowdown",
-    default=5.0,
-    show_default=True,
-    type=click.FloatRange(0),
-    help="Percent; slower than that by --compare is exit code 4.",
+    "--profile", is_flag=True, help="Add the times of operators where a runtime reports them."
 )
-@click.option(
-    "--plot",
-    "plots",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw into a .png or .svg file. Repeatable.",
-)
-@click.option("--markdown", is_flag=True, help="Print Markdown.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, samples and all.")
-def bench(
+@_markdown_option
+@_json_option
+def run(
     models: tuple[Path, ...],
     output_dir: Path,
     rounds: int,
@@ -119,82 +125,135 @@ def bench(
     input_size: int | None,
     seed: int,
     profile: bool,
-    merge: bool,
-    compared: tuple[Path, Path] | None,
-    max_slowdown: float,
-    plots: tuple[Path, ...],
     markdown: bool,
     as_json: bool,
 ) -> None:
-    """Time models against each other on this CPU, on every runtime that is installed.
+    """Time models on this CPU, on every runtime that is installed.
 
-    A MODEL is a frozen graph (.pb), a .tflite file or a SavedModel folder; without one the graph
+    A MODEL is a frozen graph (.pb), a .tflite file or a SavedModel folder. Without one, the graph
     and the models of the run folder are timed, and bench.json is saved there, samples included.
     """
-    from bench import report_plot
-    from bench.compare_models import Settings
-    from bench.find_models import Foreign
-    from bench.record import read
-    from deploy.system.cores import cores
-
-    if compared:
-        if models or merge or plots:
-            raise WrongUse("--compare takes two files, OLD and NEW, and nothing to measure or draw")
-        _compare(*compared, max_slowdown / 100, markdown, as_json)
-        return
-    for path in plots:  # before minutes of measuring
-        report_plot.check(path)
-    if merge:
-        if not models:
-            raise WrongUse("--merge needs files: retrain bench --merge laptop.json pi.json")
-        records = [record for path in models for record in read(path)]
-    else:
-        tried = tuple(sorted({*threads})) or _powers(cores())
-        settings = Settings(rounds, runs, seconds, tried, runtimes, profile, seed)
-        foreign = Foreign(input_tensor, output_tensor, input_size)
-        records = [_measure(models, output_dir, settings, foreign, pythons, photo)]
-    _show(records, merge, markdown, as_json)
-    for path in plots:  # last: what was measured is printed, whatever becomes of a picture
-        report_plot.draw(records, path)
-
-
-def _measure(
-    models: tuple[Path, ...],
-    folder: Path,
-    settings: Any,
-    foreign: Any,
-    pythons: tuple[str, ...],
-    photo: Path | None,
-) -> Any:
-    from bench import compare_models as rounds
-    from bench import find_models
-    from bench.machine import to_json
-    from bench.photo import drawn
+    from bench import compare_models
+    from bench.find_models import GraphInput, models_at, models_of_run
+    from bench.load_tflite import draw_photo
     from deploy import files
+    from deploy.system.cores import cores
     from deploy.system.temporary_files import scratch
 
+    settings = Settings(
+        rounds=rounds,
+        runs=runs,
+        seconds=seconds,
+        threads=tuple(sorted({*threads})) or _powers_of_two(cores()),
+        runtimes=runtimes,
+        profile=profile,
+        seed=seed,
+    )
     if photo:
-        _check(photo)
-    found = find_models.named(models, foreign) if models else find_models.of_run(folder)
-    if not models and not os.access(folder, os.W_OK):  # before minutes of measuring
-        raise BadData(
-            f"{folder}: bench.json cannot be written there: change the permissions of the folder, "
-            "or name the models instead, with --json"
-        )
+        _check_photo(photo)
+    if models:
+        files_to_time = models_at(models, GraphInput(input_tensor, output_tensor, input_size))
+    else:
+        files_to_time = models_of_run(output_dir)
+        if not os.access(output_dir, os.W_OK):  # before minutes of measuring
+            raise BadData(
+                f"{output_dir}: bench.json cannot be written there: change the permissions of the "
+                "folder, or name the models instead, with --json"
+            )
     with scratch() as temporary:
-        record = rounds.compare(
-            found,
+        record = compare_models.compare(
+            files_to_time,
             settings,
-            photo or drawn(temporary / "drawn.jpg"),
+            photo or draw_photo(temporary / "drawn.jpg"),
             pythons,
-            partial(say, err=True),
+            lambda text: say(name_options(text, run), err=True),
         )
     if not models:
-        files.write(folder / "bench.json", to_json(record))
-    return record
+        files.write(output_dir / "bench.json", to_text(record.to_json()))
+    _print([record], markdown, as_json)
 
 
-def _check(photo: Path) -> None:
+@bench.command()
+@_records_argument
+@_output_dir_option
+@_markdown_option
+@_json_option
+def show(records: tuple[Path, ...], output_dir: Path, markdown: bool, as_json: bool) -> None:
+    """Show what was measured; several files side by side.
+
+    A RECORD is a bench.json, or what --json printed.  [default: bench.json of the run folder]
+    """
+    _print(_read_all(records, output_dir), markdown, as_json)
+
+
+@bench.command()
+@click.argument("old", type=_FILE)
+@click.argument("new", type=_FILE)
+@click.option(
+    "--max-slowdown",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Percent; a model that is slower by more than that gives exit code 4.",
+)
+@_markdown_option
+@_json_option
+def compare(old: Path, new: Path, max_slowdown: float, markdown: bool, as_json: bool) -> None:
+    """Report what became slower between two records.
+
+    OLD and NEW are bench.json files of one machine.
+    """
+    from bench.report_changes import TOO_SLOW, changes, table, unmatched
+
+    before, after = read_one(old), read_one(new)
+    share = max_slowdown / 100
+    rows, missing = changes(before, after, share), unmatched(before, after)
+    if as_json:
+        lists: dict[str, list[Any]] = {"changes": rows, **missing}
+        values = {name: [row._asdict() for row in members] for name, members in lists.items()}
+        say(json.dumps({"schema": SCHEMA_VERSION, **values}))
+    else:
+        say_table(table(rows, missing, markdown))
+    slow = [str(row.key) for row in rows if row.verdict == TOO_SLOW]
+    if slow:
+        raise GateFailed(
+            f"slower by more than {share:.0%}, and that is no noise: {', '.join(slow)}"
+        )
+
+
+@bench.command()
+@_records_argument
+@_output_dir_option
+@click.option(
+    "--output",
+    "pictures",
+    multiple=True,
+    required=True,
+    metavar="FILE",
+    type=_FILE,
+    help="The .png or .svg file to write; may be given several times.",
+)
+def plot(records: tuple[Path, ...], output_dir: Path, pictures: tuple[Path, ...]) -> None:
+    """Draw the time of calls, and accuracy against time.
+
+    A RECORD is a bench.json, or what --json printed.  [default: bench.json of the run folder]
+    """
+    from bench import report_plot
+
+    for path in pictures:
+        report_plot.check(path)
+    measured = _read_all(records, output_dir)
+    for path in pictures:
+        report_plot.draw(measured, path)
+
+
+def _powers_of_two(cores: int) -> tuple[int, ...]:
+    """Return 1, 2, 4... up to the number of cores, and that number."""
+    return tuple(sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores}))
+
+
+def _check_photo(photo: Path) -> None:
+    """Raise BadData, with its path, for a file that is not a photo."""
     from deploy.image import open_image
 
     try:
@@ -203,33 +262,20 @@ def _check(photo: Path) -> None:
         raise BadData(f"{photo}: {error}") from error
 
 
-def _show(records: list[Any], merge: bool, markdown: bool, as_json: bool) -> None:
-    from bench import beside, report
-    from bench.machine import SCHEMA_VERSION
+def _read_all(paths: tuple[Path, ...], output_dir: Path) -> list[BenchRecord]:
+    paths = paths or (output_dir / "bench.json",)
+    return [record for path in paths for record in read(path)]
+
+
+def _print(records: list[BenchRecord], markdown: bool, as_json: bool) -> None:
+    from bench.report import report, side_by_side
 
     if as_json:
-        several = {"schema": SCHEMA_VERSION, "records": records}
-        say_table(json.dumps(records[0] if len(records) == 1 else several, indent=2))
-    elif merge and len(records) > 1:
-        say_table(beside.side_by_side(records, markdown))
+        values = [record.to_json() for record in records]
+        merged = {"schema": SCHEMA_VERSION, "records": values}
+        text = json.dumps(values[0] if len(values) == 1 else merged, indent=2)
+    elif len(records) > 1:
+        text = side_by_side(records, markdown)
     else:
-        say_table(report.report(records[0], markdown))
-
-
-def _compare(old: Path, new: Path, max_slowdown: float, markdown: bool, as_json: bool) -> None:
-    from bench.machine import SCHEMA_VERSION
-    from bench.record import read_one
-    from bench.report_changes import TOO_SLOW, changes, table, unmatched
-
-    before, after = read_one(old), read_one(new)
-    found, missing = changes(before, after, max_slowdown), unmatched(before, after)
-    if as_json:
-        told: dict[str, list[Any]] = {"changes": found, **missing}
-        rows = {name: [each._asdict() for each in several] for name, several in told.items()}
-        say(json.dumps({"schema": SCHEMA_VERSION, **rows}))
-    else:
-        say_table(table(found, missing, markdown))
-    slow = [each for each in found if each.verdict == TOO_SLOW]
-    if slow:
-        names = ", ".join(str(each.key) for each in slow)
-        raise GateFailed(f"slower by more than {max_slowdown:.0%}, and that is no noise: {names}")
+        text = report(records[0], markdown)
+    say_table(text if as_json else name_options(text, run))

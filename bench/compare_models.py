@@ -1,288 +1,306 @@
-"""Time models against each other: rounds in random order, a new process for each of them."""
+"""Time models against each other: rounds in random order, each in a new process."""
 
 import random
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.find_models import GRAPH, Subject
-from bench.machine import BUSY, Watch, described, read_state
-from bench.record import refusal
+from bench.find_models import FROZEN_GRAPH_LOADER, GRAPH, TimedModel
+from bench.machine import BUSY_SHARE, CpuWatch, read_machine, read_state
+from bench.record import (
+    BenchRecord,
+    NotRun,
+    OperatorTime,
+    PythonPackages,
+    Round,
+    Rules,
+    RunnerRecord,
+    Settings,
+    States,
+    WarmUpRule,
+)
 from bench.stats import milliseconds, ratio
-from bench.time_one_round import LEAST_WARM_UP_S, STEADY, WARM_UP_S, WINDOW
+from bench.time_one_round import MAX_WARM_UP_S, MIN_WARM_UP_S, STEADY_SHARE, WINDOW_CALLS
 from bench.worker_process import call, packages
 from deploy.errors import BadData, RetrainError, WrongUse
+from deploy.versioned_json import Fields
 
 _SIDES = (256, 512, 1024, 2048)
-"""Of the matrices that numpy multiplies for its peak; the best one is taken, in each round."""
-_PRODUCT = Subject("product", "", 0, "bench.load_tflite:product", (), {"sides": _SIDES})
+"""Sides of the square matrices that numpy multiplies for its peak; the best counts."""
+_PRODUCT = TimedModel("product", "", 0, "bench.load_tflite:load_product", (), {"sides": _SIDES})
+_BUG = "a bug in bench"
 
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Each of `rounds` ends after `runs` calls or after `seconds`, what comes first.
-
-    `threads` are the numbers of CPU threads to try; `runtimes` the names wanted, all if empty.
-    `seed` decides the order of the rounds.
-    """
-
-    rounds: int = 5
-    runs: int = 100
-    seconds: float = 3.0
-    threads: tuple[int, ...] = (1,)
-    runtimes: tuple[str, ...] = ()
-    profile: bool = False
-    seed: int = 0
+Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A model on a runtime of a Python, on so many threads."""
+    """A model on a runtime of a Python, with a number of threads."""
 
-    subject: Subject
+    model: TimedModel
     runtime: str
     python: str
     threads: int
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What its loader is called with."""
-        if self.subject is _PRODUCT:
-            return self.subject.arguments
-        arguments = {**self.subject.arguments, "threads": self.threads}
-        return arguments if "TensorFlow" in self.subject.runtimes else {
-            **arguments, "runtime": self.runtime
-        }  # fmt: skip
+        """The arguments of the model's loader."""
+        if self.model is _PRODUCT:
+            return self.model.arguments
+        arguments = {**self.model.arguments, "threads": self.threads}
+        if "TensorFlow" in self.model.runtimes:
+            return arguments
+        return {**arguments, "runtime": self.runtime}
 
 
 def compare(
-    subjects: Sequence[Subject],
+    models: Sequence[TimedModel],
     settings: Settings,
     photo: Path,
     pythons: Sequence[str],
-    tell: Tell,
-) -> dict[str, Any]:
-    """Time every subject on every runtime of this Python and of `pythons`; return JSON values.
+    report: Report,
+) -> BenchRecord:
+    """Time every model on every runtime of this Python and of `pythons`.
 
-    `photo` is the file that goes through the steps. What fails in a round is left out from then
-    on, and is in `not_run` with its reason. Raises BadData if all fail, WrongUse where there is no
-    runtime for any of them.
+    `photo` is the file that goes through the steps of a photo; `report` gets lines of progress.
+    A model that fails in a round is left out from then on, and is in `not_run` with its reason.
+    Raises BadData if all fail, WrongUse if no runtime is installed for any of them.
     """
     start, before = time.perf_counter(), read_state()
     with packages() as folder:
-        found = {
-            python: call("python", "bench.load_tflite:installed", {}, folder, python=python)
+        installed = {
+            python: _describe(python, folder)
             for python in dict.fromkeys((sys.executable, *pythons))
         }
-        for reason in (each for about in found.values() for each in about["unusable"].values()):
-            tell(reason)
-        asked = list(_runners(subjects, settings, found))
-        not_run = _without_runtime(subjects, asked)
-        for each in not_run:
-            tell(refusal(each))
-        if not asked:
+        for packages_of_python in installed.values():
+            for reason in packages_of_python.unusable.values():
+                report(reason)
+        possible = list(_possible_runners(models, settings, installed))
+        not_run = _without_runtime(models, possible)
+        for refusal in not_run:
+            report(str(refusal))
+        if not possible:
             raise WrongUse(
                 "no runtime for any of these models: pip install 'retrain-tflite[train]'"
             )
         probes = [
             Runner(_PRODUCT, "numpy", sys.executable, threads) for threads in settings.threads
         ]
-        turns, failed = _alternate([*asked, *probes], settings, photo.resolve(), folder, tell)
-        runners = [runner for runner in asked if runner not in failed]
+        rounds, failures = _alternate(
+            [*possible, *probes], settings, photo.resolve(), folder, report
+        )
+        runners = [runner for runner in possible if runner not in failures]
         not_run += [
-            {"model": each.subject.name, "runtime": each.runtime, "threads": each.threads,
-             "python": found[each.python]["python"], "reason": reason}
-            for each, reason in failed.items()
-        ]  # fmt: skip
+            NotRun(
+                model=runner.model.name,
+                runtime=runner.runtime,
+                threads=runner.threads,
+                python=installed[runner.python].python,
+                reason=reason,
+            )
+            for runner, reason in failures.items()
+        ]
         if not runners:
-            raise BadData(*dict.fromkeys(map(refusal, not_run)))
-        operators = _operators(runners, folder, tell) if settings.profile else {}
-    peaks = {probe.threads: _peak(turns[probe]) for probe in probes}
-    graph = {each.sha256 for each in subjects if each.name == GRAPH}
-    return described(
-        {
-            "graph_sha256": next(iter(graph), None),
-            "state": {"before": before._asdict(), "after": read_state()._asdict()},
-            "settings": {**asdict(settings), "photo_bytes": photo.stat().st_size},
-            "rules": {
-                "warm": {
-                    "window": WINDOW,
-                    "steady": STEADY,
-                    "least_seconds": LEAST_WARM_UP_S,
-                    "seconds": WARM_UP_S,
-                },
-                "busy": BUSY,
-            },
-            "pythons": list(found.values()),
-            "peak_gmacs": peaks,
-            "not_run": not_run,
-            "runners": [
-                _figures(runner, turns, runners, peaks, found, operators) for runner in runners
-            ],
-            "seconds": {"bench": time.perf_counter() - start},
-        }
+            raise BadData(*dict.fromkeys(map(str, not_run)))
+        operators = _operators(runners, folder, report) if settings.profile else {}
+    peaks = {probe.threads: _peak_gmacs(rounds[probe]) for probe in probes}
+    return BenchRecord(
+        machine=read_machine(),
+        graph_sha256=next((file.sha256 for file in models if file.name == GRAPH), None),
+        state=States(before, read_state()),
+        settings=replace(settings, photo_bytes=photo.stat().st_size),
+        rules=Rules(
+            WarmUpRule(
+                window=WINDOW_CALLS,
+                steady=STEADY_SHARE,
+                least_seconds=MIN_WARM_UP_S,
+                seconds=MAX_WARM_UP_S,
+            ),
+            BUSY_SHARE,
+        ),
+        pythons=tuple(installed.values()),
+        peak_gmacs={str(threads): peak for threads, peak in peaks.items()},
+        not_run=tuple(not_run),
+        runners=tuple(
+            _summarize(runner, rounds, runners, peaks, installed, operators) for runner in runners
+        ),
+        seconds={"bench": time.perf_counter() - start},
     )
 
 
-def _runners(
-    subjects: Sequence[Subject], settings: Settings, found: dict[str, Any]
+def _describe(python: str, folder: Path) -> PythonPackages:
+    values = call("python", "bench.load_tflite:describe_python", {}, folder, python=python)
+    return PythonPackages.from_json(Fields(values, python, _BUG))
+
+
+def _possible_runners(
+    models: Sequence[TimedModel], settings: Settings, installed: Mapping[str, PythonPackages]
 ) -> Iterable[Runner]:
-    for subject in subjects:
-        for python, about in found.items():
-            for runtime in about["runtimes"]:
-                if runtime in subject.runtimes and runtime in (settings.runtimes or (runtime,)):
+    for model in models:
+        for python, its_packages in installed.items():
+            for runtime in its_packages.runtimes:
+                if runtime in model.runtimes and runtime in (settings.runtimes or (runtime,)):
                     for threads in settings.threads:
-                        yield Runner(subject, runtime, python, threads)
+                        yield Runner(model, runtime, python, threads)
 
 
-def _without_runtime(subjects: Sequence[Subject], asked: Sequence[Runner]) -> list[dict[str, Any]]:
-    there = {runner.subject for runner in asked}
+def _without_runtime(models: Sequence[TimedModel], possible: Sequence[Runner]) -> list[NotRun]:
+    with_runtime = {runner.model for runner in possible}
     return [
-        {
-            "model": each.name,
-            "runtime": " or ".join(each.runtimes),
-            "reason": "it is not there, or not asked for",
-        }
-        for each in subjects
-        if each not in there
+        NotRun(
+            model=model.name,
+            runtime=" or ".join(model.runtimes),
+            reason="it is not installed, or not selected",
+        )
+        for model in models
+        if model not in with_runtime
     ]
 
 
 def _alternate(
-    runners: Sequence[Runner], settings: Settings, photo: Path, folder: Path, tell: Tell
-) -> tuple[dict[Runner, list[Any]], dict[Runner, str]]:
-    """Return the rounds of each runner, in an order drawn anew for each; and why others failed.
+    runners: Sequence[Runner], settings: Settings, photo: Path, folder: Path, report: Report
+) -> tuple[dict[Runner, list[Round]], dict[Runner, str]]:
+    """Return the rounds of each runner, and the reasons why others failed.
 
-    One during which others used the CPU, or it was throttled, is taken again, once. Raises the
-    RetrainError of the probe.
+    The order is random and new for each round. A round in which the machine was busy or throttled
+    is repeated once. Raises the RetrainError of numpy's product.
     """
     order = random.Random(settings.seed)  # noqa: S311 (no secret)
-    turns: dict[Runner, list[Any]] = {runner: [] for runner in runners}
-    failed: dict[Runner, str] = {}
+    rounds: dict[Runner, list[Round]] = {runner: [] for runner in runners}
+    failures: dict[Runner, str] = {}
     for number in range(settings.rounds):
-        left = [runner for runner in runners if runner not in failed]
-        tell(f"round {number + 1} of {settings.rounds}: {len(left)} processes by turns")
-        for runner in order.sample(left, len(left)):
+        running = [runner for runner in runners if runner not in failures]
+        report(f"round {number + 1} of {settings.rounds}: {len(running)} processes by turns")
+        for runner in order.sample(running, len(running)):
             try:
-                turn = _turn(runner, settings, photo, folder)
-                if turn["bad"]:
-                    turn = {**_turn(runner, settings, photo, folder), "repeated": True}
+                result = _run_round(runner, number, settings, photo, folder)
+                if result.bad:
+                    second = _run_round(runner, number, settings, photo, folder)
+                    result = replace(second, repeated=True)
             except RetrainError as error:
-                if runner.subject is _PRODUCT:
+                if runner.model is _PRODUCT:
                     raise
-                failed[runner] = str(error)
-                tell(f"{runner.subject.name} on {runner.runtime}: left out from now on: {error}")
+                failures[runner] = str(error)
+                report(f"{runner.model.name} on {runner.runtime}: left out from now on: {error}")
             else:
-                turns[runner].append({**turn, "round": number})
-        if all(runner.subject is _PRODUCT for runner in runners if runner not in failed):
+                rounds[runner].append(result)
+        if all(runner.model is _PRODUCT for runner in runners if runner not in failures):
             break
-    return turns, failed
+    return rounds, failures
 
 
-def _turn(runner: Runner, settings: Settings, photo: Path, folder: Path) -> dict[str, Any]:
-    watch = Watch()
+def _run_round(runner: Runner, number: int, settings: Settings, photo: Path, folder: Path) -> Round:
+    watch = CpuWatch()
     arguments = {
-        "load": runner.subject.load,
+        "load": runner.model.load,
         "arguments": runner.arguments,
         "runs": settings.runs,
         "seconds": settings.seconds,
         "photo": str(photo),
     }
-    taken = call(
-        runner.subject.name,
+    figures = call(
+        runner.model.name,
         "bench.time_one_round:measure",
         arguments,
         folder,
         python=runner.python,
         threads=runner.threads,
     )
-    seen = watch.seen()
-    bad = seen["throttled"] or (seen["others"] or 0) > BUSY
-    return {**taken, **seen, "bad": bad, "repeated": False}
+    disturbance = watch.read()
+    values = {
+        **figures,
+        "others": disturbance.others_share,
+        "throttled": disturbance.throttled,
+        "bad": disturbance.throttled or (disturbance.others_share or 0) > BUSY_SHARE,
+        "repeated": False,
+        "round": number,
+    }
+    return Round.from_json(Fields(values, runner.model.name, _BUG))
 
 
-def _operators(runners: Sequence[Runner], folder: Path, tell: Tell) -> dict[Runner, Any]:
-    """Return the time of each kind of operator of the runners whose runtime tells it."""
-    found = {}
+def _operators(
+    runners: Sequence[Runner], folder: Path, report: Report
+) -> dict[Runner, tuple[OperatorTime, ...]]:
+    """Return the times of operators of the runners whose runtime reports them."""
+    times = {}
     for runner in runners:
-        if runner.subject.load != "bench.load_tensorflow:frozen_graph":
+        if runner.model.load != FROZEN_GRAPH_LOADER:
             continue
-        name = runner.subject.name
-        asked = {key: runner.arguments[key] for key in ("path", "threads", "ends", "size")}
+        name = runner.model.name
         try:
-            found[runner] = call(
+            rows = call(
                 name,
-                "bench.profile_tensorflow:operators",
-                asked,
+                "bench.profile_tensorflow:time_operators",
+                {key: runner.arguments[key] for key in ("path", "threads", "ends", "size")},
                 folder,
                 python=runner.python,
                 threads=runner.threads,
             )
-        except RetrainError as error:  # what was measured is not lost for that
-            tell(f"{name}: not profiled: {error}")
-    return found
+        except RetrainError as error:  # the latencies are worth keeping
+            report(f"{name}: not profiled: {error}")
+        else:
+            times[runner] = tuple(OperatorTime.from_json(Fields(row, name, _BUG)) for row in rows)
+    return times
 
 
-def _figures(
+def _summarize(
     runner: Runner,
-    turns: dict[Runner, list[Any]],
+    rounds: Mapping[Runner, Sequence[Round]],
     runners: Sequence[Runner],
-    peaks: dict[int, float],
-    found: dict[str, Any],
-    operators: dict[Runner, Any],
-) -> dict[str, Any]:
-    rounds = turns[runner]
-    samples = [each["samples_ns"] for each in rounds]
-    # That of the first model, on as many threads.
-    reference = next(each for each in runners if each.threads == runner.threads)
-    value, interval = ratio(samples, [each["samples_ns"] for each in turns[reference]])
+    peaks: Mapping[int, float],
+    installed: Mapping[str, PythonPackages],
+    operators: Mapping[Runner, tuple[OperatorTime, ...]],
+) -> RunnerRecord:
+    own = rounds[runner]
+    samples = [result.samples_ns for result in own]
+    reference = next(first for first in runners if first.threads == runner.threads)
+    ratio_p50, interval = ratio(samples, [result.samples_ns for result in rounds[reference]])
     ms = milliseconds(samples)
-    gmacs, peak = _gmacs(rounds), peaks[runner.threads]
-    steps = rounds[0]["photo_ns"]
-    about, score = rounds[0], runner.subject.score
-    return {
-        "model": runner.subject.name,
-        "sha256": runner.subject.sha256,
-        "size_bytes": runner.subject.size_bytes,
-        "accuracy": score and score.accuracy,
-        "accuracy_interval95": score and [score.low, score.high],
-        **{key: about[key] for key in ("runtime", "version", "delegate", "input")},
-        "python": found[runner.python]["python"],
-        "threads": runner.threads,
-        "ms": ms,
-        "ratio_p50": value,
-        "ratio_interval95": interval,
-        "per_second": 1e3 / ms["mean"],
-        "photo_ms": {
-            name: milliseconds([each["photo_ns"][name] for each in rounds])["p50"] for name in steps
+    gmacs, peak = _gmacs(own), peaks[runner.threads]
+    first, score = own[0], runner.model.score
+    return RunnerRecord(
+        model=runner.model.name,
+        sha256=runner.model.sha256,
+        size_bytes=runner.model.size_bytes,
+        accuracy=score.accuracy if score else None,
+        accuracy_interval95=(score.low, score.high) if score else None,
+        runtime=first.runtime,
+        version=first.version,
+        delegate=first.delegate,
+        input=first.input,
+        python=installed[runner.python].python,
+        threads=runner.threads,
+        ms=ms,
+        ratio_p50=ratio_p50,
+        ratio_interval95=interval,
+        per_second=1e3 / ms.mean,
+        photo_ms={
+            step: milliseconds([result.photo_ns[step] for result in own]).p50
+            for step in first.photo_ns
         },
-        "load_s": median(each["load_s"] for each in rounds),
-        "first_ms": median(each["first_ns"] for each in rounds) / 1e6,
-        "peak_rss_bytes": max(each["peak_bytes"] - each["bare_bytes"] for each in rounds),
-        "multiply_adds": about["multiply_adds"],
-        "gmacs": gmacs,
-        "share_of_peak": gmacs / peak if gmacs else None,
-        "operators": operators.get(runner),
-        "rounds": rounds,
-    }
-
-
-def _peak(rounds: Sequence[Any]) -> float:
-    """Return billions of multiply-adds a second at the best call."""
-    return float(max(each["multiply_adds"] / min(each["samples_ns"]) for each in rounds))
-
-
-def _gmacs(rounds: Sequence[Any]) -> float | None:
-    """Return billions of multiply-adds a second at the median call, None if not known."""
-    counted = rounds[0]["multiply_adds"]
-    return (
-        counted / median(sample for each in rounds for sample in each["samples_ns"])
-        if counted
-        else None
+        load_s=median(result.load_s for result in own),
+        first_ms=median(result.first_ns for result in own) / 1e6,
+        peak_rss_bytes=max(result.peak_bytes - result.bare_bytes for result in own),
+        multiply_adds=first.multiply_adds,
+        gmacs=gmacs,
+        share_of_peak=gmacs / peak if gmacs else None,
+        operators=operators.get(runner),
+        rounds=tuple(own),
     )
+
+
+def _peak_gmacs(rounds: Sequence[Round]) -> float:
+    """Return billions of multiply-adds a second of the fastest call."""
+    return max((result.multiply_adds or 0) / min(result.samples_ns) for result in rounds)
+
+
+def _gmacs(rounds: Sequence[Round]) -> float | None:
+    """Return billions of multiply-adds a second of the median call, None if unknown."""
+    multiply_adds = rounds[0].multiply_adds
+    if not multiply_adds:
+        return None
+    return multiply_adds / median(sample for result in rounds for sample in result.samples_ns)

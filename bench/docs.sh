@@ -16,7 +16,8 @@ make(weights=None, include_top=False).save_weights(sys.argv[2])' "$1" "$2"
 }
 
 # Trains, converts to every recipe, measures all against the original network's graph.
-# $1: the network. $2: "random", or what to show. The others: its weights, for `retrain train`.
+# $1: the network. $2: the kind of its weights, "random" or "published". Other arguments: options of
+# `retrain train` that name the weights.
 measure() {
     name=$1
     run=$work/$1
@@ -32,10 +33,11 @@ measure() {
         --runtime-python "$device" --json >"$work/$name.json"
     {
         printf '\n## %s, %s weights\n\n' "$name" "$kind"
-        retrain bench --merge "$work/$name.json" --markdown \
-            --plot "$docs/bench-$name.png" --plot "$docs/bench-$name.svg"
+        retrain bench show "$work/$name.json" --markdown
         printf '\n![%s](bench-%s.png)\n' "$name" "$name"
     } >>"$work/bench.md"
+    retrain bench plot "$work/$name.json" \
+        --output "$docs/bench-$name.png" --output "$docs/bench-$name.svg"
 }
 
 retrain sample solar-cells "$work/all"

@@ -1,4 +1,4 @@
-"""What is compared: the files of a run folder, or those that were named."""
+"""Find the models to compare: those of a run folder, or those that the user names."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,10 +11,11 @@ from deploy.errors import BadData
 from deploy.untrusted_files import read_json
 
 GRAPH, MODEL = "output_graph.pb", "model.tflite"
+FROZEN_GRAPH_LOADER = "bench.load_tensorflow:load_frozen_graph"
 
 
 class Score(NamedTuple):
-    """An accuracy on the test photos, and its 95% interval, of 0..1."""
+    """An accuracy on the test photos, and its 95% interval, from 0 to 1."""
 
     accuracy: float
     low: float
@@ -22,10 +23,11 @@ class Score(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model: `load`, as "module:name", makes it ready from `arguments` on one of `runtimes`.
+class TimedModel:
+    """A model that can be timed on one of `runtimes`.
 
-    `score` is None if nobody measured it.
+    `load` names the function that loads it, "module:name", with `arguments`; `score` is None if
+    nobody measured it.
     """
 
     name: str
@@ -38,18 +40,18 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Foreign:
-    """What a graph of others may not tell: its input's and output's nodes, an image's side."""
+class GraphInput:
+    """Names of input and output, and an image's side in pixels, which a graph may not contain."""
 
     input_tensor: str | None = None
     output_tensor: str | None = None
     size: int | None = None
 
 
-def of_run(folder: Path) -> list[Subject]:
-    """Return the graph and the models of the run `folder`; model.tflite alone on a device.
+def models_of_run(folder: Path) -> list[TimedModel]:
+    """Return the graph and the models of the run `folder`; only model.tflite on a device.
 
-    A recipe with the bytes of model.tflite is left out. Raises BadData.
+    A recipe with the same bytes as model.tflite is left out. Raises BadData.
     """
     graph, model = folder / GRAPH, folder / MODEL
     if not graph.is_file() and not model.is_file():
@@ -57,38 +59,38 @@ def of_run(folder: Path) -> list[Subject]:
     if not model.is_file():
         raise BadData(f"{model}: no such file: run `retrain convert` first, or name a MODEL")
     paths = [graph] if graph.is_file() else []
-    found = [subject(path, str(path.relative_to(folder))) for path in [*paths, model]]
+    models = [open_model(path, str(path.relative_to(folder))) for path in [*paths, model]]
     for path in sorted((folder / "recipes").glob("*.tflite")):
-        recipe = subject(path, path.relative_to(folder).as_posix())
-        if recipe.sha256 not in {each.sha256 for each in found}:
-            found.append(recipe)
-    return found
+        recipe = open_model(path, path.relative_to(folder).as_posix())
+        if recipe.sha256 not in {file.sha256 for file in models}:
+            models.append(recipe)
+    return models
 
 
-def named(models: Sequence[Path], foreign: Foreign) -> list[Subject]:
-    """Return the models at these paths, by the shortest names that differ; raise BadData."""
-    names = [path.name for path in models]
+def models_at(paths: Sequence[Path], graph_input: GraphInput) -> list[TimedModel]:
+    """Return the models at `paths`, with the shortest names that differ; raise BadData."""
+    names = [path.name for path in paths]
     if len(set(names)) < len(names):
-        names = [str(path) for path in models]
-    return [subject(path, name, foreign) for path, name in zip(models, names, strict=True)]
+        names = [str(path) for path in paths]
+    return [open_model(path, name, graph_input) for path, name in zip(paths, names, strict=True)]
 
 
-def subject(path: Path, name: str, foreign: Foreign = Foreign()) -> Subject:
-    """Return what `path` holds, by its form; raise BadData if it is none that can be timed."""
+def open_model(path: Path, name: str, graph_input: GraphInput = GraphInput()) -> TimedModel:
+    """Return the model at `path`; raise BadData unless it has a form that can be timed."""
     arguments: dict[str, Any] = {"path": str(path.resolve())}
     runtimes: tuple[str, ...]
     if (path / "saved_model.pb").is_file():
-        files = sorted(each for each in path.rglob("*") if each.is_file())
-        arguments["size"] = foreign.size
-        load, runtimes = "bench.load_tensorflow:saved_model", ("TensorFlow",)
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        arguments["size"] = graph_input.size
+        load, runtimes = "bench.load_tensorflow:load_saved_model", ("TensorFlow",)
     elif path.is_file() and path.suffix == ".tflite":
         files = [path]
-        load, runtimes = "bench.load_tflite:tflite", ("LiteRT", "tflite-runtime")
+        load, runtimes = "bench.load_tflite:load_tflite", ("LiteRT", "tflite-runtime")
     elif path.is_file() and path.suffix == ".pb":
         files = [path]
-        arguments["ends"] = [foreign.input_tensor, foreign.output_tensor]
-        arguments["size"] = foreign.size
-        load, runtimes = "bench.load_tensorflow:frozen_graph", ("TensorFlow",)
+        arguments["ends"] = [graph_input.input_tensor, graph_input.output_tensor]
+        arguments["size"] = graph_input.size
+        load, runtimes = FROZEN_GRAPH_LOADER, ("TensorFlow",)
     else:
         raise BadData(f"{path}: not there, or not a .pb or .tflite file or a SavedModel folder")
     digest = hashlib.sha256()
@@ -96,30 +98,30 @@ def subject(path: Path, name: str, foreign: Foreign = Foreign()) -> Subject:
         digest.update(file.read_bytes())
     size = sum(file.stat().st_size for file in files)
     sha256 = digest.hexdigest()
-    return Subject(name, sha256, size, load, runtimes, arguments, _score(path, sha256, size))
+    return TimedModel(name, sha256, size, load, runtimes, arguments, _score(path, sha256, size))
 
 
 def _score(path: Path, sha256: str, size: int) -> Score | None:
-    """Return what `retrain convert` measured of a file of its run folder.
+    """Return the accuracy in conversion.json of a file of a run folder.
 
-    None where that was another file: of another graph or size, or refused after it was measured.
+    None unless that is of this file: of its graph and size, and not refused after measuring.
     """
     in_recipes = path.parent.name == "recipes"
     conversion = (path.parent.parent if in_recipes else path.parent) / "conversion.json"
     try:
-        found = read_json(conversion)
+        figures = read_json(conversion)
         if in_recipes:
-            row = {each["recipe"]: each for each in found["candidates"]}[path.stem]
-            measured = row["bytes"]
+            row = {candidate["recipe"]: candidate for candidate in figures["candidates"]}[path.stem]
+            measured_size = row["bytes"]
         else:
-            part = {GRAPH: "graph", MODEL: "model"}[path.name]
-            row, measured = found[part], found["bytes"][part]
-            if part == "model" and not (
-                found["passed"] and found.get("model_sha256", sha256) == sha256
+            section = {GRAPH: "graph", MODEL: "model"}[path.name]
+            row, measured_size = figures[section], figures["bytes"][section]
+            if section == "model" and not (
+                figures["passed"] and figures.get("model_sha256", sha256) == sha256
             ):
                 return None
         graph = sha256 if path.name == GRAPH else model_file.read(path).contract.graph_sha256
-        if (graph, size) != (found["graph_sha256"], measured):
+        if (graph, size) != (figures["graph_sha256"], measured_size):
             return None
         low, high = row["interval95"]
         return Score(float(row["accuracy"]), float(low), float(high))

@@ -1,22 +1,19 @@
-"""The machine that a figure was measured on, and what it was busy with meanwhile."""
+"""Describe the machine that figures are measured on, and what else used its CPU meanwhile."""
 
-import json
 import os
 import platform
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from deploy import files
 from deploy.system.machine import cpu_name, governor, temperature, text_of, throttled_bits
+from deploy.versioned_json import Fields
 
-SCHEMA_VERSION = 3
-BUSY = 0.1
-"""Others that take more than this share of all cores during a round make it a busy one."""
+BUSY_SHARE = 0.1
+"""A round in which others take more than this share of all cores is a busy one."""
 ROOT = Path("/")
-_NOW, _SINCE_BOOT = 0xF, 0xF0000
+_NOW_BITS, _SINCE_BOOT_BITS = 0xF, 0xF0000
 """Bits of a Raspberry Pi's `get_throttled`: too little voltage, clock capped, throttled, hot."""
 
 
@@ -24,7 +21,7 @@ _NOW, _SINCE_BOOT = 0xF, 0xF0000
 class Machine:
     """What decides how fast a model runs; `cores` are the logical ones.
 
-    None is what the system does not tell: the governor, memory in bytes.
+    The governor, and the memory in bytes, are None where the system does not report them.
     """
 
     cpu: str
@@ -35,18 +32,53 @@ class Machine:
     governor: str | None
     memory_bytes: int | None
 
+    @classmethod
+    def from_json(cls, values: Fields) -> "Machine":
+        """Return the machine of a record."""
+        return cls(
+            values.text("cpu"),
+            values.text("architecture"),
+            values.integer("cores"),
+            values.text("os"),
+            values.text("python"),
+            values.text_or_none("governor"),
+            values.integer_or_none("memory_bytes"),
+        )
 
-class State(NamedTuple):
-    """What changes: load of the last minute, MHz, degrees Celsius, bits of `get_throttled`."""
+
+@dataclass(frozen=True)
+class State:
+    """Load of the last minute, MHz, degrees Celsius, bits of `get_throttled`; None if unknown."""
 
     load: float | None
     mhz: float | None
     celsius: float | None
     throttled: int | None
 
+    @classmethod
+    def from_json(cls, values: Fields) -> "State":
+        """Return a state of a record."""
+        return cls(
+            values.number_or_none("load"),
+            values.number_or_none("mhz"),
+            values.number_or_none("celsius"),
+            values.integer_or_none("throttled"),
+        )
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """The share of all cores that other processes and machines took, None where unknown.
+
+    `throttled` says whether the CPU was slowed down meanwhile.
+    """
+
+    others_share: float | None
+    throttled: bool
+
 
 def read_machine(root: Path = ROOT) -> Machine:
-    """Return this machine, as the files under `root` or else Python tell of it."""
+    """Return this machine, from the files under `root` or else from Python."""
     memory = re.search(r"MemTotal:\s+(\d+) kB", text_of(root / "proc/meminfo") or "")
     return Machine(
         cpu=cpu_name(root / "proc/cpuinfo"),
@@ -60,7 +92,7 @@ def read_machine(root: Path = ROOT) -> Machine:
 
 
 def read_state(root: Path = ROOT) -> State:
-    """Return what the machine does now; each None where the system does not tell."""
+    """Return the state of the machine now."""
     khz = text_of(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq")
     mhz = re.search(r"cpu MHz\s*:\s*([\d.]+)", text_of(root / "proc/cpuinfo") or "")
     return State(
@@ -71,62 +103,41 @@ def read_state(root: Path = ROOT) -> State:
     )
 
 
-class Watch:
-    """From its making to `seen`: what others took of the CPU, and whether it was throttled."""
+class CpuWatch:
+    """Watch, from its making on, what others take of the CPU, and whether it is throttled."""
 
     def __init__(self, root: Path = ROOT) -> None:
-        """Start to watch."""
+        """Start to watch; `root` holds the files of the system."""
         self._root = root
         self._before = (*_cpu_seconds(root), time.perf_counter(), throttled_bits())
 
-    def seen(self) -> dict[str, Any]:
-        """Return `others` and `throttled`.
-
-        The first is the share of all cores that other processes and machines took, None where the
-        system does not tell.
-        """
-        busy, ours, clock, bits = self._before
-        busy_now, ours_now = _cpu_seconds(self._root)
-        others = None
-        if busy is not None and busy_now is not None:
-            free = (time.perf_counter() - clock) * (os.cpu_count() or 1)
-            others = max(0.0, (busy_now - busy - (ours_now - ours)) / free)
-        return {"others": others, "throttled": was_throttled(bits, throttled_bits())}
+    def read(self) -> Disturbance:
+        """Return what disturbed this process until now."""
+        busy, own, clock, bits = self._before
+        busy_after, own_after = _cpu_seconds(self._root)
+        share = None
+        if busy is not None and busy_after is not None:
+            available = (time.perf_counter() - clock) * (os.cpu_count() or 1)
+            share = max(0.0, (busy_after - busy - (own_after - own)) / available)
+        return Disturbance(share, was_throttled(bits, throttled_bits()))
 
 
 def was_throttled(before: int | None, after: int | None) -> bool:
-    """Return whether bits of `get_throttled` say so, of either moment or of the time between."""
+    """Return whether the bits of `get_throttled` show throttling before, after or in between."""
     if before is None or after is None:
         return False
-    return bool((before | after) & _NOW or (before ^ after) & _SINCE_BOOT)
-
-
-def save(path: Path, figures: dict[str, Any]) -> str:
-    """Write `figures` with a schema version and this machine as JSON; return the text written.
-
-    The file `path` is whole or as it was before. Raises OSError.
-    """
-    text = to_json(described(figures))
-    files.write(path, text)
-    return text
-
-
-def to_json(record: Any) -> str:
-    """Return `record` as indented JSON text."""
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-
-
-def described(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return `figures` after a schema version and this machine."""
-    return {"schema": SCHEMA_VERSION, "machine": asdict(read_machine()), **figures}
+    return bool((before | after) & _NOW_BITS or (before ^ after) & _SINCE_BOOT_BITS)
 
 
 def _cpu_seconds(root: Path) -> tuple[float | None, float]:
-    """Return the seconds of all cores that were used, stolen ones too, and those used by us."""
-    mine = os.times()
-    ours = mine.user + mine.system + mine.children_user + mine.children_system
+    """Return the seconds that all cores were used, stolen ones too, and those of this process.
+
+    Its children count as this process. The first is None where the system does not report it.
+    """
+    times = os.times()
+    own = times.user + times.system + times.children_user + times.children_system
     fields = (text_of(root / "proc/stat") or "").split("\n", 1)[0].split()[1:9]
     if len(fields) < 8:
-        return None, ours
+        return None, own
     user, nice, system, _, _, irq, softirq, stolen = map(int, fields)
-    return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK"), ours
+    return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK"), own

@@ -1,222 +1,269 @@
-"""A record of bench.json for a person: on a terminal, or as Markdown."""
+"""Show one record of `retrain bench`, or several side by side, as text or Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.machine import BUSY
-from bench.record import Key, is_busy, keyed, references, refusal
+from bench.machine import BUSY_SHARE
+from bench.match_runners import Key, runners_by_key
+from bench.record import BenchRecord, RunnerRecord
 from deploy.system.machine import NO_FAST_INT8, lacks_fast_int8
 from deploy.system.terminal import printable
 
 Row = Sequence[str]
-Runners = dict[Key, dict[str, Any]]
+Runners = Mapping[Key, RunnerRecord]
 _TEXT_COLUMNS = {"model", "runtime", "delegate", "operator"}
+_MAX_OPERATORS = 10
 
 
-def report(record: dict[str, Any], markdown: bool = False) -> str:
-    """Return the machine, the tables of all runners, and what is to be known of them."""
-    runners = keyed([record])[0]
-    against = references(record)
+def report(record: BenchRecord, markdown: bool = False) -> str:
+    """Return the machine, the tables of all runners, and remarks."""
+    runners = runners_by_key([record])[0]
     blocks = [
         lines(machine_lines(record), markdown),
-        _latency(runners, record, markdown),
-        lines([f"ratio: p50 against that of {against} on as many threads, with its 95% interval"]),
-        _costs(runners, record, markdown),
+        _latency_table(runners, record, markdown),
+        lines(
+            [
+                f"ratio: p50 against that of {record.references} on as many threads, "
+                "with its 95% interval"
+            ]
+        ),
+        _cost_table(runners, record, markdown),
         "decode to total: ms of a photo, from its bytes to scores",
-        *(_operators(key, each, markdown) for key, each in runners.items() if each["operators"]),
-        lines(notes(record), markdown),
+        *(
+            _operator_table(key, runner, markdown)
+            for key, runner in runners.items()
+            if runner.operators
+        ),
+        lines(remarks(record), markdown),
     ]
     return ("\n\n" if markdown else "\n").join(block for block in blocks if block)
 
 
+def side_by_side(records: Sequence[BenchRecord], markdown: bool = False) -> str:
+    """Return a table with columns of p50 and ratio for each record, and their machines."""
+    matched = runners_by_key(records)
+    head = ["model", "runtime", "threads"]
+    for i in range(len(records)):
+        head += [f"[{i + 1}] p50 ms", f"[{i + 1}] ratio"]
+    rows = [head]
+    for key in dict.fromkeys(key for runners in matched for key in runners):
+        cells = [key.model, key.where, str(key.threads)]
+        for runners in matched:
+            runner = runners.get(key)
+            cells += [marked_p50(runner), f"{runner.ratio_p50:.2f}"] if runner else ["-", "-"]
+        rows.append(cells)
+    legend = [
+        f"[{i + 1}] ratio: p50 against that of {record.references} on as many threads"
+        for i, record in enumerate(records)
+    ]
+    machines = []
+    for i, record in enumerate(records):
+        first, *rest = machine_lines(record)
+        machines.append(lines((f"[{i + 1}] {first}", *rest, *remarks(record)), markdown))
+    footer = lines([*legend, *_differing_files(matched)], markdown)
+    return "\n\n".join([*machines, render(rows, markdown), footer])
+
+
 def render(rows: Sequence[Row], markdown: bool = False) -> str:
-    """Return `rows`, the first being the names of columns, as text; figures to the right."""
+    """Return `rows`, the first with the names of columns, as text; figures are right-aligned."""
     rows = [tuple(map(printable, row)) for row in rows]
-    left = [name in _TEXT_COLUMNS for name in rows[0]]
+    is_text = [name in _TEXT_COLUMNS for name in rows[0]]
     if markdown:
-        rule = ["---" if each else "---:" for each in left]
+        rule = ["---" if text else "---:" for text in is_text]
         return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if flush else cell.rjust(width)
-            for cell, width, flush in zip(row, widths, left, strict=True)
+            cell.ljust(width) if text else cell.rjust(width)
+            for cell, width, text in zip(row, widths, is_text, strict=True)
         ).rstrip()
         for row in rows
     )
 
 
 def lines(texts: Iterable[str], markdown: bool = False) -> str:
-    """Return each text on a line of its own; of Markdown, which would join them, a list."""
+    """Return a line for each text; in Markdown, which would join them, a list."""
     return "\n".join(f"- {printable(text)}" if markdown else printable(text) for text in texts)
 
 
-def marked(runner: dict[str, Any]) -> str:
+def marked_p50(runner: RunnerRecord) -> str:
     """Return the p50, with a star if the machine was busy meanwhile."""
-    return f"{'*' if is_busy(runner) else ''}{runner['ms']['p50']:.2f}"
+    return f"{'*' if runner.is_busy else ''}{runner.ms.p50:.2f}"
 
 
-def machine_lines(record: dict[str, Any]) -> list[str]:
-    """Return what the figures hang on, in a few lines."""
-    machine, settings, state = record["machine"], record["settings"], record["state"]
-    before, after = state["before"], state["after"]
+def machine_lines(record: BenchRecord) -> list[str]:
+    """Return lines on the machine, the system and the settings."""
+    machine, settings = record.machine, record.settings
+    before, after = record.state.before, record.state.after
+    memory_gb = machine.memory_bytes and machine.memory_bytes / 1e9
     hardware = [
-        f"{machine['cpu']} ({machine['architecture']}), {machine['cores']} cores",
-        _if(before["mhz"], "{:.0f} MHz"),
-        _if(machine["governor"], "governor {}"),
-        _if(machine["memory_bytes"] and machine["memory_bytes"] / 1e9, "{:.1f} GB"),
-        _if(after["celsius"], "{:.0f} degrees"),
-        _if(after["throttled"], "get_throttled {:#x}"),
+        f"{machine.cpu} ({machine.architecture}), {machine.cores} cores",
+        _format(before.mhz, "{:.0f} MHz", ""),
+        _format(machine.governor, "governor {}", ""),
+        _format(memory_gb, "{:.1f} GB", ""),
+        _format(after.celsius, "{:.0f} degrees", ""),
+        _format(after.throttled, "get_throttled {:#x}", ""),
     ]
-    software = [machine["os"], f"Python {machine['python']}"]
-    if before["load"] is not None:
-        software.append(f"load {before['load']:.1f} before, {after['load']:.1f} after")
+    software = [machine.os, f"Python {machine.python}"]
+    if before.load is not None and after.load is not None:
+        software.append(f"load {before.load:.1f} before, {after.load:.1f} after")
     peaks = ", ".join(
-        f"{value:.0f} GMAC/s on {threads}" for threads, value in record["peak_gmacs"].items()
+        f"{gmacs:.0f} GMAC/s on {threads}" for threads, gmacs in record.peak_gmacs.items()
     )
     return [
         ", ".join(filter(None, hardware)),
         ", ".join(software),
-        f"{settings['rounds']} rounds in random order, a new process each: warmed up, then "
-        f"{settings['runs']} calls or {settings['seconds']:g} s, batch 1",
+        f"{settings.rounds} rounds in random order, a new process each: warmed up, then "
+        f"{settings.runs} calls or {settings.seconds:g} s, batch 1",
         f"the best of numpy's float32 products by threads: {peaks}",
     ]
 
 
-def _if(value: Any, text: str) -> str:
-    return "" if value is None else text.format(value)
-
-
-def _latency(runners: Runners, record: dict[str, Any], markdown: bool) -> str:
-    percentiles = ("p50", "p90", "p99", "mean")
-    names = ("model", "runtime", "delegate", "threads", "runs", *(f"{p} ms" for p in percentiles))
-    rows: list[Row] = [(*names, "ratio", "95%", "per s", "GMAC/s", "of numpy")]
-    for key, each in runners.items():
-        runs = sum(len(turn["samples_ns"]) for turn in each["rounds"])
-        low, high = each["ratio_interval95"]
-        rows.append(
-            (
-                each["model"],
-                _runtime(key, each, record),
-                each["delegate"] or "-",
-                str(each["threads"]),
-                str(runs),
-                marked(each),
-                *(f"{each['ms'][name]:.2f}" for name in percentiles[1:]),
-                f"{each['ratio_p50']:.2f}",
-                f"{low:.2f}-{high:.2f}",
-                f"{each['per_second']:.1f}",
-                _number(each["gmacs"], "{:.1f}"),
-                _number(each["share_of_peak"], "{:.0%}"),
-            )
-        )
-    return render(rows, markdown)
-
-
-def _costs(runners: Runners, record: dict[str, Any], markdown: bool) -> str:
-    steps = ("decode", "preprocess", "invoke", "total")
-    names = ("model", "runtime", "threads", "accuracy", "MB", "load s", "first ms", "RSS MB")
-    rows: list[Row] = [(*names, *steps)]
-    for key, each in runners.items():
-        rows.append(
-            (
-                each["model"],
-                _runtime(key, each, record),
-                str(each["threads"]),
-                _number(each["accuracy"], "{:.1%}"),
-                f"{each['size_bytes'] / 1e6:.2f}",
-                f"{each['load_s']:.3f}",
-                f"{each['first_ms']:.1f}",
-                f"{each['peak_rss_bytes'] / 1e6:.0f}",
-                *(_number(each["photo_ms"].get(step), "{:.2f}") for step in steps),
-            )
-        )
-    return render(rows, markdown)
-
-
-def _operators(key: Key, runner: dict[str, Any], markdown: bool) -> str:
-    rows: list[Row] = [("operator", "count", "ms", "share")]
-    whole = sum(each["ms"] for each in runner["operators"])
-    for each in runner["operators"][:10]:
-        share = f"{each['ms'] / whole:.0%}"
-        rows.append((each["kind"], str(each["count"]), f"{each['ms']:.3f}", share))
-    title, shown = printable(f"{key}: by operators"), render(rows, markdown)
-    return f"{title}\n\n{shown}" if markdown else f"\n{title}\n{shown}"
-
-
-def notes(record: dict[str, Any]) -> Iterable[str]:
-    """Yield what is to be known of the figures: what did not run, and what disturbed the rest."""
-    yield from dict.fromkeys(map(refusal, record["not_run"]))
-    rounds = [turn for each in record["runners"] for turn in each["rounds"]]
+def remarks(record: BenchRecord) -> Iterable[str]:
+    """Yield what did not run, what disturbed the rounds, and what explains slow figures."""
+    yield from dict.fromkeys(map(str, record.not_run))
+    rounds = [one_round for runner in record.runners for one_round in runner.rounds]
     marks = "(marked *), when repeated too"
-    busy = [turn["others"] for turn in rounds if turn["bad"] and (turn["others"] or 0) > BUSY]
+    shares = [one_round.others_share or 0 for one_round in rounds if one_round.bad]
+    busy = [share for share in shares if share > BUSY_SHARE]
     if busy:
         yield (
             f"Warning: the machine was busy in {len(busy)} of {len(rounds)} rounds {marks}: "
-            f"others took up to {max(busy):.0%} of the CPU (more than {BUSY:.0%})"
+            f"others took up to {max(busy):.0%} of the CPU (more than {BUSY_SHARE:.0%})"
         )
-    throttled = sum(turn["bad"] and turn["throttled"] for turn in rounds)
+    throttled = sum(one_round.bad and one_round.throttled for one_round in rounds)
     if throttled:
         yield f"Warning: the CPU was throttled in {throttled} of {len(rounds)} rounds {marks}"
-    if all(turn["others"] is None for turn in rounds):
-        yield "this system does not tell what others took of the CPU: busy rounds are not marked"
-    restless = sum(not turn["steady"] for turn in rounds)
-    if restless:
-        seconds = record["rules"]["warm"]["seconds"]
-        share = f"{restless} of {len(rounds)} rounds"
-        yield f"Warning: not steady after {seconds:g} s of warm-up: {share}"
-    if record["settings"]["profile"]:
+    if all(one_round.others_share is None for one_round in rounds):
+        yield "this system does not report what others took of the CPU: busy rounds are not marked"
+    unsteady = sum(not one_round.steady for one_round in rounds)
+    if unsteady:
+        yield (
+            f"Warning: not steady after {record.rules.warm.seconds:g} s of warm-up: "
+            f"{unsteady} of {len(rounds)} rounds"
+        )
+    if record.settings.profile:
         yield from dict.fromkeys(
-            _silent(each) for each in record["runners"] if each["operators"] is None
+            _not_profiled(runner) for runner in record.runners if runner.operators is None
         )
     yield from dict.fromkeys(
-        _slow_int8(each, record) for each in record["runners"] if _is_slow_int8(each, record)
+        _slow_int8(runner, record) for runner in record.runners if _is_slow_int8(runner, record)
     )
 
 
-def _silent(runner: dict[str, Any]) -> str:
-    if runner["runtime"] == "TensorFlow":
-        return f"{runner['model']}: not profiled: only frozen graphs are, in TensorFlow"
+def _latency_table(runners: Runners, record: BenchRecord, markdown: bool) -> str:
+    names = ("model", "runtime", "delegate", "threads", "runs")
+    figures = ("p50 ms", "p90 ms", "p99 ms", "mean ms", "ratio", "95%", "per s", "GMAC/s")
+    rows: list[Row] = [(*names, *figures, "of numpy")]
+    for key, runner in runners.items():
+        low, high = runner.ratio_interval95
+        rows.append(
+            (
+                runner.model,
+                _runtime(key, runner, record),
+                runner.delegate or "-",
+                str(runner.threads),
+                str(sum(map(len, runner.samples_ns))),
+                marked_p50(runner),
+                f"{runner.ms.p90:.2f}",
+                f"{runner.ms.p99:.2f}",
+                f"{runner.ms.mean:.2f}",
+                f"{runner.ratio_p50:.2f}",
+                f"{low:.2f}-{high:.2f}",
+                f"{runner.per_second:.1f}",
+                _format(runner.gmacs, "{:.1f}"),
+                _format(runner.share_of_peak, "{:.0%}"),
+            )
+        )
+    return render(rows, markdown)
+
+
+def _cost_table(runners: Runners, record: BenchRecord, markdown: bool) -> str:
+    steps = ("decode", "preprocess", "invoke", "total")
+    names = ("model", "runtime", "threads", "accuracy", "MB", "load s", "first ms", "RSS MB")
+    rows: list[Row] = [(*names, *steps)]
+    for key, runner in runners.items():
+        rows.append(
+            (
+                runner.model,
+                _runtime(key, runner, record),
+                str(runner.threads),
+                _format(runner.accuracy, "{:.1%}"),
+                f"{runner.size_bytes / 1e6:.2f}",
+                f"{runner.load_s:.3f}",
+                f"{runner.first_ms:.1f}",
+                f"{runner.peak_rss_bytes / 1e6:.0f}",
+                *(_format(runner.photo_ms.get(step), "{:.2f}") for step in steps),
+            )
+        )
+    return render(rows, markdown)
+
+
+def _operator_table(key: Key, runner: RunnerRecord, markdown: bool) -> str:
+    rows: list[Row] = [("operator", "count", "ms", "share")]
+    operators = runner.operators or ()
+    total_ms = sum(operator.ms for operator in operators)
+    for operator in operators[:_MAX_OPERATORS]:
+        share = f"{operator.ms / total_ms:.0%}"
+        rows.append((operator.kind, str(operator.count), f"{operator.ms:.3f}", share))
+    title, table = printable(f"{key}: by operators"), render(rows, markdown)
+    return f"{title}\n\n{table}" if markdown else f"\n{title}\n{table}"
+
+
+def _differing_files(matched: Sequence[Runners]) -> list[str]:
+    digests: dict[str, set[str]] = {}
+    for runners in matched:
+        for key, runner in runners.items():
+            digests.setdefault(key.model, set()).add(runner.sha256)
+    return [
+        f"{model}: not the same file everywhere"
+        for model, digests_of_model in digests.items()
+        if len(digests_of_model) > 1
+    ]
+
+
+def _not_profiled(runner: RunnerRecord) -> str:
+    if runner.runtime == "TensorFlow":
+        return f"{runner.model}: not profiled: only frozen graphs are, in TensorFlow"
+    return f"{runner.runtime} does not report the times of operators to Python: none are shown"
+
+
+def _is_slow_int8(runner: RunnerRecord, record: BenchRecord) -> bool:
+    float32 = _float32_runner(runner, record)
     return (
-        f"{runner['runtime']} does not tell the times of operators to Python: none are shown for it"
+        runner.input in ("uint8", "int8")
+        and lacks_fast_int8(runner.runtime, record.machine.architecture)
+        and (float32 is None or runner.ms.p50 > float32.ms.p50)
     )
 
 
-def _is_slow_int8(runner: dict[str, Any], record: dict[str, Any]) -> bool:
-    real = _float32(runner, record)
-    return (
-        runner["input"] in ("uint8", "int8")
-        and lacks_fast_int8(runner["runtime"], record["machine"]["architecture"])
-        and (real is None or runner["ms"]["p50"] > real["ms"]["p50"])
-    )
-
-
-def _slow_int8(runner: dict[str, Any], record: dict[str, Any]) -> str:
+def _slow_int8(runner: RunnerRecord, record: BenchRecord) -> str:
     text = (
-        f"{runner['model']} on tflite-runtime {runner['version']}, threads {runner['threads']}: "
+        f"{runner.model} on tflite-runtime {runner.version}, threads {runner.threads}: "
         f"{NO_FAST_INT8}"
     )
-    if real := _float32(runner, record):
-        times = runner["ms"]["p50"] / real["ms"]["p50"]
-        text += f": {times:.1f} times the time of {real['model']}"
+    if float32 := _float32_runner(runner, record):
+        times = runner.ms.p50 / float32.ms.p50
+        text += f": {times:.1f} times the time of {float32.model}"
     return text
 
 
-def _float32(runner: dict[str, Any], record: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the first that is given float32, on the same runtime and as many threads."""
-    where = runner["runtime"], runner["threads"]
-    for each in record["runners"]:
-        if each["input"] == "float32" and (each["runtime"], each["threads"]) == where:
-            return dict(each)
-    return None
+def _float32_runner(runner: RunnerRecord, record: BenchRecord) -> RunnerRecord | None:
+    """Return the first runner with float32 input on the same runtime and as many threads."""
+    where = ("float32", runner.runtime, runner.threads)
+    return next(
+        (other for other in record.runners if (other.input, other.runtime, other.threads) == where),
+        None,
+    )
 
 
-def _runtime(key: Key, runner: dict[str, Any], record: dict[str, Any]) -> str:
+def _runtime(key: Key, runner: RunnerRecord, record: BenchRecord) -> str:
     python = key.python
-    if runner["python"] != record["machine"]["python"]:
-        python = python or f"Python {runner['python']}"
-    return ", ".join(filter(None, (f"{runner['runtime']} {runner['version']}", python)))
+    if runner.python != record.machine.python:
+        python = python or f"Python {runner.python}"
+    return ", ".join(filter(None, (f"{runner.runtime} {runner.version}", python)))
 
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else form.format(value)
+def _format(value: Any, form: str, missing: str = "-") -> str:
+    """Return `value` in the format `form`, or `missing` for None."""
+    return missing if value is None else form.format(value)

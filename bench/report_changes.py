@@ -1,21 +1,22 @@
-"""Tell a model that became slower from a machine that was, and from noise."""
+"""Report which models became slower between two records, as opposed to the machine or noise."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from bench.record import Key, is_busy, keyed
+from bench.match_runners import Key, runners_by_key
+from bench.record import BenchRecord, RunnerRecord
 from bench.report import Row, lines, render
-from bench.stats import Rounds, change
+from bench.stats import change
 from deploy.errors import BadData
 
 TOO_SLOW = "too slow"
 
 
 class Change(NamedTuple):
-    """How many times the old p50 the new one is, with its 95% interval.
+    """How a runner changed: `ratio` is the new p50 over the old one, with its 95% interval.
 
-    `against` names the model whose own change was divided out, None if nothing was; `busy` are
-    the files, "old" and "new", that mark the machine as busy or throttled meanwhile.
+    `against` names the model whose own change was divided out, None if there is none; `busy` has
+    the files, "old" and "new", in which the machine was busy or throttled.
     """
 
     model: str
@@ -32,52 +33,71 @@ class Change(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """What the runner is known by."""
+        """The key of the runner."""
         return Key(self.model, self.runtime, self.threads, self.python)
 
 
-def changes(old: dict[str, Any], new: dict[str, Any], max_slowdown: float) -> list[Change]:
-    """Return what changed of each runner that two records of bench.json both have.
+class _Pair(NamedTuple):
+    """The same runner in both records."""
 
-    A verdict is "slower" or "faster" where the interval leaves out 1, else "noise"; TOO_SLOW is
-    slower by more than `max_slowdown`, a share. Where the first model is the same file on the
-    same version of its runtime, what changed of it is the machine, and the others' changes are
-    relative to it. Raises BadData for records of two machines or with no runner in common.
+    old: RunnerRecord
+    new: RunnerRecord
+
+    @property
+    def is_same_file(self) -> bool:
+        """Whether it is the reference of both, the same file on the same version."""
+        return self.old.ratio_p50 == self.new.ratio_p50 == 1 and (
+            self.old.sha256,
+            self.old.version,
+        ) == (self.new.sha256, self.new.version)
+
+
+def changes(old: BenchRecord, new: BenchRecord, max_slowdown: float) -> list[Change]:
+    """Return the changes of the runners that both records have.
+
+    The verdict is "slower" or "faster" if the interval excludes 1, else "noise"; it is TOO_SLOW
+    if slower by more than `max_slowdown`, a share. If the first model is the same file on the same
+    version of its runtime in both, its change is the machine's, and the others' changes are
+    relative to it. Raises BadData for records of two machines, or without a common runner.
     """
-    cpus = [record["machine"]["cpu"] for record in (old, new)]
-    if cpus[0] != cpus[1]:
-        raise BadData(f"measured on two machines, {cpus[0]} and {cpus[1]}: --merge shows both")
-    before, after = keyed([old, new])
-    both = {key: (before[key], each) for key, each in after.items() if key in before}
-    if not both:
+    if old.machine.cpu != new.machine.cpu:
+        raise BadData(
+            f"measured on two machines, {old.machine.cpu} and {new.machine.cpu}: "
+            "`retrain bench show` shows both"
+        )
+    before, after = runners_by_key([old, new])
+    pairs = {key: _Pair(before[key], runner) for key, runner in after.items() if key in before}
+    if not pairs:
         raise BadData("no model on the same runtime and threads is in both")
-    pairs = list(both.values())
-    found = []
-    for key, (a, b) in both.items():
-        anchor = next(
-            (pair for pair in pairs if _same(*pair) and pair[1]["threads"] == b["threads"]), None
-        )
-        alone = sum(each["threads"] == b["threads"] for _, each in pairs) == 1
-        relative = anchor is not None and anchor[1] is not b
+    rows = []
+    for key, pair in pairs.items():
+        peers = [other for other in pairs.values() if other.new.threads == key.threads]
+        anchor = next((other for other in peers if other.is_same_file), None)
+        relative_to = anchor if anchor is not pair else None
         value, interval = change(
-            _rounds(b),
-            _rounds(a),
-            (_rounds(anchor[1]), _rounds(anchor[0])) if anchor and relative else None,
+            pair.new.samples_ns,
+            pair.old.samples_ns,
+            (relative_to.new.samples_ns, relative_to.old.samples_ns) if relative_to else None,
         )
-        if anchor and anchor[1] is b and not alone:
-            verdict = "the machine"
-        else:
-            verdict = _verdict(value, interval, max_slowdown)
-        against = anchor[1]["model"] if anchor and relative else None
-        paces = a["ms"]["p50"], b["ms"]["p50"]
-        busy = tuple(name for name, each in (("old", a), ("new", b)) if is_busy(each))
-        found.append(Change(*key, *paces, value, interval, against, busy, verdict))
-    return found
+        is_anchor = anchor is pair and len(peers) > 1
+        rows.append(
+            Change(
+                *key,
+                old_ms=pair.old.ms.p50,
+                new_ms=pair.new.ms.p50,
+                ratio=value,
+                interval95=interval,
+                against=relative_to.new.model if relative_to else None,
+                busy=tuple(name for name, runner in pair._asdict().items() if runner.is_busy),
+                verdict="the machine" if is_anchor else _verdict(value, interval, max_slowdown),
+            )
+        )
+    return rows
 
 
-def unmatched(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Key]]:
-    """Return what only one of two records has: `only_old` and `only_new`."""
-    before, after = keyed([old, new])
+def unmatched(old: BenchRecord, new: BenchRecord) -> dict[str, list[Key]]:
+    """Return the keys that only one of two records has: `only_old` and `only_new`."""
+    before, after = runners_by_key([old, new])
     return {
         "only_old": [key for key in before if key not in after],
         "only_new": [key for key in after if key not in before],
@@ -85,34 +105,34 @@ def unmatched(old: dict[str, Any], new: dict[str, Any]) -> dict[str, list[Key]]:
 
 
 def table(
-    found: Sequence[Change], missing: Mapping[str, Sequence[Key]], markdown: bool = False
+    changed: Sequence[Change], missing: Mapping[str, Sequence[Key]], markdown: bool = False
 ) -> str:
-    """Return the text that shows each change and its verdict, and what `unmatched` found."""
+    """Return a table of the changes with their verdicts, and the result of `unmatched`."""
     rows: list[Row] = [
         ("model", "runtime", "threads", "old ms", "new ms", "new/old", "95%", "verdict")
     ]
-    for each in found:
-        low, high = each.interval95
+    for row in changed:
+        low, high = row.interval95
         rows.append(
             (
-                each.model,
-                each.key.where,
-                str(each.threads),
-                f"{'*' if 'old' in each.busy else ''}{each.old_ms:.2f}",
-                f"{'*' if 'new' in each.busy else ''}{each.new_ms:.2f}",
-                f"{each.ratio:.3f}",
+                row.model,
+                row.key.where,
+                str(row.threads),
+                f"{'*' if 'old' in row.busy else ''}{row.old_ms:.2f}",
+                f"{'*' if 'new' in row.busy else ''}{row.new_ms:.2f}",
+                f"{row.ratio:.3f}",
                 f"{low:.3f}-{high:.3f}",
-                each.verdict,
+                row.verdict,
             )
         )
     remarks = []
-    anchors = dict.fromkeys(each.against for each in found if each.against)
+    anchors = dict.fromkeys(row.against for row in changed if row.against)
     if anchors:
         remarks.append(
             f"new/old: relative to {', '.join(map(str, anchors))}, the same file on the same "
-            "runtime in both: what changed of that is the machine"
+            "runtime in both, whose change is the machine's"
         )
-    if any(each.busy for each in found):
+    if any(row.busy for row in changed):
         remarks.append("* the machine was busy or throttled, when the round was repeated too")
     remarks += [
         f"only in {name.removeprefix('only_').upper()}: {', '.join(map(str, keys))}"
@@ -120,16 +140,6 @@ def table(
         if keys
     ]
     return "\n\n".join(filter(None, (render(rows, markdown), lines(remarks, markdown))))
-
-
-def _same(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    return a["ratio_p50"] == b["ratio_p50"] == 1 and all(
-        a[name] == b[name] for name in ("sha256", "version")
-    )
-
-
-def _rounds(runner: dict[str, Any]) -> Rounds:
-    return [each["samples_ns"] for each in runner["rounds"]]
 
 
 def _verdict(value: float, interval: tuple[float, float], max_slowdown: float) -> str:

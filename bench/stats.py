@@ -1,4 +1,4 @@
-"""What samples say: percentiles, and how sure a ratio of medians is."""
+"""Compute percentiles of samples, and ratios of medians with their intervals."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,43 +7,47 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bench.record import Percentiles
+
 Rounds = Sequence[Sequence[int]]
 """The samples of one runner, in ns, round by round."""
 Indices = npt.NDArray[np.int64]
 RESAMPLES = 1000
-LEVEL = (2.5, 97.5)
-"""The percentiles between which 95% lie."""
-_Z = 1.96
-_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
-"""The same quantile of the normal distribution, and Student's for 1, 2... degrees of freedom."""
+PERCENTILES_OF_95 = (2.5, 97.5)
+_NORMAL = 1.96
+"""97.5% quantile of the normal distribution."""
+_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+"""97.5% quantiles of Student's t for 1, 2... degrees of freedom. A device has no scipy."""
 
 
-def student(free: int) -> float:
-    """Return how many standard errors to each side are 95%, for `free` degrees of freedom."""
-    return _T[free - 1] if free <= len(_T) else _Z + 2.37 / free + 2.82 / free**2
+def student_quantile(freedom: int) -> float:
+    """Return the 97.5% quantile of Student's t: half a 95% interval, in standard errors.
+
+    `freedom` are the degrees of freedom; beyond 9 of them it is approximate.
+    """
+    if freedom <= len(_STUDENT):
+        return _STUDENT[freedom - 1]
+    return _NORMAL + 2.37 / freedom + 2.82 / freedom**2
 
 
-def milliseconds(rounds: Rounds) -> dict[str, float]:
+def milliseconds(rounds: Rounds) -> Percentiles:
     """Return percentiles and the mean, in ms, of the samples of all rounds.
 
-    p90 and p99 are samples, the next ones above: a call that is slow every tenth time is in p90.
+    p90 and p99 are samples, rounded up to the next one, so that p90 shows a call that is slow
+    every tenth time.
     """
     samples = _joined(rounds)
     p90, p99 = np.percentile(samples, (90, 99), method="higher") / 1e6
-    return {
-        "p50": float(np.median(samples) / 1e6),
-        "p90": float(p90),
-        "p99": float(p99),
-        "mean": float(samples.mean() / 1e6),
-    }
+    p50, mean = np.median(samples) / 1e6, samples.mean() / 1e6
+    return Percentiles(float(p50), float(p90), float(p99), float(mean))
 
 
 def ratio(rounds: Rounds, reference: Rounds) -> tuple[float, tuple[float, float]]:
     """Return the p50 of `rounds` over that of `reference`, and its 95% interval.
 
-    By bootstrap over rounds (Efron, "Bootstrap methods", 1979): samples of one round are not
-    independent of each other. Both were taken by turns, so a round of each is drawn with the
-    other, and a machine's drift, which hits both, does not widen the interval. `_few` widens it.
+    The interval is by bootstrap over rounds (Efron, "Bootstrap methods", 1979), because samples
+    of one round depend on each other. Both runners took turns, so that their rounds are drawn
+    together: a drift of the machine, which hits both, does not widen the interval.
     """
     return _interval(lambda i, _: _p50(rounds, i) / _p50(reference, i), len(rounds), len(rounds))
 
@@ -51,9 +55,9 @@ def ratio(rounds: Rounds, reference: Rounds) -> tuple[float, tuple[float, float]
 def change(
     new: Rounds, old: Rounds, anchor: tuple[Rounds, Rounds] | None = None
 ) -> tuple[float, tuple[float, float]]:
-    """Return the p50 of `new` over that of `old`, of two runs, and its 95% interval, as `ratio`.
+    """Return the p50 of `new` over that of `old`, from two benchmarks, and its 95% interval.
 
-    `anchor`, a runner of the new run and of the old one, has its own change divided out.
+    The change of `anchor`, the new and the old rounds of another runner, is divided out.
     """
 
     def quotient(i: Indices, j: Indices) -> float:
@@ -64,12 +68,12 @@ def change(
 
 
 def variation(values: Sequence[float]) -> float:
-    """Return the coefficient of variation: the sample's deviation over its mean."""
+    """Return the coefficient of variation: the standard deviation over the mean."""
     return float(np.std(values, ddof=1) / np.mean(values))
 
 
 def _joined(rounds: Rounds) -> npt.NDArray[Any]:
-    return np.concatenate([np.asarray(each, np.int64) for each in rounds])
+    return np.concatenate([np.asarray(samples, np.int64) for samples in rounds])
 
 
 def _p50(rounds: Rounds, chosen: Indices) -> float:
@@ -77,23 +81,27 @@ def _p50(rounds: Rounds, chosen: Indices) -> float:
 
 
 def _interval(
-    quotient: Callable[[Indices, Indices], float], news: int, olds: int
+    quotient: Callable[[Indices, Indices], float], new_rounds: int, old_rounds: int
 ) -> tuple[float, tuple[float, float]]:
     random = np.random.default_rng(0)
     drawn = [
-        quotient(random.integers(news, size=news), random.integers(olds, size=olds))
+        quotient(
+            random.integers(new_rounds, size=new_rounds),
+            random.integers(old_rounds, size=old_rounds),
+        )
         for _ in range(RESAMPLES)
     ]
-    value = quotient(np.arange(news), np.arange(olds))
-    low, high = (np.percentile(drawn, LEVEL) / value) ** _few(min(news, olds)) * value
+    value = quotient(np.arange(new_rounds), np.arange(old_rounds))
+    widening = _widening(min(new_rounds, old_rounds))
+    low, high = (np.percentile(drawn, PERCENTILES_OF_95) / value) ** widening * value
     return value, (float(low), float(high))
 
 
-def _few(rounds: int) -> float:
-    """Return how many times wider an interval must be, in logarithms, for being of few rounds.
+def _widening(rounds: int) -> float:
+    """Return the factor by which few rounds widen an interval of logarithms.
 
-    A bootstrap of n sees (n - 1) / n of the variance, and takes what it sees for certain, where
+    A bootstrap of n rounds sees (n - 1) / n of the variance, and takes it for exact, which
     Student's t does not (Hesterberg, "What teachers should know about the bootstrap", 2015).
     """
-    free = rounds - 1
-    return student(free) / _Z * math.sqrt(rounds / free)
+    freedom = rounds - 1
+    return student_quantile(freedom) / _NORMAL * math.sqrt(rounds / freedom)

@@ -1,4 +1,4 @@
-"""One round: load something, warm it up until it is steady, and time its calls. No more."""
+"""Run one round: load a model, warm it up until it is steady, and time its calls."""
 
 import gc
 import importlib
@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 from bench.load_tflite import Loaded, Step
 from deploy.errors import BadData
 
-WINDOW, STEADY, LEAST_WARM_UP_S, WARM_UP_S = 5, 0.05, 0.5, 10.0
-"""Calls are warm once the medians of two windows in a row differ by this share at most, after the
-least seconds, in which a clock governor notices the load; given up after the most."""
+WINDOW_CALLS, STEADY_SHARE = 5, 0.05
+"""Calls are warm once the medians of two windows in a row differ by at most this share."""
+MIN_WARM_UP_S, MAX_WARM_UP_S = 0.5, 10.0
+"""A clock governor notices the load within the least time."""
 PHOTO_SHARE = 0.25
-"""Photos, from bytes to scores, take this share of the runs and seconds of a round."""
+"""Share of the runs and seconds of a round for photos, from bytes to scores."""
 
 
 class Limits(NamedTuple):
-    """A round ends after `runs` calls or `seconds`, what comes first; at least one call."""
+    """Time at least one call: until `runs` calls or `seconds`, whichever comes first."""
 
     runs: int
     seconds: float
@@ -29,30 +30,30 @@ class Limits(NamedTuple):
 def measure(
     load: str, arguments: Mapping[str, Any], runs: int, seconds: float, photo: str | None = None
 ) -> dict[str, Any]:
-    """Return a round of what `load`, as "module:name", makes of `arguments`, as JSON values.
+    """Load a model, time its calls, and return the figures as JSON values.
 
-    Times are ns, memory is the process's peak in bytes: before anything was loaded, and after.
-    `photo` is the path of a file to take through the steps of a model that has them. With 0 `runs`
-    there is one call, the first, and nothing else.
+    `load` names the loader as "module:name". Times are in ns; memory is the process's peak in
+    bytes, before the model is loaded and at the end. `photo` is the path of a file that goes
+    through the steps of a model that has them. With 0 `runs` only the first call is timed.
     """
     bare = peak_bytes()
     module, _, name = load.partition(":")
     loaded: Loaded = getattr(importlib.import_module(module), name)(**arguments)
-    first = timed(loaded.call, Limits(1, 0))[0]
-    gc.disable()  # as timeit does: a collection is not the model's time
-    warm_up, steady = warm(loaded.call) if runs else (0, False)
-    samples = timed(loaded.call, Limits(runs, seconds)) if runs else []
+    first = time_calls(loaded.call, Limits(1, 0))[0]
+    gc.disable()  # as timeit does: a collection is not part of a call
+    calls, steady = warm_up(loaded.call) if runs else (0, False)
+    samples = time_calls(loaded.call, Limits(runs, seconds)) if runs else []
     photos = {}
     if runs and photo and loaded.steps:
         limits = Limits(max(1, round(runs * PHOTO_SHARE)), seconds * PHOTO_SHARE)
         try:
-            photos = timed_steps(loaded.steps, Path(photo).read_bytes(), limits)
+            photos = time_steps(loaded.steps, Path(photo).read_bytes(), limits)
         except BadData as error:
             raise BadData(f"{photo}: {error}") from error
     return {
         **loaded.about._asdict(),
         "first_ns": first,
-        "warm_up": warm_up,
+        "warm_up": calls,
         "steady": steady,
         "samples_ns": samples,
         "photo_ns": photos,
@@ -61,24 +62,24 @@ def measure(
     }
 
 
-def warm(call: Callable[[], Any]) -> tuple[int, bool]:
-    """Call until two windows in a row are alike; return how many calls, and whether they were."""
-    taken: list[int] = []
+def warm_up(call: Callable[[], Any]) -> tuple[int, bool]:
+    """Call until two windows in a row are alike; return the calls, and whether they were alike."""
+    samples: list[int] = []
     start = time.perf_counter()
-    least, end = start + LEAST_WARM_UP_S, start + WARM_UP_S
+    earliest, latest = start + MIN_WARM_UP_S, start + MAX_WARM_UP_S
     while True:
-        taken += timed(call, Limits(WINDOW, end - time.perf_counter()))
-        before, now = taken[-2 * WINDOW : -WINDOW], taken[-WINDOW:]
-        if len(before) == WINDOW and time.perf_counter() >= least:
-            middles = median(before), median(now)
-            if max(middles) - min(middles) <= STEADY * min(middles):
-                return len(taken), True
-        if time.perf_counter() > end:
-            return len(taken), False
+        samples += time_calls(call, Limits(WINDOW_CALLS, latest - time.perf_counter()))
+        before, last = samples[-2 * WINDOW_CALLS : -WINDOW_CALLS], samples[-WINDOW_CALLS:]
+        if len(before) == WINDOW_CALLS and time.perf_counter() >= earliest:
+            medians = median(before), median(last)
+            if max(medians) - min(medians) <= STEADY_SHARE * min(medians):
+                return len(samples), True
+        if time.perf_counter() > latest:
+            return len(samples), False
 
 
-def timed(call: Callable[[], Any], limits: Limits) -> list[int]:
-    """Return the nanoseconds of each call, in order."""
+def time_calls(call: Callable[[], Any], limits: Limits) -> list[int]:
+    """Return the nanoseconds of each call."""
     samples: list[int] = []
     clock = time.perf_counter_ns
     end = clock() + limits.seconds * 1e9
@@ -89,9 +90,9 @@ def timed(call: Callable[[], Any], limits: Limits) -> list[int]:
     return samples
 
 
-def timed_steps(steps: Sequence[Step], photo: bytes, limits: Limits) -> dict[str, list[int]]:
-    """Return the nanoseconds of each step, and of all of them: `total`."""
-    taken: dict[str, list[int]] = {name: [] for name, _ in steps}
+def time_steps(steps: Sequence[Step], photo: bytes, limits: Limits) -> dict[str, list[int]]:
+    """Return the nanoseconds of each step for each call, and those of all steps as `total`."""
+    samples: dict[str, list[int]] = {name: [] for name, _ in steps}
     clock = time.perf_counter_ns
 
     def classify() -> None:
@@ -99,19 +100,19 @@ def timed_steps(steps: Sequence[Step], photo: bytes, limits: Limits) -> dict[str
         for name, step in steps:
             start = clock()
             value = step(value)
-            taken[name].append(clock() - start)
+            samples[name].append(clock() - start)
 
-    classify()  # the first is not kept: it finds the decoder cold
-    for each in taken.values():
-        each.clear()
-    total = timed(classify, limits)
-    return {**taken, "total": total}
+    classify()  # not counted: the decoder is cold
+    for times in samples.values():
+        times.clear()
+    total = time_calls(classify, limits)
+    return {**samples, "total": total}
 
 
 def peak_bytes() -> int:
-    """Return the most memory that this process held, from the start of its program.
+    """Return the most memory in bytes that this process held since its program started.
 
-    Linux hands `ru_maxrss` down from the parent through exec, so it is read elsewhere there.
+    On Linux it is read from /proc: a process inherits `ru_maxrss` from its parent there.
     """
     try:
         status = Path("/proc/self/status").read_text()

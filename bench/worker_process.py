@@ -1,7 +1,7 @@
-"""Call a function in a process of its own, of any Python: one job in, one answer out, as JSON.
+"""Call a function in a process of its own, of any Python, with JSON arguments and a JSON answer.
 
-What is compared shares no threads and no memory. The process imports `bench` and `deploy` from a
-copy, so another Python needs only their packages: click, numpy, Pillow and a runtime.
+Models that are compared share no threads and no memory. The process imports `bench` and `deploy`
+from a copy, so that another Python needs only click, numpy, Pillow and a runtime.
 """
 
 import importlib
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from uuid import uuid4
 
 import deploy
@@ -23,20 +23,19 @@ from deploy.errors import BadData, MissingPackage, RetrainError, WrongUse
 from deploy.system.child_process import end_with_parent, lifeline
 from deploy.system.temporary_files import scratch
 
-PATIENCE_S = 600.0
-"""How long a process may take for its answer."""
-_THREADS = tuple(
+TIMEOUT_S = 600.0
+_THREAD_VARIABLES = tuple(
     f"{name}_NUM_THREADS" for name in ("OMP", "OPENBLAS", "MKL", "VECLIB_MAXIMUM", "BLIS")
 )
 
 
 @contextmanager
 def packages() -> Iterator[Path]:
-    """Make a folder that holds `bench` and `deploy` and nothing else, for the block."""
+    """Make a folder for the block that holds the code of `bench` and `deploy` and nothing else."""
     with scratch() as folder:
         for package in (Path(__file__).parent, Path(deploy.__file__).parent):
-            others = shutil.ignore_patterns("__pycache__", "experiments")
-            shutil.copytree(package, folder / package.name, ignore=others)
+            no_code = shutil.ignore_patterns("__pycache__", "results", "*.sh")
+            shutil.copytree(package, folder / package.name, ignore=no_code)
         yield folder
 
 
@@ -48,13 +47,13 @@ def call(
     *,
     python: str = sys.executable,
     threads: int = 1,
-    patience_s: float | None = PATIENCE_S,
+    timeout_s: float | None = TIMEOUT_S,
 ) -> Any:
-    """Return what `function`, as "module:name", makes of `arguments` in a new process.
+    """Call `function`, "module:name", with `arguments` in a new process, and return its result.
 
-    `folder` is that of `packages`; `arguments` and the answer are JSON values. `threads` are those
-    of numpy's own products. Raises the RetrainError that the process raised, and BadData, with
-    `name` in it, for any other end. The process does not outlive the call.
+    Arguments and result are JSON values; `folder` is that of `packages`. `threads` are for numpy's
+    own products. Raises the RetrainError that the process raised, and BadData with `name` for any
+    other failure. The process ends before the call returns.
     """
     program = shutil.which(python)
     if program is None:
@@ -64,7 +63,7 @@ def call(
     search = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
         **os.environ,
-        **dict.fromkeys(_THREADS, str(threads)),
+        **dict.fromkeys(_THREAD_VARIABLES, str(threads)),
         "PYTHONPATH": os.pathsep.join(search),
         "PYTHONDONTWRITEBYTECODE": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -72,30 +71,32 @@ def call(
     }
     try:
         with lifeline() as stdin:
-            done = subprocess.run(  # noqa: S603 (a Python that the user chose)
+            process = subprocess.run(  # noqa: S603 (a Python that the user chose)
                 [Path(program).absolute(), "-m", "bench.worker_process", job.name],
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=None if os.environ.get("RETRAIN_DEBUG") else subprocess.DEVNULL,
                 cwd=folder,
                 env=environment,
-                timeout=patience_s,
+                timeout=timeout_s,
                 check=False,
             )
     except subprocess.TimeoutExpired as error:
-        raise BadData(f"{name}: its process gave no answer in {patience_s} s") from error
+        raise BadData(f"{name}: its process gave no answer in {timeout_s} s") from error
     except OSError as error:
         raise WrongUse(f"{python}: not run ({error.strerror}): name a Python") from error
     finally:
         job.unlink(missing_ok=True)
     try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(process.stdout)
     except ValueError as error:
-        code = done.returncode
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        doubt = "is the file whole" if code < 0 else f"does {python} have click, numpy and Pillow"
+        code = process.returncode
+        reason = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        question = (
+            "is the file whole" if code < 0 else f"does {python} have click, numpy and Pillow"
+        )
         raise BadData(
-            f"{name}: its process died ({how}); {doubt}? RETRAIN_DEBUG=1 shows what it prints"
+            f"{name}: its process died ({reason}); {question}? RETRAIN_DEBUG=1 shows what it prints"
         ) from error
     if "error" in answer:
         raise _error(answer["error"], answer["reason"].format(name=name))
@@ -103,46 +104,44 @@ def call(
 
 
 def _error(kind: str, reason: str) -> RetrainError:
-    made: RetrainError = getattr(errors, kind)(reason)
-    return made
+    error: RetrainError = getattr(errors, kind)(reason)
+    return error
 
 
-def _serve(job: Path, answer: IO[bytes]) -> None:
+def _answer(job: Path) -> dict[str, Any]:
+    """Call the function of a job; return its value, or the kind and the reason of its error."""
     try:
-        asked = json.loads(job.read_text("utf-8"))
-        module, _, name = asked["function"].partition(":")
-        value = getattr(importlib.import_module(module), name)(**asked["arguments"])
-        told = {"value": value}
+        request = json.loads(job.read_text("utf-8"))
+        module, _, name = request["function"].partition(":")
+        function = getattr(importlib.import_module(module), name)
+        return {"value": function(**request["arguments"])}
     except ModuleNotFoundError as error:
-        told = _refusal(MissingPackage.of(error))
+        return _refusal(MissingPackage.of(error))
     except RetrainError as error:
-        told = _refusal(error)
-    except Exception as error:  # of any library: the process that asked must hear of it
+        return _refusal(error)
+    except Exception as error:  # of any library: the caller reports it
         text = f"{type(error).__name__}: {error}".splitlines()[0]
-        told = {"error": "BadData", "reason": "{name}: " + _literal(text)}
-    answer.write(json.dumps(told).encode())
+        return {"error": "BadData", "reason": "{name}: " + _escape(text)}
 
 
 def _refusal(error: RetrainError) -> dict[str, Any]:
-    return {"error": type(error).__name__, "reason": _literal(str(error))}
+    return {"error": type(error).__name__, "reason": _escape(str(error))}
 
 
-def _literal(text: str) -> str:
+def _escape(text: str) -> str:
+    """Return `text` such that `str.format` gives it back."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
 def _main() -> None:
-    """Answer the job in the file that is named.
-
-    What native code prints goes to stderr: stdout is the answer.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    """Do the job in the file that the command line names, and print the answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     end_with_parent()
-    with os.fdopen(os.dup(1), "wb") as answer:
-        os.dup2(2, 1)
-        _serve(Path(sys.argv[1]), answer)
-        answer.flush()
-    os._exit(0)  # the answer is given: what a runtime does at its end is nobody's
+    with os.fdopen(os.dup(1), "wb") as stdout:
+        os.dup2(2, 1)  # native code prints to stdout too, which is for the answer alone
+        stdout.write(json.dumps(_answer(Path(sys.argv[1]))).encode())
+        stdout.flush()
+    os._exit(0)  # whatever a runtime does when it ends does not matter any more
 
 
 if __name__ == "__main__":

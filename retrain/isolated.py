@@ -13,7 +13,7 @@ from deploy.errors import BadData, RetrainError, last_line
 from deploy.system.child_process import lifeline
 from deploy.system.error_messages import explain
 from deploy.system.temporary_files import scratch
-from retrain.tf_graph import refusal
+from retrain.tf_graph import failure_reason
 
 Result = TypeVar("Result")
 
@@ -85,5 +85,5 @@ def run_job(job: BinaryIO, path: str) -> None:
     except OSError as error:
         answer = False, BadData(explain(error))
     except Exception as error:  # TensorFlow's converter raises kinds that nobody documents
-        answer = False, refusal(error)
+        answer = False, failure_reason(error)
     Path(path).write_bytes(pickle.dumps(answer))

@@ -1,4 +1,4 @@
-"""Frozen TensorFlow graphs, and the one place that loads TensorFlow."""
+"""Load TensorFlow, and read, trace and run frozen graphs with it."""
 
 import logging
 import os
@@ -19,17 +19,18 @@ from deploy.untrusted_files import damaged, naming
 from retrain.frozen_graph import BOTTLENECK as BOTTLENECK
 from retrain.frozen_graph import INPUT as INPUT
 from retrain.frozen_graph import LOGITS as LOGITS
+from retrain.frozen_graph import FrozenGraph
 
 
 @cache
 def tensorflow() -> Any:
-    """Return the tensorflow module, its start-up chatter silenced; errors still show."""
+    """Return the tensorflow module, without the lines that it prints at start; errors show."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     with silent_stderr():  # absl's C++ logger prints its first lines whatever its level
         import tensorflow as tf
-    # TensorFlow counts the CPUs of its affinity, not those that a quota pays for.
-    with suppress(RuntimeError):  # it computes already, for whoever imported it before
+    # TensorFlow counts the CPUs of its affinity and ignores a quota.
+    with suppress(RuntimeError):  # the caller has computed with it before
         tf.config.threading.set_intra_op_parallelism_threads(cores())
         tf.config.threading.set_inter_op_parallelism_threads(cores())
     tf.get_logger().setLevel(logging.ERROR)
@@ -39,7 +40,7 @@ def tensorflow() -> Any:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Make each error name the file `path`; what Python or TensorFlow raises is a damaged file."""
+    """Let each error name the file `path`; errors of Python and TensorFlow become BadData."""
     with naming(path), damaged("the graph is damaged"):
         yield
 
@@ -64,7 +65,7 @@ def parse(serialized: bytes) -> Any:
 
 
 def function(graph: Any, output: str) -> Any:
-    """Return `graph` as a concrete function from the operation INPUT to the operation `output`.
+    """Return the GraphDef `graph` as a concrete function from INPUT to the operation `output`.
 
     Raises BadData where the graph has no such operation.
     """
@@ -99,21 +100,21 @@ def trace(body: Callable[[Any], Any], shape: tuple[int, int, int], output: str) 
 def lite_converter(path: Path, height: int, width: int, output: str) -> Any:
     """Return the TFLiteConverter of the frozen graph at `path`, from INPUT to `output`.
 
-    For one photo (1, height, width, 3) at a time. Of TensorFlow's two ways in, this one takes less
-    memory: 1.6 GB for Inception v3, not 2.7.
+    Its model takes one photo, (1, height, width, 3). A converter from a file takes less memory than
+    one from a function: 1.6 GB for Inception v3 instead of 2.7.
     """
     return tensorflow().compat.v1.lite.TFLiteConverter.from_frozen_graph(
         os.fsencode(path), [INPUT], [output], {INPUT: [1, height, width, 3]}
     )
 
 
-def refusal(error: Exception) -> str:
-    """Return why TFLite's converter raised `error`, in a line: the operations that it lacks."""
-    said = str(error).strip() or type(error).__name__
-    lacking = re.findall(r"^(?:TF Select|Custom) ops: (.+)$", said, re.MULTILINE)
+def failure_reason(error: Exception) -> str:
+    """Return the reason of TensorFlow's `error` in a line: operations that TFLite lacks."""
+    message = str(error).strip() or type(error).__name__
+    lacking = re.findall(r"^(?:TF Select|Custom) ops: (.+)$", message, re.MULTILINE)
     if lacking:
         return f"TFLite has no operation for {', '.join(lacking)}"
-    return said.splitlines()[0]
+    return message.splitlines()[0]
 
 
 def session_settings() -> Any:
@@ -124,12 +125,12 @@ def session_settings() -> Any:
 
 
 def session(graph: Any, output: str) -> Callable[..., npt.NDArray[np.float32]]:
-    """Return `graph` as a function of the array for INPUT, for any threads, on all cores.
+    """Return the GraphDef `graph` as a function of the array for INPUT, which threads may share.
 
-    Raises BadData where it lacks an end, or cannot be loaded.
+    It computes on all cores. Raises BadData where the graph lacks an end, or cannot be loaded.
 
-    Only kernels are fused: the other rewrites hold copies of the weights, and `function` more
-    still (2.4 GB in all with Inception v3, against 1.6 GB so).
+    Only kernels are fused: TensorFlow's other rewrites hold copies of the weights. Inception v3
+    takes 1.6 GB here, 2.4 GB with `function`.
     """
     tf = tensorflow()
     _require_ends(graph, output)
@@ -139,6 +140,12 @@ def session(graph: Any, output: str) -> Callable[..., npt.NDArray[np.float32]]:
     rewrites = settings.graph_options.rewrite_options
     rewrites.optimizers.append("remap")
     rewrites.meta_optimizer_iterations = rewrites.ONE
-    made = tf.compat.v1.Session(graph=loaded, config=settings)
-    run: Callable[..., npt.NDArray[np.float32]] = made.make_callable(f"{output}:0", [f"{INPUT}:0"])
+    running = tf.compat.v1.Session(graph=loaded, config=settings)
+    run: Callable[..., npt.NDArray[np.float32]]
+    run = running.make_callable(f"{output}:0", [f"{INPUT}:0"])
     return run
+
+
+def open_session(frozen: FrozenGraph) -> Callable[..., npt.NDArray[np.float32]]:
+    """Return a frozen graph as a function of float32 (N, height, width, 3), as `session` does."""
+    return session(parse(frozen.graph_def), frozen.output)

@@ -47,13 +47,13 @@ def pytest_configure() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _prepared_here() -> Iterator[None]:
     """Prepare backbones in this process: TensorFlow is there already."""
-    from retrain import backbones
+    from retrain.backbones import backbone
 
     def here(_what: str, _seconds: float, body: Callable[..., Any], *arguments: Any) -> Any:
         return body(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbones, "run_isolated", here)
+        patch.setattr(backbone, "run_isolated", here)
         yield
 
 

@@ -82,7 +82,8 @@ def test_device_code_imports_only_what_a_device_has(module: str) -> None:
 
 @pytest.mark.parametrize("module", of("bench"))
 def test_the_bench_imports_nothing_of_retrain(module: str) -> None:
-    assert "retrain" not in imported_by(module)
+    # Experiments may import everything; they are not in the wheel.
+    assert "retrain" not in imported_by(module) or module.startswith("bench/experiments/")
 
 
 @pytest.mark.parametrize("module", of("retrain"))

@@ -37,13 +37,19 @@ def test_every_command_has_an_example(name: str) -> None:
 @pytest.mark.parametrize("call", CALLS)
 def test_every_example_is_a_call_that_the_command_takes(call: str) -> None:
     name, *words = call.split("  #")[0].split()[1:]
-    known = {option for parameter in command(name).params for option in parameter.opts}
+    called = command(name)
+    if isinstance(called, click.Group):  # `run` need not be named
+        called = called.commands.get(words[0] if words else "", called.commands["run"])
+    known = {option for parameter in called.params for option in parameter.opts}
     assert {word.replace("_", "-") for word in words if word.startswith("--")} <= known
 
 
 @pytest.mark.parametrize("name", commands.list_commands(CONTEXT))
 def test_every_option_is_in_the_readme(name: str) -> None:
-    options = (o for p in command(name).params if isinstance(p, click.Option) for o in p.opts)
+    called = command(name)
+    members = called.commands.values() if isinstance(called, click.Group) else [called]
+    params = [parameter for member in members for parameter in member.params]
+    options = (o for p in params if isinstance(p, click.Option) for o in p.opts)
     section = README.split(f"### retrain {name}\n")[1].split("\n### ")[0].replace("_", "-")
     assert not [option for option in options if option not in section]
 

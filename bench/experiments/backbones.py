@@ -1,13 +1,12 @@
-"""`python -m bench.experiments.backbones DIR...`: backbones compared in one table.
+"""Compare backbones in one table: `python -m bench.experiments.backbones DIR...`.
 
-Each backbone on each folder: `retrain bottlenecks` some times with nothing analysed, after a first
-one that prepares the backbone; `retrain train` and `retrain convert` with each salt; `retrain
-bench` of the last run, with its int8 model and then with its float32 one.
+For each backbone and folder: `retrain bottlenecks` several times from an empty cache, after a
+first one that prepares the backbone; `retrain train` and `retrain convert` with each salt;
+`retrain bench` of the last run, with its int8 and its float32 model.
 """
 
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -15,11 +14,18 @@ from typing import Any
 
 import click
 
-from bench.experiments.accuracy import NO_BOUNDS, folders_argument, mean, measure, retrain
-from bench.experiments.extract import find_photos, product, some_of_each
-from bench.machine import save
-from bench.stats import student
-from deploy.cli import ending
+from bench.experiments.accuracy import mean, measure
+from bench.experiments.extract import copy_some, extract_bottlenecks
+from bench.experiments.shared import (
+    NO_BOUNDS,
+    find_photos,
+    folders_argument,
+    json_option,
+    retrain,
+    run,
+    save,
+)
+from bench.stats import student_quantile
 from deploy.errors import BadData
 from deploy.system.terminal import say, say_table
 
@@ -36,23 +42,23 @@ Row = dict[str, Any]
     multiple=True,
     default=BACKBONES,
     show_default=True,
-    help="Repeatable.",
+    help="May be given several times.",
 )
 @click.option(
     "--weights",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="MobileNetV2's; without them it is left out.",
+    help="The weights of MobileNetV2, which is left out without them.",
 )
 @click.option("--salts", default=5, show_default=True, type=click.IntRange(2, 10))
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Extractions.")
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Save the figures here.")
+@json_option
 def main(
     folders: tuple[Path, ...],
     names: tuple[str, ...],
     weights: Path | None,
     salts: int,
     rounds: int,
-    path: Path | None,
+    output: Path | None,
 ) -> None:
     """Compare backbones on each DIR, and print a Markdown table."""
     rows: list[Row] = []
@@ -65,8 +71,8 @@ def main(
             options += ["--weights", str(weights)]
         for folder in folders:
             rows.append({"backbone": name, **_row(folder, options, salts, rounds)})
-            if path:  # an hour of work: what is measured is kept
-                save(path, {"salts": salts, "rounds": rounds, "rows": rows})
+            if output:  # after each row: all of them take an hour
+                save(output, {"salts": salts, "rounds": rounds, "rows": rows})
     say_table(table(rows))
 
 
@@ -75,34 +81,38 @@ def _row(folder: Path, options: Sequence[str], salts: int, rounds: int) -> Row:
     photos = find_photos(folder)
     with TemporaryDirectory(prefix="retrain-") as temporary:
         place = Path(temporary)
-        run = place / "run"
-        product(some_of_each(photos, folder, place / "few"), place, "few-bottlenecks", options)
+        run_folder = place / "run"
+        few = copy_some(photos, folder, place / "few")
+        extract_bottlenecks(few, place, "few-bottlenecks", options)
         rates = []
-        for turn in range(rounds):
+        for number in range(rounds):
             shutil.rmtree(place / "bottlenecks", ignore_errors=True)
-            made = product(folder, place, "bottlenecks", options).made
-            rates.append(made["analysed"] / made["seconds"]["bottlenecks"])
-            say(f"extraction {turn + 1} of {rounds}: {rates[-1]:.1f}/s", err=True)
-        every = [*options, "--cache-dir", str(place / "cache")]
-        every += ["--bottleneck-dir", str(place / "bottlenecks")]
-        by_salt = [measure(folder, str(salt), every, run) for salt in range(1, salts + 1)]
-        where = ("--output-dir", str(run), "--json")
-        (run / "model.tflite").rename(run / "int8.tflite")
+            result = extract_bottlenecks(folder, place, "bottlenecks", options).values
+            rates.append(result["analysed"] / result["seconds"]["bottlenecks"])
+            say(f"extraction {number + 1} of {rounds}: {rates[-1]:.1f}/s", err=True)
+        caches = ["--cache-dir", str(place / "cache")]
+        caches += ["--bottleneck-dir", str(place / "bottlenecks")]
+        by_salt = [
+            measure(folder, str(salt), [*options, *caches], run_folder)
+            for salt in range(1, salts + 1)
+        ]
+        (run_folder / "model.tflite").rename(run_folder / "int8.tflite")
+        where = ("--output-dir", str(run_folder))
         retrain("convert", *where, "--quantize", "float32", *NO_BOUNDS)
-        (run / "model.tflite").rename(run / "float32.tflite")
-        timed = {"graph": "output_graph.pb", "float32": "float32.tflite", "int8": "int8.tflite"}
-        models = [str(run / name) for name in timed.values()]
-        benched = retrain("bench", *models, "--threads", "1", "--json")
-        for each in benched["not_run"]:
-            raise BadData(f"{each['model']}: {each['reason']}")
-        by_name = {each["model"]: each for each in benched["runners"]}
+        (run_folder / "model.tflite").rename(run_folder / "float32.tflite")
+        names = {"graph": "output_graph.pb", "float32": "float32.tflite", "int8": "int8.tflite"}
+        models = [str(run_folder / name) for name in names.values()]
+        record = retrain("bench", *models, "--threads", "1")
+        for refusal in record["not_run"]:
+            raise BadData(f"{refusal['model']}: {refusal['reason']}")
+        by_name = {runner["model"]: runner for runner in record["runners"]}
     return {
         "folder": folder.name,
         "photos": len(photos),
         "salts": by_salt,
         **mean(by_salt),
-        "p50_ms": {kind: by_name[name]["ms"]["p50"] for kind, name in timed.items()},
-        "bytes": {kind: by_name[name]["size_bytes"] for kind, name in timed.items()},
+        "p50_ms": {kind: by_name[name]["ms"]["p50"] for kind, name in names.items()},
+        "bytes": {kind: by_name[name]["size_bytes"] for kind, name in names.items()},
         "photos_per_s": rates,
     }
 
@@ -120,8 +130,8 @@ def table(rows: Sequence[Row]) -> str:
             _interval(row, "graph"),
             _interval(row, "int8"),
             f"{row['mean']['agreement']:.1%}",
-            " / ".join(f"{p50[each]:.1f}" for each in ("graph", "float32", "int8")),
-            " / ".join(f"{size[each] / 1e6:.1f}" for each in ("float32", "int8")),
+            " / ".join(f"{p50[kind]:.1f}" for kind in ("graph", "float32", "int8")),
+            " / ".join(f"{size[kind] / 1e6:.1f}" for kind in ("float32", "int8")),
             f"{median(row['photos_per_s']):.0f}",
         ]
         lines.append("|".join(cells))
@@ -129,9 +139,9 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _interval(row: Row, name: str) -> str:
-    half = student(len(row["salts"]) - 1) * row["standard_error"][name]
+    half = student_quantile(len(row["salts"]) - 1) * row["standard_error"][name]
     return f"{row['mean'][name]:.1%} ± {100 * half:.1f}"
 
 
 if __name__ == "__main__":
-    ending(partial(main, standalone_mode=False))
+    run(main)

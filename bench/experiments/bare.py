@@ -1,29 +1,28 @@
-"""`python -m bench.experiments.bare MODEL` holds the invoke that we report against a bare loop.
+"""Compare our invoke with a bare loop: `python -m bench.experiments.bare MODEL`.
 
-In one process, ten calls by turns: as `retrain bench` takes them, from the input array to the
+In one process, ten calls by turns: as `retrain bench` makes them, from the input array to the
 output array, and as people time by hand, around `Interpreter.invoke` alone.
 """
 
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bench.load_tflite import random_tensor, tflite
+from bench.experiments.shared import json_option, run, save
+from bench.load_tflite import load_tflite, random_tensor
 from bench.stats import milliseconds, ratio
-from bench.time_one_round import Limits, timed
-from bench.worker_process import PATIENCE_S, call, packages
+from bench.time_one_round import Limits, time_calls
+from bench.worker_process import TIMEOUT_S, call, packages
 from deploy import model_file
-from deploy.cli import ending
 from deploy.errors import GateFailed
 from deploy.runtime import find_runtime
 from deploy.system.terminal import say
 
-WITHIN = 0.05
-TURN = 10
+MAX_DIFFERENCE = 0.05
+CALLS_PER_TURN = 10
 
 
 @click.command()
@@ -33,29 +32,42 @@ TURN = 10
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1))
 @click.option("--runtime", default="LiteRT", show_default=True)
 @click.option("--runtime-python", "python", default=sys.executable, help="Another Python.")
-def main(model: Path, rounds: int, runs: int, threads: int, runtime: str, python: str) -> None:
+@json_option
+def main(
+    model: Path,
+    rounds: int,
+    runs: int,
+    threads: int,
+    runtime: str,
+    python: str,
+    output: Path | None,
+) -> None:
     """Print both p50s of a MODEL of `retrain convert`; exit 4 if they differ by more than 5%."""
-    arguments = {"path": str(model.resolve()), "threads": threads, "runtime": runtime}
-    job = {**arguments, "runs": runs}
+    arguments = {
+        "path": str(model.resolve()), "threads": threads, "runtime": runtime, "runs": runs
+    }  # fmt: skip
     with packages() as folder:
-        taken = [
-            call("the loops", "bench.experiments.bare:both", job, folder, python=python)
+        pairs = [
+            call("the loops", "bench.experiments.bare:time_both", arguments, folder, python=python)
             for _ in range(rounds)
         ]
-    ours, bare = zip(*taken, strict=True)
+    ours, bare = zip(*pairs, strict=True)
     value, (low, high) = ratio(ours, bare)
-    paces = [milliseconds(each)["p50"] for each in (ours, bare)]
+    our_ms, bare_ms = (milliseconds(samples).p50 for samples in (ours, bare))
+    if output:
+        figures = {"ours_ms": our_ms, "bare_ms": bare_ms, "ratio": value, "interval95": [low, high]}
+        save(output, {"model": model.name, "runtime": runtime, "threads": threads, **figures})
     say(
-        f"{model}, {runtime}, threads {threads}: ours {paces[0]:.3f} ms, bare {paces[1]:.3f} ms, "
+        f"{model}, {runtime}, threads {threads}: ours {our_ms:.3f} ms, bare {bare_ms:.3f} ms, "
         f"ratio {value:.3f} ({low:.3f} to {high:.3f})"
     )
-    if abs(value - 1) > WITHIN:
-        raise GateFailed(f"they differ by more than {WITHIN:.0%}")
+    if abs(value - 1) > MAX_DIFFERENCE:
+        raise GateFailed(f"they differ by more than {MAX_DIFFERENCE:.0%}")
 
 
-def both(path: str, threads: int, runtime: str, runs: int) -> tuple[list[int], list[int]]:
-    """Return the nanoseconds of our calls, and of each `Interpreter.invoke` of a loop by hand."""
-    loaded = tflite(path, threads, runtime)
+def time_both(path: str, threads: int, runtime: str, runs: int) -> tuple[list[int], list[int]]:
+    """Return the ns of our calls, and of each `Interpreter.invoke` of a loop by hand."""
+    loaded = load_tflite(path, threads, runtime)
     interpreter: Any = find_runtime(runtime).interpreter(
         model_content=model_file.read(Path(path)).flatbuffer, num_threads=threads
     )
@@ -65,10 +77,10 @@ def both(path: str, threads: int, runtime: str, runs: int) -> tuple[list[int], l
     ours: list[int] = []
     bare: list[int] = []
     while len(bare) < runs:
-        # The first call of a turn is not kept: it finds the caches filled by the other model.
-        ours += timed(loaded.call, Limits(TURN + 1, PATIENCE_S))[1:]
+        # The first call of a turn does not count: the other model has filled the caches.
+        ours += time_calls(loaded.call, Limits(CALLS_PER_TURN + 1, TIMEOUT_S))[1:]
         interpreter.invoke()
-        for _ in range(TURN):
+        for _ in range(CALLS_PER_TURN):
             start = time.perf_counter_ns()
             interpreter.invoke()
             bare.append(time.perf_counter_ns() - start)
@@ -76,4 +88,4 @@ def both(path: str, threads: int, runtime: str, runs: int) -> tuple[list[int], l
 
 
 if __name__ == "__main__":
-    ending(partial(main, standalone_mode=False))
+    run(main)

@@ -2,17 +2,17 @@
 
 By turns, each in a process of its own: (A) `retrain bottlenecks`, (L) with TFLite forced, (T) with
 TensorFlow; (B) one loop that decodes the same photos with the same code and gives them to the
-frozen graph in TensorFlow, 64 at a time, on threads of TensorFlow's choice; (C) as B, each batch
-decoded on all cores; (D) as B, one photo at a time; (E) as D, with one TFLite interpreter on one
-thread. Loading counts in A, L and T, as does a probe in the first A, but not the backbone's; in
-the others neither the runtime's, the graph's nor a first batch's. Before that, `retrain train`,
-which prepares the backbone, and `retrain convert` are run on few photos, for their memory. Other
-options go to every `retrain bottlenecks` and `train`: --architecture NAME.
+frozen graph in TensorFlow, 64 at a time, on as many threads as TensorFlow chooses; (C) like B, but
+each batch is decoded on all cores; (D) like B, one photo at a time; (E) like D, with one TFLite
+interpreter on one thread. A, L and T include loading (the first A also a probe), but not that of
+the backbone; the loops exclude the loading of runtime and graph, and a first batch.
+
+Before that, `retrain train`, which prepares the backbone, and `retrain convert` run on few photos,
+for their memory. Other options go to every `retrain bottlenecks` and `train`: --architecture NAME.
 """
 
 import json
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,16 +27,20 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from bench.experiments import memory
-from bench.experiments.accuracy import NO_BOUNDS
+from bench.experiments.shared import (
+    NO_BOUNDS,
+    find_photos,
+    json_option,
+    retrain_with_memory,
+    run,
+    save,
+)
 from bench.load_tensorflow import load_graph
 from bench.load_tflite import About, Loaded
-from bench.machine import save
 from bench.worker_process import call, packages
-from deploy.cli import ending
 from deploy.contract import InputSpec
 from deploy.errors import BadData
-from deploy.image import HEAD, open_image, to_tensor, why_not_photo
+from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from deploy.system.cores import cores
 from deploy.system.terminal import say_table
@@ -44,7 +48,7 @@ from deploy.system.terminal import say_table
 BATCH = 64
 PRODUCT = {"A": "auto", "L": "tflite", "T": "tensorflow"}
 LOOPS = {"B": (BATCH, 1), "C": (BATCH, cores()), "D": (1, 1)}
-"""How many photos a batch of TensorFlow's, and how many threads decode."""
+"""Photos in a batch for TensorFlow, and threads that decode."""
 NAMES = {
     **{name: f"retrain bottlenecks --extract-engine {engine}" for name, engine in PRODUCT.items()},
     "B": "one loop",
@@ -54,10 +58,10 @@ NAMES = {
 }
 
 
-class Product(NamedTuple):
-    """What a command of `retrain` printed as JSON, and the most memory it held, in MB."""
+class Extraction(NamedTuple):
+    """The JSON values that `retrain bottlenecks` printed, and the most memory it held, in MB."""
 
-    made: dict[str, Any]
+    values: dict[str, Any]
     peak_mb: float
 
 
@@ -69,7 +73,7 @@ class Product(NamedTuple):
     type=click.Path(path_type=Path, dir_okay=False),
     help="A frozen graph for B and C, `input` to `bottleneck`, instead of the product's own.",
 )
-@click.option("--json", "output", type=click.Path(path_type=Path), help="Save the figures here.")
+@json_option
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def main(
     folder: Path, rounds: int, graph: Path | None, output: Path | None, options: tuple[str, ...]
@@ -94,16 +98,17 @@ def compare(
     peaks: dict[str, list[float]] = {name: [] for name in PRODUCT}
     with TemporaryDirectory() as temporary, packages() as code:
         place = Path(temporary)
-        few = some_of_each(photos, folder, place / "few")
-        peaks |= {name: [mb] for name, mb in road_mb(few, place, options).items()}
-        first = product(few, place, "few-bottlenecks", options).made
+        few = copy_some(photos, folder, place / "few")
+        peaks |= {name: [mb] for name, mb in peaks_of_run(few, place, options).items()}
+        first = extract_bottlenecks(few, place, "few-bottlenecks", options).values
         graph, spec = graph or Path(first["graph"]), InputSpec(**first["input"])
-        for turn in range(rounds):
+        for number in range(rounds):
             for name, engine in PRODUCT.items():
                 forced = (*options, "--extract-engine", engine)
-                made, peak_mb = product(folder, place, f"bottlenecks-{turn}-{name}", forced)
-                rates[name].append(made["analysed"] / made["seconds"]["bottlenecks"])
-                peaks[name].append(peak_mb)
+                result = extract_bottlenecks(folder, place, f"bottlenecks-{number}-{name}", forced)
+                seconds = result.values["seconds"]["bottlenecks"]
+                rates[name].append(result.values["analysed"] / seconds)
+                peaks[name].append(result.peak_mb)
             for name, (batch, workers) in loops.items():
                 loop: dict[str, Any] = {
                     "path": str(graph.resolve()),
@@ -111,71 +116,59 @@ def compare(
                     "photos": [str(photo.resolve()) for photo in photos],
                 }
                 if name == "E":
-                    load = "bench.experiments.extract:alone"
+                    load = "bench.experiments.extract:load_interpreter_loop"
                     loop["path"] = str(graph.with_name("model.tflite").resolve())
                 else:
-                    load = "bench.experiments.extract:baseline"
+                    load = "bench.experiments.extract:load_graph_loop"
                     loop |= {"batch": batch, "workers": workers}
                 job = {"load": load, "arguments": loop, "runs": 0, "seconds": 0}
-                taken = call(
-                    NAMES[name], "bench.time_one_round:measure", job, code, patience_s=None
+                figures = call(
+                    NAMES[name], "bench.time_one_round:measure", job, code, timeout_s=None
                 )
-                rates[name].append(len(photos) / (taken["first_ns"] / 1e9))
+                rates[name].append(len(photos) / (figures["first_ns"] / 1e9))
     return {
         "photos": len(photos),
-        "analysed": made["analysed"],
+        "analysed": result.values["analysed"],
         "options": list(options),
         "batch": BATCH,
-        "baseline": {name: taken[name] for name in About._fields},
+        "baseline": {name: figures[name] for name in About._fields},
         "names": {name: NAMES[name] for name in rates},
         "photos_per_s": rates,
         "peak_mb": peaks,
     }
 
 
-def find_photos(folder: Path) -> list[Path]:
-    """Return the photos in the sub-folders of `folder`, known by content, in a fixed order."""
-    photos = []
-    for path in sorted(path for path in folder.glob("*/**/*") if path.is_file()):
-        with path.open("rb") as stream:
-            if why_not_photo(stream.read(HEAD), path) is None:
-                photos.append(path)
-    if not photos:
-        raise BadData(f"no photos under {folder}: expected one folder per label holding photos")
-    return photos
-
-
-def baseline(
+def load_graph_loop(
     path: str, spec: dict[str, Any], photos: list[str], batch: int, workers: int
 ) -> Loaded:
-    """Load the backbone's frozen graph; a call takes all `photos` through it, to bottlenecks."""
+    """Load the backbone's frozen graph; a call computes the bottlenecks of all `photos`."""
     import tensorflow as tf
 
-    start, asked = time.perf_counter(), InputSpec(**spec)
+    start, input_spec = time.perf_counter(), InputSpec(**spec)
     infer = load_graph(Path(path), ("input", "bottleneck")).infer
-    infer(np.zeros((batch, asked.height, asked.width, 3), np.float32))
+    infer(np.zeros((batch, input_spec.height, input_spec.width, 3), np.float32))
     load_s = time.perf_counter() - start
 
     def extract() -> None:
         with ThreadPoolExecutor(workers) as pool:
             decode = pool.map if workers > 1 else map
             for first in range(0, len(photos), batch):
-                some = [Path(photo) for photo in photos[first : first + batch]]
-                tensors = decode(partial(_tensor, asked), some)
+                paths = [Path(photo) for photo in photos[first : first + batch]]
+                tensors = decode(partial(_tensor, input_spec), paths)
                 infer(np.concatenate(list(tensors)))
 
     return Loaded(extract, About("TensorFlow", tf.__version__, None, "float32", load_s))
 
 
-def alone(path: str, spec: dict[str, Any], photos: list[str]) -> Loaded:
-    """Load the backbone's flatbuffer; a call takes `photos` through it, one after the other."""
-    start, asked = time.perf_counter(), InputSpec(**spec)
+def load_interpreter_loop(path: str, spec: dict[str, Any], photos: list[str]) -> Loaded:
+    """Load the backbone's flatbuffer; a call computes the bottlenecks of `photos`, one by one."""
+    start, input_spec = time.perf_counter(), InputSpec(**spec)
     model = Model(Path(path).read_bytes())
     load_s = time.perf_counter() - start
 
     def extract() -> None:
         for photo in photos:
-            model(_tensor(asked, Path(photo)))
+            model(_tensor(input_spec, Path(photo)))
 
     name, version, _ = model.runtime
     return Loaded(extract, About(name, version, None, "float32", load_s))
@@ -189,8 +182,8 @@ def _tensor(spec: InputSpec, photo: Path) -> npt.NDArray[np.float32]:
         raise BadData(f"{photo}: {error}: remove it to compare rates") from error
 
 
-def some_of_each(photos: list[Path], folder: Path, few: Path) -> Path:
-    """Copy six photos of each label, so that the product prepares its backbone before the clock."""
+def copy_some(photos: list[Path], folder: Path, few: Path) -> Path:
+    """Copy six photos of each label of `folder` to `few`, to prepare the backbone on."""
     by_label: dict[str, list[Path]] = {}
     for photo in photos:
         by_label.setdefault(photo.relative_to(folder).parts[0], []).append(photo)
@@ -201,36 +194,35 @@ def some_of_each(photos: list[Path], folder: Path, few: Path) -> Path:
     return few
 
 
-def road_mb(few: Path, place: Path, options: Sequence[str]) -> dict[str, float]:
+def peaks_of_run(few: Path, place: Path, options: Sequence[str]) -> dict[str, float]:
     """Return the most memory of `retrain train`, from an empty cache, and `convert`, in MB."""
-    run = ("--output-dir", str(place / "run"))
+    where = ("--output-dir", str(place / "run"))
     caches = ("--cache-dir", str(place / "cache"), "--bottleneck-dir", str(place / "few-train"))
-    train = retrain("train", str(few), *run, *caches, "--how-many-training-steps", "20", *options)
-    return {"train": train.peak_mb, "convert": retrain("convert", *run, *NO_BOUNDS).peak_mb}
+    steps = ("--how-many-training-steps", "20")
+    train = retrain_with_memory("train", str(few), *where, *caches, *steps, *options)
+    return {
+        "train": train.peak_mb,
+        "convert": retrain_with_memory("convert", *where, *NO_BOUNDS).peak_mb,
+    }
 
 
-def product(folder: Path, place: Path, bottlenecks: str, options: Sequence[str]) -> Product:
-    """Run `retrain bottlenecks` on `folder`, caches below `place`; raise BadData if it fails."""
+def extract_bottlenecks(
+    folder: Path, place: Path, bottlenecks: str, options: Sequence[str]
+) -> Extraction:
+    """Run `retrain bottlenecks` on `folder`, with its caches below `place`."""
     caches = ("--cache-dir", str(place / "cache"), "--bottleneck-dir", str(place / bottlenecks))
-    return retrain("bottlenecks", str(folder), *caches, *options)
-
-
-def retrain(*arguments: str) -> Product:
-    """Run a command of the product; raise BadData if it fails."""
-    done = memory.run([sys.executable, "-m", "retrain", *arguments, "--json"])
-    if done.exit_code:
-        raise BadData(f"`retrain {arguments[0]}` ended with exit code {done.exit_code}")
-    return Product(json.loads(done.stdout), done.peak_mb)
+    finished = retrain_with_memory("bottlenecks", str(folder), *caches, *options)
+    return Extraction(json.loads(finished.stdout), finished.peak_mb)
 
 
 def table(figures: dict[str, Any]) -> str:
-    """Return the text that shows photos per second, and the medians of each round's ratios."""
+    """Return photos per second, the median ratios of the rounds, and peaks of memory."""
     rates = figures["photos_per_s"]
     lines = [f"{figures['photos']} photos; photos per second"]
     lines += [f"{name}: {meaning}" for name, meaning in figures["names"].items()]
     lines.append("round" + "".join(f"{name:>10}" for name in rates))
-    for turn, row in enumerate(zip(*rates.values(), strict=True), 1):
-        lines.append(f"{turn:<5}" + "".join(f"{rate:>10.1f}" for rate in row))
+    for number, row in enumerate(zip(*rates.values(), strict=True), 1):
+        lines.append(f"{number:<5}" + "".join(f"{rate:>10.1f}" for rate in row))
     for other in list(rates)[1:]:
         ratio = median(a / b for a, b in zip(rates["A"], rates[other], strict=True))
         lines.append(f"A/{other} {ratio:.2f} (median)")
@@ -239,4 +231,4 @@ def table(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    ending(partial(main, standalone_mode=False))
+    run(main)

@@ -1,14 +1,14 @@
-"""`python -m bench.experiments.recipes DIR...`: what each recipe costs and gains.
+"""Measure what each recipe costs and gains: `python -m bench.experiments.recipes DIR...`.
 
-For each folder of photos and each network: accuracy on the test photos over several splits,
-agreement with the graph, size, and time on this CPU with the runtime of this Python and, if
-asked, of another. The product's own commands do the work.
+For each folder of photos and each network: test accuracy over several splits, agreement with the
+graph, size, and time on this CPU with the runtime of this Python and, if named, of another. The
+product's own commands do the work.
 """
 
 import shlex
 import sys
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,11 +16,18 @@ from typing import Any
 import click
 import numpy as np
 
-from bench.experiments.accuracy import NO_BOUNDS, folders_argument, retrain
-from bench.machine import save
+from bench.experiments.shared import (
+    NO_BOUNDS,
+    folders_argument,
+    json_option,
+    options_by_name,
+    recipes_option,
+    retrain,
+    run,
+    save,
+)
 from bench.stats import milliseconds
-from bench.worker_process import PATIENCE_S, call, packages
-from deploy.cli import ending
+from bench.worker_process import TIMEOUT_S, call, packages
 from deploy.errors import RetrainError
 from deploy.system.terminal import say_table
 
@@ -39,12 +46,18 @@ Row = dict[str, Any]
 
 @click.command()
 @folders_argument
-@click.option("--network", "networks", multiple=True, metavar="NAME=OPTIONS", help="Repeatable.")
-@click.option("--recipe", "recipes", multiple=True, metavar="NAME=OPTIONS", help="Repeatable.")
+@click.option(
+    "--network",
+    "networks",
+    multiple=True,
+    metavar="NAME=OPTIONS",
+    help="May be given several times.",
+)
+@recipes_option
 @click.option("--salts", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--runs", default=20, show_default=True, type=click.IntRange(1))
 @click.option("--runtime-python", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Save the figures here.")
+@json_option
 def main(
     folders: tuple[Path, ...],
     networks: tuple[str, ...],
@@ -52,7 +65,7 @@ def main(
     salts: int,
     runs: int,
     runtime_python: Path | None,
-    path: Path | None,
+    output: Path | None,
 ) -> None:
     """Measure every recipe on each DIR with each network, on splits of salt 1 to SALTS.
 
@@ -61,15 +74,16 @@ def main(
     calls from array to array, one thread, of the first salt's models.
     """
     pythons = [Path(sys.executable), *([runtime_python.absolute()] if runtime_python else [])]
-    by_network, by_recipe = _named(networks) or NETWORKS, _named(recipes) or RECIPES
-    found: list[Row] = []
+    by_network = options_by_name(networks) or NETWORKS
+    by_recipe = options_by_name(recipes) or RECIPES
+    measured: list[Row] = []
     for folder in folders:
         for network, options in by_network.items():
             rows = measure(folder, shlex.split(options), by_recipe, salts, runs, pythons)
-            found.append({"photos": folder.name, "network": network, "train": options, **rows})
-            if path:  # hours of work: what is measured is kept
-                save(path, {"runs": runs * ROUNDS, "recipes": by_recipe, "measured": found})
-            say_table(table(found[-1]) + "\n")
+            measured.append({"photos": folder.name, "network": network, "train": options, **rows})
+            if output:  # after each network: all of them take hours
+                save(output, {"runs": runs * ROUNDS, "recipes": by_recipe, "measured": measured})
+            say_table(table(measured[-1]) + "\n")
 
 
 def measure(
@@ -84,22 +98,22 @@ def measure(
     scores: dict[str, list[Row]] = {name: [] for name in recipes}
     graphs: list[float] = []
     with TemporaryDirectory(prefix="retrain-") as temporary:
-        kept = {name: Path(temporary, f"{i}.tflite") for i, name in enumerate(recipes)}
+        models = {name: Path(temporary, f"{i}.tflite") for i, name in enumerate(recipes)}
         for salt in range(1, salts + 1):
-            where = ("--output-dir", str(Path(temporary, str(salt))), "--json")
-            trained = retrain("train", str(folder), "--split-salt", str(salt), *where, *options)
-            graphs.append(trained["test"]["accuracy"])
+            where = ("--output-dir", str(Path(temporary, str(salt))))
+            metrics = retrain("train", str(folder), "--split-salt", str(salt), *where, *options)
+            graphs.append(metrics["test"]["accuracy"])
             for name, quantize in recipes.items():
                 result = retrain("convert", *where, *NO_BOUNDS, *shlex.split(quantize))
                 scores[name].append(_score(result, salt))
                 if salt == 1:
-                    Path(where[1], "model.tflite").rename(kept[name])
-        times = time_models(list(kept.values()), pythons, runs)
+                    Path(where[1], "model.tflite").rename(models[name])
+        times = time_models(list(models.values()), pythons, runs)
     return {
         "graph": float(np.mean(graphs)),
         "recipes": {
-            name: {**_mean(scores[name]), "times": each}
-            for name, each in zip(recipes, times, strict=True)
+            name: {**_mean(scores[name]), "times": times_of_recipe}
+            for name, times_of_recipe in zip(recipes, times, strict=True)
         },
     }
 
@@ -118,7 +132,7 @@ def _score(result: Row, salt: int) -> Row:
 
 
 def _mean(rows: list[Row]) -> Row:
-    """Return means over salts; `drop` is in points, and the interval that of one split's test."""
+    """Return means over salts; `drop` is in points, the interval is that of one split."""
     drops = [100 * (row["graph"] - row["accuracy"]) for row in rows]
     return {
         "accuracy": float(np.mean([row["accuracy"] for row in rows])),
@@ -133,23 +147,23 @@ def _mean(rows: list[Row]) -> Row:
 def time_models(models: list[Path], pythons: list[Path], runs: int) -> list[list[Row]]:
     """Return for each model, for each Python: its runtime and times, or why it does not run.
 
-    By turns, so that drift hits all alike, each turn in a process of its own.
+    The models take turns, each in a process of its own, so that drift hits all alike.
     """
-    found: list[list[Row]] = [[{"ns": []} for _ in pythons] for _ in models]
+    rows_of_models: list[list[Row]] = [[{"ns": []} for _ in pythons] for _ in models]
     with packages() as folder:
         for _ in range(ROUNDS):
-            for model, rows in zip(models, found, strict=True):
+            for model, rows in zip(models, rows_of_models, strict=True):
                 job = {
-                    "load": "bench.load_tflite:tflite",
+                    "load": "bench.load_tflite:load_tflite",
                     "arguments": {"path": str(model), "threads": 1},
                     "runs": runs,
-                    "seconds": PATIENCE_S,
+                    "seconds": TIMEOUT_S,
                 }
                 for python, row in zip(pythons, rows, strict=True):
                     if "refused" in row:
                         continue
                     try:
-                        done = call(
+                        figures = call(
                             model.name,
                             "bench.time_one_round:measure",
                             job,
@@ -159,18 +173,18 @@ def time_models(models: list[Path], pythons: list[Path], runs: int) -> list[list
                     except RetrainError as error:
                         row.update(refused=str(error))
                     else:
-                        runtime = f"{done['runtime']} {done['version']}"
-                        row.update(runtime=runtime, ns=row["ns"] + done["samples_ns"])
-    for rows in found:
+                        runtime = f"{figures['runtime']} {figures['version']}"
+                        row.update(runtime=runtime, ns=row["ns"] + figures["samples_ns"])
+    for rows in rows_of_models:
         for row in rows:
             samples = row.pop("ns")
             if "refused" not in row:
-                row["ms"] = milliseconds([samples])
-    return found
+                row["ms"] = asdict(milliseconds([samples]))
+    return rows_of_models
 
 
 def table(measured: Row) -> str:
-    """Return a line a recipe; drop is in points below the graph, times are medians."""
+    """Return a line for each recipe; drop is in points below the graph, times are medians."""
     rows = measured["recipes"]
     salts = len(next(iter(rows.values()))["salts"])
     names = _runtimes(rows)
@@ -183,31 +197,30 @@ def table(measured: Row) -> str:
     for name, row in rows.items():
         low, high = row["interval95"]
         cells = "".join(
-            f"{each['ms']['p50']:>20.1f} ms" if "ms" in each else f"{'refused':>23}"
-            for each in row["times"]
+            f"{times['ms']['p50']:>20.1f} ms" if "ms" in times else f"{'refused':>23}"
+            for times in row["times"]
         )
         lines.append(
             f"{name:<15}{row['accuracy']:>9.1%}{f'{low:.1%} to {high:.1%}':>18}{row['drop']:>7.2f}"
             f"{row['agreement']:>11.1%}{row['bytes'] / 1e6:>7.2f}{cells}"
         )
     reasons = {
-        f"{name}, {runtime}: {each['refused']}"
+        f"{name}, {runtime}: {times['refused']}"
         for name, row in rows.items()
-        for runtime, each in zip(names, row["times"], strict=True)
-        if "refused" in each
+        for runtime, times in zip(names, row["times"], strict=True)
+        if "refused" in times
     }
     return "\n".join([*lines, *sorted(reasons)])
 
 
 def _runtimes(rows: Mapping[str, Row]) -> list[str]:
-    """Return the runtimes' names, in the order of times, from what ran on them."""
+    """Return the names of the runtimes, in the order of times."""
     columns = zip(*(row["times"] for row in rows.values()), strict=True)
-    return [next((each["runtime"] for each in one if "ms" in each), "none ran") for one in columns]
-
-
-def _named(values: tuple[str, ...]) -> dict[str, str]:
-    return dict(value.partition("=")[::2] for value in values)
+    return [
+        next((times["runtime"] for times in column if "ms" in times), "none ran")
+        for column in columns
+    ]
 
 
 if __name__ == "__main__":
-    ending(partial(main, standalone_mode=False))
+    run(main)

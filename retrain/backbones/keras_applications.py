@@ -1,4 +1,4 @@
-"""Networks of keras.applications, frozen, batch normalization folded."""
+"""Download, freeze and fold networks of keras.applications."""
 
 import gc
 import hashlib
@@ -14,7 +14,7 @@ from deploy.errors import BadData
 from deploy.system.temporary_files import scratch
 from retrain import tf_graph
 from retrain.backbones.network import Network, Weights
-from retrain.backbones.surgery.extract_backbone import between
+from retrain.backbones.surgery.extract_backbone import Cut, extract_backbone
 from retrain.backbones.weights_h5 import read_weights
 
 _ADDRESS = "https://storage.googleapis.com/tensorflow/keras-applications/"
@@ -26,13 +26,13 @@ _V3_TABLE = "https://keras.io/api/applications/mobilenet/#mobilenetv3small-funct
 class KerasNetwork(Network):
     """A function of keras.applications, and its ImageNet weights without the last layer.
 
-    `kind` is the function's name, `address` the weights' under Keras' own, `md5` their digest
-    there, if it has one, `file_name` what the cache of Keras calls them, if not as `address` ends.
-    `preprocess` is a module of keras.applications: the graph undoes `spec` and does the
-    preprocessing of that module itself.
+    `function` is its name; `address` is that of the weights below Keras' own, `md5` their digest as
+    Keras has it; `file_name` is their name in the cache of Keras, if `address` ends otherwise.
+    `preprocess` is a module of keras.applications: the graph reverses the normalisation of `spec`
+    and does the preprocessing of that module itself.
     """
 
-    kind: str
+    function: str
     address: str
     md5: str | None
     preprocess: str | None = None
@@ -45,22 +45,22 @@ class KerasNetwork(Network):
 
     @property
     def _cached(self) -> Path:
-        # Where keras.applications has it: a file that it has fetched before is found.
+        # The place of keras.applications: a file that it has downloaded before is used.
         home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-        return home / "models" / (self.file_name or self._published)
+        return home / "models" / (self.file_name or self._remote_name)
 
     @property
-    def _published(self) -> str:
+    def _remote_name(self) -> str:
         return self.address.rpartition("/")[2]
 
-    def installed(self) -> Path | None:
+    def installed_weights(self) -> Path | None:
         """Return the path of the weights in the cache of Keras, None if their digest is wrong."""
         path = self._cached
         return path if path.is_file() and self.md5 in (None, _md5(path)) else None
 
-    def obtain(self) -> Path:
-        """Return the path of the weights, downloaded into the cache of Keras if need be, whole."""
-        path = self.installed()
+    def fetch_weights(self) -> Path:
+        """Return the path of the weights, downloaded into the cache of Keras if need be."""
+        path = self.installed_weights()
         if path is None:
             self._cached.unlink(missing_ok=True)
             path = self._download()
@@ -74,38 +74,39 @@ class KerasNetwork(Network):
         return path
 
     def _download(self) -> Path:
-        """Fetch the weights with Keras, in a folder of their own until they are whole."""
+        """Download the weights with Keras into a folder of their own; move them when complete."""
         keras, path = tf_graph.tensorflow().keras, self._cached
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with scratch(path.parent) as folder:
                 with redirect_stdout(sys.stderr):
-                    fetched = keras.utils.get_file(
+                    download = keras.utils.get_file(
                         path.name, self.weights_source, cache_dir=folder, file_hash=self.md5
                     )
-                read_weights(Path(fetched))
-                Path(fetched).replace(path)
+                read_weights(Path(download))
+                Path(download).replace(path)
         except Exception as error:  # Keras raises Exception itself
             raise BadData(
-                f"the weights of {self.name} cannot be downloaded ({_line(error)}): fetch "
-                f"{self.weights_source} on another machine, and pass it: "
-                f"--weights {self._published}"
+                f"the weights of {self.name} cannot be downloaded ({_reason(error)}): fetch "
+                f"{self.weights_source} on another machine, and pass "
+                f"{self._remote_name} as `weights`"
             ) from error
         return path
 
-    def read(self, weights: Path) -> Weights:
-        """Return the tensors in the file `weights`; raise BadData if it holds none."""
-        return read_weights(weights)
+    def read_weights(self, path: Path) -> Weights:
+        """Return the tensors in the file `path`; raise BadData if it holds none."""
+        return read_weights(path)
 
     def graph_def(self, weights: Path | None) -> Any:
-        """Return the plain graph of a weights file, or of random weights."""
-        ends = (f"{tf_graph.INPUT}:0", f"{tf_graph.BOTTLENECK}:0")
+        """Return the folded graph of a weights file, or of random weights."""
+        sides = (self.spec.height, self.spec.width)
+        cut = Cut(f"{tf_graph.INPUT}:0", f"{tf_graph.BOTTLENECK}:0", sides)
         frozen = self.frozen(weights)
-        gc.collect()  # functions hold each other, and with them 280 MB of Inception v3
-        return between(frozen, *ends, self.spec.height, self.spec.width)
+        gc.collect()  # TensorFlow's functions refer to each other, and hold 280 MB of Inception v3
+        return extract_backbone(frozen, cut)
 
     def frozen(self, weights: Path | None) -> Any:
-        """Return the frozen graph as Keras has it."""
+        """Return the frozen graph as Keras builds it, normalization not folded."""
         tf = tf_graph.tensorflow()
         from tensorflow.python.framework import convert_to_constants
 
@@ -126,24 +127,26 @@ class KerasNetwork(Network):
         return constant.graph.as_graph_def()
 
     def _model(self, top: bool) -> Any:
-        build = getattr(tf_graph.tensorflow().keras.applications, self.kind)
+        build = getattr(tf_graph.tensorflow().keras.applications, self.function)
         shape = (self.spec.height, self.spec.width, 3)
         return build(input_shape=shape, include_top=top, weights=None, pooling="avg")
 
     def _fill(self, model: Any, weights: Path) -> None:
-        """Load a file into `model`, or into the whole network, which begins with the same layers.
+        """Load a file into `model`: weights with or without the last layer.
 
-        Keras takes tensors from the file here, by their place, and nothing else.
+        Keras reads only tensors from the file here, by their position.
         """
         try:
             model.load_weights(str(weights))
         except Exception as error:  # Keras, h5py and zipfile each have their own
-            whole = self._model(top=True)
+            network = self._model(top=True)
             try:
-                whole.load_weights(str(weights))
+                network.load_weights(str(weights))
             except Exception:  # as above
-                raise BadData(f"{weights}: not weights of {self.name} ({_line(error)})") from error
-            model.set_weights(whole.get_weights()[: len(model.weights)])
+                raise BadData(
+                    f"{weights}: not weights of {self.name} ({_reason(error)})"
+                ) from error
+            model.set_weights(network.get_weights()[: len(model.weights)])
 
 
 def _md5(path: Path) -> str:
@@ -151,7 +154,7 @@ def _md5(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
@@ -159,12 +162,12 @@ def _spec(size: int, std: float) -> InputSpec:
     return InputSpec(height=size, width=size, crop=0.875, mean=128.0, std=std)
 
 
-# What the authors trained with. Inception, MobileNetV2 and NASNet: (x - 127.5) / 127.5; an int8
-# model's zero point is an integer, so 128 it is, half a grey level from theirs. They resized with a
-# bilinear filter, where all is bicubic here: MobileNetV2's real weights gave 0.15 points more with
-# bilinear (standard error 0.44), over ten splits of 1,000 flowers: no difference. The others get
-# x from (x - 128) / 128 back in the graph, exactly: MobileNetV3 and EfficientNetV2 scale it in
-# their first layer, ResNet50 wants BGR less the mean of each channel.
+# The authors of Inception, MobileNetV2 and NASNet trained with (x - 127.5) / 127.5. The mean is 128
+# here, half a grey level from theirs, because an int8 model's zero point is an integer. They
+# resized with a bilinear filter, here all is bicubic: MobileNetV2's real weights gave 0.15 points
+# more with bilinear (standard error 0.44), over ten splits of 1,000 flowers: no difference. The
+# graphs of the others compute x from (x - 128) / 128, exactly: MobileNetV3 and EfficientNetV2 scale
+# it in their first layer, ResNet50 takes BGR less the mean of each channel.
 NETWORKS = (
     KerasNetwork(
         name="inception_v3",
@@ -172,7 +175,7 @@ NETWORKS = (
         width=2048,
         top1=0.779,
         top1_source=_TABLE,
-        kind="InceptionV3",
+        function="InceptionV3",
         address="inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
         md5="bcbd6486424b2319ff4ef7d526e38f63",
     ),
@@ -182,7 +185,7 @@ NETWORKS = (
         width=1280,
         top1=0.713,
         top1_source=_TABLE,
-        kind="MobileNetV2",
+        function="MobileNetV2",
         address="mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
         md5=None,
     ),
@@ -192,7 +195,7 @@ NETWORKS = (
         width=576,
         top1=0.681,
         top1_source=_V3_TABLE,
-        kind="MobileNetV3Small",
+        function="MobileNetV3Small",
         address="mobilenet_v3/weights_mobilenet_v3_small_224_1.0_float_no_top_v2.h5",
         md5="d3e8ec802a04aa4fc771ee12a9a9b836",
         preprocess="mobilenet_v3",
@@ -203,7 +206,7 @@ NETWORKS = (
         width=960,
         top1=0.756,
         top1_source=_V3_TABLE,
-        kind="MobileNetV3Large",
+        function="MobileNetV3Large",
         address="mobilenet_v3/weights_mobilenet_v3_large_224_1.0_float_no_top_v2.h5",
         md5="07fb09a5933dd0c8eaafa16978110389",
         preprocess="mobilenet_v3",
@@ -214,7 +217,7 @@ NETWORKS = (
         width=1280,
         top1=0.787,
         top1_source=_TABLE,
-        kind="EfficientNetV2B0",
+        function="EfficientNetV2B0",
         address="efficientnet_v2/efficientnetv2-b0_notop.h5",
         md5="893217f2bb855e2983157299931e43ff",
         preprocess="efficientnet_v2",
@@ -225,7 +228,7 @@ NETWORKS = (
         width=2048,
         top1=0.749,
         top1_source=_TABLE,
-        kind="ResNet50",
+        function="ResNet50",
         address="resnet/resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5",
         md5="4d473c1dd8becc155b73f8504c6f6626",
         preprocess="resnet",
@@ -236,7 +239,7 @@ NETWORKS = (
         width=1056,
         top1=0.744,
         top1_source=_TABLE,
-        kind="NASNetMobile",
+        function="NASNetMobile",
         address="nasnet/NASNet-mobile-no-top.h5",
         md5="1ed92395b5b598bdda52abe5c0dbfd63",
         file_name="nasnet_mobile_no_top.h5",

@@ -1,4 +1,4 @@
-"""What a network must offer to become a backbone."""
+"""Define what a network offers to become a backbone."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -33,16 +33,16 @@ class Network(ABC):
         """Where the ImageNet weights come from: a package or an address."""
 
     @abstractmethod
-    def installed(self) -> Path | None:
+    def installed_weights(self) -> Path | None:
         """Return the path of the ImageNet weights on this machine, None if they are not there."""
 
     @abstractmethod
-    def obtain(self) -> Path:
+    def fetch_weights(self) -> Path:
         """Return the path of the ImageNet weights, downloaded if need be; raise RetrainError."""
 
     @abstractmethod
-    def read(self, weights: Path) -> Weights:
-        """Return the tensors in the file `weights`; raise BadData if it holds none."""
+    def read_weights(self, path: Path) -> Weights:
+        """Return the tensors in the file `path`; raise BadData if it holds none."""
 
     @abstractmethod
     def graph_def(self, weights: Path | None) -> Any:

@@ -1,4 +1,4 @@
-"""Read a Keras weights file without running anything that is in it."""
+"""Read the tensors of a Keras weights file; run nothing that is in it."""
 
 import io
 import zipfile
@@ -12,12 +12,12 @@ from deploy.errors import BadData
 from retrain.backbones.network import Weights
 
 SUFFIXES = (".weights.h5", ".h5", ".keras")
-_LIMIT = 2 * 1000**3
-"""Bytes; the largest network here has 94 million."""
-_ARCHIVED = "model.weights.h5"
-_SMALL = 64 * 1000**2
-_MAX_RATIO = 100
-"""Bytes that a byte of a file may unpack to, where that is more than `_SMALL`."""
+_MAX_BYTES = 2 * 1000**3
+"""The weights of the largest network here have 94 million bytes."""
+_MEMBER = "model.weights.h5"
+_MAX_SMALL_BYTES = 64 * 1000**2
+_MAX_EXPANSION = 100
+"""Bytes that one byte of a file may unpack to, in a file of more than `_MAX_SMALL_BYTES`."""
 
 
 def read_weights(path: Path) -> Weights:
@@ -29,15 +29,15 @@ def read_weights(path: Path) -> Weights:
     if not path.name.endswith(SUFFIXES):
         raise BadData(f"{path}: not a Keras weights file: its name ends in {', '.join(SUFFIXES)}")
     try:
-        if path.stat().st_size > _LIMIT:
-            raise BadData(f"{path}: {path.stat().st_size:,} bytes, more than {_LIMIT:,}")
+        if path.stat().st_size > _MAX_BYTES:
+            raise BadData(f"{path}: {path.stat().st_size:,} bytes, more than {_MAX_BYTES:,}")
         with ExitStack() as stack:
             stream: Any = stack.enter_context(path.open("rb"))
             if path.suffix == ".keras":
                 archive = stack.enter_context(zipfile.ZipFile(stream))
-                member = archive.getinfo(_ARCHIVED)
-                _require_unpacked(path, member.file_size, member.compress_size)
-                stream = io.BytesIO(archive.read(_ARCHIVED))
+                member = archive.getinfo(_MEMBER)
+                _require_plausible_size(path, member.file_size, member.compress_size)
+                stream = io.BytesIO(archive.read(_MEMBER))
             return _tensors(stream, path)
     except BadData:
         raise
@@ -48,16 +48,16 @@ def read_weights(path: Path) -> Weights:
         raise BadData(f"{path}: damaged, or not a Keras weights file ({error})") from error
 
 
-def _require_unpacked(path: Path, size: int, packed: int) -> None:
-    """Raise BadData for what is too large, or larger than `packed` bytes of weights can be."""
-    if size > _LIMIT or size > max(_SMALL, _MAX_RATIO * packed):
+def _require_plausible_size(path: Path, size: int, packed: int) -> None:
+    """Raise BadData if `size` bytes are too many, or too many for `packed` bytes of a file."""
+    if size > _MAX_BYTES or size > max(_MAX_SMALL_BYTES, _MAX_EXPANSION * packed):
         raise BadData(f"{path}: {packed:,} bytes of weights unpack to {size:,}, an archive bomb")
 
 
 def _tensors(stream: Any, path: Path) -> Weights:
     import h5py
 
-    found: Weights = {}
+    weights: Weights = {}
     with h5py.File(stream, "r") as file:
         tensors: dict[str, Any] = {}
         file.visititems(
@@ -67,10 +67,12 @@ def _tensors(stream: Any, path: Path) -> Weights:
         )
         if any(tensor.external or tensor.is_virtual for tensor in tensors.values()):
             raise BadData(f"{path}: it points to other files, which weights do not")
-        _require_unpacked(path, sum(each.nbytes for each in tensors.values()), stream.seek(0, 2))
+        _require_plausible_size(
+            path, sum(tensor.nbytes for tensor in tensors.values()), stream.seek(0, 2)
+        )
         for name, tensor in sorted(tensors.items()):
             if tensor.dtype.kind in "fiu":
-                found[name] = np.asarray(tensor)
-    if not found:
+                weights[name] = np.asarray(tensor)
+    if not weights:
         raise BadData(f"{path}: it holds no weights")
-    return found
+    return weights

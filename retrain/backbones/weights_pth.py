@@ -1,4 +1,4 @@
-"""Read the tensors of a PyTorch weights file without PyTorch, and run nothing that is in it.
+"""Read the tensors of a PyTorch weights file without PyTorch; run nothing that is in it.
 
 The legacy format (torch.save before 1.6): five pickles (magic number, protocol, system, the
 state dict, the storage keys), then each storage as its element count (int64) and raw values.

@@ -61,8 +61,8 @@ def adopt(
     each line. The folder PHOTOS has one sub-folder for each label. `retrain convert` then makes a
     TFLite model of the graph.
     """
-    from retrain.backbones.custom.classifier import Typed
     from retrain.metrics import Accuracy
+    from retrain.settings.label_image import LabelImageSettings
     from retrain.settings.training import Source, SplitSettings, default_cache_dir
     from retrain.training.adopt import AdoptConfig
     from retrain.training.adopt import adopt as run
@@ -71,7 +71,9 @@ def adopt(
         photos, cache_dir=cache_dir or default_cache_dir(), graph=graph, labels_from=labels_from
     )
     shares = SplitSettings(testing_percentage, validation_percentage)
-    metrics = run(AdoptConfig(source, labels, Typed(**typed), output_dir, shares), progress())
+    metrics = run(
+        AdoptConfig(source, labels, LabelImageSettings(**typed), output_dir, shares), progress()
+    )
     if as_json:
         say(json.dumps(metrics))
         return

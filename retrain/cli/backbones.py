@@ -77,7 +77,7 @@ def _write(network: "Network", path: Path, weights: Path | None, as_json: bool) 
     from deploy import files
     from retrain.tf_graph import BOTTLENECK, INPUT
 
-    definition = network.graph_def(weights or network.obtain())
+    definition = network.graph_def(weights or network.fetch_weights())
     content = definition.SerializeToString(deterministic=True)
     files.write(path, content)
     if as_json:
@@ -104,7 +104,7 @@ def _row(network: "Network", cache_dir: Path) -> dict[str, Any]:
         costs: dict[str, Any] = asdict(cost(network, cache_dir, partial(say, err=True)))
     except ModuleNotFoundError:
         costs = {"parameters": None, "multiply_adds": None}
-    path = network.installed()
+    path = network.installed_weights()
     return {
         "name": network.name,
         "input": asdict(network.spec),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from deploy.cli import name_options
 from deploy.cli.label import check_labels, label_options, open_model, show_labels
 from deploy.errors import BadData, WrongUse
 from deploy.system.terminal import say
@@ -52,14 +53,15 @@ def label(
 
 def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "GraphClassifier":
     """Return the classifier of a frozen graph, as its contract.json or else its nodes say."""
-    from retrain.backbones.custom.classifier import Typed
+    from retrain.backbones.custom.classifier import require_same
     from retrain.conversion.graph_classifier import GraphClassifier
     from retrain.run_folder import RunFolder
+    from retrain.settings.label_image import LabelImageSettings
 
-    options, contract = Typed(**typed), RunFolder(graph.parent).contract
+    options, contract = LabelImageSettings(**typed), RunFolder(graph.parent).contract
     if contract.exists():
         classifier = GraphClassifier.open(graph, options.output_layer)
-        options.require(classifier.contract.input, contract)
+        require_same(options, classifier.contract.input, contract)
         check_labels(classifier, labels, graph)
         return classifier
     if labels is None:
@@ -69,10 +71,10 @@ def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "Graph
         )
     classifier, assumed = GraphClassifier.open_foreign(graph, labels, options)
     if assumed:
-        say(
+        warning = (
             f"Warning: {graph} does not say how it takes a photo: {', '.join(assumed)} are "
             "assumed, as by label_image.py; if the labels are wrong, type the values of the "
-            "network",
-            err=True,
+            "network"
         )
+        say(name_options(warning, click.get_current_context().command), err=True)
     return classifier

@@ -15,9 +15,16 @@ from deploy.image import to_tensor
 from deploy.untrusted_files import damaged, naming
 from retrain import tf_graph
 from retrain.backbones.custom import classifier as foreign_classifier
-from retrain.backbones.custom.classifier import LABEL_IMAGE, Typed, labels_of
-from retrain.backbones.surgery.inference_subgraph import in_graph, key, node_name
+from retrain.backbones.custom.classifier import (
+    read_classic_labels,
+)
+from retrain.backbones.surgery.inference_subgraph import (
+    node_name,
+    strip_import_prefix,
+    tensor_name,
+)
 from retrain.run_folder import RunFolder
+from retrain.settings.label_image import LABEL_IMAGE_DEFAULTS, LabelImageSettings
 
 
 class GraphClassifier(PhotoClassifier):
@@ -51,31 +58,33 @@ class GraphClassifier(PhotoClassifier):
         with naming(path):
             graph_def = tf_graph.read(path)
             if output_layer:
-                output_layer = node_name(key(in_graph(graph_def, output_layer)))
+                output_layer = node_name(tensor_name(strip_import_prefix(graph_def, output_layer)))
             return cls(graph_def, contract, output_layer)
 
     @classmethod
     def open_foreign(
-        cls, path: Path, labels: Path, typed: Typed
+        cls, path: Path, labels: Path, typed: LabelImageSettings
     ) -> tuple["GraphClassifier", tuple[str, ...]]:
         """Open a frozen graph of another program; also return the options that were assumed."""
-        names = labels_of(labels)
+        names = read_classic_labels(labels)
         with tf_graph.reading(path):
             graph_def = tf_graph.read(path)
-            ends = foreign_classifier.settle(graph_def, typed, LABEL_IMAGE)
-            single = foreign_classifier.for_one_photo(graph_def, ends)
+            ends = foreign_classifier.find_ends(graph_def, typed, LABEL_IMAGE_DEFAULTS)
+            frozen = foreign_classifier.extract_classifier(graph_def, ends)
             contract = Contract(
-                input=ends.spec,
+                input=frozen.spec,
                 labels=names,
                 backbone=path.name,
                 weights_sha256="",
                 dataset_sha256="",
                 graph_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
                 tool_version="",
-                output=foreign_classifier.OUTPUT,
+                output=frozen.output,
             )
-            classifier = cls(single, contract, labels_source=f"but {labels}")
-        return classifier, ends.assumed
+            classifier = cls(
+                tf_graph.parse(frozen.graph_def), contract, labels_source=f"but {labels}"
+            )
+        return classifier, ends.defaults
 
     def prepare(self, image: Image.Image) -> npt.NDArray[np.float32]:
         """Return float32 (1, height, width, 3), normalised."""

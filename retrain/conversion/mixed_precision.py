@@ -7,7 +7,7 @@ from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from retrain.settings.conversion import Quantization
 from retrain.tf_graph import tensorflow
-from retrain.tflite.model import WITH_WEIGHTS, ends, operators
+from retrain.tflite.model import WITH_WEIGHTS, operators, read_model
 
 
 def partly_quantized(converter: Any, how: Quantization, spec: InputSpec) -> bytes:
@@ -45,7 +45,7 @@ def in_float(calibrated: bytes, how: Quantization) -> set[str]:
     """
     layers = operators(calibrated)
     kept = set(how.keep_float)
-    given = {tensor.name for tensor in ends(calibrated)[0]}
+    given = {tensor.name for tensor in read_model(calibrated).subgraphs[0].inputs}
     for layer in layers:
         if given.intersection(tensor.name for tensor in layer.inputs):
             kept.add(layer.outputs[0].name)

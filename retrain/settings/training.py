@@ -36,7 +36,7 @@ class Source:
     `weights` are a file of the backbone's; None are ImageNet's. `graph` is the file of a network
     of the user's own, instead of `architecture`; what is None of its tensors' names, height
     and width in pixels (one number for a square), mean and std of 0..255 is as
-    `backbones.own_graph` says. `labels_from` is the level of the folders that are the classes, 1
+    `backbones.custom.load` says. `labels_from` is the level of the folders that are the classes, 1
     for those directly in `image_dir`; None is as `layout.read` says.
     """
 

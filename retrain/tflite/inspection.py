@@ -1,4 +1,4 @@
-"""What is in a .tflite file, anyone's: read as text and numbers, never run."""
+"""List the content of any .tflite file as text and numbers; run nothing."""
 
 import hashlib
 import io
@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from deploy import goldens, model_file
@@ -13,76 +14,76 @@ from deploy.errors import BadData
 from deploy.untrusted_files import damaged
 from deploy.zip_members import Members
 from retrain.tflite import metadata as model_metadata
-from retrain.tflite.model import UNKNOWN, Operator, Tensor, ends, operators, outline
+from retrain.tflite.model import UNKNOWN, Operator, Tensor, read_model
 
-_OURS = re.compile(rb"Made by retrain |  model\n[0-9a-f]{64}  contract\.json\n")
-"""In the metadata and in the SHA256SUMS of a file of ours, which is not compressed."""
-_FILES = ("associated_files", "vocab_file", "sentencePiece_model")
+_MADE_HERE = re.compile(rb"Made by retrain |  model\n[0-9a-f]{64}  contract\.json\n")
+"""Match the metadata and the SHA256SUMS of a file that `retrain convert` made."""
+_FILE_FIELDS = ("associated_files", "vocab_file", "sentencePiece_model")
 """The fields of metadata that list files."""
 
 
 def inspect(content: bytes) -> dict[str, Any]:
-    """Return all that the bytes of a .tflite file tell, as JSON takes it.
+    """Return all that a .tflite file holds, as a JSON object.
 
     `contract`, `goldens` and `digests` are None unless `retrain convert` made the file. `problems`
-    says what cannot be read, or should be there. Raises BadData for what is no .tflite file, one
-    whose flatbuffer cannot be read, and one of ours that is damaged anywhere.
+    lists what cannot be read, and what is missing. Raises BadData for what is no .tflite file, one
+    whose flatbuffer cannot be read, and one that `retrain convert` made and that is damaged
+    anywhere.
     """
-    files, end, problems = _files(content)
-    made_here = bool(_OURS.search(content))
+    files, end, problems = _read_files(content)
+    made_here = bool(_MADE_HERE.search(content))
     if made_here and problems:
         raise BadData(f"{problems[0]}: copy it again")
     required = model_file.REQUIRED_MEMBERS
     marks = sorted(required & set(files))
-    ours = model_file.unpack(content) if made_here and len(marks) == len(required) else None
+    complete = made_here and len(marks) == len(required)
+    packed = model_file.unpack(content) if complete else None
     flatbuffer = content[:end]
-    operations = operators(flatbuffer)
-    inputs, outputs = ends(flatbuffer)
-    about = outline(flatbuffer)
-    told = None
+    model = read_model(flatbuffer)
+    metadata = None
     try:
-        told = model_metadata.extract(flatbuffer)
+        metadata = model_metadata.extract(flatbuffer)
     except BadData as error:
         problems.append(str(error))
-    named = _associated(told)
-    missing = ", ".join(sorted(named - {"", *files}))
-    if made_here and (missing or not ours):
+    listed = _listed_files(metadata)
+    missing = ", ".join(sorted(listed - {"", *files}))
+    if made_here and (missing or not packed):
         raise BadData(f"damaged: {missing or 'its files'} should be in it: copy it again")
     if missing:
-        problems.append(f"its metadata speaks of files that are not there: {missing}")
-    if "" in named:
-        problems.append("its metadata speaks of a file without a name")
-    if marks and not ours:
+        problems.append(f"its metadata lists files that are not there: {missing}")
+    if "" in listed:
+        problems.append("its metadata lists a file without a name")
+    if marks and not packed:
         problems.append(f"{', '.join(marks)} in it, but not of this project: not read")
-    problems += _unknown(operations)
-    counts = Counter((each.name, each.version) for each in operations)
+    problems += _unknown_names(model.operators)
+    counts = Counter((operator.name, operator.version) for operator in model.operators)
     return {
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
         "model": {
             "bytes": end,
-            "description": about.description or None,
-            "subgraphs": about.subgraphs,
-            "signatures": [each._asdict() for each in about.signatures],
-            "inputs": [_end(tensor) for tensor in inputs],
-            "outputs": [_end(tensor) for tensor in outputs],
+            "description": model.description or None,
+            "subgraphs": len(model.subgraphs),
+            "signatures": [asdict(signature) for signature in model.signatures],
+            "inputs": [_tensor_to_json(tensor) for tensor in model.subgraphs[0].inputs],
+            "outputs": [_tensor_to_json(tensor) for tensor in model.subgraphs[0].outputs],
             "operators": [
                 {"name": name, "version": version, "count": count}
                 for (name, version), count in sorted(counts.items())
             ],
-            "metadata": [{"name": name, "bytes": size} for name, size in about.entries],
+            "metadata": [{"name": name, "bytes": size} for name, size in model.metadata],
         },
-        "metadata": told,
+        "metadata": metadata,
         "files": [{"name": name, "bytes": size} for name, size in files.items()],
-        "contract": json.loads(ours.contract.to_json()) if ours else None,
-        "goldens": _goldens(ours) if ours else None,
-        "digests": "each is right" if ours else None,
+        "contract": json.loads(packed.contract.to_json()) if packed else None,
+        "goldens": _goldens_to_json(packed) if packed else None,
+        "digests": "each is right" if packed else None,
         "problems": problems,
     }
 
 
-def _files(content: bytes) -> tuple[dict[str, int], int, list[str]]:
-    """Return the files behind the model, by name in bytes, where it ends, and what is damaged."""
+def _read_files(content: bytes) -> tuple[dict[str, int], int, list[str]]:
+    """Return the sizes in bytes of the files behind the model, its own, and what is damaged."""
     if not Members.behind(content):
         if zipfile.is_zipfile(io.BytesIO(content)):
             return {}, len(content), ["something follows the files inside: they are not read"]
@@ -100,30 +101,34 @@ def _files(content: bytes) -> tuple[dict[str, int], int, list[str]]:
     return sizes, end, []
 
 
-def _associated(values: Any) -> set[str]:
-    """Return the names of all files that metadata speaks of, wherever it does."""
+def _listed_files(values: Any) -> set[str]:
+    """Return the names of all files that metadata lists, in any of its parts."""
     if isinstance(values, list):
-        return {name for each in values for name in _associated(each)}
+        return {name for item in values for name in _listed_files(item)}
     if not isinstance(values, dict):
         return set()
-    found = {name for each in values.values() for name in _associated(each)}
-    lists = (values.get(key, []) for key in _FILES)
-    return found | {each.get("name", "") for files in lists for each in files}
+    inner = {name for item in values.values() for name in _listed_files(item)}
+    lists = (values.get(key, []) for key in _FILE_FIELDS)
+    return inner | {file.get("name", "") for files in lists for file in files}
 
 
-def _unknown(operations: list[Operator]) -> list[str]:
-    """Say what is of a later schema than the one that reads it."""
-    words = {word for each in operations for word in (each.name, each.activation, *_types(each))}
-    found = sorted(word for word in words if word.startswith(f"{UNKNOWN} "))
-    return [f"of a later TFLite than the one here: {', '.join(found)}"] if found else []
+def _unknown_names(operators: list[Operator]) -> list[str]:
+    """Return a problem if something is of a later schema than the one that reads it."""
+    names = {
+        name
+        for operator in operators
+        for name in (operator.name, operator.activation, *_types(operator))
+    }
+    unknown = sorted(name for name in names if name.startswith(f"{UNKNOWN} "))
+    return [f"of a later TFLite than the one here: {', '.join(unknown)}"] if unknown else []
 
 
 def _types(operator: Operator) -> list[str]:
     return [tensor.type for tensor in (*operator.inputs, *operator.outputs)]
 
 
-def _end(tensor: Tensor) -> dict[str, Any]:
-    """Return what there is to know of an input or output; open dimensions are -1."""
+def _tensor_to_json(tensor: Tensor) -> dict[str, Any]:
+    """Return an input or output as a JSON object; open dimensions are -1."""
     return {
         "name": tensor.name,
         "type": tensor.type,
@@ -133,9 +138,9 @@ def _end(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _goldens(file: model_file.ModelFile) -> dict[str, Any]:
-    told = [
-        {"photo": goldens.name(i), "label": each.label, "scores": list(each.scores)}
-        for i, each in enumerate(file.goldens)
+def _goldens_to_json(file: model_file.ModelFile) -> dict[str, Any]:
+    photos = [
+        {"photo": goldens.name(i), "label": golden.label, "scores": list(golden.scores)}
+        for i, golden in enumerate(file.goldens)
     ]
-    return {"tolerance": file.tolerance, "photos": told}
+    return {"tolerance": file.tolerance, "photos": photos}

@@ -1,6 +1,6 @@
-"""Tell other people's runtimes what a model is: TFLite metadata, put into its flatbuffer.
+"""Write TFLite metadata, which describes a model to other runtimes, into its flatbuffer.
 
-With it MediaPipe Tasks, ML Kit and Android Studio load the file as it is. The format:
+MediaPipe Tasks, ML Kit and Android Studio then load the file as it is. The format:
 https://www.tensorflow.org/lite/models/convert/metadata.
 """
 
@@ -17,20 +17,20 @@ from retrain.settings.conversion import About
 from retrain.tflite import metadata_schema
 
 _NAME = "TFLITE_METADATA"
-_ALIGNMENT = 16
-"""Bytes, of every buffer's content: the TFLite schema asks for it."""
-_SLOTS, _BUFFERS, _METADATA = 10, 4, 6
-"""Of the schema's table Model: slot 0 is a number, all the others are vectors or a string."""
+_ALIGNMENT_BYTES = 16
+"""The TFLite schema requires it of every buffer's content."""
+_SLOTS, _BUFFERS_SLOT, _METADATA_SLOT = 10, 4, 6
+"""Slots of the schema's table Model: slot 0 is a number, all others are vectors or a string."""
 
 
 def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, Any]:
     """Return the ModelMetadata, as `metadata_schema.to_bytes` takes it.
 
-    The normalization is told for uint8 inputs as well: that of the float model, as the format asks.
+    It has the normalization of the float model for uint8 inputs as well, as the format requires.
     """
     spec = contract.input
-    kept = "the whole frame" if spec.crop is None else f"the centred {spec.crop:.1%} of the frame"
-    told = {
+    area = "the whole frame" if spec.crop is None else f"the centred {spec.crop:.1%} of the frame"
+    general = {
         "name": about.name or f"{contract.backbone}, {len(contract.labels)} classes",
         "description": f"Tells which of {len(contract.labels)} labels a photo shows. Made by "
         f"retrain {contract.tool_version} from {contract.backbone}",
@@ -41,7 +41,7 @@ def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, 
     }
     image = {
         "name": "image",
-        "description": f"An upright RGB photo: {kept}, resized to {spec.width}x{spec.height} "
+        "description": f"An upright RGB photo: {area}, resized to {spec.width}x{spec.height} "
         f"pixels, {spec.filter}",
         "content": {
             "content_properties": {
@@ -72,7 +72,7 @@ def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, 
         files["goldens.json"] = "What the golden photos must give on any device"
         files |= {goldens.name(i): "A golden photo" for i in range(golden_photos)}
     return {
-        **{field: value for field, value in told.items() if value},
+        **{field: value for field, value in general.items() if value},
         "subgraph_metadata": [
             {"input_tensor_metadata": [image], "output_tensor_metadata": [probability]}
         ],
@@ -84,18 +84,18 @@ def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, 
 
 
 def attach(flatbuffer: bytes, values: dict[str, Any]) -> bytes:
-    """Return the model `flatbuffer` with this ModelMetadata, instead of one that it may have.
+    """Return the model `flatbuffer` with this ModelMetadata, which replaces any other.
 
-    The model's bytes stay as they are, at the end: a new root before them leads to its parts and
-    to the metadata. So weights keep their alignment, which a Python writer does not see to.
+    The model's bytes stay as they are, at the end: a new root before them refers to its parts and
+    to the metadata. So weights keep their alignment, which a Python writer would lose.
     """
-    old = flatbuffer + bytes(-len(flatbuffer) % _ALIGNMENT)
+    old = flatbuffer + bytes(-len(flatbuffer) % _ALIGNMENT_BYTES)
     model = _model(old)
     data = metadata_schema.to_bytes(values)
     builder = flatbuffers.Builder(len(old) + len(data) + 65536)
-    builder.Prep(_ALIGNMENT, len(old))
+    builder.Prep(_ALIGNMENT_BYTES, len(old))
     _place(builder, old)
-    builder.StartVector(1, len(data), _ALIGNMENT)
+    builder.StartVector(1, len(data), _ALIGNMENT_BYTES)
     _place(builder, data)
     buffer = _table(builder, {0: builder.EndVector()})
     name = builder.CreateString(_NAME)
@@ -107,33 +107,36 @@ def attach(flatbuffer: bytes, values: dict[str, Any]) -> bytes:
         if root.Offset(4 + 2 * slot)
     }
     buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
-    entries = [each for each in _entries(model) if each.Name() != _NAME.encode()]
-    for slot, there, new in ((_BUFFERS, buffers, buffer), (_METADATA, entries, entry)):
-        builder.StartVector(4, len(there) + 1, 4)
+    entries = [item for item in _entries(model) if item.Name() != _NAME.encode()]
+    for slot, old_items, new in (
+        (_BUFFERS_SLOT, buffers, buffer),
+        (_METADATA_SLOT, entries, entry),
+    ):
+        builder.StartVector(4, len(old_items) + 1, 4)
         builder.PrependUOffsetTRelative(new)
-        for each in reversed(there):
-            builder.PrependUOffsetTRelative(len(old) - each._tab.Pos)
+        for item in reversed(old_items):
+            builder.PrependUOffsetTRelative(len(old) - item._tab.Pos)
         parts[slot] = builder.EndVector()
     builder.Finish(_table(builder, parts, {0: model.Version()}), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
 
 def extract(flatbuffer: bytes) -> dict[str, Any] | None:
-    """Return the ModelMetadata that a model holds, None without; raise BadData if it is damaged."""
+    """Return the ModelMetadata in a model, None if it has none; raise BadData if it is damaged."""
     model = _model(flatbuffer)
     with damaged("damaged: its metadata cannot be found"):
-        places = [each.Buffer() for each in _entries(model) if each.Name() == _NAME.encode()]
-        if not places:
+        indices = [item.Buffer() for item in _entries(model) if item.Name() == _NAME.encode()]
+        if not indices:
             return None
-        data = model.Buffers(range(model.BuffersLength())[places[0]]).DataAsNumpy().tobytes()
+        data = model.Buffers(range(model.BuffersLength())[indices[0]]).DataAsNumpy().tobytes()
     return metadata_schema.from_bytes(data)
 
 
 def require(flatbuffer: bytes, values: dict[str, Any]) -> None:
-    """Raise BadData if `extract` finds another ModelMetadata in a model, numbers as float32."""
-    found = extract(flatbuffer)
-    if found is None or metadata_schema.to_bytes(found) != metadata_schema.to_bytes(values):
-        raise BadData("the metadata in the model reads otherwise than it was written")
+    """Raise BadData if a model's ModelMetadata is not `values`, numbers as float32."""
+    written = extract(flatbuffer)
+    if written is None or metadata_schema.to_bytes(written) != metadata_schema.to_bytes(values):
+        raise BadData("the metadata in the model differs from what was written")
 
 
 def _model(flatbuffer: bytes) -> Any:
@@ -148,13 +151,13 @@ def _entries(model: Any) -> list[Any]:
 
 
 def _place(builder: Any, data: bytes) -> None:
-    """Put bytes in front of what the builder holds; it has been told to make room for them."""
+    """Put bytes in front of the builder's content; the caller has made room for them."""
     builder.head -= len(data)
     builder.Bytes[builder.head : builder.head + len(data)] = data
 
 
 def _table(builder: Any, offsets: dict[int, int], numbers: dict[int, int] | None = None) -> int:
-    """Write a table of these slots: offsets to what is in the builder, and unsigned numbers."""
+    """Write a table with these slots: offsets into the builder, and unsigned numbers."""
     numbers = numbers or {}
     builder.StartObject(max([*offsets, *numbers]) + 1)
     for slot, offset in offsets.items():

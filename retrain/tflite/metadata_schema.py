@@ -1,4 +1,4 @@
-"""TFLite metadata's own format as plain dictionaries: what its flatbuffer holds, to and from bytes.
+"""Convert TFLite metadata between its flatbuffer and plain dictionaries.
 
 The tables are those of metadata_schema.fbs, version 1.5.0, as MediaPipe reads them
 (https://github.com/google-ai-edge/mediapipe/blob/master/mediapipe/tasks/metadata/metadata_schema.fbs).
@@ -69,23 +69,23 @@ _NUMBERS = {
     "ubyte": numbers.Uint8Flags,
 }
 _OFFSET = numbers.UOffsetTFlags
-_MOST_USES = 4
-"""Bytes that are read for each byte there is, at most."""
+_MAX_READS_PER_BYTE = 4
+"""Parts of a flatbuffer may be shared, and are read once for each use."""
 
 
 def _fields(table: str) -> list[tuple[int, str, str]]:
     """Return slot, name and kind of each field; a union's slot is that of its value."""
-    found, slot = [], 0
+    fields, slot = [], 0
     for field in _TABLES[table].split():
         name, kind = field.split(":")
-        slot += kind in _UNIONS  # the slot before holds which table it is
-        found.append((slot, name, kind))
+        slot += kind in _UNIONS  # the slot before it holds the table's number
+        fields.append((slot, name, kind))
         slot += 1
-    return found
+    return fields
 
 
 def to_bytes(values: dict[str, Any]) -> bytes:
-    """Return the flatbuffer of a ModelMetadata; raise KeyError for a field that there is not."""
+    """Return the flatbuffer of a ModelMetadata; raise KeyError for an unknown field."""
     builder = flatbuffers.Builder(1024)
     builder.Finish(_write(builder, "ModelMetadata", values), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
@@ -96,7 +96,7 @@ def _write(builder: Any, table: str, values: dict[str, Any]) -> int:
     unknown = set(values) - {name for _, name, _ in fields}
     if unknown:
         raise KeyError(f"{table} has no {', '.join(unknown)}")
-    # A table may not be written into while another is begun: parts first.
+    # A flatbuffer's tables are not nested: parts are written first.
     parts = {
         name: _write_part(builder, kind, values[name]) for _, name, kind in fields if name in values
     }
@@ -118,7 +118,7 @@ def _write(builder: Any, table: str, values: dict[str, Any]) -> int:
 
 
 def _write_part(builder: Any, kind: str, value: Any) -> int:
-    """Write what lies outside of the table it belongs to, and return its offset; 0 for the rest."""
+    """Write a value that lies outside of its table, and return its offset; 0 for a number."""
     if kind in _NUMBERS or kind in _ENUMS:
         return 0
     if kind == "string":
@@ -132,7 +132,7 @@ def _write_part(builder: Any, kind: str, value: Any) -> int:
     if kind == "ubyte":
         return int(builder.CreateByteVector(bytes.fromhex(value)))
     flags = _NUMBERS.get(kind)
-    items = value if flags else [_write_part(builder, kind, each) for each in value]
+    items = value if flags else [_write_part(builder, kind, item) for item in value]
     builder.StartVector(4, len(items), 4)
     for item in reversed(items):
         if flags:
@@ -143,19 +143,19 @@ def _write_part(builder: Any, kind: str, value: Any) -> int:
 
 
 def from_bytes(data: bytes) -> dict[str, Any]:
-    """Return what the flatbuffer of a ModelMetadata holds; bytes are in hexadecimal.
+    """Return a ModelMetadata from its flatbuffer; bytes are in hexadecimal.
 
-    Raises BadData when it is none, or is damaged.
+    Raises BadData if it is none, or is damaged.
     """
     if data[4:8] != IDENTIFIER:
         raise BadData("its metadata is not TFLite metadata of version M001")
     with damaged("its metadata is damaged, or of a later version: not read"):
         root = Table(data, 0).Get(_OFFSET, 0)
-        return _Reader(_MOST_USES * len(data)).table(Table(data, root), "ModelMetadata")
+        return _Reader(_MAX_READS_PER_BYTE * len(data)).table(Table(data, root), "ModelMetadata")
 
 
 class _Reader:
-    """Reads tables until what it read is more than `left` bytes: parts may share bytes."""
+    """Reads tables, `left` bytes at most: parts may share bytes."""
 
     def __init__(self, left: int) -> None:
         self._left = left
@@ -171,13 +171,13 @@ class _Reader:
             if kind in _UNIONS:
                 which = table.Get(numbers.Uint8Flags, table.Pos + table.Offset(4 + 2 * (slot - 1)))
                 member = ["", *_UNIONS[kind].split()][which]
-                values[field] = {member: self._part(table, offset + table.Pos, member)}
+                values[field] = {member: self._value(table, offset + table.Pos, member)}
             else:
-                values[field] = self._part(table, offset + table.Pos, kind)
+                values[field] = self._value(table, offset + table.Pos, kind)
         return values
 
-    def _part(self, table: Table, at: int, kind: str) -> Any:
-        """Return the value that the bytes at `at` hold, or lead to."""
+    def _value(self, table: Table, at: int, kind: str) -> Any:
+        """Return the value that is at `at`, or that the offset there leads to."""
         if kind in _NUMBERS:
             return table.Get(_NUMBERS[kind], at)
         if kind in _ENUMS:
@@ -197,7 +197,7 @@ class _Reader:
         self._count(length * width)
         if kind == "ubyte":
             return table.Bytes[first : first + length].hex()
-        return [self._part(table, first + width * i, kind) for i in range(length)]
+        return [self._value(table, first + width * i, kind) for i in range(length)]
 
     def _count(self, size: int) -> None:
         self._left -= size

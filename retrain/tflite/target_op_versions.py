@@ -1,17 +1,17 @@
-"""The newest version of each built-in operation that a TFLite runtime has.
+"""List the newest version of each built-in operation that a TFLite runtime has.
 
-Source: TensorFlow's and LiteRT's register.cc (`AddBuiltin(operation, min_version, max_version)`),
-as the released packages answer: tests/test_targets.py asks each for every operation and version.
+Source: TensorFlow's and LiteRT's register.cc (`AddBuiltin(operation, min_version, max_version)`).
+tests/retrain/conversion/test_targets.py asks each released package for every operation and version.
 """
 
 
 def _newest(by_version: dict[int, str]) -> dict[str, int]:
-    """Turn {newest version: names} around."""
+    """Return the newest version by name, from names by newest version."""
     return {name: newest for newest, names in by_version.items() for name in names.split()}
 
 
 OLDEST = {"BROADCAST_TO": 2}
-"""Version 1 of this one was taken back; all others begin at 1."""
+"""Version 1 of BROADCAST_TO was withdrawn; all others begin at 1."""
 
 TFLITE_RUNTIME_2_14 = _newest(
     {

@@ -11,8 +11,12 @@ from deploy import files
 from deploy.contract import Contract, write_labels
 from deploy.errors import BadData, WrongUse
 from retrain import __version__
-from retrain.backbones.custom import load
-from retrain.backbones.custom.classifier import OUTPUT, Typed, labels_of
+from retrain.backbones.custom.classifier import (
+    OUTPUT,
+    read_classic_labels,
+)
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import extract
 from retrain.data import photo_folder, split
@@ -21,6 +25,7 @@ from retrain.data.photo_folder import Dataset
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
+from retrain.settings.label_image import LabelImageSettings
 from retrain.settings.training import Source, SplitSettings
 from retrain.training import export_graph
 from retrain.training.evaluate import assess
@@ -44,7 +49,7 @@ class AdoptConfig:
 
     source: Source
     labels: Path
-    typed: Typed = field(default_factory=Typed)
+    typed: LabelImageSettings = field(default_factory=LabelImageSettings)
     output_dir: Path = Path("retrained")
     split: SplitSettings = field(default_factory=lambda: SplitSettings(60, 10))
 
@@ -70,16 +75,16 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
     path = source.graph
     if path is None:
         raise WrongUse("name the frozen graph to adopt")
-    labels = labels_of(config.labels)
+    labels = read_classic_labels(config.labels)
     _require_apart(labels, config.labels)
     with run.writing():
         with progress.stage("backbone"):
             parts = take_apart(path, config.typed, config.labels, len(labels))
         spec = parts.ends.spec
         progress.info(
-            f"{path}: photos of {spec.height}x{spec.width} pixels into {parts.ends.fed}, mean "
-            f"{spec.mean:g}, std {spec.std:g}; scores from {parts.ends.scores}; final layer after "
-            f"{parts.bottleneck}"
+            f"{path}: photos of {spec.height}x{spec.width} pixels into {parts.ends.input_tensor}, "
+            f"mean {spec.mean:g}, std {spec.std:g}; scores from {parts.ends.scores}; final layer "
+            f"after {parts.bottleneck}"
         )
         with progress.stage("scan"):
             photos = photo_folder.scan(source.image_dir, source.labels_from)
@@ -89,15 +94,9 @@ def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, An
             f"{len(labels)} labels"
         )
         with progress.stage("backbone"):
-            backbone = load.load_own(
-                path,
-                parts.ends.fed,
-                parts.bottleneck,
-                (spec.height, spec.width),
-                spec.mean,
-                spec.std,
-                source.cache_dir,
-            )
+            sides = (spec.height, spec.width)
+            ends = Ends(parts.ends.input_tensor, parts.bottleneck, sides, spec.mean, spec.std)
+            backbone = load_custom(path, ends, source.cache_dir)
         with progress.stage("bottlenecks"):
             bottlenecks = extract(
                 photos.photos,

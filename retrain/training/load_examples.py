@@ -7,7 +7,8 @@ import numpy as np
 from deploy.errors import BadData
 from retrain import backbones
 from retrain.backbones import Backbone
-from retrain.backbones.custom import load
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
 from retrain.bottlenecks.thumbnails import ThumbnailCache
@@ -60,15 +61,14 @@ def analyse(
 def _backbone(source: Source) -> Backbone:
     if source.graph is None:
         return backbones.load(source.architecture, source.cache_dir, source.weights)
-    return load.load_own(
-        source.graph,
+    ends = Ends(
         source.input_tensor,
         source.bottleneck_tensor,
         source.input_size,
         source.input_mean,
         source.input_std,
-        source.cache_dir,
     )
+    return load_custom(source.graph, ends, source.cache_dir)
 
 
 def tell_left_out(photos: Dataset, progress: Progress) -> None:

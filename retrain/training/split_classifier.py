@@ -7,11 +7,22 @@ import numpy as np
 
 from deploy.errors import BadData, WrongUse
 from retrain import tf_graph
-from retrain.backbones.custom import classic_graph, read_file
-from retrain.backbones.custom.classifier import Ends, Typed, misfit, settle
-from retrain.backbones.custom.freeze_function import row_before_dense
-from retrain.backbones.surgery.extract_backbone import as_fed, photo_part
-from retrain.backbones.surgery.inference_subgraph import FAKE_QUANT, inference_part, key, node_name
+from retrain.backbones.custom import classic_graph
+from retrain.backbones.custom.classifier import (
+    ClassifierEnds,
+    find_ends,
+    wrong_size,
+)
+from retrain.backbones.custom.freeze_function import find_bottleneck
+from retrain.backbones.custom.read_file import read_network
+from retrain.backbones.surgery.extract_backbone import float32_subgraph, match_channels
+from retrain.backbones.surgery.inference_subgraph import (
+    FAKE_QUANT,
+    inference_subgraph,
+    node_name,
+    tensor_name,
+)
+from retrain.settings.label_image import LabelImageSettings
 from retrain.training.head import Head
 
 _MOVES = frozenset(("Identity", "Reshape", "Squeeze", "PlaceholderWithDefault", *FAKE_QUANT))
@@ -22,13 +33,13 @@ _DENSE = frozenset(("MatMul", "Conv2D", "BiasAdd", "BiasAddV1", "Add", "AddV2"))
 class Parts(NamedTuple):
     """Ends of a classifier, the tensor before its final layer, that layer, and what to warn of."""
 
-    ends: Ends
+    ends: ClassifierEnds
     bottleneck: str
     head: Head
     warnings: list[str]
 
 
-def take_apart(path: Path, typed: Typed, labels: Path, classes: int) -> Parts:
+def take_apart(path: Path, typed: LabelImageSettings, labels: Path, classes: int) -> Parts:
     """Return the parts of the classifier at `path`, of as many `classes` as the file `labels` has.
 
     Raises WrongUse that says what to type where the graph does not say how it takes photos,
@@ -36,13 +47,13 @@ def take_apart(path: Path, typed: Typed, labels: Path, classes: int) -> Parts:
     """
     if path.suffix == ".tflite":
         raise WrongUse(f"{path}: a TFLite model is finished: adopt takes the graph it was made of")
-    graph_def = read_file.read(path).graph_def
+    graph_def = read_network(path).graph_def
     with tf_graph.reading(path):
-        ends = settle(graph_def, typed, {})
+        ends = find_ends(graph_def, typed, LabelImageSettings())
         logits, warnings = _logits(graph_def, ends.scores)
         bottleneck, shape = _before_dense(graph_def, ends, logits)
         head = _head(graph_def, bottleneck, shape, logits, labels, classes)
-    if classic_graph.fake_quantized(graph_def):
+    if classic_graph.is_fake_quantized(graph_def):
         warnings.append(
             "its activations are not rounded as in training (fake quantization): `retrain "
             "convert` quantizes it anew"
@@ -59,7 +70,7 @@ def _logits(graph_def: Any, scores: str) -> tuple[str, list[str]]:
             end = node_name(nodes[end].input[0])
     node = nodes[end]
     if node.op in ("Softmax", "LogSoftmax"):
-        return key(node.input[0]), []
+        return tensor_name(node.input[0]), []
     if node.op in _DENSE:
         return scores, [f"{scores} are logits, no probabilities: a softmax is added"]
     reason = ", so each label has a score of its own, but here one is chosen"
@@ -70,27 +81,29 @@ def _logits(graph_def: Any, scores: str) -> tuple[str, list[str]]:
     )
 
 
-def _before_dense(graph_def: Any, ends: Ends, logits: str) -> tuple[str, list[int]]:
+def _before_dense(graph_def: Any, ends: ClassifierEnds, logits: str) -> tuple[str, list[int]]:
     """Return the tensor before the final dense layer, and its shape for one photo.
 
     It is the logits where no dense layer makes them.
     """
     tf = tf_graph.tensorflow()
-    network, photos = photo_part(graph_def, key(ends.fed), key(logits))
+    network, photos = float32_subgraph(
+        graph_def, tensor_name(ends.input_tensor), tensor_name(logits)
+    )
     with tf.Graph().as_default() as whole:
         images = tf.compat.v1.placeholder(
             tf.float32, [1, ends.spec.height, ends.spec.width, 3], name="photo"
         )
         returned = [f"{tf_graph.BOTTLENECK}:0"]
         try:
-            fed = {f"{tf_graph.INPUT}:0": as_fed(images, photos)}
+            fed = {f"{tf_graph.INPUT}:0": match_channels(images, photos)}
             (end,) = tf.import_graph_def(network, fed, returned, name="")
         except ValueError as error:
-            raise misfit(ends, error) from error
-        before = row_before_dense(whole, images, end)
+            raise wrong_size(ends, error) from error
+        before = find_bottleneck(whole, images, end)
         shape = whole.get_tensor_by_name(before).shape
     if before == end.name:
-        before = key(logits)
+        before = tensor_name(logits)
     if shape.rank is None or not shape[-1]:
         raise BadData(f"{before} is {shape}, not a row of numbers for each photo")
     return before, [1] * (shape.rank - 1) + [shape[-1]]
@@ -105,7 +118,7 @@ def _head(
     BadData if there are not as many logits as `labels` has `classes`.
     """
     tf = tf_graph.tensorflow()
-    layer = inference_part(graph_def, bottleneck, logits)
+    layer = inference_subgraph(graph_def, bottleneck, logits)
     with tf.Graph().as_default() as whole:
         row = tf.compat.v1.placeholder(tf.float32, shape)
         returned = [f"{tf_graph.BOTTLENECK}:0"]

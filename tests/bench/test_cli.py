@@ -1,61 +1,83 @@
-"""`retrain bench` of a run folder, and its table. Real processes; none asserts on speed."""
+"""`retrain bench` of a run folder, and its report. No test asserts on speed."""
 
 import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import find_models
-from bench.cli import _powers
-from bench.machine import SCHEMA_VERSION
+from bench import compare_models, find_models
+from bench.cli import _powers_of_two
+from bench.record import SCHEMA_VERSION, BenchRecord, read
 from bench.report import report
-from tests.helpers.bench_fixtures import (
-    FEW,
-    MULTIPLY_ADDS,
-    invoke,
-    measured,
-    never_busy,
-    run_folder,
-)
+from bench.time_one_round import peak_bytes
+from tests.helpers.bench_fixtures import FEW, MULTIPLY_ADDS, invoke, make_quick, measure_few
 from tests.helpers.deploy_fixtures import DEVICE
-
-__all__ = ["never_busy", "run_folder"]
 
 DELEGATED = "XNNPACK 4/6"
 """Of the tiny network with bytes as its input: all but their QUANTIZE and the SOFTMAX of int8."""
 
 
 @pytest.fixture(scope="module")
-def printed(run_folder: Path) -> str:
+def run(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the run folder, for what `retrain bench` writes."""
+    folder = tmp_path_factory.mktemp("run") / "retrained"
+    shutil.copytree(run_folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def printed(run: Path) -> str:
+    """Return what `retrain bench` prints."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.compare_models.BUSY", 2.0)
-        result = invoke("--output-dir", run_folder, *FEW, "--profile", "--json")
+        make_quick(patch)
+        result = invoke("--output-dir", run, *FEW, "--profile", "--json")
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
 @pytest.fixture
-def record(printed: str) -> Any:
+def values(printed: str) -> Any:
     return json.loads(printed)
 
 
-def test_the_json_printed_is_the_json_saved(run_folder: Path, printed: str, record: Any) -> None:
-    assert (run_folder / "bench.json").read_text("utf-8") == printed
-    assert not list(run_folder.glob(".*"))
-    graph = (run_folder / "output_graph.pb").read_bytes()
-    assert record["graph_sha256"] == hashlib.sha256(graph).hexdigest()
-    assert record["schema"] == SCHEMA_VERSION
+@pytest.fixture
+def record(printed: str, run: Path) -> BenchRecord:
+    assert printed
+    (record,) = read(run / "bench.json")
+    return record
 
 
-def test_graph_and_recipes_are_timed_and_one_file_once(record: Any) -> None:
+def test_the_json_printed_is_the_json_saved(run: Path, values: Any) -> None:
+    assert json.loads((run / "bench.json").read_text("utf-8")) == values
+    assert not list(run.glob(".*"))
+    graph = (run / "output_graph.pb").read_bytes()
+    assert values["graph_sha256"] == hashlib.sha256(graph).hexdigest()
+    assert values["schema"] == SCHEMA_VERSION
+
+
+def test_a_record_read_and_written_again_is_the_same(record: BenchRecord, values: Any) -> None:
+    assert record.to_json() == values
+    assert json.dumps(record.to_json()) == json.dumps(values)  # in the same order
+
+
+def test_what_was_measured_is_shown_again(run: Path, printed: str, record: BenchRecord) -> None:
+    shown = invoke("show", "--output-dir", run, "--json")
+    assert (shown.exit_code, shown.stdout) == (0, printed)
+    assert invoke("show", run / "bench.json").stdout == report(record) + "\n"
+
+
+def test_graph_and_recipes_are_timed_and_one_file_once(values: Any) -> None:
     names = ["output_graph.pb", "model.tflite", "recipes/float32.tflite"]
-    assert [each["model"] for each in record["runners"]] == names
-    assert [each["accuracy"] for each in record["runners"]] == [0.9, 0.8, 0.7]
-    assert record["runners"][1]["accuracy_interval95"] == [0.7, 0.9]
+    assert [runner["model"] for runner in values["runners"]] == names
+    assert [runner["accuracy"] for runner in values["runners"]] == [0.9, 0.8, 0.7]
+    assert values["runners"][1]["accuracy_interval95"] == [0.7, 0.9]
 
 
 @pytest.mark.parametrize(
@@ -78,84 +100,101 @@ def test_an_accuracy_of_another_file_is_not_shown(
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder)
-    known = json.loads((folder / "conversion.json").read_text())
-    (folder / "conversion.json").write_text(json.dumps({**known, **change}))
-    found = {each.name: each.score is not None for each in find_models.of_run(folder)}
-    assert found == {
+    conversion = json.loads((folder / "conversion.json").read_text())
+    (folder / "conversion.json").write_text(json.dumps({**conversion, **change}))
+    scored = {file.name: file.score is not None for file in find_models.models_of_run(folder)}
+    assert scored == {
         "output_graph.pb": graph, "model.tflite": model, "recipes/float32.tflite": recipe
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("in_process")
 def test_each_number_of_threads_has_a_reference_and_a_peak(run_folder: Path) -> None:
     models = (run_folder / "model.tflite", run_folder / "recipes" / "float32.tflite")
-    record = measured(*models, "--threads", 2)
-    found = [(each["model"], each["threads"]) for each in record["runners"]]
-    assert found == [(path.name, threads) for path in models for threads in (1, 2)]
-    first, second, *others = record["runners"]
+    values = measure_few(*models, "--threads", 2)
+    order = [(runner["model"], runner["threads"]) for runner in values["runners"]]
+    assert order == [(path.name, threads) for path in models for threads in (1, 2)]
+    first, second, *rest = values["runners"]
     assert first["ratio_p50"] == second["ratio_p50"] == 1
-    for each, reference in zip(others, (first, second), strict=True):
-        assert each["ratio_p50"] == pytest.approx(each["ms"]["p50"] / reference["ms"]["p50"])
-    assert set(record["peak_gmacs"]) == {"1", "2"}
+    for runner, reference in zip(rest, (first, second), strict=True):
+        assert runner["ratio_p50"] == pytest.approx(runner["ms"]["p50"] / reference["ms"]["p50"])
+    assert set(values["peak_gmacs"]) == {"1", "2"}
 
 
-def test_each_runner_keeps_its_raw_samples(record: Any, run_folder: Path) -> None:
-    for each in record["runners"]:
-        path = run_folder / each["model"]
-        assert each["size_bytes"] == path.stat().st_size
-        assert each["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert each["multiply_adds"] == MULTIPLY_ADDS
-        assert set(each["photo_ms"]) == {"decode", "preprocess", "invoke", "total"}
-        samples = sorted(ns for turn in each["rounds"] for ns in turn["samples_ns"])
+def test_each_runner_keeps_its_raw_samples(values: Any, run: Path) -> None:
+    for runner in values["runners"]:
+        path = run / runner["model"]
+        assert runner["size_bytes"] == path.stat().st_size
+        assert runner["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert runner["multiply_adds"] == MULTIPLY_ADDS
+        assert set(runner["photo_ms"]) == {"decode", "preprocess", "invoke", "total"}
+        samples = sorted(ns for one_round in runner["rounds"] for ns in one_round["samples_ns"])
         assert len(samples) == 16
-        assert each["ms"]["p50"] == pytest.approx((samples[7] + samples[8]) / 2e6)
-        reference = record["runners"][0]["ms"]["p50"]
-        assert each["ratio_p50"] == pytest.approx(each["ms"]["p50"] / reference)
-        assert each["load_s"] > 0
-        assert each["first_ms"] > 0
-        assert each["peak_rss_bytes"] > 1e6
+        assert runner["ms"]["p50"] == pytest.approx((samples[7] + samples[8]) / 2e6)
+        reference = values["runners"][0]["ms"]["p50"]
+        assert runner["ratio_p50"] == pytest.approx(runner["ms"]["p50"] / reference)
+        assert runner["load_s"] > 0
+        assert runner["first_ms"] > 0
 
 
-def test_the_table_names_all_that_figures_hang_on(record: Any) -> None:
-    graph, model, _ = record["runners"]
-    assert (graph["runtime"], graph["delegate"], graph["input"]) == ("TensorFlow", None, "float32")
-    assert (model["runtime"], model["delegate"], model["input"]) == ("LiteRT", DELEGATED, "uint8")
+def test_each_round_is_a_process_of_its_own(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.compare_models.BUSY_SHARE", 2.0)
+    monkeypatch.setitem(compare_models._PRODUCT.arguments, "sides", (32,))
+    values = measure_few(run_folder / "model.tflite")
+    (runner,) = values["runners"]
+    assert len(runner["rounds"]) == 2
+    for one_round in runner["rounds"]:
+        # A process that has only numpy and a runtime; this one has TensorFlow.
+        assert 1e6 < one_round["peak_bytes"] < peak_bytes()
+        assert one_round["warm_up"] > 10
+    assert runner["peak_rss_bytes"] > 1e6
+
+
+def test_the_table_names_all_that_figures_depend_on(record: BenchRecord) -> None:
+    graph, model, _ = record.runners
+    assert (graph.runtime, graph.delegate, graph.input) == ("TensorFlow", None, "float32")
+    assert (model.runtime, model.delegate, model.input) == ("LiteRT", DELEGATED, "uint8")
     text = report(record)
-    machine = record["machine"]
-    assert machine["cores"] == os.cpu_count()
-    for named in (
-        f"LiteRT {model['version']}",
-        f"TensorFlow {graph['version']}",
+    machine = record.machine
+    assert machine.cores == os.cpu_count()
+    for fact in (
+        f"LiteRT {model.version}",
+        f"TensorFlow {graph.version}",
         DELEGATED,
-        machine["cpu"],
-        f"{machine['cores']} cores",
-        machine["os"],
-        f"Python {machine['python']}",
-        f"{machine['memory_bytes'] / 1e9:.1f} GB",
-        f"load {record['state']['before']['load']:.1f} before",
+        machine.cpu,
+        f"{machine.cores} cores",
+        machine.os,
+        f"Python {machine.python}",
+        f"{(machine.memory_bytes or 0) / 1e9:.1f} GB",
+        f"load {record.state.before.load:.1f} before",
         "2 rounds in random order",
-        f"{model['ms']['p99']:.2f}",
-        f"{model['ratio_p50']:.2f}",
-        f"{model['first_ms']:.1f}",
+        f"{model.ms.p99:.2f}",
+        f"{model.ratio_p50:.2f}",
+        f"{model.first_ms:.1f}",
         "80.0%",
     ):
-        assert named in text
+        assert fact in text
     rows = report(record, markdown=True).splitlines()
     assert sum(row.startswith("| model.tflite | LiteRT") for row in rows) == 2
 
 
-def test_the_runtime_that_tells_operators_is_profiled_and_the_other_named(record: Any) -> None:
-    graph, model, _ = record["runners"]
-    assert model["operators"] is None
-    kinds = {each["kind"]: each for each in graph["operators"]}
-    assert any("Conv2D" in kind for kind in kinds)
-    assert all(each["ms"] > 0 and each["count"] > 0 for each in kinds.values())
+def test_the_runtime_that_reports_operators_is_profiled_and_the_other_named(
+    record: BenchRecord,
+) -> None:
+    graph, model, _ = record.runners
+    assert model.operators is None
+    assert graph.operators
+    assert any("Conv2D" in operator.kind for operator in graph.operators)
+    assert all(operator.ms > 0 and operator.count > 0 for operator in graph.operators)
     text = report(record)
-    assert "LiteRT does not tell the times of operators to Python" in text
-    assert next(iter(kinds)) in text
+    assert "LiteRT does not report the times of operators to Python" in text
+    assert graph.operators[0].kind in text
 
 
 @pytest.mark.parametrize(
-    ("p50", "runtime", "architecture", "said"),
+    ("p50", "runtime", "architecture", "explained"),
     [
         (30.0, "tflite-runtime", "x86_64", True),
         (30.0, "tflite-runtime", "armv7l", False),
@@ -164,30 +203,32 @@ def test_the_runtime_that_tells_operators_is_profiled_and_the_other_named(record
     ],
 )
 def test_slow_int8_is_explained(
-    record: Any, p50: float, runtime: str, architecture: str, said: bool
+    record: BenchRecord, p50: float, runtime: str, architecture: str, explained: bool
 ) -> None:
-    record["machine"]["architecture"] = architecture
-    _, integer, real = record["runners"]
-    integer["runtime"] = runtime
-    integer["ms"]["p50"] = p50
-    real["runtime"] = runtime
-    real["ms"]["p50"] = 3.0
-    text = report(record)
-    assert ("this runtime has no fast int8 kernels on x86 (it has on ARM)" in text) == said
-    assert ("10.0 times the time of recipes/float32.tflite" in text) == said
+    graph, int8, float32 = record.runners
+    runners = (
+        graph,
+        replace(int8, runtime=runtime, ms=replace(int8.ms, p50=p50)),
+        replace(float32, runtime=runtime, ms=replace(float32.ms, p50=3.0)),
+    )
+    machine = replace(record.machine, architecture=architecture)
+    text = report(replace(record, machine=machine, runners=runners))
+    assert ("this runtime has no fast int8 kernels on x86 (it has on ARM)" in text) == explained
+    assert ("10.0 times the time of recipes/float32.tflite" in text) == explained
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.skipif(not DEVICE.exists(), reason=f"no device environment at {DEVICE}")
 def test_the_runtimes_of_another_python_are_timed_too(run_folder: Path) -> None:
-    record = measured(run_folder / "model.tflite", "--runtime-python", DEVICE)
-    here, there = record["runners"]
+    values = measure_few(run_folder / "model.tflite", "--runtime-python", DEVICE)
+    here, there = values["runners"]
     assert (here["runtime"], here["delegate"]) == ("LiteRT", DELEGATED)
     if there["runtime"] == "tflite-runtime":
         assert there["version"] == "2.14.0"
-    only = measured(
-        run_folder / "model.tflite", "--runtime-python", DEVICE, "--runtime", there["runtime"]
-    )
-    assert {each["runtime"] for each in only["runners"]} == {there["runtime"]}
+        selected = measure_few(
+            run_folder / "model.tflite", "--runtime-python", DEVICE, "--runtime", "tflite-runtime"
+        )
+        assert {runner["runtime"] for runner in selected["runners"]} == {"tflite-runtime"}
 
 
 def test_an_empty_run_folder_says_what_to_do(tmp_path: Path) -> None:
@@ -206,9 +247,10 @@ def test_a_folder_that_takes_no_record_is_refused_before_measuring(
     assert f"{tmp_path}: bench.json cannot be written there" in result.stderr
 
 
+@pytest.mark.usefixtures("in_process")
 def test_on_a_device_the_model_alone_is_timed(run_folder: Path, tmp_path: Path) -> None:
     shutil.copy(run_folder / "model.tflite", tmp_path)
-    (runner,) = measured("--output-dir", tmp_path)["runners"]
+    (runner,) = measure_few("run", "--output-dir", tmp_path)["runners"]
     assert (runner["model"], runner["ratio_p50"]) == ("model.tflite", 1)
 
 
@@ -216,15 +258,31 @@ def test_on_a_device_the_model_alone_is_timed(run_folder: Path, tmp_path: Path) 
     "arguments",
     [
         ("--rounds", "1"),
-        ("--merge",),
-        ("--compare", "old.json", "new.json", "--merge"),
+        ("--merge", "old.json"),
+        ("compare", "old.json"),
+        ("plot", "old.json"),
         ("--runtime", "ONNX"),
         ("model.tflite", "--runtime-python", "no-such-python"),
     ],
 )
 def test_wrong_use_is_refused(run_folder: Path, arguments: tuple[str, ...]) -> None:
-    found = [str(run_folder / word) if word == "model.tflite" else word for word in arguments]
-    assert invoke(*found).exit_code == 2
+    words = [str(run_folder / word) if word == "model.tflite" else word for word in arguments]
+    assert invoke(*words).exit_code == 2
+
+
+def test_help_loads_no_numpy() -> None:
+    code = (
+        "import sys\nfrom retrain.cli import commands\n"
+        "try: commands(['bench', '--help'])\n"
+        "except SystemExit: sys.exit('numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_names_the_commands_and_what_no_command_means() -> None:
+    text = invoke("--help").stdout
+    for fact in ("run ", "show ", "compare ", "plot ", "means `retrain bench run`"):
+        assert fact in text
 
 
 def test_what_cannot_be_timed_is_refused(tmp_path: Path) -> None:
@@ -241,6 +299,7 @@ def test_a_photo_that_is_none_is_named(run_folder: Path) -> None:
     assert f"{run_folder / 'labels.txt'}: not a photo" in result.stderr
 
 
+@pytest.mark.usefixtures("in_process")
 def test_threads_are_no_more_than_the_cores_that_may_be_used(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,4 +309,5 @@ def test_threads_are_no_more_than_the_cores_that_may_be_used(
 
 
 def test_threads_are_powers_of_two_up_to_the_cores() -> None:
-    assert [_powers(cores) for cores in (1, 2, 6, 8)] == [(1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8)]
+    powers = [_powers_of_two(cores) for cores in (1, 2, 6, 8)]
+    assert powers == [(1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8)]

@@ -1,16 +1,14 @@
-"""What is told of the machine, from files as Linux and a Raspberry Pi have them."""
+"""The description of a machine, from files as Linux and a Raspberry Pi have them."""
 
-import json
 import os
 from pathlib import Path
 
 import pytest
 
-from bench import machine
-from bench.machine import Watch, read_machine, read_state, save, was_throttled
+from bench.machine import CpuWatch, Disturbance, read_machine, read_state, was_throttled
 
 
-def rooted(folder: Path, files: dict[str, str]) -> Path:
+def write_files(folder: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -36,24 +34,16 @@ def rooted(folder: Path, files: dict[str, str]) -> Path:
     ],
 )
 def test_the_cpu_has_the_name_that_people_know(tmp_path: Path, cpuinfo: str, cpu: str) -> None:
-    assert read_machine(rooted(tmp_path, {"proc/cpuinfo": cpuinfo})).cpu == cpu
+    assert read_machine(write_files(tmp_path, {"proc/cpuinfo": cpuinfo})).cpu == cpu
 
 
-def test_a_machine_that_tells_nothing_has_a_cpu_too(tmp_path: Path) -> None:
+def test_a_machine_without_system_files_has_a_cpu_too(tmp_path: Path) -> None:
     machine = read_machine(tmp_path)
     assert machine.cpu
     assert (machine.governor, machine.memory_bytes) == (None, None)
 
 
-def test_figures_that_cannot_be_saved_leave_the_old_ones(tmp_path: Path) -> None:
-    save(tmp_path / "bench.json", {"figure": 1})
-    with pytest.raises(UnicodeEncodeError):
-        save(tmp_path / "bench.json", {"figure": "\udcff"})
-    assert json.loads((tmp_path / "bench.json").read_text())["figure"] == 1
-    assert os.listdir(tmp_path) == ["bench.json"]  # noqa: PTH208 (hidden files too)
-
-
-def test_a_raspberry_pi_tells_its_clock_and_heat(
+def test_clock_and_heat_of_a_raspberry_pi_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpufreq = "sys/devices/system/cpu/cpu0/cpufreq"
@@ -63,10 +53,10 @@ def test_a_raspberry_pi_tells_its_clock_and_heat(
         "sys/class/thermal/thermal_zone0/temp": "61828\n",
         "proc/meminfo": "MemTotal:        3884344 kB\nMemFree:  1 kB\n",
     }
-    program = rooted(tmp_path, {"bin/vcgencmd": "#!/bin/sh\necho throttled=0x50005\n"})
+    program = write_files(tmp_path, {"bin/vcgencmd": "#!/bin/sh\necho throttled=0x50005\n"})
     (program / "bin" / "vcgencmd").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    root = rooted(tmp_path, files)
+    root = write_files(tmp_path, files)
     read = read_machine(root)
     assert (read.governor, read.memory_bytes) == ("ondemand", 3884344 * 1024)
     state = read_state(root)
@@ -90,16 +80,16 @@ def test_throttled_is_what_happened_meanwhile(
     assert was_throttled(before, after) == throttled
 
 
-def test_what_others_took_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_share_of_others_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, tick = [100.0], os.sysconf("SC_CLK_TCK")
-    monkeypatch.setattr(machine.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr("bench.machine.time.perf_counter", lambda: clock[0])
     # user, nice, system, idle, iowait, irq, softirq, steal, guest
-    rooted(tmp_path, {"proc/stat": "cpu  0 0 0 500 0 0 0 0 7\ncpu0 1 1\n"})
-    watch = Watch(tmp_path)
+    write_files(tmp_path, {"proc/stat": "cpu  0 0 0 500 0 0 0 0 7\ncpu0 1 1\n"})
+    watch = CpuWatch(tmp_path)
     cores = os.cpu_count() or 1
     clock[0] += 10
     used = 2 * cores * tick  # seconds of 10 that there were on each core
     busy = f"cpu  {used} {used} {used} 900 99 0 0 {used} 7\n"
-    rooted(tmp_path, {"proc/stat": busy})
-    assert watch.seen()["others"] == pytest.approx(0.8, abs=0.05)
-    assert Watch(tmp_path / "elsewhere").seen() == {"others": None, "throttled": False}
+    write_files(tmp_path, {"proc/stat": busy})
+    assert watch.read().others_share == pytest.approx(0.8, abs=0.05)
+    assert CpuWatch(tmp_path / "elsewhere").read() == Disturbance(None, False)

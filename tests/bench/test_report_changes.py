@@ -1,41 +1,40 @@
-"""Records compared and merged: a regression told from noise and from a slower machine."""
+"""Records compared and shown together: a slower model, as opposed to noise or the machine."""
 
 import copy
 import json
 import math
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench import report_changes
-from bench.machine import SCHEMA_VERSION
-from tests.helpers.bench_fixtures import invoke as run
-from tests.helpers.record_fixtures import drawn, record, runner, written
+from bench.record import SCHEMA_VERSION, BenchRecord
+from tests.helpers.bench_fixtures import invoke
+from tests.helpers.record_fixtures import busy, draw, record, runner, write_records
 
 
 @pytest.mark.parametrize(
     ("new", "verdict", "code"),
     [
-        (drawn(5.0, seed=1), "noise", 0),
-        (drawn(5.1, seed=1), "slower", 0),
-        (drawn(6.0, seed=1), "too slow", 4),
-        (drawn(4.0, seed=1), "faster", 0),
-        (drawn(5.5, drift=0.6, seed=3), "noise", 0),
+        (draw(5.0, seed=1), "noise", 0),
+        (draw(5.1, seed=1), "slower", 0),
+        (draw(6.0, seed=1), "too slow", 4),
+        (draw(4.0, seed=1), "faster", 0),
+        (draw(5.5, drift=0.6, seed=3), "noise", 0),
     ],
 )
 def test_only_a_slowdown_that_is_no_noise_fails(
     tmp_path: Path, new: list[list[int]], verdict: str, code: int
 ) -> None:
-    paths = written(tmp_path, old=record(runner("m", drawn(5))), new=record(runner("m", new)))
-    result = run("--compare", *paths, "--json")
+    paths = write_records(tmp_path, old=record(runner("m", draw(5))), new=record(runner("m", new)))
+    result = invoke("compare", *paths, "--json")
     assert result.exit_code == code, result.output
-    (found,) = json.loads(result.stdout)["changes"]
-    assert found["verdict"] == verdict
-    assert found["against"] is None
-    assert verdict in run("--compare", *paths).stdout
-    assert run("--compare", *paths, "--max-slowdown", 50).exit_code == 0
+    (change,) = json.loads(result.stdout)["changes"]
+    assert change["verdict"] == verdict
+    assert change["against"] is None
+    assert verdict in invoke("compare", *paths).stdout
+    assert invoke("compare", *paths, "--max-slowdown", 50).exit_code == 0
     if code:
         assert "slower by more than 5%, and that is no noise: m (LiteRT, 1 thread)" in (
             result.stderr
@@ -45,11 +44,11 @@ def test_only_a_slowdown_that_is_no_noise_fails(
 @pytest.mark.parametrize(("slow", "verdict"), [(1.0, "noise"), (1.2, "too slow")])
 @pytest.mark.parametrize("machine", [1.0, 1.5])
 def test_a_slower_machine_is_not_a_slower_model(slow: float, verdict: str, machine: float) -> None:
-    first = {"ratio_p50": 1}
-    old = record(runner("graph", drawn(10), **first), runner("m", drawn(5)))
+    first: dict[str, Any] = {"ratio_p50": 1}
+    old = record(runner("graph", draw(10), **first), runner("m", draw(5)))
     new = record(
-        runner("graph", drawn(10 * machine, seed=1), **first),
-        runner("m", drawn(5 * machine * slow, seed=2)),
+        runner("graph", draw(10 * machine, seed=1), **first),
+        runner("m", draw(5 * machine * slow, seed=2)),
     )
     graph, model = report_changes.changes(old, new, 0.05)
     assert graph.verdict == "the machine"
@@ -63,44 +62,55 @@ def test_a_slower_machine_is_not_a_slower_model(slow: float, verdict: str, machi
 
 @pytest.mark.parametrize("name", ["sha256", "version"])
 def test_another_reference_is_no_measure_of_the_machine(name: str) -> None:
-    first = {"ratio_p50": 1}
-    old = record(runner("graph", drawn(10), **first), runner("m", drawn(5)))
-    new = record(runner("graph", drawn(15), **{**first, name: "other"}), runner("m", drawn(6)))
+    first: dict[str, Any] = {"ratio_p50": 1}
+    old = record(runner("graph", draw(10), **first), runner("m", draw(5)))
+    new = record(runner("graph", draw(15), **{**first, name: "other"}), runner("m", draw(6)))
     graph, model = report_changes.changes(old, new, 0.05)
     assert (graph.verdict, model.verdict) == ("too slow", "too slow")
     assert model.against is None
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
-    one, pi, other = written(
+    laptop, pi, other, early, newer = write_records(
         tmp_path,
-        one=record(runner("m", drawn(5))),
-        pi=record(runner("m", drawn(5)), cpu="Cortex-A53"),
-        other=record(runner("n", drawn(5))),
+        laptop=record(runner("m", draw(5))),
+        pi=record(runner("m", draw(5)), cpu="Cortex-A53"),
+        other=record(runner("n", draw(5))),
+        early={**record(runner("m", draw(5))).to_json(), "schema": 1},
+        newer={**record(runner("m", draw(5))).to_json(), "schema": 5, "min_reader": 4},
     )
     notes = tmp_path / "notes.json"
     notes.write_text('{"schema": 1}')
-    early = tmp_path / "early.json"
-    early.write_text(json.dumps({**record(runner("m", drawn(5))), "schema": 1}))
     for old, new, reason in (
-        (one, pi, "measured on two machines, Cortex-A76 and Cortex-A53: --merge shows both"),
-        (one, other, "no model on the same runtime and threads is in both"),
-        (one, notes, "notes.json: not a file of `retrain bench`"),
-        (early, one, "early.json: schema 1, not 3: measure it again"),
-        (tmp_path / "none.json", one, "none.json: not a file of `retrain bench`"),
+        (laptop, pi, "measured on two machines, Cortex-A76 and Cortex-A53: `retrain bench show`"),
+        (laptop, other, "no model on the same runtime and threads is in both"),
+        (laptop, notes, "not a file of `retrain bench`"),
+        (early, laptop, "early.json: schema 1, not 3: measure it again"),
+        (newer, laptop, "newer.json: it needs a reader of version 4"),
+        (tmp_path / "none.json", laptop, "none.json: No such file or directory"),
     ):
-        result = run("--compare", old, new)
+        result = invoke("compare", old, new)
         assert result.exit_code == 3
         assert reason in result.stderr
 
 
+def test_a_record_of_a_newer_schema_with_unknown_keys_is_read(tmp_path: Path) -> None:
+    values = record(runner("m", draw(5))).to_json()
+    values = {**values, "schema": SCHEMA_VERSION + 2, "colour": "red"}
+    values["runners"][0]["taste"] = 1
+    (path,) = write_records(tmp_path, newer=values)
+    result = invoke("show", path)
+    assert result.exit_code == 0, result.output
+    assert "m      LiteRT 2.3.0" in result.stdout
+
+
 def test_two_machines_side_by_side(tmp_path: Path) -> None:
-    laptop, pi = written(
+    laptop, pi = write_records(
         tmp_path,
-        laptop=record(runner("graph", drawn(12)), runner("m", drawn(5)), cpu="Laptop"),
-        pi=record(runner("m", drawn(40), sha256="another")),
+        laptop=record(runner("graph", draw(12)), runner("m", draw(5)), cpu="Laptop"),
+        pi=record(runner("m", draw(40), sha256="another")),
     )
-    result = run("--merge", laptop, pi)
+    result = invoke("show", laptop, pi)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines[0].startswith("[1] Laptop (aarch64), 4 cores")
@@ -111,113 +121,118 @@ def test_two_machines_side_by_side(tmp_path: Path) -> None:
     assert lines[-1] == "m: not the same file everywhere"
     assert "[1] ratio: p50 against that of graph (LiteRT) on as many threads" in lines
     assert "[2] ratio: p50 against that of m (LiteRT) on as many threads" in lines
-    assert "| m | LiteRT | 1 |" in run("--merge", laptop, pi, "--markdown").stdout
-    assert "- [1] Laptop" in run("--merge", laptop, pi, "--markdown").stdout
-    merged = json.loads(run("--merge", laptop, pi, "--json").stdout)
-    both = [json.loads(path.read_text()) for path in (laptop, pi)]
-    assert merged == {"schema": SCHEMA_VERSION, "records": both}
-    (again,) = written(tmp_path, merged=merged)
-    assert run("--merge", again).stdout == result.stdout
-    refused = run("--compare", again, laptop)
+    assert "| m | LiteRT | 1 |" in invoke("show", laptop, pi, "--markdown").stdout
+    assert "- [1] Laptop" in invoke("show", laptop, pi, "--markdown").stdout
+    merged = json.loads(invoke("show", laptop, pi, "--json").stdout)
+    values = [json.loads(path.read_text()) for path in (laptop, pi)]
+    assert merged == {"schema": SCHEMA_VERSION, "records": values}
+    (again,) = write_records(tmp_path, merged=merged)
+    assert invoke("show", again).stdout == result.stdout
+    refused = invoke("compare", again, laptop)
     assert refused.exit_code == 3
     assert "merged.json: 2 records in one: name the file of one machine" in refused.stderr
 
 
-def two_pythons(*paces: float, versions: tuple[str, str] = ("3.11", "3.13")) -> dict[str, Any]:
+def two_pythons(*paces: float, versions: tuple[str, str] = ("3.11", "3.13")) -> BenchRecord:
     pairs = zip(paces, versions, strict=True)
-    return record(*(runner("m", drawn(pace), python=version) for pace, version in pairs))
+    return record(*(runner("m", draw(pace), python=version) for pace, version in pairs))
 
 
 def test_one_runtime_in_two_pythons_is_two_runners(tmp_path: Path) -> None:
-    old, new = written(tmp_path, old=two_pythons(5, 8), new=two_pythons(6, 4))
-    result = run("--compare", old, new, "--json")
+    old, new = write_records(tmp_path, old=two_pythons(5, 8), new=two_pythons(6, 4))
+    result = invoke("compare", old, new, "--json")
     assert result.exit_code == 4
     assert "m (LiteRT, Python 3.11, 1 thread)" in result.stderr
-    found = json.loads(result.stdout)["changes"]
-    assert [(each["python"], each["verdict"]) for each in found] == [
+    changes = json.loads(result.stdout)["changes"]
+    assert [(change["python"], change["verdict"]) for change in changes] == [
         ("Python 3.11", "too slow"), ("Python 3.13", "faster")
     ]  # fmt: skip
-    text = run("--merge", old, new).stdout
+    text = invoke("show", old, new).stdout
     assert "LiteRT, Python 3.11 " in text
     assert "LiteRT, Python 3.13 " in text
-    (same,) = written(tmp_path, same=two_pythons(5, 8, versions=("3.11", "3.11")))
-    assert "LiteRT 2.3.0, Python 3.11 (2) " in run("--merge", same).stdout
+    (same,) = write_records(tmp_path, same=two_pythons(5, 8, versions=("3.11", "3.11")))
+    assert "LiteRT 2.3.0, Python 3.11 (2) " in invoke("show", same).stdout
     # Another Python on another machine is no reason for two rows.
-    one, pi = (record(runner("m", drawn(5), python=version)) for version in ("3.11", "3.13"))
-    rows = run("--merge", *written(tmp_path, one=one, pi=pi)).stdout.splitlines()
+    laptop, pi = (record(runner("m", draw(5), python=version)) for version in ("3.11", "3.13"))
+    rows = invoke("show", *write_records(tmp_path, laptop=laptop, pi=pi)).stdout.splitlines()
     assert sum(row.startswith("m ") for row in rows) == 1
 
 
 def test_what_only_one_file_has_and_busy_rounds_are_said(tmp_path: Path) -> None:
-    busy = runner("m", drawn(5, seed=1))
-    busy["rounds"][2]["bad"] = True
-    old, new = written(
+    busy_runner = busy(runner("m", draw(5, seed=1)), 2)
+    old, new = write_records(
         tmp_path,
-        old=record(runner("m", drawn(5)), runner("gone", drawn(9))),
-        new=record(busy, runner("m", drawn(3), threads=2)),
+        old=record(runner("m", draw(5)), runner("gone", draw(9))),
+        new=record(busy_runner, runner("m", draw(3), threads=2)),
     )
-    text = run("--compare", old, new).stdout
+    text = invoke("compare", old, new).stdout
     assert "only in OLD: gone (LiteRT, 1 thread)" in text
     assert "only in NEW: m (LiteRT, 2 threads)" in text
     assert "* the machine was busy or throttled" in text
     assert " *5.0" in text
-    told = json.loads(run("--compare", old, new, "--json").stdout)
-    assert [each["model"] for each in told["only_old"]] == ["gone"]
-    assert told["changes"][0]["busy"] == ["new"]
+    values = json.loads(invoke("compare", old, new, "--json").stdout)
+    assert [key["model"] for key in values["only_old"]] == ["gone"]
+    assert values["changes"][0]["busy"] == ["new"]
 
 
-def with_value(name: str, value: Any, found: dict[str, Any]) -> dict[str, Any]:
-    """Return a record whose first runner has this value, in an object of it after a dot."""
-    whole, (*outer, key) = copy.deepcopy(found), name.split(".")
-    place = whole["runners"][0]
-    for each in outer:
-        place = place[each]
-    place[key] = value
+def change_value(path: str, value: Any, values: dict[str, Any]) -> Any:
+    """Return JSON values of a record with another value at `path`, such as "runners.0.ms.p50"."""
+    whole = copy.deepcopy(values)
+    *parents, key = path.split(".")
+    place: Any = whole
+    for parent in parents:
+        place = place[int(parent) if parent.isdigit() else parent]
+    if value is MISSING:
+        del place[key]
+    else:
+        place[key] = value
     return whole
 
 
+MISSING = object()
+
+
 @pytest.mark.parametrize(
-    ("damage", "reason"),
+    ("path", "value", "reason"),
     [
-        (lambda found: {"schema": found["schema"], "runners": [{"rounds": []}]}, "has no machine"),
-        (lambda found: {**found, "runners": []}, "runners has 0 members"),
-        (lambda found: {**found, "runners": [{"rounds": []}]}, "runners has no model"),
-        (lambda found: {**found, "state": 3}, "state is no object"),
-        (lambda found: {**found, "not_run": None}, "not_run is no list"),
-        (lambda found: {**found, "records": []}, "list index out of range"),
-        (lambda found: [found], "not a file of `retrain bench`"),
-        (
-            lambda found: {**found, "runners": [{**found["runners"][0], "ratio_interval95": [1]}]},
-            "ratio_interval95 has 1 members",
-        ),
-        (
-            lambda found: {**found, "runners": [{**found["runners"][0], "threads": "1"}]},
-            "threads is '1'",
-        ),
-        *(
-            (partial(with_value, name, value), f"{name.rpartition('.')[2]} is {value!r}")
-            for name, value in [
-                ("photo_ms.total", ""),
-                ("ms.p50", 0),
-                ("ms.p90", math.nan),
-                ("ratio_p50", 1e400),
-                ("accuracy", -1),
-                ("threads", 10**30),
-                ("size_bytes", True),
-                ("load_s", [1]),
-            ]
-        ),
-        (lambda found: {**found, "peak_gmacs": {"1": "fast"}}, "1 is 'fast'"),
-        (lambda _: record(runner("m", [[0, 1], [2, 3]])), "samples_ns is 0"),
+        ("machine", MISSING, "machine is missing"),
+        ("runners", [], "runners is empty"),
+        ("runners", [{"rounds": []}], "runners[0].rounds is empty"),
+        ("state", 3, "state is 3, not an object"),
+        ("not_run", None, "not_run is None, not a list"),
+        ("records", [], "records is empty"),
+        ("runners.0.ratio_interval95", [1], "runners[0].ratio_interval95 has 1 members"),
+        ("runners.0.threads", "1", "runners[0].threads is '1'"),
+        ("runners.0.photo_ms", {"total": ""}, "photo_ms.total is ''"),
+        ("runners.0.ms.p50", 0, "ms.p50 is 0"),
+        ("runners.0.ms.p90", math.nan, "ms.p90 is nan"),
+        ("runners.0.ratio_p50", 1e400, "ratio_p50 is inf"),
+        ("runners.0.accuracy", -1, "accuracy is -1"),
+        ("runners.0.threads", 10**30, "threads is 1000"),
+        ("runners.0.size_bytes", True, "size_bytes is True"),
+        ("runners.0.load_s", [1], "load_s is [1]"),
+        ("peak_gmacs", {"1": "fast"}, "peak_gmacs.1 is 'fast'"),
+        ("runners.0.rounds.1.samples_ns", [2, 0], "rounds[1].samples_ns[1] is 0"),
+        ("runners.0.rounds.1.samples_ns", [], "rounds[1].samples_ns is empty"),
     ],
 )
-@pytest.mark.parametrize("command", ["--merge", "--compare"])
+@pytest.mark.parametrize("command", ["show", "compare"])
 def test_a_file_of_another_form_is_refused(
-    tmp_path: Path, damage: Any, reason: str, command: str
+    tmp_path: Path, path: str, value: Any, reason: str, command: str
 ) -> None:
-    whole = record(runner("m", drawn(5)))
-    good, bad = written(tmp_path, good=whole, bad=damage(whole))
-    result = run(command, good, bad)
+    whole = record(runner("m", draw(5))).to_json()
+    right, wrong = write_records(tmp_path, right=whole, wrong=change_value(path, value, whole))
+    result = invoke(command, right, wrong)
     assert result.exit_code == 3
-    assert "bad.json: not a file of `retrain bench`" in result.stderr
+    assert f"{wrong}: " in result.stderr
+    assert "not a file of `retrain bench`, or damaged" in result.stderr
     assert reason in result.stderr
+
+
+@pytest.mark.parametrize("text", ["[1]", "[", '{"schema": 3, "schema": 3}'])
+def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.json").write_text(text)
+    result = invoke("show", tmp_path / "list.json")
+    assert result.exit_code == 3
+    assert "list.json: " in result.stderr
+    assert "not a file of `retrain bench`" in result.stderr

@@ -18,13 +18,13 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1] / "helpers"))
 
 
-def ask(function: str, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
+def call_runner(function: str, arguments: dict[str, Any] | None = None, **options: Any) -> Any:
     with packages() as folder:
         return call("runner", function, arguments or {}, folder, **options)
 
 
 def test_the_answer_is_what_the_function_returns_whatever_it_prints() -> None:
-    assert ask("fake_runners:chatters") == "answer"
+    assert call_runner("fake_runners:prints_much") == "answer"
 
 
 @pytest.mark.parametrize(
@@ -41,17 +41,17 @@ def test_a_function_that_fails_is_an_error(
     function: str, arguments: dict[str, Any], kind: type[RetrainError], reason: str
 ) -> None:
     with pytest.raises(kind, match=reason):
-        ask(function, arguments)
+        call_runner(function, arguments)
 
 
 def test_no_answer_in_time_is_an_error() -> None:
     with pytest.raises(BadData, match="runner: its process gave no answer in 1 s"):
-        ask("fake_runners:naps", {"seconds": 600}, patience_s=1)
+        call_runner("fake_runners:naps", {"seconds": 600}, timeout_s=1)
 
 
 def test_no_python_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(WrongUse, match="python: not a program: name a Python"):
-        ask("time:time", python=str(tmp_path / "python"))
+        call_runner("time:time", python=str(tmp_path / "python"))
 
 
 def test_a_python_is_found_from_where_the_user_is(
@@ -59,23 +59,25 @@ def test_a_python_is_found_from_where_the_user_is(
 ) -> None:
     (tmp_path / "python").symlink_to(sys.executable)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))  # it is in no environment
-    assert ask("fake_runners:chatters", python="./python") == "answer"
+    helpers = str(Path(__file__).parents[1] / "helpers")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([helpers, *sys.path]))  # no environment has it
+    assert call_runner("fake_runners:prints_much", python="./python") == "answer"
 
 
 def test_the_process_has_our_packages_first_and_the_threads_of_numpy() -> None:
-    found = ask("fake_runners:environment", threads=2)
-    first, *others = found["PYTHONPATH"].split(os.pathsep)
-    assert others == [str(Path(__file__).parents[1] / "helpers")]
-    assert (found["OPENBLAS_NUM_THREADS"], found["OMP_NUM_THREADS"]) == ("2", "2")
-    assert not Path(first).exists()  # it was made for the block alone
+    variables = call_runner("fake_runners:environment", threads=2)
+    first, *rest = variables["PYTHONPATH"].split(os.pathsep)
+    assert rest == [str(Path(__file__).parents[1] / "helpers")]
+    assert (variables["OPENBLAS_NUM_THREADS"], variables["OMP_NUM_THREADS"]) == ("2", "2")
+    assert not Path(first).exists()  # it lasts for the block
 
 
-def test_only_what_a_runtime_needs_is_copied() -> None:
+def test_only_code_is_copied() -> None:
     with packages() as folder:
-        assert {each.name for each in folder.iterdir()} == {"bench", "deploy"}
-        files = [each for each in folder.rglob("*") if each.is_file()]
-        assert {each.suffix for each in files} == {".py"}
-        assert (folder / "bench" / "runners.py").read_bytes() == Path(
+        assert {path.name for path in folder.iterdir()} == {"bench", "deploy"}
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        assert {path.suffix for path in files} == {".py"}
+        assert (folder / "bench" / "worker_process.py").read_bytes() == Path(
             sys.modules["bench.worker_process"].__file__ or ""
         ).read_bytes()
+        assert (folder / "bench" / "experiments" / "bare.py").exists()

@@ -21,7 +21,7 @@ from deploy.errors import BadData
 from deploy.goldens import Golden
 from deploy.zip_members import Members
 from retrain.tflite.inspection import inspect
-from retrain.tflite.network_file import parse
+from retrain.tflite.model import read_model
 from retrain.training.linear import State
 from tests.helpers.deploy_fixtures import CONTRACT, LABELS, networks
 
@@ -208,7 +208,7 @@ def shared(operators: int, inputs: int) -> bytes:
     return bytes(builder.Output())
 
 
-@pytest.mark.parametrize("read", [inspect, parse, flatbuffer.check])
+@pytest.mark.parametrize("read", [inspect, read_model, flatbuffer.check])
 def test_work_on_a_model_whose_parts_are_shared_is_bounded(read: Callable[[bytes], Any]) -> None:
     content = shared(1000, 1000)
     assert len(content) < 9000
@@ -231,7 +231,7 @@ def test_a_flatbuffer_with_the_right_digest_is_equal_or_refused() -> None:
                 [0, 1, 100, 2**31 - 1, 2**32 - 4, len(valid), draw.getrandbits(32)]
             )
             struct.pack_into("<I", content, at, number)
-        for read in (inspect, parse, flatbuffer.check):
+        for read in (inspect, read_model, flatbuffer.check):
             refused += 1
             with suppress(BadData):
                 read(bytes(content))

@@ -4,19 +4,21 @@ import json
 from pathlib import Path
 from statistics import mean
 
-import pytest
-
 from tests.conftest import Invoke
-from tests.retrain.backbones.test_keras_applications import REAL
+from tests.helpers.developer_data import (
+    FLOWERS,
+    MOBILENET_V2,
+    needs_flowers,
+    needs_mobilenet_v2,
+)
 
-FLOWERS = Path(__file__).parents[2].parent / "shared/data/flowers"
 SALTS = 5
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason=f"no weights of MobileNetV2 in {REAL}")
-@pytest.mark.skipif(not FLOWERS.is_dir(), reason=f"no flower photos in {FLOWERS}")
+@needs_mobilenet_v2
+@needs_flowers
 def test_flowers_are_told_apart_in_int8(invoke: Invoke, tmp_path: Path) -> None:
-    options = ("--architecture", "mobilenet_v2", "--weights", REAL, "--cache-dir", tmp_path)
+    options = ("--architecture", "mobilenet_v2", "--weights", MOBILENET_V2, "--cache-dir", tmp_path)
     right = []
     for salt in range(1, SALTS + 1):
         where = ("--output-dir", tmp_path / f"run-{salt}", "--json")

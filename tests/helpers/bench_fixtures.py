@@ -1,63 +1,77 @@
-"""A run folder with its models, and `retrain bench` for as short as it goes.
+"""Call `retrain bench` with as few calls as possible, in this process where that is enough."""
 
-never_busy and run_folder are for tests to import and to name in their `__all__`: pytest finds
-them there, and ruff sees that they are wanted.
-"""
-
-import hashlib
+import importlib
 import json
-import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from bench import compare_models
+from bench.worker_process import call
 from retrain.cli import commands
-from tests.helpers.deploy_fixtures import LABELS, write_run
+from tests.helpers.deploy_fixtures import LABELS
 
 FEW = ("--rounds", "2", "--runs", "8", "--threads", "1")
 # The tiny network: 15x15 places of a 3x3 kernel from 3 to 6 channels, then 6 numbers to 4 classes.
 MULTIPLY_ADDS = 15 * 15 * 3 * 3 * 3 * 6 + 6 * len(LABELS)
 
 
-@pytest.fixture(autouse=True)
-def never_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.compare_models.BUSY", 2.0)
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a tiny frozen graph and its models, as a run leaves them."""
-    folder = write_run(tmp_path_factory.mktemp("retrained"))
-    (folder / "recipes").mkdir()
-    shutil.move(folder / "float.tflite", folder / "recipes" / "float32.tflite")
-    shutil.copy(folder / "model.tflite", folder / "recipes" / "int8.tflite")
-    sizes = {path.stem: path.stat().st_size for path in folder.rglob("*.*")}
-    conversion = {
-        "graph_sha256": hashlib.sha256((folder / "output_graph.pb").read_bytes()).hexdigest(),
-        "passed": True,
-        "bytes": {"graph": sizes["output_graph"], "model": sizes["model"]},
-        "graph": {"accuracy": 0.9, "interval95": [0.8, 0.95]},
-        "model": {"accuracy": 0.8, "interval95": [0.7, 0.9]},
-        "candidates": [
-            {
-                "recipe": "float32",
-                "accuracy": 0.7,
-                "interval95": [0.6, 0.8],
-                "bytes": sizes["float32"],
-            }
-        ],
-    }
-    (folder / "conversion.json").write_text(json.dumps(conversion))
-    return folder
-
-
 def invoke(*arguments: object) -> Result:
+    """Run `retrain bench` with `arguments`."""
     return CliRunner().invoke(commands, ["bench", *map(str, arguments)])
 
 
-def measured(*arguments: object) -> Any:
+def measure_few(*arguments: object) -> Any:
+    """Run `retrain bench` with few calls, and return the record that it prints."""
     result = invoke(*arguments, *FEW, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
+
+
+def call_here(
+    name: str,
+    function: str,
+    arguments: dict[str, Any],
+    folder: Path,
+    *,
+    python: str = sys.executable,
+    **options: Any,
+) -> Any:
+    """Call a function as `bench.worker_process.call` does, but in this process if possible."""
+    if python != sys.executable:
+        return call(name, function, arguments, folder, python=python, **options)
+    module, _, attribute = function.partition(":")
+    value = getattr(importlib.import_module(module), attribute)(**arguments)
+    return json.loads(json.dumps(value))
+
+
+def make_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run rounds in this process, with little warm-up; the machine is never busy."""
+    monkeypatch.setattr(compare_models, "call", call_here)
+    monkeypatch.setattr(compare_models, "BUSY_SHARE", 2.0)
+    monkeypatch.setitem(compare_models._PRODUCT.arguments, "sides", (32,))
+    monkeypatch.setattr("bench.time_one_round.MIN_WARM_UP_S", 0.0)
+    monkeypatch.setattr("bench.time_one_round.gc.disable", lambda: None)
+    monkeypatch.setattr("bench.stats.RESAMPLES", 100)
+
+
+class Clock:
+    """A stand-in for the module `time` whose time passes only in `sleep`."""
+
+    def __init__(self) -> None:
+        self.ns = 10**12
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.ns += round(seconds * 1e9)
+
+    def perf_counter_ns(self) -> int:
+        """Return the time in ns."""
+        return self.ns
+
+    def perf_counter(self) -> float:
+        """Return the time in seconds."""
+        return self.ns / 1e9

@@ -1,4 +1,4 @@
-"""Graphs as TensorFlow's retrain.py wrote them, made of a run's own network and final layer."""
+"""Build graphs as TensorFlow's retrain.py wrote them, of a run's network and final layer."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ _NETWORK = "network"
 
 def weights(run: Any, name: str) -> Array:
     """Return the constant `name` of the GraphDef `run`."""
-    (node,) = (each for each in run.node if each.name == name)
+    (node,) = (node for node in run.node if node.name == name)
     return np.asarray(tf.make_ndarray(node.attr["value"].tensor))
 
 
@@ -77,13 +77,13 @@ def retrained(
     softmax: Callable[..., Any] = tf.nn.softmax,
 ) -> Any:
     """Return the GraphDef that the script would have written, frozen from `final`."""
-    with tf.Graph().as_default() as whole:
+    with tf.Graph().as_default() as graph:
         row = style(run, side)
-        later = style in (hub, quantized_hub)
+        of_hub = style in (hub, quantized_hub)
         with v1.name_scope("input"):
             shape = [None, row.shape[-1]]
-            fed = v1.placeholder_with_default(row, shape, name="BottleneckInputPlaceholder")
-        with v1.name_scope("final_retrain_ops" if later else "final_training_ops"):
+            input_row = v1.placeholder_with_default(row, shape, name="BottleneckInputPlaceholder")
+        with v1.name_scope("final_retrain_ops" if of_hub else "final_training_ops"):
             with v1.name_scope("weights"):
                 final_weights = tf.constant(weights(run, "final_weights"), name="final_weights")
                 read = tf.identity(final_weights, name="final_weights/read")
@@ -94,14 +94,25 @@ def retrained(
                     read = tf.quantization.fake_quant_with_min_max_vars(
                         read, -6.0, 6.0, name="weights_quant/FakeQuantWithMinMaxVars"
                     )
-                logits = tf.add(tf.matmul(fed, read, name="MatMul"), biases, name="add")
+                logits = tf.add(tf.matmul(input_row, read, name="MatMul"), biases, name="add")
         softmax(logits, name=final)
-    return v1.graph_util.extract_sub_graph(whole.as_graph_def(), [final])
+    return v1.graph_util.extract_sub_graph(graph.as_graph_def(), [final])
 
 
 def save(graph_def: Any, path: Path) -> Path:
     path.write_bytes(graph_def.SerializeToString())
     return path
+
+
+def of_another_program(head: Callable[[Any], object]) -> Any:
+    """Return the GraphDef of another program's classifier: `head` takes pixels' mean (1, 1, 1, 3).
+
+    Its placeholder `input` gives no scale.
+    """
+    with tf.Graph().as_default() as graph:
+        images = v1.placeholder(tf.float32, [1, SIDE, SIDE, 3], name="input")
+        head(tf.reduce_mean(images, [1, 2], keepdims=True))
+    return graph.as_graph_def()
 
 
 SIDE = 32

@@ -1,4 +1,4 @@
-"""What the bench's own tests have it measure: known times, known memory, known failures."""
+"""Fake models for the bench: known times, known memory, known failures."""
 
 import os
 import signal
@@ -17,28 +17,28 @@ def sleeper(seconds: float, **_: Any) -> Loaded:
     return Loaded(partial(time.sleep, seconds), ABOUT)
 
 
-def moody(seconds: float, **_: Any) -> Loaded:
-    """Return what takes ten times as long every tenth time."""
+def uneven(seconds: float, **_: Any) -> Loaded:
+    """Return a model that takes ten times as long every tenth time."""
     calls = count(1)
     return Loaded(lambda: time.sleep(seconds * (1 if next(calls) % 10 else 10)), ABOUT)
 
 
 def leaky(megabytes: int, **_: Any) -> Loaded:
-    """Return what keeps memory at every call."""
-    kept: list[bytes] = []
-    return Loaded(lambda: kept.append(os.urandom(megabytes * 10**6)), ABOUT)
+    """Return a model that holds more memory after every call."""
+    memory: list[bytes] = []
+    return Loaded(lambda: memory.append(os.urandom(megabytes * 10**6)), ABOUT)
 
 
 def stepwise(**_: Any) -> Loaded:
-    """Return what takes 10, 20 and 30 ms in its three steps."""
+    """Return a model that takes 10, 20 and 30 ms in its three steps."""
 
     def step(seconds: float, value: Any) -> Any:
         time.sleep(seconds)
         return value
 
-    steps = {"decode": 0.01, "preprocess": 0.02, "invoke": 0.03}
-    timed = tuple((name, partial(step, seconds)) for name, seconds in steps.items())
-    return Loaded(partial(time.sleep, 0.001), ABOUT, timed)
+    seconds = {"decode": 0.01, "preprocess": 0.02, "invoke": 0.03}
+    steps = tuple((name, partial(step, duration)) for name, duration in seconds.items())
+    return Loaded(partial(time.sleep, 0.001), ABOUT, steps)
 
 
 def broken(**_: Any) -> Loaded:
@@ -61,7 +61,7 @@ def refuses(text: str) -> None:
     raise GateFailed(text)
 
 
-def chatters() -> str:
+def prints_much() -> str:
     """Print where native code does."""
     os.write(1, b"greetings")
     return "answer"

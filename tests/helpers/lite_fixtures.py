@@ -1,4 +1,4 @@
-"""TFLite files of every type as backbones, and what the TFLite runtime finds in them."""
+"""Write TFLite files of every type, and run them up to their cut."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +10,10 @@ from ai_edge_litert.interpreter import Interpreter
 
 from retrain import tf_graph
 from retrain.backbones import Backbone
-from retrain.backbones.custom import read_file, tflite_to_graph
-from retrain.backbones.custom.load import load_own
-from retrain.tflite.network_file import parse
-from tests.helpers.graph_fixtures import predict
+from retrain.backbones.custom import tflite_to_graph
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
+from retrain.backbones.custom.read_file import read_network
 
 SIDE = 32
 Array = npt.NDArray[Any]
@@ -37,7 +37,7 @@ def network(operation: Callable[[Any], Any] = tf.identity, outputs: int = 3) -> 
     return body
 
 
-def drawn(count: int, side: int = SIDE) -> Array:
+def blurs(count: int, side: int = SIDE) -> Array:
     """Return photos as pixels, float32 (N, side, side, 3): black, white, blurs."""
     coarse = np.random.default_rng(0).uniform(0, 255, (count, 5, 5, 3))
     pixels = tf.image.resize(coarse, (side, side)).numpy().round()
@@ -45,7 +45,7 @@ def drawn(count: int, side: int = SIDE) -> Array:
     return np.asarray(pixels, np.float32)
 
 
-def converter_of(run: Any, kind: str, side: int = SIDE) -> bytes:
+def to_tflite(run: Any, kind: str, side: int = SIDE) -> bytes:
     """Return the concrete function `run` as a TFLite file of `kind`, for photos in -1..1."""
     converter = tf.lite.TFLiteConverter.from_concrete_functions([run])
     if kind != "float32":
@@ -54,7 +54,7 @@ def converter_of(run: Any, kind: str, side: int = SIDE) -> bytes:
         converter.target_spec.supported_types = [tf.float16]
     if kind in ("int8", "uint8"):
         converter.representative_dataset = lambda: (
-            [(photo[np.newaxis] - 127.5) / np.float32(127.5)] for photo in drawn(20, side)
+            [(photo[np.newaxis] - 127.5) / np.float32(127.5)] for photo in blurs(20, side)
         )
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = getattr(tf, kind)
@@ -64,24 +64,24 @@ def converter_of(run: Any, kind: str, side: int = SIDE) -> bytes:
 
 def write(path: Path, body: Callable[[Any], Any], kind: str = "float32") -> Path:
     graph_def = tf_graph.trace(body, (SIDE, SIDE, 3), "scores")
-    path.write_bytes(converter_of(tf_graph.function(graph_def, "scores"), kind))
+    path.write_bytes(to_tflite(tf_graph.function(graph_def, "scores"), kind))
     return path
 
 
-def found_by_runtime(content: bytes, pixels: Array) -> Array:
-    """Return what the TFLite runtime has at the cut of the file for each photo, as numbers."""
-    end = tflite_to_graph.before_dense(parse(content))
+def runtime_features(content: bytes, pixels: Array) -> Array:
+    """Return the TFLite runtime's values at the cut of the file for each photo."""
+    end = tflite_to_graph.find_bottleneck(tflite_to_graph.read_subgraph(content))
     interpreter = Interpreter(model_content=content, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
-    fed = interpreter.get_input_details()[0]
-    (tensor,) = [each for each in interpreter.get_tensor_details() if each["index"] == end]
+    image = interpreter.get_input_details()[0]
+    (tensor,) = [item for item in interpreter.get_tensor_details() if item["index"] == end]
     rows = []
     for photo in pixels:
-        if fed["dtype"] == np.float32:
+        if image["dtype"] == np.float32:
             photo = (photo - 127) / 127.5
-        elif fed["dtype"] == np.int8:
+        elif image["dtype"] == np.int8:
             photo = photo - 128
-        interpreter.set_tensor(fed["index"], photo[np.newaxis].astype(fed["dtype"]))
+        interpreter.set_tensor(image["index"], photo[np.newaxis].astype(image["dtype"]))
         interpreter.invoke()
         scale, zero_point = tensor["quantization"]
         row = interpreter.get_tensor(end).astype(np.float32).ravel()
@@ -90,28 +90,29 @@ def found_by_runtime(content: bytes, pixels: Array) -> Array:
 
 
 def features(backbone: Backbone, pixels: Array) -> Array:
-    run = tf_graph.function(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
-    return predict(run, (pixels - backbone.spec.mean) / np.float32(backbone.spec.std))
+    run = tf_graph.open_session(backbone.read_graph())
+    return run((pixels - backbone.spec.mean) / np.float32(backbone.spec.std))
 
 
 def load(path: Path, cache_dir: Path, bottleneck: str | None = None) -> Backbone:
-    """Load the file, with -1..1 for a float input, which tells nothing."""
-    known = read_file.read(path, bottleneck).mean is not None
-    ends = (None, None) if known else (127.0, 127.5)
-    return load_own(path, None, bottleneck, None, *ends, cache_dir)
+    """Load the file; a float input takes -1..1."""
+    in_file = read_network(path, bottleneck).ends.input_mean is not None
+    scale = (None, None) if in_file else (127.0, 127.5)
+    return load_custom(path, Ends(None, bottleneck, None, *scale), cache_dir)
 
 
-def cosine(some: Array, others: Array) -> float:
-    """Return the smallest cosine between two photos' features."""
-    lengths = np.linalg.norm(some, axis=1) * np.linalg.norm(others, axis=1)
-    return float(((some * others).sum(axis=1) / lengths).min())
+def cosine(first: Array, second: Array) -> float:
+    """Return the smallest cosine between rows of the same index, a photo's features."""
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return float(((first * second).sum(axis=1) / lengths).min())
 
 
 def require_equal(path: Path, tmp_path: Path) -> None:
-    pixels = drawn(4)
-    expected = found_by_runtime(path.read_bytes(), pixels)
-    found = features(load(path, tmp_path), pixels)
+    """Assert that the file as a backbone gives the runtime's features."""
+    pixels = blurs(4)
+    expected = runtime_features(path.read_bytes(), pixels)
+    translated = features(load(path, tmp_path), pixels)
     largest = np.abs(expected).max()
     assert np.ptp(expected, axis=0).max() > 0.03 * largest, "all photos look the same to it"
-    assert found.shape == expected.shape
-    assert np.abs(found - expected).max() < 1e-3 * largest
+    assert translated.shape == expected.shape
+    assert np.abs(translated - expected).max() < 1e-3 * largest

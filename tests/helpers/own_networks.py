@@ -1,4 +1,4 @@
-"""Networks of the user's own, as their makers left them."""
+"""Build networks as users have them, and compare backbones with them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +11,8 @@ import numpy.typing as npt
 from deploy.runtime import Model
 from retrain import tf_graph
 from retrain.backbones import Backbone, keras_applications
-from retrain.backbones.custom.load import load_own
-from tests.helpers.graph_fixtures import predict
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
 from tests.helpers.random_networks import random_model
 
 SIDE = 32
@@ -44,14 +44,14 @@ def old_norm(x: Any, scaled: bool) -> Any:
 
 def define(body: Callable[[], object]) -> Any:
     """Return the GraphDef that `body` builds, of the version of 2015."""
-    with tf.Graph().as_default() as made:
+    with tf.Graph().as_default() as graph:
         tf.import_graph_def(v1.GraphDef(versions={"producer": _PRODUCER}))
         body()
-    return made.as_graph_def()
+    return graph.as_graph_def()
 
 
 def before_network(side: int) -> Any:
-    """Return what feeds a network of 2015: one photo, decoded in the graph."""
+    """Return the input of a network of 2015: one photo, decoded in the graph."""
     contents = tf.constant(b"", name="DecodeJpeg/contents")
     decoded = tf.cast(tf.io.decode_jpeg(contents, 3, name="DecodeJpeg"), tf.float32)
     resized = v1.image.resize_bilinear(tf.expand_dims(decoded, 0), [side, side])
@@ -77,12 +77,12 @@ def save(graph_def: Any, path: Path) -> Path:
     return path
 
 
-def original(graph_def: Any, fed: str, bottleneck: str, tensor: Array) -> Array:
-    """Return what the file's own graph makes of `tensor`, one photo at a time."""
-    with tf.Graph().as_default() as whole:
+def original(graph_def: Any, input_tensor: str, bottleneck: str, tensor: Array) -> Array:
+    """Return the bottlenecks of the file's own graph for `tensor`, one photo at a time."""
+    with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
-    with v1.Session(graph=whole) as session:
-        rows = [session.run(bottleneck, {fed: photo[np.newaxis]}) for photo in tensor]
+    with v1.Session(graph=graph) as session:
+        rows = [session.run(bottleneck, {input_tensor: photo[np.newaxis]}) for photo in tensor]
     return np.asarray(rows, np.float32).reshape(len(tensor), -1)
 
 
@@ -105,7 +105,7 @@ def keras_model(*layers: Any, shape: tuple[int, int, int] = (SIDE, SIDE, 3)) -> 
         ]
     )
     random = np.random.default_rng(0)
-    model.set_weights([random.uniform(0.1, 1, each.shape) for each in model.get_weights()])
+    model.set_weights([random.uniform(0.1, 1, weights.shape) for weights in model.get_weights()])
     return model
 
 
@@ -113,7 +113,9 @@ def inception_of_2015() -> Any:
     """Return Inception v3 as of 2015: its names and operations, one photo at a time, random."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    (inception,) = (each for each in keras_applications.NETWORKS if each.name == "inception_v3")
+    (inception,) = (
+        network for network in keras_applications.NETWORKS if network.name == "inception_v3"
+    )
     model = random_model(inception)
     with mock.patch("keras.src.backend.nn.batch_normalization", _one_operation):
         run = tf.function(lambda images: model(images, training=False))
@@ -136,14 +138,14 @@ def inception_of_2015() -> Any:
 def _one_operation(
     x: Any, mean: Any, variance: Any, _axis: int, offset: Any, scale: Any, epsilon: float
 ) -> Any:
-    """Return what Keras' batch normalization does, in one operation."""
+    """Return Keras' batch normalization as one operation."""
     scale = np.ones(mean.shape, np.float32) if scale is None else scale
     norm = v1.nn.fused_batch_norm(x, scale, offset, mean, variance, epsilon, is_training=False)
     return norm[0]
 
 
 def _make_old(norm: Any) -> None:
-    """Make of a FusedBatchNormV3, whose scale is 1, the operation of 2015."""
+    """Turn a FusedBatchNormV3, whose scale is 1, into the operation of 2015."""
     x, scale, offset, mean, variance = norm.input
     epsilon = norm.attr["epsilon"].f
     norm.op = "BatchNormWithGlobalNormalization"
@@ -158,18 +160,18 @@ def load(
     path: Path, cache_dir: Path, *ends: str, size: int | tuple[int, int] | None = SIDE
 ) -> Backbone:
     """Load a network from the tensor ends[0] to ends[1], or from where its file says."""
-    fed, bottleneck = ends or (None, None)
-    return load_own(path, fed, bottleneck, size, 128.0, 128.0, cache_dir)
+    input_tensor, bottleneck = ends or (None, None)
+    return load_custom(path, Ends(input_tensor, bottleneck, size, 128.0, 128.0), cache_dir)
 
 
 def require_same(backbone: Backbone, expected: Array, tensor: Array) -> None:
     """Assert that graph, batched, and TFLite give `expected` for `tensor`."""
-    run = tf_graph.function(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
+    run = tf_graph.open_session(backbone.read_graph())
     model = Model(backbone.flatbuffer)
     largest = np.abs(expected).max()
     assert np.ptp(expected, axis=0).max() > 0.03 * largest, "all photos look the same to it"
     assert expected.shape == (len(tensor), backbone.width)
-    assert np.abs(predict(run, tensor) - expected).max() < 1e-3 * largest
+    assert np.abs(run(tensor) - expected).max() < 1e-3 * largest
     assert np.abs([model(photo[np.newaxis]) for photo in tensor] - expected).max() < 1e-3 * largest
 
 

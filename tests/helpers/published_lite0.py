@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0 as it was published: every batch normalization an operation of its own.
+"""Build EfficientNet-Lite0 as published: every batch normalization an operation of its own.
 
-`python -m tests.published_lite0 FILE` writes it as a frozen graph, `input` to `bottleneck`.
+`python -m tests.helpers.published_lite0 FILE` writes it as a frozen graph, `input` to `bottleneck`.
 """
 
 import sys
@@ -29,8 +29,8 @@ def published(weights: Weights) -> Any:
     tf = tf_graph.tensorflow()
 
     def norm(x: Any, name: str) -> Any:
-        values = (weights[f"{name}.{part}"] for part in ("weight", "bias"))
-        moments = (weights[f"{name}.running_{part}"] for part in ("mean", "var"))
+        values = (weights[f"{name}.{suffix}"] for suffix in ("weight", "bias"))
+        moments = (weights[f"{name}.running_{suffix}"] for suffix in ("mean", "var"))
         fused = tf.compat.v1.nn.fused_batch_norm
         return fused(x, *values, *moments, epsilon=1e-3, is_training=False)[0]
 
@@ -62,5 +62,5 @@ def published(weights: Weights) -> Any:
 
 
 if __name__ == "__main__":
-    definition = published(LITE0.read(LITE0.obtain()))
+    definition = published(LITE0.read_weights(LITE0.fetch_weights()))
     Path(sys.argv[1]).write_bytes(definition.SerializeToString())

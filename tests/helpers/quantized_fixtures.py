@@ -1,4 +1,4 @@
-"""A small network whose dense layer is large enough to be quantized, by each recipe."""
+"""Convert a small network, whose dense layer is large enough to be quantized, in each way."""
 
 import warnings
 from functools import cache
@@ -18,11 +18,11 @@ def network() -> Any:
     tf = tf_graph.tensorflow()
     random = np.random.default_rng(0)
     kernel, weights = (random.normal(size=s).astype(np.float32) for s in ((3, 3, 3, 64), (64, 64)))
-    with tf.Graph().as_default() as made:
+    with tf.Graph().as_default() as graph:
         images = tf.compat.v1.placeholder(tf.float32, [1, 32, 32, 3], name="input")
         mean = tf.reduce_mean(tf.nn.relu6(tf.nn.conv2d(images, kernel, 2, "VALID")), [1, 2])
         tf.nn.softmax(tf.matmul(mean, weights), name="final_result")
-    return made.as_graph_def()
+    return graph.as_graph_def()
 
 
 @cache

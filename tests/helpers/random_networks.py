@@ -1,4 +1,4 @@
-"""Networks of true architecture and size, with random weights that still tell photos apart."""
+"""Build networks of true architecture, with random weights that still distinguish photos."""
 
 from typing import Any
 
@@ -19,12 +19,12 @@ def random_model(network: KerasNetwork, top: bool = False) -> Any:
     """
     tf.keras.utils.set_random_seed(0)
     model = network._model(top=top)
-    settle(model, network)
+    set_statistics(model, network)
     return model
 
 
-def settle(model: Any, network: KerasNetwork) -> None:
-    """Give the batch norms of `model` offsets and scales of chance, and statistics that fit."""
+def set_statistics(model: Any, network: KerasNetwork) -> None:
+    """Set random offsets and scales in the batch norms of `model`, and statistics that fit."""
     random = np.random.default_rng(0)
     size = network.spec.height
     coarse = random.uniform(-1, 1, (4, size // 8, size // 8, 3)).astype(np.float32)

@@ -120,7 +120,8 @@ def test_every_user_works_in_a_process_of_its_own(
     """
     # Imported here, because the processes of the tests above import this file.
     from retrain import ConvertSettings, convert
-    from retrain.backbones.custom.load import load_own
+    from retrain.backbones.custom.custom_network import Ends
+    from retrain.backbones.custom.load import load_custom
     from retrain.bottlenecks import engine
     from retrain.progress import Progress
     from tests.helpers.deploy_fixtures import write_colour_run
@@ -140,7 +141,8 @@ def test_every_user_works_in_a_process_of_its_own(
         if module.__name__.startswith("retrain.") and hasattr(module, "run_isolated"):
             monkeypatch.setattr(module, "run_isolated", run_isolated)
     network = save(define(classic), tmp_path / "network.pb")
-    backbone = load_own(network, "Mul", "pool_3/_reshape", SIDE, 128.0, 128.0, tmp_path)
+    ends = Ends("Mul", "pool_3/_reshape", SIDE, 128.0, 128.0)
+    backbone = load_custom(network, ends, tmp_path)
     assert backbone.width == 16
     monkeypatch.setattr(engine, "MIN_PROBED_MB", 0.0)
     choice = engine.EngineChoice("auto", tmp_path / "engines")

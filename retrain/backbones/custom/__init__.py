@@ -1,1 +1,1 @@
-"""Read a network of the user's own as a backbone."""
+"""Read a network of the user's own, and load it as a backbone."""

@@ -1,60 +1,57 @@
-"""A traced TensorFlow function as a frozen network, cut before its last dense layer."""
+"""Freeze a traced TensorFlow function, and find where it is cut."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 from deploy.errors import BadData
 from retrain import tf_graph
-from retrain.backbones.custom.input_spec import Sides
-from retrain.backbones.custom.size_limits import MAX_CONSTANT_NUMBERS
-from retrain.backbones.surgery.cut import before_dense
-from retrain.backbones.surgery.inference_mode import at_inference
+from retrain.backbones.custom.custom_network import CustomNetwork, Ends
+from retrain.backbones.surgery.extract_backbone import find_cut
+from retrain.backbones.surgery.inference_mode import tensors_after, to_inference_mode
+from retrain.backbones.surgery.size_limits import MAX_CONSTANT_NUMBERS
 
 _DENSE = frozenset(("MatMul", "Conv2D"))
-_SCORES = """
+_NAMES = """
     Add AddV2 BiasAdd Cast Identity LogSoftmax Reshape Sigmoid Softmax Squeeze
 """
-_AFTER_DENSE = frozenset(_SCORES.split())
+_AFTER_DENSE = frozenset(_NAMES.split())
+"""Operations that make scores of a dense layer's output, or only change its form."""
 
 
-class OwnNetwork(NamedTuple):
-    """A frozen GraphDef, and what its file tells of it: ends, height and width, mean and std."""
+def freeze(function: Any) -> CustomNetwork:
+    """Return the network of a concrete function, cut before its last dense layer.
 
-    graph_def: Any
-    input_tensor: str | None = None
-    bottleneck_tensor: str | None = None
-    size: int | Sides | None = None
-    mean: float | None = None
-    std: float | None = None
-
-
-def freeze(run: Any) -> OwnNetwork:
-    """Return the concrete function `run` to where it is cut, if it has one output.
-
-    Its variables must be alive. Raises BadData unless it has one input.
+    It has no cut if it has several outputs. Its variables must be alive. Raises BadData unless it
+    has one input.
     """
-    inputs = run.inputs[: len(run.inputs) - len(run.captured_inputs)]
+    inputs = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
+    require_one_input(inputs)
+    (photos,) = inputs
+    sides = [side for side in photos.shape if side] if photos.shape.rank else []
+    if math.prod(sides) > MAX_CONSTANT_NUMBERS:  # TensorFlow allocates it, and crashes
+        raise BadData(f"its input {photos.name} is {photos.shape}, too large for photos")
+    tf = tf_graph.tensorflow()
+    graph_def = _with_constants(function)
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    images = graph.get_tensor_by_name(photos.name)
+    output = graph.get_tensor_by_name(function.outputs[0].name)
+    bottleneck = None if len(function.outputs) > 1 else find_bottleneck(graph, images, output)
+    return CustomNetwork(to_inference_mode(graph, images), Ends(images.name, bottleneck))
+
+
+def require_one_input(inputs: list[Any]) -> None:
+    """Raise BadData, which names the tensors `inputs`, unless there is one."""
     if len(inputs) != 1:
-        named = ", ".join(f"{each.name} {each.shape}" for each in inputs) or "none"
+        names = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in inputs) or "none"
         raise BadData(
-            f"{len(inputs)} inputs ({named}) instead of one that takes photos. Remedy: save the "
+            f"{len(inputs)} inputs ({names}) instead of one that takes photos. Remedy: save the "
             "network with one input"
         )
-    sides = [side for side in inputs[0].shape if side] if inputs[0].shape.rank else []
-    if math.prod(sides) > MAX_CONSTANT_NUMBERS:  # TensorFlow allocates it, and crashes
-        raise BadData(f"its input {inputs[0].name} is {inputs[0].shape}, too large for photos")
-    tf = tf_graph.tensorflow()
-    graph_def = _with_constants(run)
-    with tf.Graph().as_default() as whole:
-        tf.import_graph_def(graph_def, name="")
-    images = whole.get_tensor_by_name(inputs[0].name)
-    output = whole.get_tensor_by_name(run.outputs[0].name)
-    bottleneck = None if len(run.outputs) > 1 else row_before_dense(whole, images, output)
-    return OwnNetwork(at_inference(whole, images), images.name, bottleneck)
 
 
-def _with_constants(run: Any) -> Any:
-    """Return the GraphDef of `run` without function calls, with a constant for each variable read.
+def _with_constants(function: Any) -> Any:
+    """Return the GraphDef without function calls, with a constant for each variable read.
 
     TensorFlow's convert_variables_to_constants_v2 is not used: it fails where a variable is also
     assigned, as the seeds of Keras' layers that change photos at random are.
@@ -62,8 +59,8 @@ def _with_constants(run: Any) -> Any:
     tf = tf_graph.tensorflow()
     from tensorflow.python.framework import convert_to_constants
 
-    inlined = convert_to_constants._run_inline_graph_optimization(run, True, False)
-    captured = {inner.op.name: outer for outer, inner in run.graph.captures}
+    inlined = convert_to_constants._run_inline_graph_optimization(function, True, False)
+    captured = {inner.op.name: outer for outer, inner in function.graph.captures}
     nodes = {node.name: node for node in inlined.node}
 
     def capture(name: str) -> Any:
@@ -87,35 +84,38 @@ def _with_constants(run: Any) -> Any:
     return inlined
 
 
-def row_before_dense(whole: Any, images: Any, output: Any) -> str:
-    """Return the name of what feeds the last dense layer if only scores come after it."""
-    moving = {images.name}
-    for operation in whole.get_operations():
-        if any(each.name in moving for each in operation.inputs):
-            moving.update(each.name for each in operation.outputs)
+def find_bottleneck(graph: Any, images: Any, output: Any) -> str:
+    """Return the name of the last dense layer's input if only scores come after that layer.
 
-    def only_input(end: str, kinds: frozenset[str]) -> Any:
-        """Return what `end` is made of, if by an operation of these kinds and constants."""
-        operation = whole.get_tensor_by_name(end).op
-        hanging = [each for each in operation.inputs if each.name in moving]
+    Else that of the tensor `output`. `images` and `output` are tensors of the tf.Graph `graph`.
+    """
+    photo_tensors = tensors_after(graph, images)
+
+    def only_input(output: str, types: frozenset[str]) -> Any:
+        """Return the input of the operation that gives `output`, if it is of these types.
+
+        None if it has several inputs that depend on the photos.
+        """
+        operation = graph.get_tensor_by_name(output).op
+        inputs = [tensor for tensor in operation.inputs if tensor.name in photo_tensors]
         # A new shape may be computed from the old one's.
-        data = hanging[:1] if operation.type == "Reshape" else hanging
-        return data[0] if operation.type in kinds and len(data) == 1 else None
+        data = inputs[:1] if operation.type == "Reshape" else inputs
+        return data[0] if operation.type in types and len(data) == 1 else None
 
-    def dense(end: str) -> str | None:
-        fed = only_input(end, _DENSE)
-        if fed is None:
+    def dense_input(output: str) -> str | None:
+        tensor = only_input(output, _DENSE)
+        if tensor is None:
             return None
-        operation = whole.get_tensor_by_name(end).op
+        operation = graph.get_tensor_by_name(output).op
         if operation.type == "Conv2D":
             kernel = operation.inputs[1].shape[:2].as_list()
-            places = (each.shape[1:3].as_list() for each in (fed, *operation.outputs))
-            if any(each != [1, 1] for each in (kernel, *places)):
+            places = (end.shape[1:3].as_list() for end in (tensor, *operation.outputs))
+            if any(sides != [1, 1] for sides in (kernel, *places)):
                 return None
-        return str(fed.name)
+        return str(tensor.name)
 
-    def scores(end: str) -> str | None:
-        fed = only_input(end, _AFTER_DENSE)
-        return None if fed is None else str(fed.name)
+    def scores_input(output: str) -> str | None:
+        tensor = only_input(output, _AFTER_DENSE)
+        return None if tensor is None else str(tensor.name)
 
-    return before_dense(str(output.name), dense, scores)
+    return find_cut(str(output.name), dense_input, scores_input)

@@ -1,7 +1,8 @@
-"""The user's own network as a backbone: the ends are named, what lies between is made plain."""
+"""Load a network of the user's own as a backbone."""
 
 import hashlib
 import shlex
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,166 +12,149 @@ from deploy.errors import BadData, WrongUse
 from deploy.runtime import Model
 from deploy.system.terminal import printable
 from retrain import tf_graph
-from retrain.backbones import Backbone, prepare
-from retrain.backbones.custom import classic_graph, read_file
-from retrain.backbones.custom.freeze_function import OwnNetwork
-from retrain.backbones.custom.input_spec import Sides, as_sides, of_graph, size_text
-from retrain.backbones.surgery.extract_backbone import between, is_row
-from retrain.backbones.surgery.inference_subgraph import in_graph, key
+from retrain.backbones.backbone import Backbone, prepare
+from retrain.backbones.custom import classic_graph
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.read_file import files_of, read_network
+from retrain.backbones.surgery.extract_backbone import Cut, extract_backbone, is_row
+from retrain.backbones.surgery.inference_subgraph import tensor_name
+from retrain.backbones.surgery.photo_input import input_of_graph, size_text
 
 
-def load_own(
-    path: Path,
-    input_tensor: str | None,
-    bottleneck_tensor: str | None,
-    size: int | Sides | None,
-    mean: float | None,
-    std: float | None,
-    cache_dir: Path,
-) -> Backbone:
+def load_custom(path: Path, ends: Ends, cache_dir: Path) -> Backbone:
     """Return the network at `path` from one tensor to another, prepared under `cache_dir`.
 
-    `size` is height and width of its photos in pixels, one number for a square; whole frames are
-    squashed. `mean` and `std` are of 0..255. What is None is known for what TensorFlow's retrain.py
-    wrote or began with and for a file that takes bytes, and partly for others. Raises WrongUse that
-    says what to type where it is not, or where it contradicts the network; BadData for what is not
-    a network that can be taken.
+    Whole frames are squashed to the network's input. What is None in `ends` is known for graphs
+    that TensorFlow's retrain.py wrote or began with and for a file that takes bytes, and partly for
+    others. Raises WrongUse with the settings to set where it is not known, or where `ends`
+    contradict the network; BadData for what is not a network that can be taken.
     """
-    if mean is not None and mean % 1:
+    if ends.input_mean is not None and ends.input_mean % 1:
         raise WrongUse(
-            f"--input-mean {mean}: int8 needs a whole number. Remedy: round it, to 128 for 127.5"
+            f"`input_mean` {ends.input_mean}: int8 needs a whole number. Remedy: round it, to 128 "
+            "for 127.5"
         )
-    asked_sides = as_sides(size)
-    network = read_file.read(path, bottleneck_tensor, asked_sides)
+    network = read_network(path, ends.bottleneck_tensor, ends.sides)
     with tf_graph.reading(path):
-        input_tensor, bottleneck_tensor = (
-            end and in_graph(network.graph_def, end) for end in (input_tensor, bottleneck_tensor)
-        )
-        classic = classic_graph.backbone_ends(network.graph_def, input_tensor)
-    known: tuple[Any, ...] = classic or network[1:]
-    asked = (input_tensor, bottleneck_tensor, asked_sides, mean, std)
-    settings: tuple[Any, ...] = tuple(
-        default if given is None else given for given, default in zip(asked, known, strict=True)
+        ends = ends.named_in(network.graph_def)
+        classic = classic_graph.find_ends(network.graph_def, ends.input_tensor)
+    complete = ends.or_else(classic or network.ends)
+    if complete.input_tensor is not None:
+        with tf_graph.reading(path):
+            complete = _with_input(network.graph_def, complete, ends)
+    input_tensor, bottleneck, sides = (
+        complete.input_tensor,
+        complete.bottleneck_tensor,
+        complete.sides,
     )
-    settings = (*settings[:2], as_sides(settings[2]), *settings[3:])
-    if settings[0] is not None:
-        settings = _with_input(path, network, settings, asked)
-    if None in settings:
-        raise WrongUse(*_what_to_type(path, network, settings))
-    fed, bottleneck, sides, mean, std = settings
+    mean, std = complete.input_mean, complete.input_std
+    if input_tensor is None or bottleneck is None or sides is None or mean is None or std is None:
+        raise WrongUse(*_what_to_set(path, network.graph_def, complete))
     height, width = sides
     spec = InputSpec(height=height, width=width, crop=None, mean=float(mean), std=float(std))
-    sha256 = _digest(path, key(fed), key(bottleneck), sides)
-
-    trace = partial(_trace, path, key(fed), key(bottleneck), sides)
-    graph_path, flatbuffer = prepare("own", sha256, trace, sides, cache_dir)
+    cut = Cut(tensor_name(input_tensor), tensor_name(bottleneck), sides)
+    sha256 = _digest(path, cut)
+    graph_path, flatbuffer = prepare("own", sha256, partial(_trace, path, cut), sides, cache_dir)
     width = Model(flatbuffer).output_width
     return Backbone(printable(path.name), spec, width, sha256, graph_path, flatbuffer)
 
 
-def _with_input(
-    path: Path, network: OwnNetwork, settings: tuple[Any, ...], asked: tuple[Any, ...]
-) -> tuple[Any, ...]:
-    """Return `settings` with what the input tensor's shape and type say.
+def _with_input(graph_def: Any, complete: Ends, settings: Ends) -> Ends:
+    """Return `complete` with what the shape and type of its input tensor say.
 
-    Raises WrongUse where what is `asked` for contradicts them, BadData if it takes no photos.
+    Raises WrongUse where the user's `settings` contradict them, BadData if it takes no photos.
     """
-    fed, bottleneck, sides, mean, std = settings
+    photos = input_of_graph(graph_def, tensor_name(str(complete.input_tensor)))
+    complete = replace(complete, input_size=photos.sides(settings.sides) or complete.sides)
+    if not photos.takes_bytes:
+        return complete
+    if (settings.input_mean or 0, settings.input_std or 1) != (0, 1):
+        raise WrongUse(
+            f"`input_mean` and `input_std`: {complete.input_tensor} takes bytes (uint8), pixels of "
+            "0..255 as they are: leave both out"
+        )
+    return replace(complete, input_mean=0.0, input_std=1.0)
+
+
+def _trace(path: Path, cut: Cut) -> Any:
+    network = read_network(path, cut.bottleneck_tensor, cut.sides)
     with tf_graph.reading(path):
-        photos = of_graph(network.graph_def, key(fed))
-        sides = photos.sides(asked[2]) or sides
-        if photos.takes_bytes:
-            if (asked[3] or 0, asked[4] or 1) != (0, 1):
-                raise WrongUse(
-                    f"--input-mean and --input-std: {fed} takes bytes (uint8), pixels of 0..255 "
-                    "as they are: leave the two options out"
-                )
-            mean, std = 0.0, 1.0
-    return fed, bottleneck, sides, mean, std
+        return extract_backbone(network.graph_def, cut)
 
 
-def _trace(path: Path, fed: str, bottleneck: str, sides: Sides) -> Any:
-    network = read_file.read(path, bottleneck, sides)
-    with tf_graph.reading(path):
-        return between(network.graph_def, fed, bottleneck, *sides)
-
-
-def _digest(path: Path, *settings: str | Sides) -> str:
+def _digest(path: Path, cut: Cut) -> str:
     """Return the SHA-256 of what decides the prepared graph: files, ends, height and width."""
-    total = hashlib.sha256(repr(settings).encode())
-    for each in read_file.files_of(path):
-        total.update(str(each.relative_to(path)).encode())
-        with each.open("rb") as stream:
-            total.update(hashlib.file_digest(stream, "sha256").digest())
-    return total.hexdigest()
+    settings = (cut.input_tensor, cut.bottleneck_tensor, cut.sides)
+    digest = hashlib.sha256(repr(settings).encode())
+    for file in files_of(path):
+        digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
 
 
-def _what_to_type(path: Path, network: OwnNetwork, settings: tuple[Any, ...]) -> list[str]:
-    """Return lines on what is missing: likely ends with their shapes, and a line to type."""
-    inputs, bottlenecks = _candidates(network.graph_def)
-    ends = [each[0].split()[0] if each else "NAME" for each in (inputs, bottlenecks)]
-    sides, scale = _example_input(network.graph_def, settings[0] or ends[0])
-    examples = (*ends, sides, *scale)
-    names = ("input-tensor", "bottleneck-tensor", "input-size", "input-mean", "input-std")
-    options = [f"--{each}" for each in names]
-    missing = [each for each, given in zip(options, settings, strict=True) if given is None]
-    values: list[Any] = [
-        example if given is None else given
-        for given, example in zip(settings, examples, strict=True)
-    ]
-    values[2] = size_text(values[2])
-    line = " ".join(f"{option} {value}" for option, value in zip(options, values, strict=True))
+def _what_to_set(path: Path, graph_def: Any, ends: Ends) -> list[str]:
+    """Return lines on what is missing: likely ends with their shapes, and an example."""
+    inputs, bottlenecks = _candidates(graph_def)
+    first_input, first_bottleneck = (
+        lines[0].split()[0] if lines else "NAME" for lines in (inputs, bottlenecks)
+    )
+    missing = [f"`{name}`" for name, value in asdict(ends).items() if value is None]
+    example = ends.or_else(_example(graph_def, ends.input_tensor or first_input, first_bottleneck))
+    values = asdict(example) | {"input_size": size_text(example.sides or ())}
+    line = " ".join(f"`{name}` {value}" for name, value in values.items())
     return [
         f"{path}: {', '.join(missing)} must be given, as the network was trained "
         "(mean and std 128 and 128: about -1..1; 0 and 255: 0..1; 0 and 1: pixels as they are)",
         "likely inputs:",
-        *(f"  {each}" for each in inputs),
+        *(f"  {tensor}" for tensor in inputs),
         "likely bottlenecks:",
-        *(f"  {each}" for each in bottlenecks),
-        f"for example: --graph {shlex.quote(str(path))} {line}",
+        *(f"  {tensor}" for tensor in bottlenecks),
+        f"for example: `graph` {shlex.quote(str(path))} {line}",
     ]
 
 
-def _example_input(graph_def: Any, fed: str) -> tuple[Sides, tuple[int, int]]:
-    """Return height and width, and mean and std, to show as an example for the tensor `fed`."""
+def _example(graph_def: Any, input_tensor: str, bottleneck: str) -> Ends:
+    """Return ends to show as an example."""
     try:
-        photos = of_graph(graph_def, key(fed))
+        photos = input_of_graph(graph_def, tensor_name(input_tensor))
     except BadData:  # it is only likely to take photos
-        return (224, 224), (128, 128)
-    sides = (photos.height or 224, photos.width or 224)
-    return sides, (0, 1) if photos.takes_bytes else (128, 128)
+        return Ends(input_tensor, bottleneck, (224, 224), 128, 128)
+    mean, std = (0, 1) if photos.takes_bytes else (128, 128)
+    return Ends(input_tensor, bottleneck, (photos.height or 224, photos.width or 224), mean, std)
 
 
 def _candidates(graph_def: Any) -> tuple[list[str], list[str]]:
     """Return likely inputs and likely bottlenecks, best first, each as `name shape`."""
     tf = tf_graph.tensorflow()
-    with tf.Graph().as_default() as imported:
+    with tf.Graph().as_default() as graph:
         try:
             tf.import_graph_def(graph_def, name="")
         except ValueError as error:
             raise BadData(f"TensorFlow does not take this graph: {error}") from error
-    inputs, dense, pooled, after = [], [], [], set()
-    for operation in imported.get_operations():
+    inputs, dense, pooled, after_convolution = [], [], [], set()
+    for operation in graph.get_operations():
         if operation.type == "Placeholder" and operation.outputs[0].dtype != tf.resource:
             inputs += operation.outputs
         if operation.type == "MatMul":
             dense.append(operation.inputs[0])
         if operation.type in ("AvgPool", "Mean", "Reshape", "Squeeze"):
-            pooled += [each for each in operation.outputs if is_row(each.shape)]
-        if any(each.op in after for each in operation.inputs):
-            after.add(operation)
+            pooled += [tensor for tensor in operation.outputs if is_row(tensor.shape)]
+        if any(tensor.op in after_convolution for tensor in operation.inputs):
+            after_convolution.add(operation)
         elif operation.type in ("Conv2D", "DepthwiseConv2dNative"):
             inputs.insert(0, _before_padding(operation.inputs[0]))
-            after.add(operation)
-    rows = [each for each in (*reversed(dense), *reversed(pooled)) if each.op in after]
-    first, last = (
-        list(dict.fromkeys(f"{each.name} {each.shape}" for each in some)) for some in (inputs, rows)
-    )
-    return first, last
+            after_convolution.add(operation)
+    rows = [row for row in (*reversed(dense), *reversed(pooled)) if row.op in after_convolution]
+    return _distinct(inputs), _distinct(rows)
+
+
+def _distinct(tensors: list[Any]) -> list[str]:
+    return list(dict.fromkeys(f"{tensor.name} {tensor.shape}" for tensor in tensors))
 
 
 def _before_padding(tensor: Any) -> Any:
-    """Return what is padded to `tensor`: its size is that of the photos."""
+    """Return the tensor that is padded to `tensor`: its size is that of the photos."""
     while tensor.op.type in ("MirrorPad", "Pad", "PadV2"):
         tensor = tensor.op.inputs[0]
     return tensor

@@ -1,4 +1,4 @@
-"""A TFLite model as a TensorFlow graph of float32, up to its bottleneck.
+"""Translate a TFLite model to a TensorFlow graph of float32, up to its bottleneck.
 
 Each operator becomes the TensorFlow call that computes the same on real numbers; quantized
 constants become the numbers they stand for, and quantizing itself is left out.
@@ -10,182 +10,220 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData, WrongUse
+from deploy.untrusted_files import naming
 from retrain import tf_graph
-from retrain.backbones.custom.input_spec import PhotoInput, Sides, of_tensor
-from retrain.backbones.custom.tflite_to_graph_ops import OPERATORS, RESHAPES, Call, activated
-from retrain.backbones.surgery import cut
-from retrain.tflite.network_file import LiteModel, Operator, Tensor, parse
+from retrain.backbones.custom.custom_network import CustomNetwork, Ends
+from retrain.backbones.custom.tflite_to_graph_ops import OPERATORS, RESHAPES, Call, translate
+from retrain.backbones.surgery.extract_backbone import find_cut
+from retrain.backbones.surgery.photo_input import PhotoInput, Sides, input_of_tensor
+from retrain.tflite.model import UNKNOWN, Operator, Subgraph, Tensor, read_model
 
-_MOST = 1 << 28
+_MAX_NUMBERS = 1 << 28
 """Numbers in one tensor for one photo: 1 GiB."""
 _AFTER_DENSE = frozenset(
     ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE")
 )
+"""Operators that make scores of a dense layer's output, or only change its form."""
 
 
-def read(
-    path: Path, bottleneck: str | None, size: Sides | None
-) -> tuple[Any, str, str | None, Sides, float | None, float | None]:
-    """Return the .tflite file at `path` as a GraphDef, and its ends, sides, mean and std.
+def read(path: Path, bottleneck: str | None, input_size: Sides | None) -> CustomNetwork:
+    """Return the network in the .tflite file at `path`, for photos of `input_size`.
 
-    It leads to the tensor `bottleneck`, else to what feeds the last dense layer, else to the
-    output. Mean and std are of 0..255, those of an 8-bit input; None for another. Raises BadData
-    for a damaged file, and for an operator that is not translated, by its name.
+    It leads to the tensor `bottleneck`, else to the last dense layer's input, else to the output.
+    Mean and std are those of an 8-bit input; None for another. Raises BadData for a damaged file,
+    and for an operator that is not translated, by its name.
     """
     try:
-        model = parse(path.read_bytes())
-        fed = model.tensors[model.input]
-        photos, sides = _photos(fed, size)
-        translated = _translated(model, bottleneck, photos, sides)
-        return (*translated, sides, *_normalisation(fed))
+        with naming(path):
+            graph = read_subgraph(path.read_bytes())
+            photos, sides = _read_input(graph.inputs[0], input_size)
+            graph_def, input_tensor, cut = _translate(graph, bottleneck, photos, sides)
+            scale = _normalisation(graph.inputs[0])
+            return CustomNetwork(graph_def, Ends(input_tensor, cut, sides, *scale))
     except OSError as error:
         raise BadData(f"{path}: cannot be read ({error.strerror})") from error
-    except (BadData, WrongUse) as error:
-        raise type(error)(f"{path}: {error}") from error
 
 
-def _photos(fed: Tensor, size: Sides | None) -> tuple[PhotoInput, Sides]:
-    """Return what the input takes, and its height and width."""
-    free = (side if fixed else None for side, fixed in zip(fed.shape, fed.fixed, strict=True))
+def read_subgraph(content: bytes) -> Subgraph:
+    """Return the graph of a .tflite file; raise BadData unless it is one of dense tensors."""
+    model = read_model(content)
+    if len(model.subgraphs) != 1:
+        raise BadData(f"{len(model.subgraphs)} graphs in it instead of one")
+    (graph,) = model.subgraphs
+    if len(graph.input_indices) != 1 or not graph.output_indices:
+        raise BadData(
+            f"it has {len(graph.input_indices)} inputs and {len(graph.output_indices)} outputs "
+            "instead of one"
+        )
+    for tensor in graph.tensors:
+        shape = tensor.default_shape
+        if tensor.sparse:
+            raise BadData(f"tensor {tensor.name} is sparse, which is not taken")
+        if tensor.type.startswith(UNKNOWN):
+            raise BadData(f"tensor {tensor.name} is of an unknown type: {tensor.type}")
+        if not all(0 < scale < math.inf for scale in tensor.scales):
+            raise BadData(f"tensor {tensor.name} has a scale that is no positive number")
+        if min(shape, default=1) < 0 or len(tensor.shape) != len(shape):
+            raise BadData(f"tensor {tensor.name} has the shape {shape}")
+    if any(-1 in operator.output_indices for operator in graph.operators):
+        raise BadData("damaged: an operator has an output that is not there")
+    return graph
+
+
+def _read_input(tensor: Tensor, input_size: Sides | None) -> tuple[PhotoInput, Sides]:
+    """Return which photos the input takes, and their height and width."""
+    shape = [
+        default if side >= 0 else None
+        for side, default in zip(tensor.shape, tensor.default_shape, strict=True)
+    ]
     # An input of int8 takes a byte less 128.
-    dtype = "uint8" if fed.lowest is not None else fed.dtype.lower()
-    photos = of_tensor(_name(fed), list(free), dtype)
+    dtype = "uint8" if tensor.lowest is not None else tensor.type.lower()
+    photos = input_of_tensor(_graph_name(tensor), shape, dtype)
     if photos.channels is None:
-        raise BadData(f"its input {_name(fed)} does not tell its channels: 3 (RGB) or 1 (grey)")
-    sides = photos.sides(size)
+        raise BadData(
+            f"its input {_graph_name(tensor)} has an open number of channels: 3 (RGB) or 1 (grey) "
+            "must be in the file"
+        )
+    sides = photos.sides(input_size)
     if sides is None:
-        raise WrongUse("--input-size must be given: it takes photos of any size")
+        raise WrongUse("`input_size` must be given: it takes photos of any size")
     return photos, sides
 
 
-def _normalisation(fed: Tensor) -> tuple[float | None, float | None]:
+def _normalisation(tensor: Tensor) -> tuple[float | None, float | None]:
     """Return mean and std of an input that takes a pixel's byte, or that less 128, as it is."""
-    if fed.lowest is None:
+    if tensor.lowest is None:
         return None, None
-    if not fed.scale.size:
-        return 0.0 - fed.lowest, 1.0
-    mean = int(fed.zero_point[0]) - fed.lowest
-    if fed.scale.size > 1 or not 0 <= mean <= 255:
-        raise BadData(f"its input has the zero point {fed.zero_point[0]}")
+    if not tensor.scales:
+        return 0.0 - tensor.lowest, 1.0
+    zero_point = tensor.zero_points[0] if tensor.zero_points else 0
+    mean = zero_point - tensor.lowest
+    if len(tensor.scales) > 1 or not 0 <= mean <= 255:
+        raise BadData(f"its input has the zero point {zero_point}")
     # The scale is a float32: 1 / 127.5 comes out as 127.49999.
-    return float(mean), float(f"{1 / fed.scale[0]:.6g}")
+    return float(mean), float(f"{1 / tensor.scales[0]:.6g}")
 
 
-def _translated(
-    model: LiteModel, bottleneck: str | None, photos: PhotoInput, sides: Sides
+def _translate(
+    graph: Subgraph, bottleneck: str | None, photos: PhotoInput, sides: Sides
 ) -> tuple[Any, str, str | None]:
-    """Return the GraphDef and its ends."""
+    """Return the GraphDef, its input tensor, and its bottleneck, None if no tensor has the name."""
     tf = tf_graph.tensorflow()
-    tensors = model.tensors
-    end = _named(model, bottleneck) if bottleneck else before_dense(model)
-    with tf.Graph().as_default() as made:
-        name = _name(tensors[model.input])
+    (photo_index,) = graph.input_indices
+    end = _index_of(graph, bottleneck) if bottleneck else find_bottleneck(graph)
+    with tf.Graph().as_default() as translated:
         shape = [photos.batch, *sides, photos.channels]
-        known = {model.input: tf.compat.v1.placeholder(tf.float32, shape, name)}
-        for operator in _leading_to(model, model.outputs if end is None else (end,)):
+        name = _graph_name(graph.tensors[photo_index])
+        tensors = {photo_index: tf.compat.v1.placeholder(tf.float32, shape, name)}
+        for operator in _needed(graph, graph.output_indices if end is None else (end,)):
             try:
-                _run(operator, tensors, known)
+                _add(operator, graph.tensors, tensors)
             except BadData:
                 raise
             except Exception as error:  # TensorFlow's many kinds, for numbers that do not fit
                 raise BadData(
-                    f"damaged: its {operator.kind}, tensor {_output_name(operator, tensors)}, "
-                    f"cannot be computed ({error})"
+                    f"damaged: its {operator.name}, tensor {_output_name(operator)}, cannot be "
+                    f"computed ({error})"
                 ) from error
-    if end is not None and end not in known:
+    if end is not None and end not in tensors:
         raise BadData("damaged: nothing computes its bottleneck")
-    reached = None if end is None else known[end].name
-    return made.as_graph_def(), known[model.input].name, reached
+    reached = None if end is None else tensors[end].name
+    return translated.as_graph_def(), tensors[photo_index].name, reached
 
 
-def _run(operator: Operator, tensors: list[Tensor], known: dict[int, Any]) -> None:
-    """Add `operator` to the graph that is being made, and what it computes to `known`."""
+def _add(operator: Operator, constants: tuple[Tensor, ...], tensors: dict[int, Any]) -> None:
+    """Add `operator` to the current graph, and its results to `tensors`, by index."""
     tf = tf_graph.tensorflow()
-    translate = OPERATORS.get(operator.kind)
-    if translate is None:
+    if operator.name not in OPERATORS:
         raise BadData(
-            f"operator {operator.kind}, tensor {_output_name(operator, tensors)}, is not one that "
-            "is translated: name a --bottleneck-tensor before it, or pass what the file was made "
+            f"operator {operator.name}, tensor {_output_name(operator)}, is not one that is "
+            "translated: name a `bottleneck_tensor` before it, or pass what the file was made "
             "from: a frozen graph (.pb), a .keras file or a SavedModel folder"
         )
-    output = tensors[operator.outputs[0]]
-    with tf.compat.v1.name_scope(_name(output)) as scope:
-        inputs = [_input(each, tensors, known) for each in _data(operator)]
-        call = Call(operator.options, inputs, output)
-        result = activated(operator.kind, call, translate(call))
-        several = result if isinstance(result, list) else [result]
-        for index, each in zip(operator.outputs, several, strict=True):
-            sides = each.shape.as_list()
-            if not all(sides) or math.prod(sides) > _MOST:
-                raise BadData(f"damaged: tensor {tensors[index].name} has the shape {sides}")
-            known[index] = tf.identity(each, scope if len(several) == 1 else "part")
+    with tf.compat.v1.name_scope(_graph_name(operator.outputs[0])) as scope:
+        inputs = [_input(index, constants, tensors) for index in _data_inputs(operator)]
+        result = translate(Call(operator, inputs, operator.outputs[0]))
+        results = result if isinstance(result, list) else [result]
+        for index, tensor in zip(operator.output_indices, results, strict=True):
+            sides = tensor.shape.as_list()
+            if not all(sides) or math.prod(sides) > _MAX_NUMBERS:
+                raise BadData(f"damaged: tensor {constants[index].name} has the shape {sides}")
+            tensors[index] = tf.identity(tensor, scope if len(results) == 1 else "part")
 
 
-def _input(index: int, tensors: list[Tensor], known: dict[int, Any]) -> Any:
+def _input(index: int, constants: tuple[Tensor, ...], tensors: dict[int, Any]) -> Any:
     if index < 0:
         return None
-    if index in known:
-        return known[index]
-    return tf_graph.tensorflow().constant(tensors[index].value())
+    if index in tensors:
+        return tensors[index]
+    return tf_graph.tensorflow().constant(constants[index].value())
 
 
-def _data(operator: Operator) -> tuple[int, ...]:
-    """Return the inputs that count: a new shape is that of the output, however it was found."""
-    return operator.inputs[:1] if operator.kind in RESHAPES else operator.inputs
+def _data_inputs(operator: Operator) -> tuple[int, ...]:
+    """Return the inputs that are read: a new shape is taken from the output's."""
+    indices = operator.input_indices
+    return indices[:1] if operator.name in RESHAPES else indices
 
 
-def _leading_to(model: LiteModel, ends: tuple[int, ...]) -> list[Operator]:
-    """Return the operators that `ends` hang on, in the order of running."""
-    wanted: set[int] = {*ends}
-    found = []
-    for operator in reversed(model.operators):
-        if not wanted.isdisjoint(operator.outputs) and model.input not in operator.outputs:
-            found.append(operator)
-            wanted.update(_data(operator))
-    return found[::-1]
+def _needed(graph: Subgraph, ends: tuple[int, ...]) -> list[Operator]:
+    """Return the operators that `ends` are computed by, in the order of running."""
+    needed: set[int] = {*ends}
+    operators = []
+    for operator in reversed(graph.operators):
+        outputs = operator.output_indices
+        if not needed.isdisjoint(outputs) and graph.input_indices[0] not in outputs:
+            operators.append(operator)
+            needed.update(_data_inputs(operator))
+    return operators[::-1]
 
 
-def _named(model: LiteModel, name: str) -> int | None:
-    names = [_name(each) for each in model.tensors]
-    wanted = name.removesuffix(":0")
-    return names.index(wanted) if wanted in names else None
+def _index_of(graph: Subgraph, name: str) -> int | None:
+    names = [_graph_name(tensor) for tensor in graph.tensors]
+    name = name.removesuffix(":0")
+    return names.index(name) if name in names else None
 
 
-def before_dense(model: LiteModel) -> int | None:
-    """Return what feeds the last dense layer if only scores come after it, else the output.
+def find_bottleneck(graph: Subgraph) -> int | None:
+    """Return the index of the last dense layer's input if only scores come after that layer.
 
-    None if there are several outputs.
+    Else that of the output, None if there are several outputs.
     """
-    if len(model.outputs) > 1:
+    if len(graph.output_indices) > 1:
         return None
-    made_by = {output: each for each in model.operators for output in each.outputs if each.inputs}
+    by_output = {
+        index: operator
+        for operator in graph.operators
+        for index in operator.output_indices
+        if operator.input_indices
+    }
 
-    def dense(end: int) -> int | None:
-        operator = made_by.get(end)
-        return operator.inputs[0] if operator and _is_dense(operator, model.tensors) else None
+    def dense_input(output: int) -> int | None:
+        operator = by_output.get(output)
+        return operator.input_indices[0] if operator and _is_dense(operator, graph) else None
 
-    def scores(end: int) -> int | None:
-        operator = made_by.get(end)
-        return operator.inputs[0] if operator and operator.kind in _AFTER_DENSE else None
+    def scores_input(output: int) -> int | None:
+        operator = by_output.get(output)
+        return operator.input_indices[0] if operator and operator.name in _AFTER_DENSE else None
 
-    return cut.before_dense(model.outputs[0], dense, scores)
+    return find_cut(graph.output_indices[0], dense_input, scores_input)
 
 
-def _is_dense(operator: Operator, tensors: list[Tensor]) -> bool:
+def _is_dense(operator: Operator, graph: Subgraph) -> bool:
     """Return whether it is a dense layer, which may be a convolution of a single place."""
-    if getattr(operator.options, "fusedActivationFunction", 0):
+    if operator.activation != "NONE":
         return False
-    if operator.kind == "CONV_2D":
-        places = (tensors[i].shape[1:3] for i in (*operator.inputs[:2], operator.outputs[0]))
-        return all(each == (1, 1) for each in places)
-    return operator.kind == "FULLY_CONNECTED"
+    if operator.name == "CONV_2D":
+        indices = (*operator.input_indices[:2], operator.output_indices[0])
+        places = (graph.tensors[index].default_shape[1:3] for index in indices)
+        return all(place == (1, 1) for place in places)
+    return operator.name == "FULLY_CONNECTED"
 
 
-def _name(tensor: Tensor) -> str:
-    """Return the tensor's name as TensorFlow takes it."""
+def _graph_name(tensor: Tensor) -> str:
+    """Return the tensor's name in the characters that TensorFlow allows."""
     allowed = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", tensor.name.removesuffix(":0"))
     return allowed.strip("/").lstrip("_\\>-/") or "tensor"
 
 
-def _output_name(operator: Operator, tensors: list[Tensor]) -> str:
-    return _name(tensors[operator.outputs[0]]) if operator.outputs else "of no name"
+def _output_name(operator: Operator) -> str:
+    return _graph_name(operator.outputs[0]) if operator.outputs else "of no name"

@@ -1,6 +1,6 @@
-"""Each TFLite operator as the TensorFlow call that computes the same on real numbers.
+"""Translate each TFLite operator to the TensorFlow call that computes the same on real numbers.
 
-Source of what each computes: tensorflow/lite/schema/schema.fbs and the reference kernels.
+Source: tensorflow/lite/schema/schema.fbs and the reference kernels.
 """
 
 from collections.abc import Callable
@@ -8,38 +8,56 @@ from typing import Any, NamedTuple
 
 from deploy.errors import BadData
 from retrain import tf_graph
-from retrain.tflite.network_file import Tensor
+from retrain.tflite.model import Operator, Tensor
 
-_CLAMPS = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL"))
+_WITH_IMPLIED_RELU = frozenset(
+    ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL")
+)
 _PADDING = ("SAME", "VALID")
 
 
 class Call(NamedTuple):
-    """An operator at work: its options, what it is given, and the output as the file has it."""
+    """An operator, its inputs as TensorFlow's tensors, and its output as the file has it."""
 
-    options: Any
+    operator: Operator
     inputs: list[Any]
     output: Tensor
 
+    @property
+    def options(self) -> Any:
+        """The schema's reader of the operator's options."""
+        return self.operator.options
 
-def activated(kind: str, call: Call, result: Any) -> Any:
-    """Return `result` of an operator after what is fused into it, or implied by its output.
 
-    Converters leave a Relu out where quantized values cannot be negative anyway.
+def translate(call: Call) -> Any:
+    """Return the result of an operator, with its activation: a tensor, or a list of them.
+
+    The activation is fused into the operator, or implied by its output: converters leave a Relu out
+    where quantized values cannot be negative anyway. Raises KeyError for an operator that is not in
+    OPERATORS, BadData for an activation that is not translated.
     """
-    tf, output = tf_graph.tensorflow(), call.output
-    fused = getattr(call.options, "fusedActivationFunction", 0)
-    positive = output.scale.size == 1 and output.zero_point[0] == output.lowest
-    if fused == 0 and kind in _CLAMPS and positive:
-        step = output.scale[0]
-        fused = 3 if abs(255 * step - 6) <= step else 1
-    activations = {1: tf.nn.relu, 2: _clipped, 3: tf.nn.relu6, 4: tf.tanh}
-    if fused and fused not in activations:
-        raise BadData(f"operator {kind} has an activation that is not known: {fused}")
-    return activations[fused](result) if fused else result
+    tf, output, operator = tf_graph.tensorflow(), call.output, call.operator
+    result = OPERATORS[operator.name](call)
+    activation = operator.activation
+    zero_point = output.zero_points[0] if output.zero_points else 0
+    positive = len(output.scales) == 1 and zero_point == output.lowest
+    if activation == "NONE" and operator.name in _WITH_IMPLIED_RELU and positive:
+        (step,) = output.scales
+        activation = "RELU6" if abs(255 * step - 6) <= step else "RELU"
+    if activation == "NONE":
+        return result
+    functions = {
+        "RELU": tf.nn.relu,
+        "RELU_N1_TO_1": _clip_to_1,
+        "RELU6": tf.nn.relu6,
+        "TANH": tf.tanh,
+    }
+    if activation not in functions:
+        raise BadData(f"operator {operator.name} has an unknown activation: {activation}")
+    return functions[activation](result)
 
 
-def _clipped(x: Any) -> Any:
+def _clip_to_1(x: Any) -> Any:
     return tf_graph.tensorflow().clip_by_value(x, -1.0, 1.0)
 
 
@@ -47,18 +65,19 @@ def _convolution(call: Call) -> Any:
     tf, o = tf_graph.tensorflow(), call.options
     x, kernel, *_ = call.inputs
     kernel = tf.transpose(kernel, [1, 2, 3, 0])
-    strides, dilations = (o.strideH, o.strideW), (o.dilationHFactor, o.dilationWFactor)
-    return _biased(call, tf.nn.conv2d(x, kernel, strides, _PADDING[o.padding], dilations=dilations))
+    strides, dilations = (o.StrideH(), o.StrideW()), (o.DilationHFactor(), o.DilationWFactor())
+    padding = _PADDING[o.Padding()]
+    return _add_bias(call, tf.nn.conv2d(x, kernel, strides, padding, dilations=dilations))
 
 
-def _depthwise(call: Call) -> Any:
+def _depthwise_convolution(call: Call) -> Any:
     tf, o = tf_graph.tensorflow(), call.options
     x, kernel, *_ = call.inputs
-    if (o.dilationHFactor, o.dilationWFactor) != (1, 1):
+    if (o.DilationHFactor(), o.DilationWFactor()) != (1, 1):
         raise BadData(f"tensor {call.output.name}: a dilated DEPTHWISE_CONV_2D is not translated")
     kernel = tf.reshape(kernel, [*kernel.shape[1:3], x.shape[3], -1])
-    strides = [1, o.strideH, o.strideW, 1]
-    return _biased(call, tf.nn.depthwise_conv2d(x, kernel, strides, _PADDING[o.padding]))
+    strides = [1, o.StrideH(), o.StrideW(), 1]
+    return _add_bias(call, tf.nn.depthwise_conv2d(x, kernel, strides, _PADDING[o.Padding()]))
 
 
 def _dense(call: Call) -> Any:
@@ -66,67 +85,67 @@ def _dense(call: Call) -> Any:
     x, kernel, *_ = call.inputs
     if x.shape.rank != 2:
         x = tf.reshape(x, [-1, kernel.shape[1]])
-    product = _biased(call, tf.matmul(x, kernel, transpose_b=True))
-    return tf.reshape(product, call.output.shape) if call.options.keepNumDims else product
+    product = _add_bias(call, tf.matmul(x, kernel, transpose_b=True))
+    return tf.reshape(product, call.output.default_shape) if call.options.KeepNumDims() else product
 
 
-def _biased(call: Call, product: Any) -> Any:
+def _add_bias(call: Call, product: Any) -> Any:
     bias = call.inputs[2] if len(call.inputs) > 2 else None
     return product if bias is None else tf_graph.tensorflow().nn.bias_add(product, bias)
 
 
 def _pool(name: str) -> Callable[[Call], Any]:
-    def translate(call: Call) -> Any:
+    def pool(call: Call) -> Any:
         o = call.options
-        size, strides = (o.filterHeight, o.filterWidth), (o.strideH, o.strideW)
-        pool = getattr(tf_graph.tensorflow().nn, name)
-        return pool(*call.inputs, size, strides, _PADDING[o.padding])
+        size, strides = (o.FilterHeight(), o.FilterWidth()), (o.StrideH(), o.StrideW())
+        function = getattr(tf_graph.tensorflow().nn, name)
+        return function(*call.inputs, size, strides, _PADDING[o.Padding()])
 
-    return translate
+    return pool
 
 
 def _resize(name: str) -> Callable[[Call], Any]:
-    def translate(call: Call) -> Any:
+    def resize(call: Call) -> Any:
         o = call.options
         return getattr(tf_graph.tensorflow().raw_ops, name)(
             images=call.inputs[0],
             size=call.inputs[1],
-            align_corners=o.alignCorners,
-            half_pixel_centers=o.halfPixelCenters,
+            align_corners=o.AlignCorners(),
+            half_pixel_centers=o.HalfPixelCenters(),
         )
 
-    return translate
+    return resize
 
 
-def _sliced(call: Call) -> Any:
+def _strided_slice(call: Call) -> Any:
     o = call.options
-    if o.ellipsisMask or o.newAxisMask or o.offset:
+    if o.EllipsisMask() or o.NewAxisMask() or o.Offset():
         raise BadData(f"tensor {call.output.name}: such a STRIDED_SLICE is not translated")
     return tf_graph.tensorflow().strided_slice(
         *call.inputs,
-        begin_mask=o.beginMask,
-        end_mask=o.endMask,
-        shrink_axis_mask=o.shrinkAxisMask,
+        begin_mask=o.BeginMask(),
+        end_mask=o.EndMask(),
+        shrink_axis_mask=o.ShrinkAxisMask(),
     )
 
 
-def _to(name: str) -> Callable[[Call], Any]:
-    """Return what applies TensorFlow's function `name` to the inputs as they are."""
+def _apply(name: str) -> Callable[[Call], Any]:
+    """Return a translation that applies TensorFlow's function `name` to the inputs."""
 
-    def translate(call: Call) -> Any:
+    def apply(call: Call) -> Any:
         function: Any = tf_graph.tensorflow()
-        for part in name.split("."):
-            function = getattr(function, part)
+        for attribute in name.split("."):
+            function = getattr(function, attribute)
         return function(*call.inputs)
 
-    return translate
+    return apply
 
 
 def _reduce(name: str) -> Callable[[Call], Any]:
-    return lambda call: getattr(tf_graph.tensorflow(), name)(*call.inputs, call.options.keepDims)
+    return lambda call: getattr(tf_graph.tensorflow(), name)(*call.inputs, call.options.KeepDims())
 
 
-def _numbers(call: Call) -> Any:
+def _to_float(call: Call) -> Any:
     return tf_graph.tensorflow().cast(call.inputs[0], "float32")
 
 
@@ -143,14 +162,14 @@ def _prelu(call: Call) -> Any:
 
 RESHAPES: dict[str, Callable[[Call], Any]] = dict.fromkeys(
     ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"),
-    lambda call: tf_graph.tensorflow().reshape(call.inputs[0], call.output.shape),
+    lambda call: tf_graph.tensorflow().reshape(call.inputs[0], call.output.default_shape),
 )
 OPERATORS: dict[str, Callable[[Call], Any]] = {
     **RESHAPES,
-    # Of real numbers, all three are nothing.
-    **dict.fromkeys(("QUANTIZE", "DEQUANTIZE", "CAST"), _numbers),
+    # On real numbers, all three change nothing.
+    **dict.fromkeys(("QUANTIZE", "DEQUANTIZE", "CAST"), _to_float),
     "CONV_2D": _convolution,
-    "DEPTHWISE_CONV_2D": _depthwise,
+    "DEPTHWISE_CONV_2D": _depthwise_convolution,
     "FULLY_CONNECTED": _dense,
     "AVERAGE_POOL_2D": _pool("avg_pool2d"),
     "MAX_POOL_2D": _pool("max_pool2d"),
@@ -158,46 +177,46 @@ OPERATORS: dict[str, Callable[[Call], Any]] = {
     "SUM": _reduce("reduce_sum"),
     "REDUCE_MAX": _reduce("reduce_max"),
     "REDUCE_MIN": _reduce("reduce_min"),
-    "PAD": _to("pad"),
+    "PAD": _apply("pad"),
     "PADV2": lambda call: tf_graph.tensorflow().pad(*call.inputs[:2], "CONSTANT", call.inputs[2]),
     "MIRROR_PAD": lambda call: tf_graph.tensorflow().pad(
-        *call.inputs, ("REFLECT", "SYMMETRIC")[call.options.mode]
+        *call.inputs, ("REFLECT", "SYMMETRIC")[call.options.Mode()]
     ),
-    "CONCATENATION": lambda call: tf_graph.tensorflow().concat(call.inputs, call.options.axis),
+    "CONCATENATION": lambda call: tf_graph.tensorflow().concat(call.inputs, call.options.Axis()),
     "SPLIT": lambda call: tf_graph.tensorflow().split(
-        call.inputs[1], call.options.numSplits, call.inputs[0]
+        call.inputs[1], call.options.NumSplits(), call.inputs[0]
     ),
-    "TRANSPOSE": _to("transpose"),
-    "SLICE": _to("slice"),
-    "STRIDED_SLICE": _sliced,
+    "TRANSPOSE": _apply("transpose"),
+    "SLICE": _apply("slice"),
+    "STRIDED_SLICE": _strided_slice,
     "RESIZE_BILINEAR": _resize("ResizeBilinear"),
     "RESIZE_NEAREST_NEIGHBOR": _resize("ResizeNearestNeighbor"),
-    "ADD": _to("add"),
-    "SUB": _to("subtract"),
-    "MUL": _to("multiply"),
-    "DIV": _to("divide"),
-    "POW": _to("pow"),
-    "MAXIMUM": _to("maximum"),
-    "MINIMUM": _to("minimum"),
-    "SQUARED_DIFFERENCE": _to("math.squared_difference"),
-    "ABS": _to("abs"),
-    "EXP": _to("exp"),
-    "LOG": _to("math.log"),
-    "NEG": _to("negative"),
-    "SQRT": _to("sqrt"),
-    "RSQRT": _to("math.rsqrt"),
-    "SQUARE": _to("square"),
-    "RELU": _to("nn.relu"),
-    "RELU6": _to("nn.relu6"),
-    "RELU_N1_TO_1": lambda call: _clipped(*call.inputs),
+    "ADD": _apply("add"),
+    "SUB": _apply("subtract"),
+    "MUL": _apply("multiply"),
+    "DIV": _apply("divide"),
+    "POW": _apply("pow"),
+    "MAXIMUM": _apply("maximum"),
+    "MINIMUM": _apply("minimum"),
+    "SQUARED_DIFFERENCE": _apply("math.squared_difference"),
+    "ABS": _apply("abs"),
+    "EXP": _apply("exp"),
+    "LOG": _apply("math.log"),
+    "NEG": _apply("negative"),
+    "SQRT": _apply("sqrt"),
+    "RSQRT": _apply("math.rsqrt"),
+    "SQUARE": _apply("square"),
+    "RELU": _apply("nn.relu"),
+    "RELU6": _apply("nn.relu6"),
+    "RELU_N1_TO_1": lambda call: _clip_to_1(*call.inputs),
     "LEAKY_RELU": lambda call: tf_graph.tensorflow().nn.leaky_relu(
-        *call.inputs, call.options.alpha
+        *call.inputs, call.options.Alpha()
     ),
     "PRELU": _prelu,
-    "ELU": _to("nn.elu"),
+    "ELU": _apply("nn.elu"),
     "HARD_SWISH": _hard_swish,
-    "LOGISTIC": _to("sigmoid"),
-    "TANH": _to("tanh"),
-    "SOFTMAX": lambda call: tf_graph.tensorflow().nn.softmax(call.inputs[0] * call.options.beta),
+    "LOGISTIC": _apply("sigmoid"),
+    "TANH": _apply("tanh"),
+    "SOFTMAX": lambda call: tf_graph.tensorflow().nn.softmax(call.inputs[0] * call.options.Beta()),
     "L2_NORMALIZATION": lambda call: tf_graph.tensorflow().nn.l2_normalize(*call.inputs, -1),
 }

@@ -1,1 +1,1 @@
-"""Cut a backbone out of a graph and simplify it."""
+"""Cut a backbone out of a foreign graph and simplify it."""

@@ -1,7 +1,7 @@
-"""What of a foreign GraphDef leads from the tensor that is fed to the bottleneck, and no more.
+"""Extract from a foreign GraphDef the operations from one tensor to another, at inference.
 
 Nothing of the graph is run here. Operations come from an allow-list: pure arithmetic that neither
-reads nor writes anything. What only training needs is taken out, on the side of inference.
+reads nor writes anything. Operations that only training needs are taken out.
 """
 
 import re
@@ -10,9 +10,9 @@ from typing import Any
 
 from deploy.errors import BadData
 from retrain import tf_graph
-from retrain.backbones.custom.size_limits import require_small_constant
 from retrain.backbones.surgery.fold_batch_norm import NORMS
-from retrain.backbones.surgery.inference_mode import DRAWS
+from retrain.backbones.surgery.inference_mode import RANDOM_OPERATIONS
+from retrain.backbones.surgery.size_limits import require_small_constant
 
 _NAMES = """
     Abs Add AddN AddV2 AvgPool BiasAdd BiasAddV1 Cast ClipByValue Concat ConcatV2 Const Conv2D
@@ -28,133 +28,137 @@ FAKE_QUANT = frozenset(
         "FakeQuantWithMinMaxVarsPerChannel",
     )
 )
-"""What rounds as an int8 model does: done to weights, left out of what hangs on a photo."""
+"""Operations that round as an int8 model does: kept for weights, left out for photos."""
 ALLOWED = frozenset((*_NAMES.split(), *NORMS, *FAKE_QUANT))
-"""The operations that are taken from a file."""
+"""Operations that are taken from a file."""
 _PASSES = frozenset(
     ("Identity", "CheckNumerics", "EnsureShape", "StopGradient", "PreventGradient", "Snapshot")
 )
 _TRAINING = re.compile("train|learning_phase", re.IGNORECASE)
-"""Names of the placeholders that tell a graph whether it is being trained: it is not."""
+"""Match the name of a placeholder that switches a graph to training."""
 _BOOL = 10
 """DT_BOOL of tensorflow/core/framework/types.proto."""
-IMPORTED = "import/"
-"""What label_image.py put before the name of each node."""
+IMPORT_PREFIX = "import/"
+"""The prefix that label_image.py put before the name of each node."""
 
 
-def key(name: str) -> str:
+def tensor_name(name: str) -> str:
     """Return a tensor's name with its output's number: `Mul:0` for `Mul`."""
     return name if ":" in name else f"{name}:0"
 
 
 def node_name(tensor: str) -> str:
-    """Return the node that an input names: `conv` for `conv`, `conv:0` and `^conv`."""
+    """Return the name of the node of an input: `conv` for `conv`, `conv:0` and `^conv`."""
     return tensor.removeprefix("^").rpartition(":")[0] or tensor.removeprefix("^")
 
 
-def in_graph(graph_def: Any, typed: str) -> str:
-    """Return the tensor `typed` as the graph names it.
+def strip_import_prefix(graph_def: Any, name: str) -> str:
+    """Return the tensor `name` as the graph names it.
 
     `import/input`, as label_image.py had it, is `input`, unless the graph has both.
     """
     names = {node.name for node in graph_def.node}
-    bare = typed.removeprefix(IMPORTED)
-    return bare if node_name(key(typed)) not in names and node_name(key(bare)) in names else typed
+    bare = name.removeprefix(IMPORT_PREFIX)
+    if node_name(tensor_name(name)) not in names and node_name(tensor_name(bare)) in names:
+        return bare
+    return name
 
 
-def inference_part(graph_def: Any, fed: str, bottleneck: str) -> Any:
-    """Return the GraphDef of what leads from tensor `fed` to tensor `bottleneck`.
+def inference_subgraph(graph_def: Any, start: str, end: str) -> Any:
+    """Return the GraphDef of all operations from the tensor `start` to the tensor `end`.
 
-    Nodes are in the order of running; `fed` itself is `input:0` in it, and has no node. Raises
-    BadData for operations that are not allowed, and for conditions that nothing decides.
+    Nodes are in the order of running; `start` is named `input:0`, and has no node; `end` is named
+    `bottleneck:0`. Raises BadData for operations that are not allowed, and for conditions whose
+    value is not known.
     """
     nodes: dict[str, Any] = {}
     for node in graph_def.node:
         if node.name in nodes:
             raise BadData(f"the graph has two nodes named {node.name}")
         nodes[node.name] = node
-    order = _ancestors(nodes, fed, bottleneck)
-    tensors = _Tensors(fed)
+    order = _running_order(nodes, start, end)
+    sources = _Sources(start)
     for name in order:
-        tensors.pass_by(nodes[name])
+        sources.add(nodes[name])
     tf = tf_graph.tensorflow()
-    end = tensors.source(key(bottleneck))
-    last = tf.compat.v1.NodeDef(name=tf_graph.BOTTLENECK, op="Identity", input=[end])
+    source = sources.of(tensor_name(end))
+    last = tf.compat.v1.NodeDef(name=tf_graph.BOTTLENECK, op="Identity", input=[source])
     last.attr["T"].type = tf.float32.as_datatype_enum
-    kept, wanted = [last], {node_name(end)}
+    copies, needed = [last], {node_name(source)}
     for name in reversed(order):
-        if name in wanted and name != node_name(fed):
-            kept.append(_copy(nodes[name], tensors))
-            wanted.update(map(node_name, kept[-1].input))
-    return tf.compat.v1.GraphDef(node=reversed(kept), versions=graph_def.versions)
+        if name in needed and name != node_name(start):
+            copies.append(_copy(nodes[name], sources))
+            needed.update(map(node_name, copies[-1].input))
+    return tf.compat.v1.GraphDef(node=reversed(copies), versions=graph_def.versions)
 
 
-def _copy(node: Any, tensors: "_Tensors") -> Any:
-    _check(node)
-    copy = type(node)(name=node.name, op=node.op, input=map(tensors.source, _data(node)))
+def _copy(node: Any, sources: "_Sources") -> Any:
+    _require_allowed(node)
+    copy = type(node)(name=node.name, op=node.op, input=map(sources.of, _data_inputs(node)))
     for name in node.attr:
         if not name.startswith("_"):
             copy.attr[name].CopyFrom(node.attr[name])
     return copy
 
 
-def _data(node: Any) -> list[str]:
-    return [key(each) for each in node.input if not each.startswith("^")]
+def _data_inputs(node: Any) -> list[str]:
+    return [tensor_name(name) for name in node.input if not name.startswith("^")]
 
 
-def _ancestors(nodes: dict[str, Any], fed: str, bottleneck: str) -> list[str]:
-    """Return the names of all that `bottleneck` hangs on, as far back as `fed`, first things first.
+def _running_order(nodes: dict[str, Any], start: str, end: str) -> list[str]:
+    """Return the names of the nodes that `end` depends on, back to `start`, in running order.
 
-    Control inputs count: they say which side of a condition a constant is on.
+    Control inputs count: they say on which side of a condition a constant is.
     """
-    for name in (fed, bottleneck):
-        if node_name(name) not in nodes or not key(name).rpartition(":")[2].isdecimal():
+    for name in (start, end):
+        if node_name(name) not in nodes or not tensor_name(name).rpartition(":")[2].isdecimal():
             raise BadData(f"the graph has no tensor {name}")
-    before: dict[str, set[str]] = {}
-    todo = [node_name(bottleneck)]
-    while todo:
-        name = todo.pop()
-        if name in before:
+    first = node_name(start)
+    inputs: dict[str, set[str]] = {}
+    waiting = [node_name(end)]
+    while waiting:
+        name = waiting.pop()
+        if name in inputs:
             continue
         if name not in nodes:
             raise BadData(f"the graph is damaged: it has no node {name}")
-        before[name] = set() if name == node_name(fed) else set(map(node_name, nodes[name].input))
-        todo += before[name]
-    passed_on = any(key(fed) in _data(nodes[name]) for name in before)
-    if node_name(fed) not in before or not (passed_on or key(fed) == key(bottleneck)):
-        raise BadData(f"{bottleneck} does not hang on {fed}: name the tensor that is fed")
+        inputs[name] = set() if name == first else set(map(node_name, nodes[name].input))
+        waiting += inputs[name]
+    used = any(tensor_name(start) in _data_inputs(nodes[name]) for name in inputs)
+    if first not in inputs or not (used or tensor_name(start) == tensor_name(end)):
+        raise BadData(f"{end} is not computed from {start}: name the tensor that takes the photos")
     try:
-        return list(TopologicalSorter(before).static_order())
+        return list(TopologicalSorter(inputs).static_order())
     except CycleError as error:
         raise BadData(f"the graph has a loop, at node {error.args[1][0]}") from error
 
 
-class _Tensors:
-    """Where each tensor comes from, once what only passes it on is taken out."""
+class _Sources:
+    """The source of each tensor, once operations that only pass it on are taken out."""
 
-    def __init__(self, fed: str) -> None:
-        self._fed = node_name(fed)
-        self._sources: dict[str, str] = {key(fed): f"{tf_graph.INPUT}:0"}
+    def __init__(self, start: str) -> None:
+        self._start = node_name(start)
+        self._sources: dict[str, str] = {tensor_name(start): f"{tf_graph.INPUT}:0"}
         self._dead: set[str] = set()
-        """Nodes, and single outputs of a Switch, that inference does not come by."""
+        """Nodes, and single outputs of a Switch, that inference does not run."""
         self._flags: dict[str, bool] = {}
-        self._moving = {tf_graph.INPUT}
-        """Nodes that hang on a photo."""
+        self._photo_nodes = {tf_graph.INPUT}
+        """Nodes that are computed from a photo."""
 
-    def source(self, tensor: str) -> str:
-        """Return the tensor that `tensor` is."""
+    def of(self, tensor: str) -> str:
+        """Return the source of `tensor`, `tensor` itself if no operation is taken out."""
         return self._sources.get(tensor, tensor)
 
-    def pass_by(self, node: Any) -> None:
-        """Take in `node`, all of whose inputs have been taken in."""
-        if node.name == self._fed:
+    def add(self, node: Any) -> None:
+        """Add the outputs of `node`, all of whose inputs have been added."""
+        if node.name == self._start:
             return
-        name, inputs = key(node.name), [self.source(each) for each in _data(node)]
-        control = [each[1:] for each in node.input if each.startswith("^")]
-        if not self._moving.isdisjoint(map(node_name, inputs)):
-            self._moving.add(node.name)
+        name, inputs = tensor_name(node.name), [self.of(data) for data in _data_inputs(node)]
+        control = [name[1:] for name in node.input if name.startswith("^")]
+        if not self._photo_nodes.isdisjoint(map(node_name, inputs)):
+            self._photo_nodes.add(node.name)
         if node.op == "Merge":
-            self._merge(node, [each for each in inputs if not self._is_dead(each)])
+            self._merge(node, [tensor for tensor in inputs if not self._is_dead(tensor)])
         elif any(map(self._is_dead, inputs)) or not self._dead.isdisjoint(control):
             self._dead.add(node.name)
         elif node.op == "Switch":
@@ -164,11 +168,11 @@ class _Tensors:
         elif (
             node.op in _PASSES
             or node.op == "PlaceholderWithDefault"
-            or (node.op in FAKE_QUANT and node.name in self._moving)
+            or (node.op in FAKE_QUANT and node.name in self._photo_nodes)
         ):
             self._sources[name] = inputs[0]
         elif node.op == "IdentityN":
-            self._sources |= {f"{node.name}:{i}": each for i, each in enumerate(inputs)}
+            self._sources |= {f"{node.name}:{i}": tensor for i, tensor in enumerate(inputs)}
         elif node.op == "LogicalNot" and inputs[0] in self._flags:
             self._flags[name] = not self._flags[inputs[0]]
         elif node.op == "Const" and node.attr["dtype"].type == _BOOL:
@@ -183,35 +187,36 @@ class _Tensors:
         if len(live) > 1:
             raise BadData(f"node {node.name} (Merge) joins sides that are both used")
         if live:
-            self._sources[key(node.name)] = live[0]
+            self._sources[tensor_name(node.name)] = live[0]
         else:
             self._dead.add(node.name)
 
     def _switch(self, node: Any, data: str, condition: str) -> None:
         if condition not in self._flags:
             raise BadData(
-                f"node {node.name} (Switch) depends on {condition}, which nothing decides: freeze "
-                "the network for inference"
+                f"node {node.name} (Switch) depends on {condition}, whose value is not known: "
+                "freeze the network for inference"
             )
-        taken = int(self._flags[condition])
-        self._sources[f"{node.name}:{taken}"] = data
-        self._dead.add(f"{node.name}:{1 - taken}")
+        side = int(self._flags[condition])
+        self._sources[f"{node.name}:{side}"] = data
+        self._dead.add(f"{node.name}:{1 - side}")
         if data in self._flags:
-            self._flags[f"{node.name}:{taken}"] = self._flags[data]
+            self._flags[f"{node.name}:{side}"] = self._flags[data]
 
 
-def _check(node: Any) -> None:
+def _require_allowed(node: Any) -> None:
+    """Raise BadData for a node that is not taken from a file."""
     if node.op in ("Placeholder", "PlaceholderWithDefault"):
         raise BadData(f"the graph also waits for {node.name}: freeze it with that as a constant")
-    if DRAWS.match(node.op):
+    if RANDOM_OPERATIONS.match(node.op):
         raise BadData(
             f"node {node.name} ({node.op}) draws random numbers: save the network for inference "
             "(training=False), or pass its .keras file"
         )
     if node.op not in ALLOWED:
         raise BadData(
-            f"node {node.name} is an operation that is not taken from a file: {node.op}; a network "
-            "of convolutions, pools and arithmetic is"
+            f"node {node.name} is an operation that is not taken from a file: {node.op}. Remedy: "
+            "take a network of convolutions, pools and arithmetic"
         )
     if node.op == "Const":
         if node.attr["dtype"].type != node.attr["value"].tensor.dtype:  # TensorFlow would abort
@@ -219,6 +224,6 @@ def _check(node: Any) -> None:
         require_small_constant(node)
     if "data_format" in node.attr and node.attr["data_format"].s not in (b"", b"NHWC"):
         raise BadData(f"node {node.name} ({node.op}) has channels first: save it as NHWC")
-    stays = "is_training" in node.attr and not node.attr["is_training"].b
-    if node.op.startswith("Fused") and not stays:
+    at_inference = "is_training" in node.attr and not node.attr["is_training"].b
+    if node.op.startswith("Fused") and not at_inference:
         raise BadData(f"node {node.name} ({node.op}) is in training: freeze it for inference")

@@ -1,4 +1,4 @@
-"""A network in float32, whatever real numbers its file computes with: half precision, or bytes.
+"""Let a network compute in float32, whatever number type its file has: half precision, or bytes.
 
 Photos reach every backbone as float32. Where a file has float16, bfloat16 or float64, the same
 operations run in float32. An input of bytes is the same numbers in float32 up to the Cast that
@@ -14,34 +14,34 @@ _NAMES = """
     Cast Concat ConcatV2 Const ExpandDims MirrorPad Pack Pad PadV2 Reshape ResizeBilinear
     ResizeNearestNeighbor Shape Slice Split SplitV Squeeze StridedSlice Transpose
 """
-_MOVES_BYTES = frozenset(_NAMES.split())
+_EXACT_ON_BYTES = frozenset(_NAMES.split())
 """Operations that give the same for a pixel's byte and for the same number in float32."""
 
 
-def in_float32(part: Any, takes_bytes: bool) -> Any:
-    """Return the GraphDef `part`, its nodes in the order of running, with float32 only.
+def to_float32(subgraph: Any, takes_bytes: bool) -> Any:
+    """Return the GraphDef `subgraph`, its nodes in the order of running, with float32 only.
 
     With `takes_bytes` its input is uint8. Raises BadData for arithmetic on bytes, which overflows
     where float32 does not.
     """
     tf = tf_graph.tensorflow()
-    real = {each.as_datatype_enum for each in (tf.float16, tf.bfloat16, tf.float64)}
+    real = {dtype.as_datatype_enum for dtype in (tf.float16, tf.bfloat16, tf.float64)}
     byte, single = tf.uint8.as_datatype_enum, tf.float32.as_datatype_enum
-    changed = real | {byte} if takes_bytes else real
-    result = tf.compat.v1.GraphDef(versions=part.versions)
+    replaced = real | {byte} if takes_bytes else real
+    result = tf.compat.v1.GraphDef(versions=subgraph.versions)
     sources: dict[str, str] = {}
-    """The tensors that a Cast of nothing only passes on."""
-    for original in part.node:
+    """The input of each Cast that has become an identity, by the Cast's output."""
+    for original in subgraph.node:
         types = {attr.type for attr in original.attr.values()}
         if takes_bytes and byte in types:
-            _require_moved(original, byte)
+            _require_exact(original, byte)
         node = result.node.add()
         node.CopyFrom(original)
-        node.input[:] = [sources.get(each, each) for each in node.input]
-        if changed.isdisjoint(types):
+        node.input[:] = [sources.get(name, name) for name in node.input]
+        if replaced.isdisjoint(types):
             continue
         for attr in node.attr.values():
-            if attr.type in changed:
+            if attr.type in replaced:
                 attr.type = single
         if node.op == "Const":
             value = tf.make_ndarray(node.attr["value"].tensor)
@@ -52,11 +52,11 @@ def in_float32(part: Any, takes_bytes: bool) -> Any:
     return result
 
 
-def _require_moved(node: Any, byte: int) -> None:
+def _require_exact(node: Any, byte: int) -> None:
     """Raise BadData unless `node` only moves bytes, or makes other numbers of them."""
     rounds = node.op == "Cast" and node.attr["DstT"].type == byte
-    if node.op not in _MOVES_BYTES or rounds:
+    if node.op not in _EXACT_ON_BYTES or rounds:
         raise BadData(
             f"node {node.name} ({node.op}) computes with bytes, which float32 does not repeat. "
-            "Remedy: name the tensor behind it with --input-tensor, or cast to float32 first"
+            "Remedy: name the tensor behind it as `input_tensor`, or cast to float32 first"
         )

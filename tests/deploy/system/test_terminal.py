@@ -122,7 +122,7 @@ def test_a_table_keeps_its_rows(markdown: bool) -> None:
         ["convert", "--quantize", FORGED],
         ["convert", "--output-dir", FORGED],
         ["bench", FORGED],
-        ["bench", "--merge", FORGED],
+        ["bench", "show", FORGED],
         ["push", FORGED],
         ["summary", "--output-dir", FORGED],
         ["bundle", "--output-dir", "\u202e" + FORGED],

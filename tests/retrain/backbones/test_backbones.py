@@ -1,7 +1,9 @@
-"""Backbones: one network in two forms, whole in the cache, under a name that is its cause."""
+"""Prepare backbones: one network in two forms, intact in the cache, keyed by its cause."""
 
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,15 @@ from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, tf_graph
 from retrain.backbones import Backbone, efficientnet_lite
-from retrain.backbones.efficientnet_lite import Lite
+from retrain.backbones import backbone as preparation
+from retrain.backbones.backbone import weights_digest
+from retrain.backbones.efficientnet_lite import EfficientNetLite
 from retrain.backbones.network import Network, Weights
+from tests.helpers.developer_data import FLOWERS, needs_flowers
 from tests.helpers.graph_fixtures import predict
 from tests.helpers.published_lite0 import published
 
 LITE0 = efficientnet_lite.NETWORKS[0]
-FLOWERS = Path(__file__).parents[3].parent / "shared/data/flowers"
 DAISY = 985
 """ImageNet's index of the class."""
 
@@ -35,19 +39,19 @@ def test_graph_and_flatbuffer_agree(backbone: Backbone, photos: Path) -> None:
 
 
 @pytest.mark.parametrize("lite", efficientnet_lite.NETWORKS, ids=lambda lite: lite.name)
-def test_a_lite_network_uses_all_the_weights_of_its_package(lite: Lite) -> None:
-    there = {
+def test_a_lite_network_uses_all_the_weights_of_its_package(lite: EfficientNetLite) -> None:
+    shapes = {
         name: values.shape
-        for name, values in lite.read(lite.obtain()).items()
+        for name, values in lite.read_weights(lite.fetch_weights()).items()
         if not name.startswith("_fc.") and not name.endswith("num_batches_tracked")
     }
-    assert {name: values.shape for name, values in lite._random().items()} == there
+    assert {name: values.shape for name, values in lite._random().items()} == shapes
 
 
 @pytest.mark.parametrize("lite", efficientnet_lite.NETWORKS, ids=lambda lite: lite.name)
-@pytest.mark.skipif(not FLOWERS.is_dir(), reason=f"no flower photos in {FLOWERS}")
-def test_the_original_layer_still_knows_daisies(lite: Lite, cache_dir: Path) -> None:
-    weights = lite.read(lite.obtain())
+@needs_flowers
+def test_the_original_layer_still_knows_daisies(lite: EfficientNetLite, cache_dir: Path) -> None:
+    weights = lite.read_weights(lite.fetch_weights())
     backbone = backbones.load(lite.name, cache_dir)
     model = Model(backbone.flatbuffer)
     right = 0
@@ -60,9 +64,9 @@ def test_the_original_layer_still_knows_daisies(lite: Lite, cache_dir: Path) -> 
 
 def test_a_lite_network_gets_what_its_authors_trained_it_with() -> None:
     specs = [lite.spec for lite in efficientnet_lite.NETWORKS]
-    assert [(each.height, each.width) for each in specs] == [(224, 224), (240, 240), (260, 260)]
-    assert [each.crop for each in specs] == pytest.approx([224 / 256, 240 / 272, 260 / 292])
-    assert {(each.mean, each.std) for each in specs} == {(127, 128)}
+    assert [(spec.height, spec.width) for spec in specs] == [(224, 224), (240, 240), (260, 260)]
+    assert [spec.crop for spec in specs] == pytest.approx([224 / 256, 240 / 272, 260 / 292])
+    assert {(spec.mean, spec.std) for spec in specs} == {(127, 128)}
 
 
 def test_lite_takes_only_the_file_of_its_package(tmp_path: Path) -> None:
@@ -76,14 +80,19 @@ def test_lite_takes_only_the_file_of_its_package(tmp_path: Path) -> None:
 
 
 def test_folding_batch_normalization_changes_nothing() -> None:
-    weights = LITE0.read(LITE0.obtain())
+    weights = LITE0.read_weights(LITE0.fetch_weights())
     y, x = np.mgrid[:224, :224]
-    waves = np.stack([np.sin(x / 9), np.sin(y / 17), np.cos((x + y) / 31)], axis=-1)[np.newaxis]
-    expected = predict(
-        tf_graph.function(published(weights), tf_graph.BOTTLENECK), np.float32(waves)
-    )
-    found = np.asarray(LITE0.features(np.float32(waves), weights))
-    assert np.abs(found - expected).max() < 1e-3 * expected.max()
+    waves = np.stack([np.sin(x / 9), np.sin(y / 17), np.cos((x + y) / 31)], axis=-1)
+    waves = waves[np.newaxis].astype(np.float32)
+    expected = predict(tf_graph.function(published(weights), tf_graph.BOTTLENECK), waves)
+    features = np.asarray(LITE0.features(waves, weights))
+    assert np.abs(features - expected).max() < 1e-3 * expected.max()
+
+
+def test_each_network_can_be_sent_to_a_process() -> None:
+    for network in backbones.NETWORKS.values():
+        trace = partial(backbones._rounded_graph, network, Path("weights"))
+        assert pickle.loads(pickle.dumps(trace)).args == trace.args  # noqa: S301 (our own)
 
 
 class Tiny(Network):
@@ -98,13 +107,13 @@ class Tiny(Network):
         kernel = random.normal(size=(3, 3, 3, 8)).astype(np.float32)
         vars(self).update(weights={"kernel": kernel}, built=0)
 
-    def installed(self) -> Path:
+    def installed_weights(self) -> Path:
         """Return where its weights would be."""
         return Path("weights")
 
-    obtain = installed
+    fetch_weights = installed_weights
 
-    def read(self, weights: Path) -> Weights:  # noqa: ARG002 (the interface)
+    def read_weights(self, path: Path) -> Weights:  # noqa: ARG002 (the interface)
         """Return the kernel."""
         return dict(vars(self)["weights"])
 
@@ -126,9 +135,9 @@ class Tiny(Network):
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Tiny:
-    made = Tiny()
-    monkeypatch.setitem(backbones.NETWORKS, "tiny", made)
-    return made
+    network = Tiny()
+    monkeypatch.setitem(backbones.NETWORKS, "tiny", network)
+    return network
 
 
 def test_a_backbone_is_prepared_once(tiny: Tiny, tmp_path: Path) -> None:
@@ -176,28 +185,29 @@ def test_other_weights_are_another_backbone(tiny: Tiny, tmp_path: Path) -> None:
     assert second.fingerprint != first.fingerprint
 
 
-def test_the_fingerprint_hangs_on_all_that_decides_a_bottleneck(
+def test_the_fingerprint_depends_on_all_that_decides_a_bottleneck(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backbone = tiny.load(tmp_path)
-    seen = {backbone.fingerprint, replace(backbone, weights_sha256="0").fingerprint}
+    fingerprints = {backbone.fingerprint, replace(backbone, weights_sha256="0").fingerprint}
     for changed in ({"crop": 0.5}, {"mean": 128}, {"std": 127}, {"width": 17}, {"height": 17}):
-        seen.add(replace(backbone, spec=replace(backbone.spec, **changed)).fingerprint)
-    monkeypatch.setattr(backbones, "decoder", lambda: "another decoder")
-    seen.add(backbone.fingerprint)
-    monkeypatch.setattr(backbones, "_PREPARED", backbones._PREPARED + 1)
-    seen.add(backbone.fingerprint)
-    assert len(seen) == 9
-    assert replace(backbone, graph_path=Path("elsewhere")).fingerprint in seen
+        fingerprints.add(replace(backbone, spec=replace(backbone.spec, **changed)).fingerprint)
+    monkeypatch.setattr(preparation, "decoder", lambda: "another decoder")
+    fingerprints.add(backbone.fingerprint)
+    version = preparation._PREPARATION_VERSION
+    monkeypatch.setattr(preparation, "_PREPARATION_VERSION", version + 1)
+    fingerprints.add(backbone.fingerprint)
+    assert len(fingerprints) == 9
+    assert replace(backbone, graph_path=Path("elsewhere")).fingerprint in fingerprints
 
 
 def test_the_digest_of_weights_is_that_of_their_values() -> None:
     random = np.random.default_rng(0)
     square = random.normal(size=(4, 4)).astype(np.float32)
     weights: Weights = {"a": square, "b": np.arange(3)}
-    digest = backbones.digest(weights)
-    assert backbones.digest({"a": square.T.copy().T, "b": np.arange(3)}) == digest
-    others: list[Weights] = [
+    digest = weights_digest(weights)
+    assert weights_digest({"a": square.T.copy().T, "b": np.arange(3)}) == digest
+    changed_weights: list[Weights] = [
         {"b": np.arange(3), "a": square},
         {"a": square, "c": np.arange(3)},
         {"a": square, "b": np.arange(1, 4)},
@@ -206,4 +216,4 @@ def test_the_digest_of_weights_is_that_of_their_values() -> None:
         {"a": square.view(np.int32), "b": np.arange(3)},
         {"a": square},
     ]
-    assert len({digest, *map(backbones.digest, others)}) == 8
+    assert len({digest, *map(weights_digest, changed_weights)}) == 8

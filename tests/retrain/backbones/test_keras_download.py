@@ -1,4 +1,4 @@
-"""Weights that Keras downloads: what is not whole and right is never taken, nor kept."""
+"""Download weights with Keras: incomplete or wrong files are never used, nor cached_files."""
 
 import hashlib
 import io
@@ -23,8 +23,8 @@ def weights(value: float) -> bytes:
     return stream.getvalue()
 
 
-GOOD, OTHER = weights(1.0), weights(2.0)
-CUT = GOOD[: len(GOOD) // 2]
+WEIGHTS, OTHER = weights(1.0), weights(2.0)
+CUT = WEIGHTS[: len(WEIGHTS) // 2]
 
 
 class Server(ThreadingHTTPServer):
@@ -70,13 +70,13 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 NETWORKS = {network.name: network for network in keras_applications.NETWORKS}
 HASHED = replace(
-    NETWORKS["nasnet_mobile"], md5=hashlib.md5(GOOD, usedforsecurity=False).hexdigest()
+    NETWORKS["nasnet_mobile"], md5=hashlib.md5(WEIGHTS, usedforsecurity=False).hexdigest()
 )
 BARE = NETWORKS["mobilenet_v2"]
 
 
-def kept(folder: Path) -> list[bytes]:
-    """Return what is in the files of the cache of Keras."""
+def cached_files(folder: Path) -> list[bytes]:
+    """Return the content of the files in the cache of Keras."""
     return [path.read_bytes() for path in (folder / "models").rglob("*") if path.is_file()]
 
 
@@ -84,11 +84,11 @@ def kept(folder: Path) -> list[bytes]:
 def test_good_weights_are_fetched_once(
     network: KerasNetwork, server: Server, tmp_path: Path
 ) -> None:
-    server.bodies = [GOOD]
-    assert network.installed() is None
-    path = network.obtain()
-    assert kept(tmp_path) == [GOOD]
-    assert network.installed() == network.obtain() == path
+    server.bodies = [WEIGHTS]
+    assert network.installed_weights() is None
+    path = network.fetch_weights()
+    assert cached_files(tmp_path) == [WEIGHTS]
+    assert network.installed_weights() == network.fetch_weights() == path
 
 
 @pytest.mark.parametrize(
@@ -99,34 +99,34 @@ def test_good_weights_are_fetched_once(
 def test_wrong_weights_are_not_kept_and_fetched_again(
     network: KerasNetwork, bodies: list[bytes], server: Server, tmp_path: Path
 ) -> None:
-    server.bodies = [*bodies, GOOD]
+    server.bodies = [*bodies, WEIGHTS]
     for _ in bodies:
-        with pytest.raises(BadData, match=f"{network.name} cannot be downloaded .*--weights"):
-            network.obtain()
-        assert kept(tmp_path) == []
-    assert network.obtain().read_bytes() == GOOD
+        with pytest.raises(BadData, match=f"{network.name} cannot be downloaded .*as `weights`"):
+            network.fetch_weights()
+        assert cached_files(tmp_path) == []
+    assert network.fetch_weights().read_bytes() == WEIGHTS
 
 
 @pytest.mark.parametrize("damaged", [OTHER, CUT], ids=["another", "cut"])
 def test_weights_that_are_wrong_in_the_cache_are_fetched_again(
     damaged: bytes, server: Server, tmp_path: Path
 ) -> None:
-    server.bodies = [GOOD, GOOD, OTHER]
-    HASHED.obtain().write_bytes(damaged)
-    assert HASHED.installed() is None
-    assert HASHED.obtain().read_bytes() == GOOD
-    HASHED.obtain().write_bytes(damaged)
+    server.bodies = [WEIGHTS, WEIGHTS, OTHER]
+    HASHED.fetch_weights().write_bytes(damaged)
+    assert HASHED.installed_weights() is None
+    assert HASHED.fetch_weights().read_bytes() == WEIGHTS
+    HASHED.fetch_weights().write_bytes(damaged)
     with pytest.raises(BadData):
-        HASHED.obtain()
-    assert kept(tmp_path) == []
+        HASHED.fetch_weights()
+    assert cached_files(tmp_path) == []
 
 
 def test_damaged_weights_without_a_digest_are_named_with_the_remedy(server: Server) -> None:
-    server.bodies = [GOOD]
-    path = BARE.obtain()
+    server.bodies = [WEIGHTS]
+    path = BARE.fetch_weights()
     path.write_bytes(CUT)
     with pytest.raises(BadData, match=f"{path}: .*damaged.*: delete it.*{BARE.weights_source}"):
-        BARE.obtain()
+        BARE.fetch_weights()
     path.unlink()
-    server.bodies = [GOOD]
-    assert BARE.obtain() == path
+    server.bodies = [WEIGHTS]
+    assert BARE.fetch_weights() == path

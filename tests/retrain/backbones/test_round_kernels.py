@@ -1,4 +1,4 @@
-"""Kernels on the int8 grid: near what they were, and just what the converter finds."""
+"""Round kernels to the int8 grid: near the original, and exactly the converter's grid."""
 
 from typing import Any
 
@@ -7,32 +7,29 @@ import numpy.typing as npt
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from deploy.contract import InputSpec
 from retrain import tf_graph
 from retrain.backbones.round_kernels import round_kernels, to_int8_grid
-from retrain.conversion.quantize import spanned
-from retrain.conversion.recipes import quantize
-from retrain.settings.conversion import Quantization
+from tests.helpers.lite_fixtures import to_tflite
 
 RANDOM = np.random.default_rng(0)
 CONV = RANDOM.normal(size=(3, 3, 3, 8)).astype(np.float32) * np.geomspace(1e-3, 10, 8, dtype="f4")
 DEPTHWISE = RANDOM.normal(size=(3, 3, 8, 1)).astype(np.float32)
-SPEC = InputSpec(height=16, width=16, crop=None, mean=127, std=128)
 
 both = pytest.mark.parametrize(("kernel", "axes"), [(CONV, (3,)), (DEPTHWISE, (2, 3))])
 
 
 def step(kernel: npt.NDArray[Any], axes: tuple[int, ...]) -> npt.NDArray[Any]:
     """Return the step of each output's grid: its largest value is 127 of them."""
-    others = tuple(axis for axis in range(kernel.ndim) if axis not in axes)
-    return np.abs(kernel.astype(np.float64)).max(axis=others, keepdims=True) / 127
+    summed = tuple(axis for axis in range(kernel.ndim) if axis not in axes)
+    return np.asarray(np.abs(kernel.astype(np.float64)).max(axis=summed, keepdims=True) / 127)
 
 
 @both
 def test_values_are_whole_steps_of_their_output(kernel: Any, axes: tuple[int, ...]) -> None:
-    found = to_int8_grid(kernel, axes)
-    assert (found.dtype, found.shape) == (np.float32, kernel.shape)
-    counts = found / step(kernel, axes)
+    rounded = to_int8_grid(kernel, axes)
+    assert rounded.dtype == np.float32
+    assert rounded.shape == kernel.shape
+    counts = rounded / step(kernel, axes)
     np.testing.assert_allclose(counts, np.rint(counts), atol=1e-4)
     assert len(np.unique(np.rint(counts))) > 30
 
@@ -53,17 +50,17 @@ def test_values_move_to_a_neighbouring_step(kernel: Any, axes: tuple[int, ...]) 
 
 @both
 def test_the_sum_of_each_output_is_kept(kernel: Any, axes: tuple[int, ...]) -> None:
-    others = tuple(axis for axis in range(kernel.ndim) if axis not in axes)
-    change = (to_int8_grid(kernel, axes) - kernel).sum(axis=others, keepdims=True)
+    summed = tuple(axis for axis in range(kernel.ndim) if axis not in axes)
+    change = (to_int8_grid(kernel, axes) - kernel).sum(axis=summed, keepdims=True)
     assert np.abs(change / step(kernel, axes)).max() < 0.501
 
 
 def test_a_kernel_of_zeros_stays() -> None:
     kernel = CONV.copy()
     kernel[..., 3] = 0
-    found = to_int8_grid(kernel, (3,))
-    np.testing.assert_array_equal(found[..., 3], 0)
-    np.testing.assert_array_equal(found[..., 4], to_int8_grid(CONV, (3,))[..., 4])
+    rounded = to_int8_grid(kernel, (3,))
+    np.testing.assert_array_equal(rounded[..., 3], 0)
+    np.testing.assert_array_equal(rounded[..., 4], to_int8_grid(CONV, (3,))[..., 4])
 
 
 def network(images: Any) -> Any:
@@ -74,9 +71,9 @@ def network(images: Any) -> Any:
 
 
 def constants(graph_def: Any) -> dict[str, npt.NDArray[Any]]:
-    found = (node for node in graph_def.node if node.op == "Const")
+    nodes = (node for node in graph_def.node if node.op == "Const")
     return {
-        node.name: tf_graph.tensorflow().make_ndarray(node.attr["value"].tensor) for node in found
+        node.name: tf_graph.tensorflow().make_ndarray(node.attr["value"].tensor) for node in nodes
     }
 
 
@@ -91,16 +88,14 @@ def test_the_kernels_of_a_graph_are_rounded_and_nothing_else() -> None:
 
 def test_the_converter_finds_the_same_grid_again() -> None:
     rounded = round_kernels(tf_graph.trace(network, (16, 16, 3), "output"))
-    calibration = spanned(RANDOM.integers(0, 256, (8, 16, 16, 3), np.uint8))
-    how = Quantization("int8-edgetpu")
-    flatbuffer = quantize(rounded.SerializeToString(), how, calibration, SPEC, "output")
+    flatbuffer = to_tflite(tf_graph.function(rounded, "output"), "int8", 16)
     interpreter = Interpreter(model_content=flatbuffer)
     details = [
-        each
-        for each in interpreter.get_tensor_details()
-        if each["dtype"] == np.int8 and len(each["quantization_parameters"]["scales"]) == 8
+        tensor
+        for tensor in interpreter.get_tensor_details()
+        if tensor["dtype"] == np.int8 and len(tensor["quantization_parameters"]["scales"]) == 8
     ]
-    stored = {tuple(each["shape"]): interpreter.get_tensor(each["index"]) for each in details}
-    for kernel, axes, order in ((CONV, (3,), (3, 0, 1, 2)), (DEPTHWISE, (2, 3), (3, 0, 1, 2))):
-        expected = np.rint(to_int8_grid(kernel, axes) / step(kernel, axes)).transpose(order)
+    stored = {tuple(tensor["shape"]): interpreter.get_tensor(tensor["index"]) for tensor in details}
+    for kernel, axes in ((CONV, (3,)), (DEPTHWISE, (2, 3))):
+        expected = np.rint(to_int8_grid(kernel, axes) / step(kernel, axes)).transpose(3, 0, 1, 2)
         np.testing.assert_array_equal(stored[expected.shape], expected)

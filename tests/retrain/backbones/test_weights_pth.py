@@ -52,7 +52,14 @@ class Tensor:
     def __init__(
         self, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]
     ) -> None:
-        self.arguments = (storage, offset, shape, strides, False, collections.OrderedDict())
+        self.arguments: tuple[Any, ...] = (
+            storage,
+            offset,
+            shape,
+            strides,
+            False,
+            collections.OrderedDict(),
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild_tensor_v2, self.arguments
@@ -93,9 +100,10 @@ STATE = collections.OrderedDict(
 
 
 def content(folder: Path, state: object = STATE, system: object = SYSTEM) -> bytes:
-    heads = b"".join(dump(folder, part) for part in (MAGIC, PROTOCOL, system, state, ["7", "8"]))
+    heads = b"".join(dump(folder, item) for item in (MAGIC, PROTOCOL, system, state, ["7", "8"]))
     blocks = (
-        struct.pack("<q", len(each.values)) + each.values.tobytes() for each in (FLOATS, COUNTS)
+        struct.pack("<q", len(storage.values)) + storage.values.tobytes()
+        for storage in (FLOATS, COUNTS)
     )
     return heads + b"".join(blocks)
 
@@ -107,15 +115,15 @@ def read(folder: Path, data: bytes) -> Weights:
 
 
 def test_tensors_come_back_by_name_whatever_their_strides(tmp_path: Path) -> None:
-    found = read(tmp_path, content(tmp_path))
-    assert list(found) == ["whole", "transposed", "part", "counts", "scalar"]
+    tensors = read(tmp_path, content(tmp_path))
+    assert list(tensors) == ["whole", "transposed", "part", "counts", "scalar"]
     values = FLOATS.values
-    np.testing.assert_array_equal(found["whole"], values.reshape(2, 3, 4))
-    np.testing.assert_array_equal(found["transposed"], values.reshape(6, 4).T)
-    np.testing.assert_array_equal(found["part"], [[5, 7], [9, 11], [13, 15]])
-    np.testing.assert_array_equal(found["counts"], [2**40, -1])
-    assert found["scalar"] == -1
-    assert [found[name].dtype for name in ("whole", "counts")] == [np.float32, np.int64]
+    np.testing.assert_array_equal(tensors["whole"], values.reshape(2, 3, 4))
+    np.testing.assert_array_equal(tensors["transposed"], values.reshape(6, 4).T)
+    np.testing.assert_array_equal(tensors["part"], [[5, 7], [9, 11], [13, 15]])
+    np.testing.assert_array_equal(tensors["counts"], [2**40, -1])
+    assert tensors["scalar"] == -1
+    assert [tensors[name].dtype for name in ("whole", "counts")] == [np.float32, np.int64]
 
 
 def test_another_digest_is_refused(tmp_path: Path) -> None:
@@ -135,7 +143,7 @@ def test_a_pickle_that_asks_for_code_is_refused_and_not_run(
         f"__import__('pathlib').Path({str(ran)!r}).touch()" if "eval" in code else f"touch {ran}"
     )
     harm = b"\x80\x02" + code.encode() + b"X" + struct.pack("<I", len(argument)) + argument.encode()
-    parts = [dump(tmp_path, part) for part in (MAGIC, PROTOCOL, SYSTEM, STATE, ["7", "8"])]
+    parts = [dump(tmp_path, item) for item in (MAGIC, PROTOCOL, SYSTEM, STATE, ["7", "8"])]
     parts[place] = harm + b"\x85R."
     with pytest.raises(BadData, match="which is not a tensor"):
         read(tmp_path, b"".join(parts))
@@ -202,9 +210,9 @@ def test_a_damaged_file_gives_tensors_or_is_refused(tmp_path: Path) -> None:
         for place in random.integers(len(data), size=2):
             damaged[place] ^= 1 << int(random.integers(8))
         try:
-            found = read(tmp_path, bytes(damaged))
+            tensors = read(tmp_path, bytes(damaged))
         except BadData:
             refused += 1
         else:
-            assert all(isinstance(values, np.ndarray) for values in found.values())
+            assert all(isinstance(values, np.ndarray) for values in tensors.values())
     assert 200 < refused < 600

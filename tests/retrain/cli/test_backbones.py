@@ -92,10 +92,10 @@ def test_the_graph_of_a_backbone_is_written_as_it_was_published(
     result = invoke("backbones", "--architecture", "efficientnet_lite0", "--output-graph", path)
     assert result.exit_code == 0, result.output
     assert "input (N, 224, 224, 3) to bottleneck (N, 1280)" in result.stdout
-    loaded = load_tensorflow.frozen_graph(str(path), 1)
+    loaded = load_tensorflow.load_frozen_graph(str(path), 1)
     lite0 = backbones.NETWORKS["efficientnet_lite0"]
     expected = load_tensorflow.load_graph(
-        _saved(lite0.graph_def(lite0.obtain()), tmp_path / "expected.pb")
+        _saved(lite0.graph_def(lite0.fetch_weights()), tmp_path / "expected.pb")
     )
     (photo,) = loaded.call.args  # type: ignore[attr-defined]
     bottleneck = loaded.call()

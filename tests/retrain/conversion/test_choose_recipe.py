@@ -96,7 +96,8 @@ def test_what_is_refused_is_kept_as_such_and_what_an_earlier_run_tried_is_not(
     }
     assert kept == {"float32.tflite", "rejected/int8.tflite", "mine.txt"}
     assert model_file.read(run / "recipes/rejected/int8.tflite").contract.recipe == "int8"
-    assert {each.name for each in find_models.of_run(run)} == {"output_graph.pb", "model.tflite"}
+    names = {file.name for file in find_models.models_of_run(run)}
+    assert names == {"output_graph.pb", "model.tflite"}
     result = invoke("convert", "--output-dir", run)
     assert result.exit_code == 4, result.output
     assert not list((run / "recipes").rglob("*.tflite"))

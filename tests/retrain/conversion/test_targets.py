@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -152,9 +153,9 @@ BIAS = eight_bits(4, kind="INT32", constant=True)
         ("SOFTMAX", (PER_CLASS,), (PER_CLASS,), {}, None),
         ("HARD_SWISH", (PHOTO,), (PHOTO,), {}, "not among the operations"),
         ("CONV_2D", (PHOTO,), (PHOTO,), {"custom": True}, "not among the operations"),
-        ("ADD", (PHOTO, PHOTO._replace(type="INT16")), (PHOTO,), {}, "INT16"),
-        ("ADD", (PHOTO, PHOTO._replace(quantized=False)), (PHOTO,), {}, "must be quantized"),
-        ("CONV_2D", (PHOTO, KERNEL, BIAS._replace(type="INT64")), (PHOTO,), {}, "INT64"),
+        ("ADD", (PHOTO, replace(PHOTO, type="INT16")), (PHOTO,), {}, "INT16"),
+        ("ADD", (PHOTO, replace(PHOTO, quantized=False)), (PHOTO,), {}, "must be quantized"),
+        ("CONV_2D", (PHOTO, KERNEL, replace(BIAS, type="INT64")), (PHOTO,), {}, "INT64"),
         ("CONV_2D", (PHOTO, eight_bits(1, 3, 3, 3)), (PHOTO,), {}, "weights must be constant"),
         ("RELU", (eight_bits(-1, 8, 8, 3),), (PHOTO,), {}, "size is open"),
         ("RELU", (eight_bits(2, 8, 8, 3),), (PHOTO,), {}, "the batch must be 1"),

@@ -1,4 +1,4 @@
-"""`retrain inspect`: our files and anyone's, told in full; damaged ones refused in words."""
+"""List all of a .tflite file, ours or another tool's; refuse damaged ones of ours."""
 
 import io
 import json
@@ -54,14 +54,14 @@ def theirs() -> bytes:
     options.mean, options.std = [128.0], [128.0]
     unit = reference.ProcessUnitT()
     unit.optionsType, unit.options = reference.ProcessUnitOptions.NormalizationOptions, options
-    taken, given = reference.TensorMetadataT(), reference.TensorMetadataT()
-    taken.processUnits, given.associatedFiles = [unit], [labels]
+    image, scores = reference.TensorMetadataT(), reference.TensorMetadataT()
+    image.processUnits, scores.associatedFiles = [unit], [labels]
     graph = reference.SubGraphMetadataT()
-    graph.inputTensorMetadata, graph.outputTensorMetadata = [taken], [given]
-    told = reference.ModelMetadataT()
-    told.name, told.subgraphMetadata = "theirs", [graph]
+    graph.inputTensorMetadata, graph.outputTensorMetadata = [image], [scores]
+    values = reference.ModelMetadataT()
+    values.name, values.subgraphMetadata = "theirs", [graph]
     builder = flatbuffers.Builder()
-    builder.Finish(told.Pack(builder), file_identifier=b"M001")
+    builder.Finish(values.Pack(builder), file_identifier=b"M001")
     buffer, entry = schema.BufferT(), schema.MetadataT()
     buffer.data = np.frombuffer(builder.Output(), np.uint8)
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(networks().float32))
@@ -77,48 +77,48 @@ def theirs() -> bytes:
     return stream.getvalue()
 
 
-def test_all_of_a_file_of_ours_is_told(ours: bytes) -> None:
-    found = inspect(ours)
-    assert found["bytes"] == len(ours)
-    assert found["model"]["bytes"] == len(model_file.unpack(ours).flatbuffer)
-    (image,), (scores,) = found["model"]["inputs"], found["model"]["outputs"]
+def test_all_of_a_file_of_ours_is_listed(ours: bytes) -> None:
+    report = inspect(ours)
+    assert report["bytes"] == len(ours)
+    assert report["model"]["bytes"] == len(model_file.unpack(ours).flatbuffer)
+    (image,), (scores,) = report["model"]["inputs"], report["model"]["outputs"]
     assert (image["type"], image["shape"][1:]) == ("UINT8", [32, 32, 3])
     assert (image["scale"], image["zero_point"]) == ([1 / 128], [128])
     assert (scores["type"], scores["scale"]) == ("FLOAT32", [])
-    assert {"name": "CONV_2D", "version": 3, "count": 1} in found["model"]["operators"]
-    assert found["metadata"] == describe(CONTRACT, About("N", "A\nB", "L"), 1)
-    assert [each["name"] for each in found["files"]] == [
+    assert {"name": "CONV_2D", "version": 3, "count": 1} in report["model"]["operators"]
+    assert report["metadata"] == describe(CONTRACT, About("N", "A\nB", "L"), 1)
+    assert [file["name"] for file in report["files"]] == [
         *("contract.json", "labels.txt", "goldens.json", "golden-0.png", "SHA256SUMS")
     ]
-    assert found["contract"]["labels"] == list(LABELS)
-    assert found["goldens"]["tolerance"] == 0.1
-    assert found["goldens"]["photos"][0]["label"] == "red"
-    assert found["digests"] == "each is right"
+    assert report["contract"]["labels"] == list(LABELS)
+    assert report["goldens"]["tolerance"] == 0.1
+    assert report["goldens"]["photos"][0]["label"] == "red"
+    assert report["digests"] == "each is right"
 
 
-def test_all_of_a_file_of_another_tool_is_told(theirs: bytes) -> None:
-    found = inspect(theirs)
-    (image,) = found["model"]["inputs"]
+def test_all_of_a_file_of_another_tool_is_listed(theirs: bytes) -> None:
+    report = inspect(theirs)
+    (image,) = report["model"]["inputs"]
     assert (image["type"], image["scale"]) == ("FLOAT32", [])
-    assert {"name": "CONV_2D", "version": 1, "count": 1} in found["model"]["operators"]
-    (graph,) = found["metadata"]["subgraph_metadata"]
-    (told,) = graph["input_tensor_metadata"]
-    units = told["process_units"]
+    assert {"name": "CONV_2D", "version": 1, "count": 1} in report["model"]["operators"]
+    (graph,) = report["metadata"]["subgraph_metadata"]
+    (image_metadata,) = graph["input_tensor_metadata"]
+    units = image_metadata["process_units"]
     assert units == [{"options": {"NormalizationOptions": {"mean": [128.0], "std": [128.0]}}}]
-    (files,) = (each["associated_files"] for each in graph["output_tensor_metadata"])
-    assert [(each["name"], each["type"]) for each in files] == [
+    (files,) = (item["associated_files"] for item in graph["output_tensor_metadata"])
+    assert [(file["name"], file["type"]) for file in files] == [
         ("labels.txt", "TENSOR_AXIS_LABELS")
     ]
-    assert found["metadata"]["name"] == "theirs"
-    assert found["files"] == [{"name": "labels.txt", "bytes": len(write_labels(LABELS).encode())}]
-    assert found["contract"] is found["goldens"] is found["digests"] is None
+    assert report["metadata"]["name"] == "theirs"
+    assert report["files"] == [{"name": "labels.txt", "bytes": len(write_labels(LABELS).encode())}]
+    assert report["contract"] is report["goldens"] is report["digests"] is None
 
 
-def test_a_bare_flatbuffer_is_told_too() -> None:
-    found = inspect(networks().float32)
-    assert found["model"]["bytes"] == found["bytes"] == len(networks().float32)
-    assert found["metadata"] is None
-    assert found["files"] == []
+def test_a_bare_flatbuffer_is_listed_too() -> None:
+    report = inspect(networks().float32)
+    assert report["model"]["bytes"] == report["bytes"] == len(networks().float32)
+    assert report["metadata"] is None
+    assert report["files"] == []
 
 
 def test_the_text_names_everything(ours: bytes, invoke: Invoke, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_the_text_names_everything(ours: bytes, invoke: Invoke, tmp_path: Path) 
     assert "None" not in result.stdout
 
 
-def test_json_is_what_is_found(theirs: bytes, invoke: Invoke, tmp_path: Path) -> None:
+def test_json_is_the_whole_report(theirs: bytes, invoke: Invoke, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(theirs)
     result = invoke("inspect", path, "--json")
@@ -187,7 +187,7 @@ def test_a_damaged_file_is_an_error_in_words(
 
 
 @pytest.mark.parametrize("whose", ["ours", "theirs"])
-def test_no_mutation_has_another_end_than_words(whose: str, request: pytest.FixtureRequest) -> None:
+def test_every_mutation_is_read_or_refused(whose: str, request: pytest.FixtureRequest) -> None:
     whole: bytes = request.getfixturevalue(whose)
     expected = inspect(whole)
     chance = random.Random(0)  # noqa: S311
@@ -199,12 +199,12 @@ def test_no_mutation_has_another_end_than_words(whose: str, request: pytest.Fixt
         if chance.random() < 0.2:
             del damaged[chance.randrange(len(damaged)) :]
         try:
-            found: Any = inspect(bytes(damaged))
+            report: Any = inspect(bytes(damaged))
         except BadData:
             refused += 1
         else:
             if whose == "ours":
-                assert {**found, "sha256": 0} == {**expected, "sha256": 0}
+                assert {**report, "sha256": 0} == {**expected, "sha256": 0}
     assert refused > (300 if whose == "ours" else 50)
 
 
@@ -226,8 +226,10 @@ def test_no_runtime_sees_the_file(theirs: bytes, tmp_path: Path) -> None:
         f"try: commands(['inspect', {str(path)!r}])\n"
         "except SystemExit as end: print('tensorflow' in sys.modules, end.code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines()[-1] == "False 0", done.stderr
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert result.stdout.splitlines()[-1] == "False 0", result.stderr
 
 
 def test_files_inside_may_be_compressed(tmp_path: Path) -> None:
@@ -235,12 +237,12 @@ def test_files_inside_may_be_compressed(tmp_path: Path) -> None:
     path.write_bytes(networks().float32)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("notes.txt", "long " * 1000)
-    found = inspect(path.read_bytes())
-    assert found["files"] == [{"name": "notes.txt", "bytes": 5000}]
-    assert found["model"]["bytes"] == len(networks().float32)
+    report = inspect(path.read_bytes())
+    assert report["files"] == [{"name": "notes.txt", "bytes": 5000}]
+    assert report["model"]["bytes"] == len(networks().float32)
 
 
-def test_labels_that_disagree_with_the_contract_are_told(ours: bytes) -> None:
+def test_labels_that_disagree_with_the_contract_are_named(ours: bytes) -> None:
     file = model_file.unpack(ours)
     swapped = replace(CONTRACT, labels=(LABELS[1], LABELS[0], *LABELS[2:]))
     content = model_file.pack(file.flatbuffer, swapped, file.goldens, file.tolerance)

@@ -1,4 +1,4 @@
-"""`retrain inspect` tells what is wrong with others' files, and what models say of themselves."""
+"""List problems of other tools' files, and descriptions that models hold."""
 
 import io
 import zipfile
@@ -38,7 +38,7 @@ def zipped(flatbuffer: bytes, **files: str) -> bytes:
     return stream.getvalue()
 
 
-def test_what_a_model_says_of_itself_is_told(invoke: Invoke, tmp_path: Path) -> None:
+def test_the_description_of_a_model_is_listed(invoke: Invoke, tmp_path: Path) -> None:
     model = objects(networks().float32)
     (graph,) = model.subgraphs
     model.description = "Tells colours"
@@ -57,9 +57,9 @@ def test_what_a_model_says_of_itself_is_told(invoke: Invoke, tmp_path: Path) -> 
     model.metadata = [entry]
     path = tmp_path / "model.tflite"
     path.write_bytes(packed(model))
-    found = inspect(path.read_bytes())
-    assert found["problems"] == []
-    about = found["model"]
+    report = inspect(path.read_bytes())
+    assert report["problems"] == []
+    about = report["model"]
     assert (about["description"], about["subgraphs"]) == ("Tells colours", 1)
     assert about["metadata"] == [{"name": "min_runtime_version", "bytes": 5}]
     names = [end["name"] for end in (*about["inputs"], *about["outputs"])]
@@ -96,15 +96,15 @@ def damaged_zip() -> bytes:
     return content[:at] + b"b" + content[at + 1 :]
 
 
-def speaking_of(*files: dict[str, str]) -> bytes:
+def listing(*files: dict[str, str]) -> bytes:
     return attach(networks().float32, {"name": "theirs", "associated_files": list(files)})
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (lambda: speaking_of({"name": "labels.txt"}), "files that are not there: labels.txt"),
-        (lambda: speaking_of({"description": "?"}), "its metadata speaks of a file without a name"),
+        (lambda: listing({"name": "labels.txt"}), "files that are not there: labels.txt"),
+        (lambda: listing({"description": "?"}), "its metadata lists a file without a name"),
         (lambda: zipped(networks().float32, contract_json="{}"), "contract.json in it, but not of"),
         (
             lambda: zipped(networks().float32, contract_json="{}", SHA256SUMS="0  contract.json\n"),
@@ -115,7 +115,7 @@ def speaking_of(*files: dict[str, str]) -> bytes:
         (damaged_zip, "damaged: notes.txt cannot be read"),
     ],
 )
-def test_what_is_wrong_with_a_file_of_others_is_told_and_the_rest_too(
+def test_a_problem_of_another_tools_file_is_listed_beside_the_rest(
     content: Any, words: str, invoke: Invoke, tmp_path: Path
 ) -> None:
     path = tmp_path / "model.tflite"

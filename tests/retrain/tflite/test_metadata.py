@@ -1,4 +1,4 @@
-"""TFLite metadata: written by us, read by MediaPipe's and TensorFlow's own parsers."""
+"""Write TFLite metadata, and read it with MediaPipe's and TensorFlow's own parsers."""
 
 import json
 import random
@@ -19,9 +19,9 @@ from retrain.tflite.metadata import attach, describe, extract
 from tests.helpers.deploy_fixtures import CONTRACT, SPEC, networks
 
 ABOUT = About('Pilze, "Deutschland" ☀', "Żółw & Söhne", "CC BY 4.0")
-TOLD = describe(CONTRACT, ABOUT, 2)
+VALUES = describe(CONTRACT, ABOUT, 2)
 PATTERNS: list[dict[str, Any]] = [
-    TOLD,
+    VALUES,
     describe(replace(CONTRACT, input=replace(SPEC, crop=None)), About(), 0),
     {},
     {
@@ -68,8 +68,8 @@ def tensorflow_model(flatbuffer: bytes) -> Any:
 def metadata_of(flatbuffer: bytes) -> Any:
     """Return the ModelMetadata as MediaPipe's own schema reads it, in objects."""
     model = tensorflow_model(flatbuffer)
-    (place,) = (each.buffer for each in model.metadata if each.name == b"TFLITE_METADATA")
-    data = bytes(model.buffers[place].data)
+    (index,) = (item.buffer for item in model.metadata if item.name == b"TFLITE_METADATA")
+    data = bytes(model.buffers[index].data)
     assert reference.ModelMetadata.ModelMetadataBufferHasIdentifier(data, 0)
     return reference.ModelMetadataT.InitFromObj(reference.ModelMetadata.GetRootAs(data))
 
@@ -77,24 +77,24 @@ def metadata_of(flatbuffer: bytes) -> Any:
 # What other tools read
 
 
-def test_mediapipes_parser_reads_what_is_told_of_the_model() -> None:
-    found = metadata_of(attach(networks().uint8, TOLD))
-    assert found.name.decode() == ABOUT.name
-    assert found.author.decode() == ABOUT.author
-    assert found.license.decode() == ABOUT.licence
-    assert found.version == b"3" * 12
-    assert found.description == (
+def test_mediapipes_parser_reads_the_description() -> None:
+    parsed = metadata_of(attach(networks().uint8, VALUES))
+    assert parsed.name.decode() == ABOUT.name
+    assert parsed.author.decode() == ABOUT.author
+    assert parsed.license.decode() == ABOUT.licence
+    assert parsed.version == b"3" * 12
+    assert parsed.description == (
         b"Tells which of 4 labels a photo shows. Made by retrain 0.1.0 from tiny"
     )
-    assert found.minParserVersion == b"1.0.0"
-    assert [(each.name.decode(), each.type) for each in found.associatedFiles] == [
+    assert parsed.minParserVersion == b"1.0.0"
+    assert [(file.name.decode(), file.type) for file in parsed.associatedFiles] == [
         (name, reference.AssociatedFileType.DESCRIPTIONS)
         for name in ("contract.json", "goldens.json", "golden-0.png", "golden-1.png")
     ]
 
 
 def test_mediapipes_parser_reads_how_an_image_becomes_the_input() -> None:
-    (graph,) = metadata_of(attach(networks().float32, TOLD)).subgraphMetadata
+    (graph,) = metadata_of(attach(networks().float32, VALUES)).subgraphMetadata
     (image,) = graph.inputTensorMetadata
     assert b"the centred 87.5% of the frame, resized to 32x32 pixels" in image.description
     kind = reference.ContentProperties
@@ -108,18 +108,18 @@ def test_mediapipes_parser_reads_how_an_image_becomes_the_input() -> None:
 
 
 def test_mediapipes_parser_reads_whose_the_labels_are() -> None:
-    (graph,) = metadata_of(attach(networks().uint8, TOLD)).subgraphMetadata
+    (graph,) = metadata_of(attach(networks().uint8, VALUES)).subgraphMetadata
     (output,) = graph.outputTensorMetadata
     (labels,) = output.associatedFiles
     assert labels.name == b"labels.txt"
     assert labels.type == reference.AssociatedFileType.TENSOR_AXIS_LABELS
 
 
-def test_what_is_not_told_is_not_there() -> None:
-    found = metadata_of(attach(networks().uint8, describe(CONTRACT, About(), 0)))
-    assert (found.author, found.license) == (None, None)
-    assert found.name == b"tiny, 4 classes"
-    assert [each.name for each in found.associatedFiles] == [b"contract.json"]
+def test_an_empty_setting_is_left_out() -> None:
+    parsed = metadata_of(attach(networks().uint8, describe(CONTRACT, About(), 0)))
+    assert (parsed.author, parsed.license) == (None, None)
+    assert parsed.name == b"tiny, 4 classes"
+    assert [file.name for file in parsed.associatedFiles] == [b"contract.json"]
 
 
 @pytest.mark.parametrize("values", PATTERNS)
@@ -140,28 +140,28 @@ def test_mediapipes_writer_is_read_as_ours_is(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize("form", ["float32", "uint8", "int8"])
 def test_the_model_stays_what_it_was(form: str) -> None:
     before = getattr(networks(), form)
-    after = attach(before, TOLD)
+    after = attach(before, VALUES)
     assert after[-len(before) - 15 :].count(before) == 1
     old, new = tensorflow_model(before), tensorflow_model(after)
     assert new.version == old.version
     assert new.description == old.description
     assert len(new.buffers) == len(old.buffers) + 1
-    for was, now in zip(old.buffers, new.buffers, strict=False):
-        np.testing.assert_array_equal(now.data, was.data)
-    names = [each.name for each in new.metadata]
-    assert names == [*(each.name for each in old.metadata or []), b"TFLITE_METADATA"]
-    assert [each.signatureKey for each in new.signatureDefs or []] == [
-        each.signatureKey for each in old.signatureDefs or []
+    for before_copy, copy in zip(old.buffers, new.buffers, strict=False):
+        np.testing.assert_array_equal(copy.data, before_copy.data)
+    names = [item.name for item in new.metadata]
+    assert names == [*(item.name for item in old.metadata or []), b"TFLITE_METADATA"]
+    assert [item.signatureKey for item in new.signatureDefs or []] == [
+        item.signatureKey for item in old.signatureDefs or []
     ]
     scores = []
     for flatbuffer in (before, after):
         runtime = Interpreter(model_content=flatbuffer)
         runtime.allocate_tensors()
-        (taken,), (given,) = runtime.get_input_details(), runtime.get_output_details()
-        photo = np.arange(32 * 32 * 3).reshape(taken["shape"]) % 100
-        runtime.set_tensor(taken["index"], photo.astype(taken["dtype"]))
+        (image,), (output,) = runtime.get_input_details(), runtime.get_output_details()
+        photo = np.arange(32 * 32 * 3).reshape(image["shape"]) % 100
+        runtime.set_tensor(image["index"], photo.astype(image["dtype"]))
         runtime.invoke()
-        scores.append(runtime.get_tensor(given["index"]))
+        scores.append(runtime.get_tensor(output["index"]))
     np.testing.assert_array_equal(*scores)
 
 
@@ -171,27 +171,27 @@ def starts(flatbuffer: bytes) -> list[int]:
 
     model = schema.Model.GetRootAs(flatbuffer)
     buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
-    tables = [each._tab for each in buffers if each.DataLength()]
+    tables = [buffer._tab for buffer in buffers if buffer.DataLength()]
     return [table.Vector(table.Offset(4)) for table in tables]
 
 
 @pytest.mark.parametrize("padding", [0, 1, 4, 15])
 def test_every_buffer_keeps_its_alignment(padding: int) -> None:
     before = networks().uint8 + bytes(padding)
-    *moved, new = starts(attach(before, TOLD))
+    *moved, new = starts(attach(before, VALUES))
     assert [start % 16 for start in moved] == [start % 16 for start in starts(before)]
     assert new % 16 == 0
 
 
 def test_metadata_that_is_there_is_replaced() -> None:
     once = attach(networks().uint8, describe(CONTRACT, About("one"), 0))
-    twice = attach(once, TOLD)
+    twice = attach(once, VALUES)
     assert metadata_of(twice).name.decode() == ABOUT.name
-    assert extract(twice) == TOLD
+    assert extract(twice) == VALUES
 
 
 @pytest.mark.parametrize("values", PATTERNS)
-def test_what_is_attached_is_found(values: dict[str, Any]) -> None:
+def test_metadata_is_read_as_it_was_attached(values: dict[str, Any]) -> None:
     assert extract(attach(networks().uint8, values)) == values
     assert json.loads(json.dumps(values)) == values
 
@@ -217,7 +217,7 @@ def test_what_is_no_model_is_bad_data(content: bytes) -> None:
 
 def test_damaged_metadata_is_bad_data_or_text() -> None:
     """Whatever a flipped bit makes of an offset or a length, no other error comes of it."""
-    whole = metadata_schema.to_bytes(TOLD)
+    whole = metadata_schema.to_bytes(VALUES)
     refused = 0
     chance = random.Random(0)  # noqa: S311
     for position in range(len(whole)):

@@ -1,4 +1,4 @@
-"""What is read of a flatbuffer's operations, and that damaged bytes are refused."""
+"""Read a flatbuffer's operators; refuse damaged bytes."""
 
 import numpy as np
 import pytest
@@ -18,14 +18,18 @@ def test_the_operations_of_a_float_network() -> None:
     assert (kernel.shape, kernel.constant) == ((6, 3, 3, 3), True)
     assert (bias.shape, bias.constant) == ((6,), True)
     assert convolution.outputs[0] == mean.inputs[0]
-    assert [each.name for each in (mean, dense, softmax)] == ["MEAN", "FULLY_CONNECTED", "SOFTMAX"]
-    assert {each.activation for each in (mean, dense, softmax)} == {"NONE"}
+    assert [operator.name for operator in (mean, dense, softmax)] == [
+        "MEAN",
+        "FULLY_CONNECTED",
+        "SOFTMAX",
+    ]
+    assert {operator.activation for operator in (mean, dense, softmax)} == {"NONE"}
     assert softmax.outputs[0].name == "final_result"
 
 
 def test_the_operations_of_a_quantized_network() -> None:
-    read = operators(networks().uint8)
-    assert [(each.name, each.version) for each in read] == [
+    quantized = operators(networks().uint8)
+    assert [(operator.name, operator.version) for operator in quantized] == [
         ("QUANTIZE", 1),
         ("CONV_2D", 3),
         ("MEAN", 2),
@@ -33,13 +37,13 @@ def test_the_operations_of_a_quantized_network() -> None:
         ("SOFTMAX", 2),
         ("DEQUANTIZE", 2),
     ]
-    assert [tensor.type for tensor in read[1].inputs] == ["INT8", "INT8", "INT32"]
-    assert all(tensor.quantized for tensor in read[1].inputs)
-    assert read[-1].outputs[0].type == "FLOAT32"
-    assert not read[-1].outputs[0].quantized
+    assert [tensor.type for tensor in quantized[1].inputs] == ["INT8", "INT8", "INT32"]
+    assert all(tensor.quantized for tensor in quantized[1].inputs)
+    assert quantized[-1].outputs[0].type == "FLOAT32"
+    assert not quantized[-1].outputs[0].quantized
 
 
-def test_what_follows_the_flatbuffer_is_not_looked_at() -> None:
+def test_bytes_behind_the_flatbuffer_are_ignored() -> None:
     assert operators(networks().uint8 + b"PK\x03\x04 a zip") == operators(networks().uint8)
 
 
@@ -71,7 +75,7 @@ def test_a_code_that_the_schema_does_not_know_is_named_by_its_number_and_runs_no
 
 
 @pytest.mark.parametrize("content", [b"", b"TFL3", b"\x00" * 64, b"\x1c\0\0\0TFL3" + b"\xff" * 64])
-def test_what_is_no_model_is_refused(content: bytes) -> None:
+def test_bytes_of_no_model_are_refused(content: bytes) -> None:
     with pytest.raises(BadData, match="Remedy: convert again"):
         operators(content)
 
@@ -79,18 +83,18 @@ def test_what_is_no_model_is_refused(content: bytes) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_bytes_are_read_or_refused(seed: int) -> None:
     random = np.random.default_rng(seed)
-    good = np.frombuffer(networks().uint8, np.uint8)
+    content = np.frombuffer(networks().uint8, np.uint8)
     refused = 0
     for _ in range(250):
-        damaged = good[: random.integers(8, good.size)] if seed == 0 else good.copy()
+        damaged = content[: random.integers(8, content.size)] if seed == 0 else content.copy()
         if seed:
-            places = random.integers(0, good.size, 4**seed)
+            places = random.integers(0, content.size, 4**seed)
             damaged[places] = random.integers(0, 256, places.size)
-            damaged[4:8] = good[4:8]
+            damaged[4:8] = content[4:8]
         try:
-            read = operators(damaged.tobytes())
+            layers = operators(damaged.tobytes())
         except BadData:
             refused += 1
         else:
-            assert all(isinstance(each, Operator) for each in read)
+            assert all(isinstance(layer, Operator) for layer in layers)
     assert refused > 0

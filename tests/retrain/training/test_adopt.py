@@ -24,11 +24,11 @@ from tests.helpers.classic_graphs import (
     hub,
     inception,
     mobilenet,
+    of_another_program,
     quantized_hub,
     save,
     tf,
     tiny,
-    v1,
     write_labels,
 )
 from tests.helpers.deploy_fixtures import networks, write_colour_run
@@ -143,19 +143,19 @@ def test_scores_of_a_label_each_are_refused(adopt: Adopt) -> None:
 
 
 def unscaled() -> Any:
-    """Return a classifier of another program: pooled, a convolution, a softmax in another shape."""
-    with tf.Graph().as_default() as other:
-        images = v1.placeholder(tf.float32, [None, SIDE, SIDE, 3], name="input")
-        pooled = tf.reduce_mean(images, [1, 2], keepdims=True)
+    """Return a classifier of another program: a convolution, a softmax in another shape."""
+
+    def head(mean: Any) -> None:
         kernel = tf.constant([[[[4.0, 0, 0, 0], [0, 4, 0, 0], [0, 0, 4, 0]]]])
-        logits = tf.squeeze(tf.nn.conv2d(pooled, kernel, 1, "SAME"), [1, 2])
+        logits = tf.squeeze(tf.nn.conv2d(mean, kernel, 1, "SAME"), [1, 2])
         tf.reshape(tf.nn.softmax(logits), [-1, 4], name="Predictions")
-    return other.as_graph_def()
+
+    return of_another_program(head)
 
 
 def test_a_graph_of_another_program_needs_its_scale(adopt: Adopt) -> None:
     result = adopt(unscaled())
-    assert_failed(result, 2, str(adopt.graph), "type --input-mean, --input-std")
+    assert_failed(result, 2, str(adopt.graph), "set --input-mean, --input-std")
     result = adopt(unscaled(), "--input-mean", 128, "--input-std", 128)
     assert result.exit_code == 0, result.output
     metrics = json.loads((adopt.run / "metrics.json").read_text("utf-8"))

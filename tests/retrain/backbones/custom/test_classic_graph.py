@@ -1,11 +1,12 @@
-"""What TensorFlow's retrain.py wrote, known by its nodes."""
+"""Recognise what TensorFlow's retrain.py wrote by its nodes."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from retrain.backbones.custom.classic_graph import backbone_ends, scores_of
+from retrain.backbones.custom.classic_graph import find_ends, find_scores
+from retrain.backbones.custom.custom_network import Ends
 from tests.conftest import Invoke
 from tests.helpers.classic_graphs import (
     SIDE,
@@ -15,6 +16,7 @@ from tests.helpers.classic_graphs import (
     hub,
     inception,
     mobilenet,
+    of_another_program,
     optimized_inception,
     quantized_hub,
     save,
@@ -24,18 +26,18 @@ from tests.helpers.classic_graphs import (
 )
 from tests.helpers.deploy_fixtures import write_colour_run
 
-EXPECTED = {
-    inception: ("Mul:0", "pool_3/_reshape:0", (SIDE, SIDE), 128.0, 128.0),
-    optimized_inception: ("Mul:0", "pool_3/_reshape:0", (299, 299), 128.0, 128.0),
-    mobilenet: ("input:0", "MobilenetV1/Predictions/Reshape:0", (SIDE, SIDE), 128.0, 127.5),
-    hub: (
+EXPECTED: dict[Style, Ends] = {
+    inception: Ends("Mul:0", "pool_3/_reshape:0", (SIDE, SIDE), 128.0, 128.0),
+    optimized_inception: Ends("Mul:0", "pool_3/_reshape:0", (299, 299), 128.0, 128.0),
+    mobilenet: Ends("input:0", "MobilenetV1/Predictions/Reshape:0", (SIDE, SIDE), 128.0, 127.5),
+    hub: Ends(
         "Placeholder:0",
         "module_apply_default/hub_output/feature_vector/SpatialSqueeze:0",
         (SIDE, SIDE),
         0.0,
         255.0,
     ),
-    quantized_hub: (
+    quantized_hub: Ends(
         "Placeholder:0",
         "module_apply_default/MobilenetV1/act_quant/FakeQuantWithMinMaxVars:0",
         (SIDE, SIDE),
@@ -48,8 +50,8 @@ EXPECTED = {
 @pytest.mark.parametrize("style", STYLES)
 def test_the_ends_are_known_by_the_nodes(style: Style) -> None:
     graph_def = tiny(style, final="my_result")
-    assert backbone_ends(graph_def, None) == EXPECTED[style]
-    assert scores_of(graph_def) == ["my_result"]
+    assert find_ends(graph_def, None) == EXPECTED[style]
+    assert find_scores(graph_def) == ["my_result"]
 
 
 def test_the_head_is_known_where_its_placeholder_was_taken_out() -> None:
@@ -59,7 +61,7 @@ def test_the_head_is_known_where_its_placeholder_was_taken_out() -> None:
             graph_def.node.remove(node)
         elif node.op == "MatMul":
             node.input[0] = "MobilenetV1/Predictions/Reshape"
-    assert backbone_ends(graph_def, None) == EXPECTED[mobilenet]
+    assert find_ends(graph_def, None) == EXPECTED[mobilenet]
 
 
 def decoded(images: Any) -> Style:
@@ -86,18 +88,19 @@ def decoded(images: Any) -> Style:
     ],
 )
 def test_mean_and_std_are_those_of_the_chain(images: Any, mean: float, std: float) -> None:
-    ends = backbone_ends(tiny(decoded(images)), None)
+    ends = find_ends(tiny(decoded(images)), None)
     assert ends is not None
-    assert ends[0] == "images:0"
-    assert ends[2:] == ((SIDE, SIDE), mean, pytest.approx(std))
+    assert ends.input_tensor == "images:0"
+    assert (ends.sides, ends.input_mean) == ((SIDE, SIDE), mean)
+    assert ends.input_std == pytest.approx(std)
 
 
 def test_a_scale_for_each_colour_stays_in_the_network() -> None:
     graph_def = tiny(decoded(lambda x: x - tf.constant([123.0, 117.0, 104.0])))
-    ends = backbone_ends(graph_def, None)
+    ends = find_ends(graph_def, None)
     assert ends is not None
-    assert ends[0].startswith("ResizeBilinear")
-    assert ends[2:] == ((SIDE, SIDE), 0, 1)
+    assert str(ends.input_tensor).startswith("ResizeBilinear")
+    assert (ends.sides, ends.input_mean, ends.input_std) == ((SIDE, SIDE), 0, 1)
 
 
 @pytest.mark.parametrize("end", ["Mul", "Sub"])
@@ -107,22 +110,22 @@ def test_the_inside_of_a_hub_module_may_take_the_photos(end: str) -> None:
         images = v1.placeholder(tf.float32, [None, side, side, 3], name=name)
         return tf.identity(bottleneck(run, images - 1.0 if end == "Mul" else images))
 
-    ends = backbone_ends(tiny(inside), None)
+    ends = find_ends(tiny(inside), None)
     assert ends is not None
-    assert ends[3:] == ((0, 127.5) if end == "Mul" else (128, 127.5))
+    assert (ends.input_mean, ends.input_std) == ((0, 127.5) if end == "Mul" else (128, 127.5))
 
 
 def test_another_input_tensor_has_no_known_scale() -> None:
     graph_def = tiny(inception)
-    assert backbone_ends(graph_def, "network/Relu6")[2:] == (None, None, None)  # type: ignore[index]
-    assert backbone_ends(graph_def, "ResizeBilinear")[2:] == ((SIDE, SIDE), 0, 1)  # type: ignore[index]
+    bottleneck = "pool_3/_reshape:0"
+    assert find_ends(graph_def, "network/Relu6") == Ends("network/Relu6:0", bottleneck)
+    resized = find_ends(graph_def, "ResizeBilinear")
+    assert resized == Ends("ResizeBilinear:0", bottleneck, (SIDE, SIDE), 0, 1)
 
 
 def test_a_graph_of_another_program_is_not_taken_for_one() -> None:
-    with tf.Graph().as_default() as other:
-        images = v1.placeholder(tf.float32, [1, SIDE, SIDE, 3], name="input")
-        tf.nn.softmax(tf.reduce_mean(images, [1, 2]), name="final_result")
-    assert backbone_ends(other.as_graph_def(), None) is None
+    graph_def = of_another_program(lambda mean: tf.nn.softmax(mean, name="final_result"))
+    assert find_ends(graph_def, None) is None
 
 
 def test_training_on_a_retrained_graph_needs_no_options(invoke: Invoke, tmp_path: Path) -> None:

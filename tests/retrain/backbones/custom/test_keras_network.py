@@ -1,4 +1,4 @@
-"""A .keras file is read without its code, and never costs more than its bytes can hold."""
+"""Read a .keras file without its code, and with no more memory than its bytes need."""
 
 import json
 import zipfile
@@ -99,7 +99,7 @@ def test_code_in_a_file_is_refused_in_our_words(
         load(path, tmp_path, size=None)
     text = str(caught.value)
     assert "model.export" in text
-    assert not [each for each in ("safe_mode", "unsafe", "custom_objects") if each in text]
+    assert not [words for words in ("safe_mode", "unsafe", "custom_objects") if words in text]
 
 
 def outer_model(config: Any) -> None:
@@ -121,7 +121,7 @@ def test_the_advice_of_keras_is_not_handed_on(
     with pytest.raises(BadData, match=words) as caught:
         load(path, tmp_path, size=None)
     assert "Remedy: pass the network without its code" in str(caught.value)
-    assert not [each for each in ("If you trust", "Please ensure") if each in str(caught.value)]
+    assert not [words for words in ("If you trust", "Please ensure") if words in str(caught.value)]
 
 
 def test_another_file_in_the_archive_is_refused(whole: Path, tmp_path: Path) -> None:

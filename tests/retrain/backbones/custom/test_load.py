@@ -1,4 +1,4 @@
-"""A network of the user's own: cut, made plain, with its own numbers; code is refused."""
+"""Load a network of the user's own: the backbone gives its numbers; code is refused."""
 
 import io
 import tarfile
@@ -14,7 +14,8 @@ from deploy.image import open_image, to_tensor
 from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom import read_file
-from retrain.backbones.custom.load import load_own
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
 from tests.conftest import Invoke
 from tests.helpers.own_networks import (
     SIDE,
@@ -73,13 +74,13 @@ def test_the_2015_network_needs_no_options(tmp_path: Path, monkeypatch: pytest.M
         member = tarfile.TarInfo("classify_image_graph_def.pb")
         member.size = len(content)
         packed.addfile(member, io.BytesIO(content))
-    backbone = load_own(archive, None, None, None, None, None, tmp_path)
+    backbone = load_custom(archive, Ends(), tmp_path)
     spec = backbone.spec
     assert (spec.height, spec.width, spec.crop, spec.mean, spec.std) == (299, 299, None, 128, 128)
     assert (backbone.width, backbone.name) == (8, archive.name)
     monkeypatch.setattr(read_file, "MAX_BYTES", archive.stat().st_size)
     with pytest.raises(BadData, match="more than"):
-        load_own(archive, None, None, None, None, None, tmp_path)
+        load_custom(archive, Ends(), tmp_path)
 
 
 def test_another_file_or_end_is_another_backbone(classic_pb: Path, tmp_path: Path) -> None:
@@ -97,8 +98,8 @@ def conditional(predicate: Callable[[], Any]) -> Callable[[], None]:
 
     def body() -> None:
         x = v1.placeholder(tf.float32, [1, SIDE, SIDE, 3], name="photo")
-        kept = tf.nn.conv2d(x, values(3, 3, 3, 8), 2, "SAME")
-        x = tf.nn.relu(kept * values(8)) + kept
+        skipped = tf.nn.conv2d(x, values(3, 3, 3, 8), 2, "SAME")
+        x = tf.nn.relu(skipped * values(8)) + skipped
         v1.disable_control_flow_v2()
         x = v1.cond(
             predicate(),
@@ -143,7 +144,7 @@ def pooled(operation: Callable[[Any], Any]) -> Callable[[], None]:
 
 
 def py_function(x: Any) -> Any:
-    y = v1.py_func(lambda each: each, [x], tf.float32)
+    y = v1.py_func(lambda photo: photo, [x], tf.float32)
     y.set_shape(x.shape)
     return y
 
@@ -215,23 +216,23 @@ def test_without_names_likely_ends_are_listed(invoke: Invoke, photos: Path, tmp_
         tf.matmul(x, values(8, 3), name="logits")
 
     path = save(define(body), tmp_path / "mine.pb")
-    options = ("--graph", path, "--cache-dir", tmp_path, "--input-size", SIDE)
-    result = invoke("bottlenecks", photos, *options)
+    where = ("--graph", path, "--cache-dir", tmp_path)
+    result = invoke("bottlenecks", photos, *where, "--input-size", SIDE)
     assert result.exit_code == 2
     assert "likely inputs:\n  fed:0 (1, 32, 32, 3)\n  photo:0 (1, 32, 32, 3)\n" in result.output
     assert "likely bottlenecks:\n  row:0 (1, 8)\n" in result.output
-    (line,) = [each for each in result.output.splitlines() if each.startswith("for example: ")]
-    typed = line.removeprefix("for example: ").split()
-    assert typed[-2:] == ["--input-std", "128"]
+    (line,) = [text for text in result.output.splitlines() if text.startswith("for example: ")]
+    options = line.removeprefix("for example: ").split()
+    assert options[-2:] == ["--input-std", "128"]
     assert "--input-size 32 " in line
-    result = invoke("bottlenecks", photos, *typed, "--cache-dir", tmp_path, "--json")
+    result = invoke("bottlenecks", photos, *options, "--cache-dir", tmp_path, "--json")
     assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--architecture", "efficientnet_lite0"), "instead of --architecture"),
+        (("--architecture", "efficientnet_lite0"), "replaces --architecture"),
         (("--input-mean", "127.5"), "whole number"),
     ],
 )
@@ -249,5 +250,5 @@ def test_options_that_do_not_go_together_are_wrong_use(
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.h5"
     path.write_bytes(b"HDF")
-    with pytest.raises(WrongUse, match="takes a"):
+    with pytest.raises(WrongUse, match="it must be a"):
         load(path, tmp_path)

@@ -1,4 +1,4 @@
-"""A .keras file or a SavedModel of the user's own: cut before its last layer; code is refused."""
+"""Load a .keras file or a SavedModel, cut before its last layer; refuse code."""
 
 from collections.abc import Callable
 from pathlib import Path

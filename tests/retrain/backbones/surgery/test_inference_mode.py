@@ -1,4 +1,4 @@
-"""SavedModels that Keras left in training mode give what the .keras file of the network gives."""
+"""Load SavedModels that Keras left in training mode with the features of the .keras file."""
 
 from pathlib import Path
 

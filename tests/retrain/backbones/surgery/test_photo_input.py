@@ -1,4 +1,4 @@
-"""What a network's input takes is read from the network: sides, channels, batch and type."""
+"""Read sides, channels, batch and type of a network's input; refuse what is no photo."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,8 @@ from deploy.contract import Contract
 from deploy.errors import BadData, RetrainError, WrongUse
 from retrain import tf_graph
 from retrain.backbones import Backbone
-from retrain.backbones.custom.load import load_own
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
 from tests.conftest import LABELS, Invoke
 from tests.helpers.own_networks import (
     Array,
@@ -46,7 +47,7 @@ def network(
 
 
 def load(path: Path, folder: Path, size: Any = None, scale: Any = (128.0, 128.0)) -> Backbone:
-    return load_own(path, "photo", "row", size, *scale, folder)
+    return load_custom(path, Ends("photo", "row", size, *scale), folder)
 
 
 def noise(low: float = -1.0, high: float = 1.0) -> Array:
@@ -60,14 +61,14 @@ def test_a_rectangular_network_needs_no_size(tmp_path: Path) -> None:
     assert (backbone.spec.height, backbone.spec.width) == (HEIGHT, WIDTH)
     require_same(backbone, original(tf_graph.read(path), "photo:0", "row:0", noise()), noise())
     assert load(path, tmp_path, size=(HEIGHT, WIDTH)) == backbone
-    for size, words in (((WIDTH, HEIGHT), "32x24"), (HEIGHT, "--input-size 24 ")):
+    for size, words in (((WIDTH, HEIGHT), "32x24"), (HEIGHT, "`input_size` 24 ")):
         with pytest.raises(WrongUse, match=f"{words}.*takes 24x32 only"):
             load(path, tmp_path, size)
 
 
 def test_a_network_of_any_size_takes_the_size_that_is_typed(tmp_path: Path) -> None:
     path = save(define(network(None, HEIGHT, None, 3)), tmp_path / "mine.pb")
-    with pytest.raises(WrongUse, match=r"--input-size must(.|\n)*--input-size 24x224 "):
+    with pytest.raises(WrongUse, match=r"`input_size` must(.|\n)*`input_size` 24x224"):
         load(path, tmp_path)
     assert load(path, tmp_path, (HEIGHT, WIDTH)).spec.width == WIDTH
 
@@ -89,7 +90,10 @@ def test_a_grey_network_takes_rgb_as_pillow_makes_it_grey(
     grey = np.stack([np.asarray(Image.fromarray(photo).convert("L")) for photo in pixels])
     backbone = load(path, tmp_path)
     expected = original(
-        tf_graph.read(path), "photo:0", "row:0", (grey[..., None].astype(np.float32) - 128) / 128
+        tf_graph.read(path),
+        "photo:0",
+        "row:0",
+        (grey[..., None].astype(np.float32) - np.float32(128)) / np.float32(128),
     )
     photos = (pixels.astype(np.float32) - 128) / 128
     run = tf_graph.session(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
@@ -119,14 +123,14 @@ def test_a_network_that_takes_bytes_knows_its_scale(tmp_path: Path) -> None:
     assert (backbone.spec.mean, backbone.spec.std) == (0, 1)
     pixels = noise(0, 255).round()
     require_same(backbone, original(tf_graph.read(path), "photo:0", "row:0", pixels), pixels)
-    with pytest.raises(WrongUse, match=r"takes bytes.*leave the two options out"):
+    with pytest.raises(WrongUse, match=r"takes bytes.*leave both out"):
         load(path, tmp_path)
 
 
 def test_a_batch_of_128_becomes_any_batch(tmp_path: Path) -> None:
     path = save(define(network(128, HEIGHT, WIDTH, 3)), tmp_path / "mine.pb")
-    with pytest.raises(WrongUse, match=r"--input-size 24x32 --input-mean"):
-        load_own(path, None, None, None, None, None, tmp_path)
+    with pytest.raises(WrongUse, match=r"`input_size` 24x32 `input_mean` 128"):
+        load_custom(path, Ends(), tmp_path)
     single = define(network(1, HEIGHT, WIDTH, 3))
     require_same(load(path, tmp_path), original(single, "photo:0", "row:0", noise()), noise())
 

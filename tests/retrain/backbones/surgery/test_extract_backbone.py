@@ -1,4 +1,4 @@
-"""Where .keras files and SavedModels are cut, as .tflite files are: one rule, small networks."""
+"""Cut .keras files, SavedModels and .tflite files at the same place."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from deploy.errors import WrongUse
-from retrain.backbones.custom import read_file
-from retrain.backbones.custom.load import load_own
+from retrain.backbones.custom.custom_network import Ends
+from retrain.backbones.custom.load import load_custom
+from retrain.backbones.custom.read_file import read_network
 from tests.helpers.own_networks import SIDE, tf
 
 kinds = tf.keras.layers
@@ -59,29 +60,37 @@ def two_heads(x: Any) -> Any:
     return [kinds.Dense(3, "softmax")(x), kinds.Dense(5, "softmax")(x)]
 
 
-def model(head: Callable[[Any], Any]) -> Any:
+def classifier(head: Callable[[Any], Any]) -> Any:
     images = tf.keras.Input((SIDE, SIDE, 3))
     x = kinds.Conv2D(WIDTH, 3, 2, activation="relu")(images)
     return tf.keras.Model(images, head(x))
 
 
-def keras(made: Any, folder: Path) -> Path:
-    made.save(folder / "mine.keras")
+def save_keras(model: Any, folder: Path) -> Path:
+    model.save(folder / "mine.keras")
     return folder / "mine.keras"
 
 
-def saved_model(made: Any, folder: Path) -> Path:
-    made.export(folder / "mine", verbose=False)
+def save_saved_model(model: Any, folder: Path) -> Path:
+    model.export(folder / "mine", verbose=False)
     return folder / "mine"
 
 
-def tflite(made: Any, folder: Path) -> Path:
+def save_tflite(model: Any, folder: Path) -> Path:
     path = folder / "mine.tflite"
-    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(made).convert())
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
     return path
 
 
-@pytest.mark.parametrize("kind", [keras, saved_model, tflite])
+def width_at_cut(path: Path) -> int:
+    """Return the size of the bottleneck of the network at `path`."""
+    network = read_network(path)
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(network.graph_def, name="")
+    return int(graph.get_tensor_by_name(network.ends.bottleneck_tensor).shape[-1])
+
+
+@pytest.mark.parametrize("save", [save_keras, save_saved_model, save_tflite])
 @pytest.mark.parametrize(
     ("head", "width"),
     [
@@ -95,16 +104,14 @@ def tflite(made: Any, folder: Path) -> Path:
     ],
 )
 def test_the_cut_is_before_a_dense_layer_of_scores_only(
-    kind: Callable[[Any, Path], Path], head: Callable[[Any], Any], width: int, tmp_path: Path
+    save: Callable[[Any, Path], Path], head: Callable[[Any], Any], width: int, tmp_path: Path
 ) -> None:
-    path = kind(model(head), tmp_path)
-    found = load_own(path, None, None, None, 128.0, 128.0, tmp_path)
-    assert found.width == width
+    assert width_at_cut(save(classifier(head), tmp_path)) == width
 
 
-@pytest.mark.parametrize("kind", [keras, saved_model, tflite])
-def test_of_two_heads_one_must_be_named(kind: Callable[[Any, Path], Path], tmp_path: Path) -> None:
-    path = kind(model(two_heads), tmp_path)
-    assert read_file.read(path).bottleneck_tensor is None
-    with pytest.raises(WrongUse, match="--bottleneck-tensor must be given"):
-        load_own(path, None, None, None, 128.0, 128.0, tmp_path)
+@pytest.mark.parametrize("save", [save_keras, save_saved_model, save_tflite])
+def test_of_two_heads_one_must_be_named(save: Callable[[Any, Path], Path], tmp_path: Path) -> None:
+    path = save(classifier(two_heads), tmp_path)
+    assert read_network(path).ends.bottleneck_tensor is None
+    with pytest.raises(WrongUse, match="`bottleneck_tensor` must be given"):
+        load_custom(path, Ends(input_mean=128.0, input_std=128.0), tmp_path)

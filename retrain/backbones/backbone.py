@@ -1,0 +1,113 @@
+"""Prepare a backbone: its frozen graph and the same network as TFLite, kept in the cache."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploy import files
+from deploy.contract import InputSpec
+from deploy.image import decoder
+from deploy.system.temporary_files import sweep
+from retrain import tf_graph
+from retrain.backbones.network import Weights
+from retrain.backbones.surgery.photo_input import Sides
+from retrain.fingerprint import fingerprint
+from retrain.frozen_graph import BOTTLENECK, FrozenGraph
+from retrain.isolated import run_isolated
+
+_PREPARATION_VERSION = 3
+"""Raised when the preparation below changes what it writes."""
+_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network cut before its last layer, prepared: a frozen graph and the same as TFLite.
+
+    Both take float32 (N, height, width, 3), normalised as `spec` says, and give float32
+    (N, width): operation `input` to `bottleneck` in `graph_path`, N = 1 in `flatbuffer`.
+    """
+
+    name: str
+    spec: InputSpec
+    width: int
+    weights_sha256: str
+    graph_path: Path
+    flatbuffer: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of everything that decides a bottleneck's value: the cache's key."""
+        cause = {
+            "weights": self.weights_sha256,
+            "preparation": _PREPARATION_VERSION,
+            "cut": BOTTLENECK,
+            "input": asdict(self.spec),
+            "decoder": decoder(),
+            "distortion": None,
+            "dtype": "float16",
+        }
+        return fingerprint(cause)
+
+    def read_graph(self) -> FrozenGraph:
+        """Return the graph in `graph_path`; raise OSError."""
+        return FrozenGraph(self.graph_path.read_bytes(), self.spec, BOTTLENECK)
+
+
+def weights_digest(weights: Weights) -> str:
+    """Return the SHA-256 of weights: name, dtype, shape and bytes of each, in order."""
+    digest = hashlib.sha256()
+    for name, values in weights.items():
+        digest.update(f"{name} {values.dtype.str} {values.shape}\n".encode())
+        digest.update(np.ascontiguousarray(values).data)
+    return digest.hexdigest()
+
+
+def prepare(
+    name: str, sha256: str, trace: Callable[[], Any], sides: Sides, cache_dir: Path
+) -> tuple[Path, bytes]:
+    """Return the path of a backbone's graph, and its flatbuffer, prepared under `cache_dir`.
+
+    If either is missing or damaged there, both are written anew: `trace` returns the GraphDef,
+    which takes photos of height and width `sides`. `name` and the digest `sha256` of what decides
+    the graph name its folder. Tracing and converting have a process each, whose memory, 1.9 GB for
+    Inception v3, is freed.
+    """
+    folder = cache_dir / "backbones" / f"{name}-{sha256[:16]}-{_PREPARATION_VERSION}"
+    graph_path, lite_path, digests_path = (
+        folder / file for file in ("graph.pb", "model.tflite", "sha256.json")
+    )
+    try:
+        flatbuffer = lite_path.read_bytes()
+        digests = _digests(graph_path.read_bytes(), flatbuffer)
+        intact = json.loads(digests_path.read_text()) == digests
+    except (OSError, ValueError, RecursionError):
+        intact = False
+    if not intact:
+        sweep(folder)
+        run_isolated("preparing the backbone", _TIMEOUT_S, _write_graph, trace, graph_path)
+        flatbuffer = run_isolated(
+            "converting the backbone", _TIMEOUT_S, _convert, graph_path, sides
+        )
+        files.write(lite_path, flatbuffer)
+        files.write_json(digests_path, _digests(graph_path.read_bytes(), flatbuffer))
+    return graph_path, flatbuffer
+
+
+def _digests(*contents: bytes) -> list[str]:
+    return [hashlib.sha256(content).hexdigest() for content in contents]
+
+
+def _write_graph(trace: Callable[[], Any], path: Path) -> None:
+    files.write(path, trace().SerializeToString(deterministic=True))
+
+
+def _convert(graph_path: Path, sides: Sides) -> bytes:
+    converter = tf_graph.lite_converter(graph_path, *sides, BOTTLENECK)
+    flatbuffer: bytes = converter.convert()
+    return flatbuffer
