@@ -10,10 +10,10 @@ from click.testing import Result
 from PIL import Image
 
 from retrain.cli import commands as laptop
-from tests.conftest import Invoke
 from tests.helpers.classic_graphs import save, tf, v1, write_labels
 from tests.helpers.deploy_fixtures import write_colour_run
 from tests.helpers.label_fixtures import assert_failed, label, shown_scores
+from tests.helpers.runs import Invoke
 
 GREEN = (0, 255, 0)
 GREY_OF_GREEN = 38470 / 65536
@@ -79,7 +79,7 @@ def channels_first() -> Any:
     [
         (channels_first(), ("channels first",)),
         (of_lightness(4), ("4 channels",)),
-        (of_lightness(3, tf.int32), ("int32", "--input-tensor")),
+        (of_lightness(3, tf.int32), ("int32", "`input_tensor`")),
     ],
 )
 def test_what_takes_no_photos_is_refused_in_words(
