@@ -3,6 +3,7 @@
 import os
 import tempfile
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class Matrix:
         self._folder = Path(folder if folder and writable else tempfile.gettempdir())
         with doing("write a temporary file in", self._folder):
             self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
         self._place = threading.Lock()
         self._rows = 0
 

@@ -11,9 +11,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Send the file, or the range asked for, up to the cut."""
-        server, wanted = self.server, self.headers["Range"]
-        server.asked.append(wanted)
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
+        server, span = self.server, self.headers["Range"]
+        server.asked.append(span)
+        start = int(span.removeprefix("bytes=").removesuffix("-")) if span else 0
         status = server.status(start)
         if status >= 400:
             self.send_error(status)

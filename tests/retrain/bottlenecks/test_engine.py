@@ -17,7 +17,7 @@ from retrain.bottlenecks.extract import Task, extract_shard, obtain
 from retrain.data.photo_folder import scan
 from retrain.progress import Progress
 from retrain.settings.training import ExtractEngine
-from tests.conftest import Invoke
+from tests.helpers.runs import Invoke
 
 Pick = Callable[..., str]
 

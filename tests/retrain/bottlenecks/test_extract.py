@@ -154,7 +154,8 @@ def test_values_that_are_not_finite_are_listed(
     root: Path, backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = another(root, "odd.png")
-    size = Image.open(path).size
+    with Image.open(path) as image:
+        size = image.size
 
     def odd(image: Image.Image, spec: object) -> object:
         tensor = to_tensor(image, backbone.spec)
@@ -172,7 +173,8 @@ def test_what_memory_was_too_little_for_is_tried_again(
     root: Path, backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = another(root, "large.png")
-    size = Image.open(path).size
+    with Image.open(path) as image:
+        size = image.size
 
     def full(image: Image.Image) -> Image.Image:
         if image.size == size:

@@ -13,7 +13,7 @@ from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import SIDE, Pictures
 from retrain.data.photo_folder import Photo
 from retrain.progress import Progress
-from tests.helpers.train_fixtures import Train
+from tests.helpers.runs import Train
 
 QUIET = Progress(verbosity="ERROR")
 

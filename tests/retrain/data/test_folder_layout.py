@@ -10,8 +10,8 @@ from deploy.errors import BadData, WrongUse
 from retrain.data.photo_folder import Dataset, Photo, scan
 from retrain.data.split import SPLITS, assign
 from retrain.settings.training import SplitSettings
-from tests.conftest import EACH, LABELS, Invoke
-from tests.helpers.train_fixtures import Train
+from tests.helpers.photos import LABELS, PER_LABEL
+from tests.helpers.runs import Invoke, Train
 from tests.retrain.data.test_photo_folder import put
 
 WHOLE = ("train/cat", "train/dog", "valid/cat", "valid/dog", "test/cat", "test/dog")
@@ -37,7 +37,9 @@ def test_whole_splits_are_the_split_of_the_run(photos: Path, tmp_path: Path, tra
     source = tmp_path / "split"
     for label in LABELS:
         for i, path in enumerate(sorted((photos / label).iterdir())):
-            target = source / ("train", "Val", "TEST")[max(0, i - EACH + 3)] / label / path.name
+            target = (
+                source / ("train", "Val", "TEST")[max(0, i - PER_LABEL + 3)] / label / path.name
+            )
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
     (source / "README.roboflow.txt").touch()
@@ -223,7 +225,7 @@ def test_the_level_is_an_option_of_both_commands_and_kept(
     assert run.metrics["settings"]["source"]["labels_from"] == 2
     where = ("--cache-dir", cache_dir, "--labels-from", 2)
     result = invoke("bottlenecks", tmp_path, *where)
-    assert f"{len(LABELS) * EACH} photos in {len(LABELS)} classes" in result.stderr
+    assert f"{len(LABELS) * PER_LABEL} photos in {len(LABELS)} classes" in result.stderr
 
 
 def test_two_classes_that_are_one_folder_are_an_error(tmp_path: Path) -> None:
