@@ -9,8 +9,8 @@ from deploy.errors import BadData, WrongUse
 from retrain.backbones.custom.classifier import OUTPUT, read_classic_labels
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
-from retrain.bottlenecks.engine import Choice
-from retrain.bottlenecks.extract import obtain
+from retrain.bottlenecks.engine import EngineChoice
+from retrain.bottlenecks.extract import extract
 from retrain.data import photo_folder, split
 from retrain.data.photo_folder import Dataset
 from retrain.progress import Progress
@@ -64,18 +64,19 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
             trunk = Ends(ends.input_tensor, classifier.bottleneck, sides, spec.mean, spec.std)
             backbone = load_custom(path, trunk, source.cache_dir)
         with progress.stage("bottlenecks"):
-            bottlenecks = obtain(
-                dataset,
+            bottlenecks = extract(
+                dataset.photos,
                 backbone,
-                Choice(source.extract_engine, source.engines),
+                EngineChoice(source.extract_engine, source.engines),
                 source.bottlenecks,
                 progress,
             )
+            usable = dataset.without(bottlenecks.bad)
         by_folders = split.own_split(dataset.photos)
         if by_folders:
             progress.info("the split is the one of the folders")
         shares = SplitSettings() if by_folders else settings.split
-        data = load_undistorted(backbone, bottlenecks, labels, shares)
+        data = load_undistorted(backbone, usable, bottlenecks, labels, shares)
         print_left_out(data.dataset, progress)
         warnings = [
             *classifier.warnings,

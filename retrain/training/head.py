@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.feature_store import FeatureStore
 
 _ROWS_PER_READ = 4096
 
@@ -15,12 +15,12 @@ Ints = npt.NDArray[np.int64]
 
 
 class Examples(NamedTuple):
-    """Photos as rows of `matrix`, int64 (N, V), and the index of each photo's label, int64 (N,).
+    """Photos as rows of `store`, int64 (N, V), and the index of each photo's label, int64 (N,).
 
     The first of a photo's V rows is its undistorted view, the others are distorted views.
     """
 
-    matrix: Matrix
+    store: FeatureStore
     rows: Ints
     labels: Ints
 
@@ -40,7 +40,7 @@ class Head:
         """Return float32 (N, C) for the undistorted photos; rows are read in blocks."""
         rows = examples.rows[:, 0]
         blocks = (rows[i : i + _ROWS_PER_READ] for i in range(0, len(rows), _ROWS_PER_READ))
-        logits = [self.logits(examples.matrix.take(block)) for block in blocks]
+        logits = [self.logits(examples.store.take(block)) for block in blocks]
         return np.concatenate([np.empty((0, len(self.bias)), np.float32), *logits])
 
     def with_temperature(self, temperature: float) -> "Head":

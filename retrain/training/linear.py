@@ -58,7 +58,7 @@ def fit(
     prior = np.zeros(classes, np.float32)
     if settings.class_weight == "none":
         prior[:] = np.log(counts * (classes / counts.sum()))
-    width, size = training.matrix.width, settings.train_batch_size
+    width, size = training.store.width, settings.train_batch_size
 
     def unstandardized(head: Head) -> Head:
         """Return the head that gives `head`'s logits for bottlenecks as they are."""
@@ -75,7 +75,7 @@ def fit(
         checkpoint = Checkpoint(0, head, exported(head), math.inf, 0)
     head = Head(checkpoint.head.weights.copy(), checkpoint.head.bias.copy())
     compared = _subset(validation)
-    bottlenecks = compared.matrix.take(compared.rows[:, 0])
+    bottlenecks = compared.store.take(compared.rows[:, 0])
     targets = np.eye(classes, dtype=np.float32) * (1 - settings.label_smoothing)
     targets += settings.label_smoothing / classes
     steps = settings.how_many_training_steps
@@ -135,18 +135,18 @@ def _is_reported(step: int, settings: HeadSettings) -> bool:
 
 def _moments(training: Examples, settings: HeadSettings) -> tuple[Floats, Floats]:
     """Return mean and deviation of the bottlenecks, (D,) each; 0 and 1 for "sgd"."""
-    width = training.matrix.width
+    width = training.store.width
     if settings.optimizer == "sgd":
         return np.zeros(width, np.float32), np.ones(width, np.float32)
     rows = training.rows.T.ravel()  # all first views, then all second ones: each gets its share
-    bottlenecks = training.matrix.take(rows[:: max(1, len(rows) // _MAX_MOMENT_ROWS)])
+    bottlenecks = training.store.take(rows[:: max(1, len(rows) // _MAX_MOMENT_ROWS)])
     return bottlenecks.mean(axis=0), bottlenecks.std(axis=0) + _DEVIATION_OFFSET
 
 
 def _subset(examples: Examples) -> Examples:
     """Return about _MAX_COMPARED_PHOTOS of the photos, evenly spaced."""
     stride = max(1, len(examples.labels) // _MAX_COMPARED_PHOTOS)
-    return Examples(examples.matrix, examples.rows[::stride], examples.labels[::stride])
+    return Examples(examples.store, examples.rows[::stride], examples.labels[::stride])
 
 
 def _batches(training: Examples, rows: Ints) -> Iterator[Floats]:
@@ -155,8 +155,8 @@ def _batches(training: Examples, rows: Ints) -> Iterator[Floats]:
     block = max(1, _ROWS_READ_AHEAD // size)
 
     def read(first: int) -> Floats:
-        bottlenecks = training.matrix.take(rows[first : first + block].ravel())
-        return bottlenecks.reshape(-1, size, training.matrix.width)
+        bottlenecks = training.store.take(rows[first : first + block].ravel())
+        return bottlenecks.reshape(-1, size, training.store.width)
 
     with ThreadPoolExecutor(1) as reader:
         following = reader.submit(read, 0)
@@ -183,5 +183,5 @@ def _validate(head: Head, validation: Examples, settings: HeadSettings, step: in
         return score(head.logits_of(validation), validation.labels)
     random = np.random.default_rng((settings.seed, step, 1))
     photos = random.integers(len(validation.labels), size=size)
-    batch = Examples(validation.matrix, validation.rows[photos], validation.labels[photos])
+    batch = Examples(validation.store, validation.rows[photos], validation.labels[photos])
     return score(head.logits_of(batch), batch.labels)

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deploy.errors import BadData
 from retrain import backbones
 from retrain.backbones import Backbone
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
-from retrain.bottlenecks.engine import Choice
-from retrain.bottlenecks.extract import Bottlenecks, obtain, obtain_views
-from retrain.bottlenecks.thumbnails import Pictures
+from retrain.bottlenecks.engine import EngineChoice
+from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
+from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import photo_folder, split
 from retrain.data.photo_folder import Dataset, Photo
 from retrain.progress import Progress
@@ -43,8 +44,8 @@ class TrainingData:
 
 def analyse(
     source: Source, progress: Progress, settings: SplitSettings | None = None
-) -> tuple[Backbone, Bottlenecks]:
-    """Return the backbone and the bottlenecks of `source`; the cache gets those it lacks.
+) -> tuple[Backbone, Dataset, Bottlenecks]:
+    """Return the backbone, the usable photos and their bottlenecks; the cache gets those it lacks.
 
     Raises WrongUse before the long work if the folders make a split and `settings` asks for
     another.
@@ -65,18 +66,19 @@ def analyse(
     with progress.stage("backbone"):
         backbone = _load_backbone(source)
     with progress.stage("bottlenecks"):
-        bottlenecks = obtain(
-            dataset,
+        bottlenecks = extract(
+            photos,
             backbone,
-            Choice(source.extract_engine, source.engines),
+            EngineChoice(source.extract_engine, source.engines),
             source.bottlenecks,
             progress,
-            Pictures(source.pictures),
+            thumbnails=ThumbnailCache(source.pictures),
         )
+        usable = dataset.without(bottlenecks.bad)
     cached = len(photos) - bottlenecks.analysed
     progress.info(f"{bottlenecks.analysed} photos analysed now, {cached} taken from the cache")
-    print_left_out(bottlenecks.dataset, progress)
-    return backbone, bottlenecks
+    print_left_out(usable, progress)
+    return backbone, usable, bottlenecks
 
 
 def _load_backbone(source: Source) -> Backbone:
@@ -111,24 +113,25 @@ def print_left_out(dataset: Dataset, progress: Progress) -> None:
 
 def load_undistorted(
     backbone: Backbone,
+    dataset: Dataset,
     bottlenecks: Bottlenecks,
     labels: tuple[str, ...],
     settings: SplitSettings,
 ) -> TrainingData:
     """Return the photos as they are; their split is the folders', else that of `settings`."""
-    photos = bottlenecks.dataset.photos
+    photos = dataset.photos
     splits = split.assign(photos, settings)
     index = {label: i for i, label in enumerate(labels)}
     indices = np.array([index[photo.label] for photo in photos])
     examples = {}
     for name in split.SPLITS:
         members = np.array(splits) == name
-        rows = bottlenecks.rows[members, np.newaxis]
-        examples[name] = Examples(bottlenecks.matrix, rows, indices[members])
+        rows = bottlenecks.rows[members]
+        examples[name] = Examples(bottlenecks.store, rows, indices[members])
     test_photos = _photos_of(split.TESTING, photos, splits)
     return TrainingData(
         backbone,
-        bottlenecks.dataset,
+        dataset,
         labels,
         splits,
         examples,
@@ -139,9 +142,8 @@ def load_undistorted(
 
 def load_examples(settings: TrainSettings, progress: Progress) -> TrainingData:
     """Return the photos that `settings` names, with distorted views if any are set."""
-    backbone, bottlenecks = analyse(settings.source, progress, settings.split)
-    labels = bottlenecks.dataset.labels
-    data = load_undistorted(backbone, bottlenecks, labels, settings.split)
+    backbone, dataset, bottlenecks = analyse(settings.source, progress, settings.split)
+    data = load_undistorted(backbone, dataset, bottlenecks, dataset.labels, settings.split)
     for warning in split.warnings(data.dataset.photos, data.splits):
         progress.warn(warning)
     if settings.distortion.active:
@@ -154,16 +156,19 @@ def _with_views(data: TrainingData, settings: TrainSettings, progress: Progress)
     training = _photos_of(split.TRAINING, data.dataset.photos, data.splits)
     undistorted = data.examples[split.TRAINING]
     with progress.stage("views"):
-        rows, analysed = obtain_views(
+        bottlenecks = extract(
             training,
-            settings.views,
-            settings.distortion,
             data.backbone,
-            Choice(settings.source.extract_engine, settings.source.engines),
+            EngineChoice(settings.source.extract_engine, settings.source.engines),
             settings.source.bottlenecks,
-            undistorted.matrix,
             progress,
+            distorted=DistortedViews(settings.views, settings.distortion),
+            store=undistorted.store,
         )
+    if bottlenecks.bad:
+        photo = bottlenecks.bad[0]
+        raise BadData(f"{photo.path}: {photo.reason}")
+    rows, analysed = bottlenecks.rows, bottlenecks.analysed
     progress.info(
         f"{settings.views} distorted views of each of {len(training)} training photos: "
         f"{analysed} analysed now, {rows.size - analysed} taken from the cache"

@@ -9,7 +9,7 @@ from deploy.errors import BadData
 from deploy.system.temporary_files import sweep
 from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.near_duplicates import Pair
-from retrain.bottlenecks.thumbnails import Pictures
+from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import split
 from retrain.data.photo_pixels import decode
 from retrain.metrics import fit_temperature
@@ -76,7 +76,7 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
 
 def _find_copies(settings: TrainSettings, data: TrainingData, progress: Progress) -> list[Pair]:
     """Return photos that look the same as one in another split; print a warning and a few."""
-    pictures = Pictures(settings.source.pictures)
+    pictures = ThumbnailCache(settings.source.pictures)
     pairs = near_duplicates.find(data.dataset.photos, data.splits, pictures, progress)
     if pairs:
         progress.warn(near_duplicates.warning(pairs))
@@ -102,7 +102,7 @@ def _write_test_events(
         thumbnails[i] = image
     if thumbnails:
         testing = data.examples[split.TESTING]
-        bottlenecks = testing.matrix.take(testing.rows[list(thumbnails), 0])
+        bottlenecks = testing.store.take(testing.rows[list(thumbnails), 0])
         labels = [photos[i].label for i in thumbnails]
         events.write_projector(bottlenecks, labels, list(thumbnails.values()))
     steps = settings.head.how_many_training_steps

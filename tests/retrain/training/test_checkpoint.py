@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deploy.errors import BadData
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data.photo_folder import Photo
 from retrain.settings.training import Distortion, HeadSettings, Source, TrainSettings
 from retrain.training.checkpoint import Checkpoint, read_checkpoint, run_key, write_checkpoint
@@ -37,7 +37,7 @@ KEY = run_key(SETTINGS, FINGERPRINT, PHOTOS, SPLITS)
 def examples() -> Examples:
     labels = np.arange(COUNT) % 3
     values = np.arange(COUNT * 4).reshape(COUNT, 4) * 37 % 101 / 100 + np.eye(3, 4)[labels]
-    return Examples(Matrix.of(values), np.arange(COUNT)[:, np.newaxis], labels)
+    return Examples(FeatureStore.of(values), np.arange(COUNT)[:, np.newaxis], labels)
 
 
 def test_a_run_killed_before_issue_16_resumes_to_the_same_weights(examples: Examples) -> None:

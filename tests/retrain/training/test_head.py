@@ -7,7 +7,7 @@ import pytest
 from scipy import special
 
 from deploy.errors import WrongUse
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.settings.training import HeadSettings
 from retrain.training.head import Examples, Head, score, softmax
 
@@ -35,7 +35,7 @@ def test_logits_of_many_photos_are_those_of_each_as_it_is() -> None:
     values = random.normal(size=(9001, 3)).astype(np.float16)
     rows = np.stack([random.permutation(9001), np.zeros(9001, np.int64)], axis=1)
     head = Head(random.normal(size=(3, 2)).astype(np.float32), np.array([1, 2], np.float32))
-    logits = head.logits_of(Examples(Matrix.of(values), rows, np.zeros(9001, np.int64)))
+    logits = head.logits_of(Examples(FeatureStore.of(values), rows, np.zeros(9001, np.int64)))
     np.testing.assert_allclose(logits, head.logits(values[rows[:, 0]]), rtol=1e-5, atol=1e-5)
 
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.settings.training import HeadSettings, Optimizer
 from retrain.training.checkpoint import Checkpoint
 from retrain.training.head import Examples, Head, score, softmax
@@ -20,7 +20,7 @@ def examples(points: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> 
     """Return `points` (N, D), or (N, V, D) with V views of each, as examples."""
     views = points.reshape(len(points), -1, points.shape[-1])
     rows = np.arange(views[..., 0].size).reshape(views.shape[:2])
-    return Examples(Matrix.of(views.reshape(-1, views.shape[-1])), rows, labels)
+    return Examples(FeatureStore.of(views.reshape(-1, views.shape[-1])), rows, labels)
 
 
 def clusters(counts: tuple[int, ...], width: int, apart: float, seed: int = 0) -> Examples:
@@ -32,7 +32,7 @@ def clusters(counts: tuple[int, ...], width: int, apart: float, seed: int = 0) -
 
 
 def values(of: Examples) -> npt.NDArray[np.float32]:
-    return of.matrix.take(of.rows[:, 0])
+    return of.store.take(of.rows[:, 0])
 
 
 def train(of: Examples, config: HeadSettings) -> tuple[Head, list[StepReport]]:
@@ -173,7 +173,7 @@ def test_every_view_is_learned_from_and_validation_is_on_the_photo_itself() -> N
     of = examples(points, labels)
     head, reports = train(of, HeadSettings(400, 0.1, validation_batch_size=-1))
     for view in (1, 2):
-        logits = head.logits(of.matrix.take(of.rows[:, view]))
+        logits = head.logits(of.store.take(of.rows[:, view]))
         assert score(logits, labels).accuracy == 1
     assert reports[-1].validation.accuracy == 0.5
     assert 0.6 < reports[-1].train.accuracy < 1  # a third of the batch are photos themselves
