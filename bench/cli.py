@@ -35,7 +35,8 @@ class _Bench(Commands):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         names = (*self.commands, *SETTINGS["help_option_names"])
-        if not args or args[0] not in names:
+        completing = not args and ctx.resilient_parsing  # a shell asks what may come here
+        if not completing and (not args or args[0] not in names):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 

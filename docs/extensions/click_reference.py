@@ -40,7 +40,8 @@ def _expand(line: str) -> Iterator[str]:
         return
     module, name, program = match.groups()
     group = getattr(importlib.import_module(module), name)
-    yield from _describe(group, click.Context(group, info_name=program), depth=2)
+    ctx = click.Context(group, info_name=program, **group.context_settings)
+    yield from _describe(group, ctx, depth=2)
 
 
 def _describe(command: click.Command, ctx: click.Context, depth: int) -> Iterator[str]:
