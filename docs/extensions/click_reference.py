@@ -88,7 +88,9 @@ def _anchor(text: str) -> str:
 def _escape(text: str) -> str:
     """Return `text` with the characters that mean something in Markdown, except in backquotes."""
     parts = text.split("`")
-    parts[::2] = [re.sub(r"([*_<\[\]])", r"\\\1", part) for part in parts[::2]]
+    parts[::2] = [
+        re.sub(r"([*_\[\]])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]
+    ]
     return "`".join(parts)
 
 
