@@ -55,7 +55,11 @@ def _describe(command: click.Command, ctx: click.Context, depth: int) -> Iterato
         for option in options:
             names, text = option.get_help_record(ctx) or ("", "")
             anchor = _anchor(f"{path} {max(option.opts, key=len)}")
-            yield from (f"`{names.removesuffix(' RANGE')}`{{#{anchor}}}", f":   {_escape(text)}", "")
+            yield from (
+                f"`{names.removesuffix(' RANGE')}`{{#{anchor}}}",
+                f":   {_escape(text)}",
+                "",
+            )
     if isinstance(command, click.Group):
         for name in command.list_commands(ctx):
             member = command.get_command(ctx, name)
@@ -88,9 +92,7 @@ def _anchor(text: str) -> str:
 def _escape(text: str) -> str:
     """Return `text` with the characters that mean something in Markdown, except in backquotes."""
     parts = text.split("`")
-    parts[::2] = [
-        re.sub(r"([*_\[\]])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]
-    ]
+    parts[::2] = [re.sub(r"([*_\[\]])", r"\\\1", part).replace("<", "&lt;") for part in parts[::2]]
     return "`".join(parts)
 
 

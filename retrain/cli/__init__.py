@@ -96,4 +96,4 @@ def commands() -> None:
     retrain convert                     # write retrained/model.tflite
     retrain label photo.jpg             # print the labels of a photo
     retrain push pi@raspberrypi.local   # install it on a device
-    """
+    """  # noqa: D301 (click takes the backspace for a paragraph that keeps its lines)

@@ -33,7 +33,7 @@ def build_site(project: Path) -> None:
     )
     for package in _PACKAGES:
         (project / package).symlink_to(REPOSITORY / package)
-    nowhere = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "all_proxy")}
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
     process = subprocess.run(
         [*without_network(), sys.executable, "-m", "zensical", "build", "--strict"],
         cwd=project,
