@@ -2,6 +2,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests that download packages are left out; .ci/run includes them.
+TESTS ?= -m 'not network'
+# uv installs in 20 s what takes pip 2 minutes. It reads no pip.conf: pip is there for mirrors.
+install = $(BIN)/uv --no-config pip install --quiet --python $(1)/bin/python $(2) \
+	|| $(1)/bin/python -m pip install --quiet $(2)
 
 .PHONY: demo test bench-docs lock clean
 
@@ -13,28 +18,31 @@ test: $(READY) $(VENV)-device/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 bench-docs: $(READY) $(VENV)-device/.ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh bench/docs.sh bench-docs "$(CURDIR)/$(VENV)-device/bin/python" docs
 
-$(READY): requirements.txt pyproject.toml
+$(READY): requirements.txt .ci/uv.txt pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=..." % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement .ci/uv.txt
+	$(call install,$(VENV),--require-hashes --requirement requirements.txt)
+	$(call install,$(VENV),--no-deps --no-build-isolation --editable .)
 	touch $@
 
-$(VENV)-device/.ready: tests/device-requirements.txt
+$(VENV)-device/.ready: tests/device-requirements.txt | $(READY)
 	$(PYTHON) -m venv $(VENV)-device
-	$(VENV)-device/bin/python -m pip install --quiet --require-hashes --requirement tests/device-requirements.txt
+	$(call install,$(VENV)-device,--require-hashes --requirement tests/device-requirements.txt)
 	touch $@
 
-lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+lock: $(READY)
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--extra train --extra samples --extra dev --upgrade --output-file requirements.txt pyproject.toml
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--upgrade --output-file tests/device-requirements.txt tests/device-requirements.in
+	echo uv | $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-annotate --upgrade --output-file .ci/uv.txt -
 
 clean:
 	rm -rf $(VENV) $(VENV)-device demo bench-docs build dist

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from deploy import model_file
+from deploy import model_file, versioned_json
 from deploy.errors import BadData
 from deploy.untrusted_files import read_json
 
 GRAPH, MODEL = "output_graph.pb", "model.tflite"
+_CONVERSION_VERSION = 1
+"""The version of conversion.json that this module reads."""
 FROZEN_GRAPH_LOADER = "bench.load_tensorflow:load_frozen_graph"
 
 
@@ -109,21 +111,24 @@ def _score(path: Path, sha256: str, size: int) -> Score | None:
     in_recipes = path.parent.name == "recipes"
     conversion = (path.parent.parent if in_recipes else path.parent) / "conversion.json"
     try:
-        figures = read_json(conversion)
+        record = versioned_json.read(
+            read_json(conversion), str(conversion), _CONVERSION_VERSION, "run `retrain convert`"
+        )
         if in_recipes:
-            row = {candidate["recipe"]: candidate for candidate in figures["candidates"]}[path.stem]
-            measured_size = row["bytes"]
+            rows = {row.text("recipe"): row for row in record.objects("candidates")}
+            figures = rows[path.stem]
+            measured_size = figures.integer("bytes")
         else:
             section = {GRAPH: "graph", MODEL: "model"}[path.name]
-            row, measured_size = figures[section], figures["bytes"][section]
+            figures, measured_size = record.object(section), record.object("bytes").integer(section)
             if section == "model" and not (
-                figures["passed"] and figures.get("model_sha256", sha256) == sha256
+                record.boolean("passed") and record.text("model_sha256", default=sha256) == sha256
             ):
                 return None
         graph = sha256 if path.name == GRAPH else model_file.read(path).contract.graph_sha256
-        if (graph, size) != (figures["graph_sha256"], measured_size):
+        if (graph, size) != (record.text("graph_sha256"), measured_size):
             return None
-        low, high = row["interval95"]
-        return Score(float(row["accuracy"]), float(low), float(high))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, BadData):
+        low, high = figures.numbers("interval95")
+        return Score(float(figures.number("accuracy")), float(low), float(high))
+    except (OSError, ValueError, KeyError, BadData):
         return None

@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import dataclass
 
 from deploy.contract import InputSpec
-from retrain.settings.training import TAKEN_OPERATION_NAMES
+from retrain.settings.training import RESERVED_OPERATION_NAMES
 
-INPUT, BOTTLENECK, LOGITS = TAKEN_OPERATION_NAMES
+INPUT, BOTTLENECK, LOGITS = RESERVED_OPERATION_NAMES
 """Names of operations in every graph that this project writes."""
 
 

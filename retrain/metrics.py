@@ -1,4 +1,4 @@
-"""Figures of merit, and how far a finite test lets one believe them."""
+"""Compute accuracy with its interval, scores of classes, calibration error and temperature."""
 
 import math
 from dataclasses import dataclass
@@ -10,19 +10,19 @@ import numpy.typing as npt
 Labels = npt.NDArray[np.int64]
 
 _Z95 = 1.959963984540054
-"""Standard deviations that hold 95% of a normal distribution."""
+"""Standard deviations on each side of the mean that hold 95% of a normal distribution."""
 
-# Where halving starts: a factor of 20 either way, as a trained layer's logits are within a few of
-# calibrated. Only logits no better than chance, or all but equal and always right, lie beyond.
-_COLDEST, _HOTTEST = 0.05, 20.0
+# A trained layer's logits are within a small factor of calibrated. Only logits no better than
+# chance, or nearly equal and always right, reach these limits.
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.05, 20.0
 
-_FIRMNESS = 4.0
-"""How firmly temperature 1 is believed before any photo: log T to about 1 / sqrt(4) = 0.5."""
+_PRIOR_STRENGTH = 4.0
+"""Weight of the prior for temperature 1: it keeps log T within about 1 / sqrt(4) = 0.5."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many of `total` photos were right."""
+    """The number of photos, of `total`, whose best label was `right`."""
 
     right: int
     total: int
@@ -34,12 +34,14 @@ class Accuracy:
 
     @property
     def value(self) -> float:
-        """The share that was right, of 0..1."""
+        """The share of right photos, 0..1."""
         return self.right / self.total
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95% interval of Wilson (1927), of 0..1."""
+        """The 95% interval of Wilson (1927), 0..1."""
+        # scipy.stats has it too, equal to 3e-16: metrics.json would change in the last digits, and
+        # every command would take a second longer to start.
         n, z = self.total, _Z95
         centre = (self.value + z * z / (2 * n)) / (1 + z * z / n)
         spread = math.sqrt(self.value * (1 - self.value) / n + z * z / (4 * n * n))
@@ -61,13 +63,13 @@ class Accuracy:
 
 
 class ClassScore(NamedTuple):
-    """How well one class is told from the others; shares are of 0..1, None where undefined.
+    """Precision, recall and F1 of one class, 0..1; None where undefined.
 
-    `precision` is the share of right ones among the photos said to be of the class: undefined if
-    there are none. `recall` is the share that was found of the `support` photos of the class:
-    undefined if there are none. `f1` is their harmonic mean, computed as scikit-learn does from
-    counts, 2 TP / (2 TP + FP + FN): so a class that was never found has 0 even if its precision
-    is undefined, and a mean over classes does not skip it. Undefined only if both others are.
+    `precision` is the share of right photos among those predicted as the class, undefined without
+    any. `recall` is the share of right photos among the `support` photos of the class, undefined
+    without any. `f1` is their harmonic mean, computed from counts as scikit-learn does: 2 TP /
+    (2 TP + FP + FN). So a class that is never predicted has an F1 of 0, and a mean over classes
+    includes it. `f1` is undefined only if both others are.
     """
 
     precision: float | None
@@ -81,7 +83,7 @@ class ClassScore(NamedTuple):
 
 
 def confusion_matrix(predicted: Labels, labels: Labels, classes: int) -> Labels:
-    """Count photos as int64 (C, C), a row for each true class, a column for each predicted one.
+    """Return counts, int64 (C, C): a row for each true class, a column for each predicted one.
 
     `predicted` and `labels` (N,) are indices of 0..classes-1.
     """
@@ -90,64 +92,65 @@ def confusion_matrix(predicted: Labels, labels: Labels, classes: int) -> Labels:
     return matrix
 
 
-def per_class(matrix: Labels) -> list[ClassScore]:
-    """Score each class of a confusion matrix (C, C)."""
+def class_scores(matrix: Labels) -> list[ClassScore]:
+    """Return the scores of each class of a confusion matrix (C, C)."""
 
-    def share(part: int, whole: int) -> float | None:
-        return part / whole if whole else None
+    def ratio(count: int, total: int) -> float | None:
+        return count / total if total else None
 
-    found: list[int] = matrix.diagonal().tolist()
-    said: list[int] = matrix.sum(axis=0).tolist()
+    right: list[int] = matrix.diagonal().tolist()
+    predicted: list[int] = matrix.sum(axis=0).tolist()
     support: list[int] = matrix.sum(axis=1).tolist()
     return [
-        ClassScore(share(tp, p), share(tp, n), share(2 * tp, p + n), n)
-        for tp, p, n in zip(found, said, support, strict=True)
+        ClassScore(ratio(tp, p), ratio(tp, n), ratio(2 * tp, p + n), n)
+        for tp, p, n in zip(right, predicted, support, strict=True)
     ]
 
 
 def expected_calibration_error(
     probabilities: npt.NDArray[Any], labels: Labels, bins: int = 15
 ) -> float:
-    """Return how far confidence and accuracy differ, of 0..1 (Guo et al., ICML 2017, equation 3).
+    """Return the expected calibration error, 0..1 (Guo et al., ICML 2017, equation 3).
 
-    Photos are put into `bins` equally wide ones by their best of `probabilities` (N, C); the gaps
-    between mean confidence and accuracy are averaged, each weighted by its bin's photos. Few
-    photos raise it: it is above 0 then even if the probabilities are right.
+    Photos go into `bins` equally wide bins by their highest of `probabilities` (N, C). The error is
+    the mean gap between confidence and accuracy, weighted by each bin's photos. With few photos it
+    is above 0 even for right probabilities.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = probabilities.argmax(axis=1) == labels
-    # A bin has its upper edge, as in the paper: 1 is in the last, and 0 joins the first.
-    chosen = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    gaps = np.bincount(chosen, weights=confidence - right, minlength=bins)
+    # A bin holds its upper edge, as in the paper; 0 goes into the first.
+    indices = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    gaps = np.bincount(indices, weights=confidence - right, minlength=bins)
     return float(np.abs(gaps).sum()) / len(labels)
 
 
 def fit_temperature(logits: npt.NDArray[Any], labels: Labels) -> float:
-    """Return the T of 0.05..20 for which softmax(logits / T) fits `labels` (N,) best.
+    """Return the T, 0.05..20, for which softmax(logits / T) fits `labels` (N,) best.
 
-    It minimises the cross entropy of `logits` (N, C), as Guo et al. (ICML 2017) do, plus a prior:
-    4 (1/T - 1 + log T) nats, a gamma distribution of 1/T whose mode is 1. Without it T falls to
-    its bound as soon as every validation photo is right, which says little if they are few. With
-    it a few photos that are right hardly move T from 1, no photo and equal logits leave it there,
-    and thousands of photos outweigh it; the sum is still convex in 1/T. For heads trained on
-    flowers and on solar cells, ten photos gave a T that cost this many nats more, on other
-    photos, than their best: 0.3 to 0.7 without the prior, 0.005 to 0.06 with it; 0.02 to 0.08
-    with targets smoothed by 1 / (N + 2), as Platt does, instead; T = 1 cost 0.003 to 0.09. So
-    ten photos are too few to gain much.
+    It minimises the cross entropy of `logits` (N, C), as Guo et al. (ICML 2017) do, plus a prior of
+    4 (1/T - 1 + log T) nats: a gamma distribution of 1/T with mode 1. Without the prior, T falls
+    to its limit whenever every validation photo is right, which proves little if they are few. With
+    it a few right photos hardly move T from 1, and no photos or equal logits leave it at 1;
+    thousands of photos outweigh it. The sum stays convex in 1/T.
+
+    Measured on heads for flowers and solar cells: the T of ten photos cost this many nats more, on
+    other photos, than their best T: 0.3 to 0.7 without the prior, 0.005 to 0.06 with it, 0.02 to
+    0.08 with Platt's smoothed targets 1 / (N + 2) instead; T = 1 cost 0.003 to 0.09.
     """
     rows = np.arange(len(labels))
     z = np.asarray(logits, np.float64)
-    # None is above 0 then: exp cannot overflow, and one power of each row is 1.
+    # The maximum of each row becomes 0: exp cannot overflow, and no sum is 0.
     z = z - z.max(axis=1, keepdims=True)
     right = z[rows, labels].sum()
-    low, high = math.log(_COLDEST), math.log(_HOTTEST)
-    # Convex: the slope's sign says on which side the minimum is. 30 halvings leave 6e-9 of log T.
+    low, high = math.log(_MIN_TEMPERATURE), math.log(_MAX_TEMPERATURE)
+    # Convex: the sign of the slope says on which side the minimum is. 30 halvings leave 6e-9 of
+    # log T. scipy.optimize would stop elsewhere within that, and change every exported graph.
     for _ in range(30):
         middle = (low + high) / 2
         inverse = math.exp(-middle)
         powers = np.exp(z * inverse)
         mean = (powers * z).sum(axis=1) / powers.sum(axis=1)
-        slope = mean.sum() - right + _FIRMNESS * (1 - 1 / inverse)
+        slope = mean.sum() - right + _PRIOR_STRENGTH * (1 - 1 / inverse)
         if slope > 0:
             low = middle
         else:

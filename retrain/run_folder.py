@@ -1,4 +1,4 @@
-"""The folder that a run writes into: which file is which, and who may write."""
+"""Name and read the files of a run's folder; let one process at a time write there."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -8,35 +8,41 @@ from pathlib import Path
 
 import filelock
 
-from deploy import model_file
+from deploy import model_file, versioned_json
 from deploy.contract import Contract, read_labels_file
 from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.system.error_messages import doing
 from deploy.system.temporary_files import sweep
-from deploy.untrusted_files import MAX_BYTES, damaged, naming, read, read_json
+from deploy.untrusted_files import MAX_BYTES, naming, read, read_json
+from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy
 from retrain.settings.conversion import RECIPES
+
+METRICS_VERSION = 1
+"""The version of metrics.json's format."""
+_TRAIN_FIRST = "run `retrain train` first"
+_TRAIN_AGAIN = "train again"
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names the files of a run; stages find each other's results by these names alone."""
+    """The folder of a run. Stages find each other's results by these names alone."""
 
     folder: Path
 
     @property
     def graph(self) -> Path:
-        """The frozen graph."""
+        """The retrained frozen graph."""
         return self.folder / "output_graph.pb"
 
     @property
     def graph_labels(self) -> Path:
-        """The labels of the frozen graph, one a line."""
+        """The labels of the frozen graph, one per line."""
         return self.folder / "output_labels.txt"
 
     @property
     def metrics(self) -> Path:
-        """What training measured."""
+        """The figures of the training, and its settings."""
         return self.folder / "metrics.json"
 
     @property
@@ -46,17 +52,17 @@ class RunFolder:
 
     @property
     def manifest(self) -> Path:
-        """Every photo with its label and split."""
+        """The table of all photos, with label and split."""
         return self.folder / "manifest.csv"
 
     @property
     def summaries(self) -> Path:
-        """The TensorBoard events, a folder a run."""
+        """The TensorBoard events, one folder for each training."""
         return self.folder / "summaries"
 
     @property
     def checkpoint(self) -> Path:
-        """Where a training run was after its last round."""
+        """The state of the training after its last round."""
         return self.folder / "checkpoint.npz"
 
     @property
@@ -66,13 +72,13 @@ class RunFolder:
 
     @property
     def rejected(self) -> Path:
-        """A TFLite model that its gate refused."""
+        """The TFLite model that the gate refused."""
         return self.folder / "model.rejected.tflite"
 
     def accepted_model(self) -> Path:
-        """Return the TFLite model of this run's graph, once it passed.
+        """Return the path of the TFLite model, which was converted from this run's graph.
 
-        Raises BadData without one, GateFailed after a refused one.
+        Raises BadData if there is none, GateFailed if the last one did not pass its gate.
         """
         if self.rejected.exists() and not self._passed():
             raise GateFailed(
@@ -81,95 +87,101 @@ class RunFolder:
             )
         if not self.model.exists():
             raise BadData(f"{self.model}: no such file: run `retrain convert` first")
-        made_of = model_file.read(self.model).contract.graph_sha256
-        # Without one there is no other graph that it could be mistaken for.
-        told = self.contract.exists() and _contract(self.contract)
-        if told and told.graph_sha256 != made_of:
-            raise BadData(f"{self.model}: not of {self.graph}, but of another: `retrain convert`")
+        graph_sha256 = model_file.read(self.model).contract.graph_sha256
+        # Without a contract the folder has no graph that could be another one.
+        if self.contract.exists() and _read_contract(self.contract).graph_sha256 != graph_sha256:
+            raise BadData(
+                f"{self.model}: converted from another graph than {self.graph}: run `retrain "
+                "convert` again"
+            )
         return self.model
 
     def _passed(self) -> bool:
-        """Return whether conversion.json says that the model that is there passed.
+        """Return whether conversion.json says that the present model passed.
 
-        Where it does, a refused model beside is one that a killed process did not record or remove.
+        If so, a refused model in the folder is left over from a process that was killed.
         """
         try:
-            record = read_json(self.conversion, "run `retrain convert`")
-            return bool(record.get("passed")) and record.get("model_sha256") == _digest(self.model)
+            remedy = "run `retrain convert`"
+            record = versioned_json.read(
+                read_json(self.conversion, remedy), str(self.conversion), 1, remedy
+            )
+            return record.boolean("passed") and record.text("model_sha256") == _digest(self.model)
         except (OSError, BadData):
             return False
 
     def recipe(self, name: str, rejected: bool = False) -> Path:
-        """Return where the model of the recipe `name` is kept when several were tried."""
+        """Return the path of the model of the recipe `name`, if several recipes were tried."""
         folder = self.folder / "recipes"
         return (folder / "rejected" if rejected else folder) / f"{name}.tflite"
 
     def forget_recipes(self) -> None:
-        """Remove the models that an earlier conversion tried: what measured them is overwritten."""
+        """Remove the models of recipes that an earlier conversion tried."""
         for name in RECIPES:
             for rejected in (False, True):
                 self.recipe(name, rejected).unlink(missing_ok=True)
 
     @property
     def labels(self) -> Path:
-        """The labels of the TFLite model, one a line; the same as inside it."""
+        """The labels of the TFLite model, one per line; equal to those inside it."""
         return self.folder / "labels.txt"
 
     @property
     def conversion(self) -> Path:
-        """What conversion measured."""
+        """The figures of the conversion."""
         return self.folder / "conversion.json"
 
     @property
     def bench(self) -> Path:
-        """What the benchmark measured."""
+        """The figures of the benchmark."""
         return self.folder / "bench.json"
 
     def read_contract(self, graph: Path | None = None) -> Contract:
-        """Return the contract, once the digest of `graph`, else of this run's, is as it says."""
+        """Return the contract of the run, once `graph`, by default the run's, matches its digest.
+
+        Raises BadData if either cannot be read or the digest differs.
+        """
         return self.read_graph(graph)[0]
 
-    def read_graph(self, graph: Path | None = None) -> tuple[Contract, bytes]:
-        """Return what `read_contract` does, and the bytes whose digest was checked."""
+    def read_graph(self, graph: Path | None = None) -> tuple[Contract, FrozenGraph]:
+        """Return the contract as `read_contract` does, and the graph that matches its digest."""
         graph = graph or self.graph
         try:
-            contract = _contract(self.contract)
-            content = graph.read_bytes()
+            contract = _read_contract(self.contract)
+            frozen = FrozenGraph(graph.read_bytes(), contract.input, contract.output)
         except OSError as error:
             raise BadData(
-                f"{error.filename}: cannot be read ({error.strerror}): run `retrain train` first"
+                f"{error.filename}: cannot be read ({error.strerror}): {_TRAIN_FIRST}"
             ) from error
-        if sha256(content).hexdigest() != contract.graph_sha256:
-            raise BadData(f"{graph}: not the graph that {self.contract} tells of: train again")
-        return contract, content
+        if frozen.sha256 != contract.graph_sha256:
+            raise BadData(f"{graph}: not the graph that {self.contract} describes: {_TRAIN_AGAIN}")
+        return contract, frozen
 
     def test_accuracy(self, contract: Contract) -> Accuracy | None:
-        """Return what training told of the graph of `contract`, None if nothing tells.
+        """Return the test accuracy in metrics.json; None if it has none of the contract's graph.
 
-        Raises BadData where the labels beside the graph, or those told with it, are others.
+        Raises BadData if metrics.json cannot be read, and if its labels or those of the labels
+        file differ from the contract's.
         """
         if self.graph_labels.exists():
             labels = read_labels_file(self.graph_labels)
-            _require(labels, contract, self.graph_labels)
+            _require_labels(labels, contract, self.graph_labels)
         if not self.metrics.exists():
             return None
-        with damaged(f"{self.metrics}: cannot be read", "train again"):
-            metrics = read_json(self.metrics, "train again")
-            if metrics["graph_sha256"] != contract.graph_sha256:
-                return None
-            test = metrics["test"]
-            accuracy, labels = Accuracy(test["right"], test["total"]), tuple(test["per_class"])
-            if not 0 <= accuracy.right <= accuracy.total:
-                raise ValueError(f"{accuracy.right!r:.40} of {accuracy.total!r:.40} are right")
-        _require(labels, contract, self.metrics)
+        metrics = versioned_json.read(
+            read_json(self.metrics, _TRAIN_AGAIN), str(self.metrics), METRICS_VERSION, _TRAIN_AGAIN
+        )
+        if metrics.text("graph_sha256") != contract.graph_sha256:
+            return None
+        test = metrics.object("test")
+        total = test.integer("total", least=1)
+        accuracy = Accuracy(test.integer("right", least=0, most=total), total)
+        _require_labels(tuple(test.object("per_class").values), contract, self.metrics)
         return accuracy
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Keep other runs from writing here; raise WrongUse if one is at it.
-
-        What a killed run left unfinished is removed.
-        """
+        """Lock the folder and remove what a killed run left; raise WrongUse if it is locked."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with ExitStack() as stack:
@@ -181,8 +193,8 @@ class RunFolder:
                 yield
         except filelock.Timeout as error:
             raise WrongUse(
-                f"{self.folder}: another retrain is writing there: wait, "
-                "or name another --output-dir"
+                f"{self.folder}: another retrain is writing there: wait, or name another "
+                "`output_dir`"
             ) from error
 
 
@@ -190,15 +202,15 @@ def _digest(path: Path) -> str:
     return sha256(path.read_bytes()).hexdigest()
 
 
-def _contract(path: Path) -> Contract:
-    """Return the contract in the file `path`; raise BadData with its path, OSError."""
+def _read_contract(path: Path) -> Contract:
+    """Return the contract in the file `path`; raise BadData, which names it, or OSError."""
     with naming(path):
         return Contract.from_json(read(path, MAX_BYTES))
 
 
-def _require(labels: tuple[str, ...], contract: Contract, path: Path) -> None:
+def _require_labels(labels: tuple[str, ...], contract: Contract, path: Path) -> None:
     if labels != contract.labels:
         raise BadData(
             f"{path}: its labels are {', '.join(labels)}, those of the contract "
-            f"{', '.join(contract.labels)}: put them back, or train again"
+            f"{', '.join(contract.labels)}: put them back, or {_TRAIN_AGAIN}"
         )

@@ -1,42 +1,42 @@
-"""What several tests share: a drawn folder of photos, and the road done once for the session."""
+"""Fixtures that tests of several folders share: a folder of photos, and runs on it."""
 
+import json
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from click.testing import CliRunner, Result
-from PIL import Image, ImageDraw
+from click.testing import CliRunner
 
 from retrain.backbones import Backbone
 from retrain.cli import commands
+from tests.helpers import one_process
 from tests.helpers.deploy_fixtures import draw_photos, write_run
-from tests.helpers.train_fixtures import STEPS, Run, Train
+from tests.helpers.make_once import make_once, shared_folder
+from tests.helpers.photos import LABELS, PER_LABEL_IN_TINY, copy_some, draw_folder
+from tests.helpers.push_fixtures import SSHD_PATH
+from tests.helpers.runs import STEPS, Invoke, Output, Run, Train
 
-LABELS = ("circles", "stripes", "żółw ☀")
-EACH = 24
-EACH_IN_TINY = 4
-
-Invoke = Callable[..., Result]
-
-
-def draw(label: str, random: np.random.Generator) -> Image.Image:
-    """Return a 96x96 photo of the class `label`; no pixel is black or white."""
-    back, front = (tuple(int(level) for level in random.integers(40, 200, 3)) for _ in range(2))
-    image = Image.new("RGB", (96, 96), back)
-    pen = ImageDraw.Draw(image)
-    size = int(random.integers(6, 16))
-    if label == LABELS[0]:
-        pen.ellipse((size, size, 95 - size, 95 - size), fill=front)
-    elif label == LABELS[1]:
-        for x in range(0, 96, 2 * size):
-            pen.rectangle((x, 0, x + size, 95), fill=front)
-    else:
-        image = Image.fromarray(random.integers(40, 200, (96, 96, 3), dtype=np.uint8))
-    return image
+NETWORK = "efficientnet_lite0"
+LONGEST_FILES = (
+    "tests/end_to_end/test_families.py",
+    "tests/end_to_end/test_arm.py",
+    "tests/bench/test_load_models.py",
+    "tests/bench/test_cli.py",
+    "tests/retrain/backbones/test_keras_applications.py",
+    "tests/end_to_end/test_road.py",
+    "tests/end_to_end/test_isolated.py",
+    "tests/retrain/training/test_resume.py",
+    "tests/deploy/test_image.py",
+    "tests/end_to_end/test_pythons.py",
+    "tests/retrain/training/test_train_outputs.py",
+    "tests/test_readme.py",
+    "tests/retrain/backbones/custom/test_tflite_networks.py",
+    "tests/retrain/backbones/surgery/test_cut.py",
+)
+"""Test files that take longest: they start first, so that no worker ends long after the others."""
 
 
 def pytest_configure() -> None:
@@ -44,47 +44,75 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _prepared_here() -> Iterator[None]:
-    """Prepare backbones in this process: TensorFlow is there already."""
-    from retrain.backbones import backbone
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest files first; mark the tests that have to download an ssh server."""
+    order = {file: place for place, file in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
+    if not shutil.which("sshd", path=SSHD_PATH):
+        for item in items:
+            parameters = getattr(getattr(item, "callspec", None), "params", {})
+            if "sshd" in {*getattr(item, "fixturenames", ())} - {*parameters}:
+                item.add_marker("network")
 
-    def here(_what: str, _seconds: float, body: Callable[..., Any], *arguments: Any) -> Any:
-        return body(*arguments)
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_process() -> Iterator[None]:
+    """Prepare backbones and convert in this process, where TensorFlow is loaded already.
+
+    The fixture `isolated` undoes it.
+    """
+    from retrain.backbones import backbone
+    from retrain.conversion import layer_errors, quantize
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backbone, "run_isolated", here)
+        for module in (backbone, quantize, layer_errors):
+            patch.setattr(module, "run_isolated", one_process.call)
         yield
 
 
+@pytest.fixture
+def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepare backbones and convert in processes of their own, as users do."""
+    from retrain.backbones import backbone
+    from retrain.conversion import layer_errors, quantize
+    from retrain.isolated import run_isolated
+
+    for module in (backbone, quantize, layer_errors):
+        monkeypatch.setattr(module, "run_isolated", run_isolated)
+
+
 @pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that all worker processes of this session share."""
+    return shared_folder(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def photos(shared: Path) -> Path:
     """Return a folder of 3 classes with 24 photos each, JPEG and PNG. Not to be changed."""
-    root = tmp_path_factory.mktemp("photos")
-    random = np.random.default_rng(0)
-    for label in LABELS:
-        (root / label).mkdir()
-        for i in range(EACH):
-            draw(label, random).save(root / label / f"{i:02}.{('jpg', 'png')[i % 2]}")
-    return root
+    return make_once(shared / "photos", draw_folder)
 
 
 @pytest.fixture(scope="session")
 def tiny(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of two classes, four photos each, and of no photo. Not to be changed."""
+    """Return a folder of two classes, four photos each, and an empty file. Not to be changed."""
     root = tmp_path_factory.mktemp("tiny")
-    for label in LABELS[:2]:
-        (root / label).mkdir()
-        for path in sorted((photos / label).iterdir())[:EACH_IN_TINY]:
-            shutil.copy(path, root / label)
+    copy_some(photos, root, PER_LABEL_IN_TINY, PER_LABEL_IN_TINY)
     (root / LABELS[0] / "empty.png").touch()
     return root
 
 
 @pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the cache of the session: the backbone is prepared in it once."""
-    return tmp_path_factory.mktemp("cache")
+def cache_dir(shared: Path) -> Path:
+    """Return the cache of the session, with EfficientNet-Lite0 prepared in it."""
+
+    def prepare(folder: Path) -> None:
+        from retrain import backbones
+
+        backbones.load(NETWORK, folder)
+
+    return make_once(shared / "cache", prepare)
 
 
 @pytest.fixture(scope="session")
@@ -92,25 +120,25 @@ def backbone(cache_dir: Path) -> Backbone:
     """Return the real EfficientNet-Lite0, prepared."""
     from retrain import backbones
 
-    return backbones.load("efficientnet_lite0", cache_dir)
+    return backbones.load(NETWORK, cache_dir)
 
 
 @pytest.fixture(scope="session")
 def invoke() -> Invoke:
-    """Return what runs `retrain` with the arguments it gets."""
-    return lambda *arguments: CliRunner().invoke(commands, [str(each) for each in arguments])
+    """Return a function that runs `retrain` with its arguments in this process."""
+    return lambda *arguments: CliRunner().invoke(commands, [str(word) for word in arguments])
 
 
 @pytest.fixture(scope="session")
 def train(
     photos: Path, cache_dir: Path, invoke: Invoke, tmp_path_factory: pytest.TempPathFactory
 ) -> Train:
-    """Return what runs `retrain train` for a few steps, in a new folder unless told another."""
+    """Return a function that runs `retrain train` for a few steps, by default in a new folder."""
 
     def run(*options: object, source: Path = photos, folder: Path | None = None) -> Run:
         folder = folder or tmp_path_factory.mktemp("run")
-        where = ("--cache-dir", cache_dir, "--output-dir", folder)
-        result = invoke("train", source, *where, "--how_many_training_steps", STEPS, *options)
+        places = ("--cache-dir", cache_dir, "--output-dir", folder)
+        result = invoke("train", source, *places, "--how_many_training_steps", STEPS, *options)
         assert result.exit_code == 0, result.output
         return Run(folder, result)
 
@@ -118,31 +146,36 @@ def train(
 
 
 @pytest.fixture(scope="session")
-def base(train: Train) -> Run:
+def base(train: Train, shared: Path) -> Run:
     """Return a run of a few steps with the usual settings. Not to be changed."""
-    return train()
+    output = shared / "base.json"
+
+    def make(folder: Path) -> None:
+        result = train(folder=folder).result
+        output.write_text(json.dumps(asdict(Output(result.stdout, result.stderr))), "utf-8")
+
+    folder = make_once(shared / "base", make)
+    return Run(folder, Output(**json.loads(output.read_text("utf-8"))))
 
 
 @pytest.fixture(scope="session")
-def trained(
-    photos: Path, cache_dir: Path, invoke: Invoke, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def trained(train: Train, shared: Path) -> Path:
     """Return the run folder of `retrain train` on `photos`. Not to be changed."""
-    folder = tmp_path_factory.mktemp("trained")
-    options = ("--cache-dir", cache_dir, "--output-dir", folder, "--how-many-training-steps", 400)
-    result = invoke("train", photos, *options)
-    assert result.exit_code == 0, result.output
-    return folder
+    return make_once(
+        shared / "trained", lambda folder: train("--how-many-training-steps", 400, folder=folder)
+    )
 
 
 @pytest.fixture(scope="session")
-def converted(trained: Path, invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def converted(trained: Path, invoke: Invoke, shared: Path) -> Path:
     """Return a copy of `trained` after `retrain convert`. Not to be changed."""
-    folder = tmp_path_factory.mktemp("converted")
-    shutil.copytree(trained, folder, dirs_exist_ok=True)
-    result = invoke("convert", "--output-dir", folder)
-    assert result.exit_code == 0, result.output
-    return folder
+
+    def convert(folder: Path) -> None:
+        shutil.copytree(trained, folder, dirs_exist_ok=True)
+        result = invoke("convert", "--output-dir", folder)
+        assert result.exit_code == 0, result.output
+
+    return make_once(shared / "converted", convert)
 
 
 @pytest.fixture(scope="session")

@@ -21,22 +21,22 @@ DEVICE_PACKAGES = {"deploy", "click", "numpy", "PIL", "pillow_heif"}
 def loaded_by(code: str) -> set[str]:
     """Return the names of the top packages that a new Python holds after `code`."""
     report = "import sys, json; json.dump(sorted(sys.modules), sys.stderr)"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True
     )
-    return {name.split(".")[0] for name in json.loads(done.stderr)}
+    return {name.split(".")[0] for name in json.loads(process.stderr)}
 
 
 def imported_by(module: str) -> set[str]:
     """Return the top packages that a file imports anywhere, inside functions too."""
-    found: set[str] = set()
+    packages: set[str] = set()
     for node in ast.walk(ast.parse((REPOSITORY / module).read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
+            packages |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} line {node.lineno}: a relative import"
-            found.add(str(node.module).split(".")[0])
-    return found
+            packages.add(str(node.module).split(".")[0])
+    return packages
 
 
 def of(folder: str) -> list[str]:

@@ -23,9 +23,9 @@ CONTEXT = click.Context(commands)
 
 
 def command(name: str) -> click.Command:
-    found = commands.get_command(CONTEXT, name)
-    assert found, f"the README calls `retrain {name}`, which does not exist"
-    return found
+    subcommand = commands.get_command(CONTEXT, name)
+    assert subcommand, f"the README calls `retrain {name}`, which does not exist"
+    return subcommand
 
 
 @pytest.mark.parametrize("name", commands.list_commands(CONTEXT))
@@ -54,12 +54,14 @@ def test_every_option_is_in_the_readme(name: str) -> None:
     assert not [option for option in options if option not in section]
 
 
-def run(example: str, folder: Path) -> list[str]:
+def run(example: str, folder: Path, cache: Path) -> list[str]:
     """Run Python code of the README, as a script in `folder`; return the words it prints."""
     script = folder / "example.py"
     script.write_text(example, "utf-8")
+    (folder / "cache").mkdir()
+    (folder / "cache/retrain").symlink_to(cache)
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, script],
         cwd=folder,
         env=environment,
@@ -68,8 +70,8 @@ def run(example: str, folder: Path) -> list[str]:
         encoding="utf-8",
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    assert process.returncode == 0, process.stderr
+    return process.stdout.split()
 
 
 EXAMPLES = {
@@ -78,19 +80,21 @@ EXAMPLES = {
 }
 
 
-def test_the_python_example_of_the_laptop_runs(photos: Path, tmp_path: Path) -> None:
+def test_the_python_example_of_the_laptop_runs(
+    photos: Path, cache_dir: Path, tmp_path: Path
+) -> None:
     (tmp_path / "photos").symlink_to(photos)
-    figures = run(EXAMPLES["pathlib"], tmp_path)
+    figures = run(EXAMPLES["pathlib"], tmp_path, cache_dir)
     assert len(figures) == 2
     assert all(float(figure) > 0.8 for figure in figures)
 
 
 def test_the_python_example_of_the_device_runs(
-    converted: Path, photos: Path, tmp_path: Path
+    converted: Path, photos: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
     assert len(EXAMPLES["deploy"].replace("\n\n", "\n").splitlines()) <= 5
     (tmp_path / "retrained").symlink_to(converted)
     (tmp_path / "photo.jpg").symlink_to(photos / "stripes" / "00.jpg")
-    score, label, *_ = run(EXAMPLES["deploy"], tmp_path)
+    score, label, *_ = run(EXAMPLES["deploy"], tmp_path, cache_dir)
     assert label == "stripes"
     assert float(score.removesuffix("%")) > 50

@@ -1,4 +1,10 @@
-"""The bottleneck cache: Parquet shards in one folder a fingerprint, keyed by a photo's digest."""
+"""Cache bottlenecks in Parquet shards: one folder per fingerprint, one row per photo and view.
+
+A shard is `shard-<SHA-256 of its bytes>.parquet` with the columns `digest` (32 bytes, the photo's
+SHA-256), `view` (int16; 0 is undistorted), `status` ("ok" or "bad"), `error` (text, null if "ok")
+and `bottleneck` (float16, null if "bad"). A reader ignores other columns. A change that readers of
+these columns would misunderstand needs another fingerprint, and so another folder.
+"""
 
 import hashlib
 import io
@@ -13,20 +19,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy import files
-from deploy.errors import BadData
 from deploy.system.cores import cores
 from deploy.system.temporary_files import sweep
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.feature_store import FeatureStore
 
 Key = tuple[bytes, int]
-"""A photo's digest, and the number of a view of it."""
+"""A photo's digest, and the number of a view."""
+_COLUMNS = ["digest", "view", "status", "error", "bottleneck"]
 
 
 class Row(NamedTuple):
-    """A photo that was analysed: its bottleneck, float16 (D,), or the error that it gave.
-
-    `view` is 0 for the photo as it is, and counts from 1 for distorted ones.
-    """
+    """The bottleneck of a view, float16 (width,), or the reason why it has none."""
 
     digest: bytes
     view: int
@@ -34,27 +37,73 @@ class Row(NamedTuple):
     bottleneck: npt.NDArray[np.float16] | None
 
 
-def _name(content: bytes) -> str:
-    """Return the name of a shard: Parquet's own checksums leave out its headers and footer."""
-    return f"shard-{hashlib.sha256(content).hexdigest()}.parquet"
+class CachedRows:
+    """The rows of `keys`, as far as they are known; their bottlenecks are in `store`.
 
+    `rows` is int64 (N,): the number in `store` of each key's bottleneck, -1 without one. `errors`
+    holds the reason by the number of the key. `damaged` names the shards that were set aside.
+    """
 
-def _keys(table: pa.Table) -> Iterator[Key]:
-    return zip(table["digest"].to_pylist(), table["view"].to_pylist(), strict=True)
+    def __init__(self, keys: Sequence[Key], store: FeatureStore) -> None:
+        self.store = store
+        self.rows = np.full(len(keys), -1)
+        self.errors: dict[int, str] = {}
+        self.damaged: list[str] = []
+        self._number_of = {key: number for number, key in enumerate(keys)}
 
+    def missing(self) -> npt.NDArray[np.int64]:
+        """Return the numbers of the keys that have neither a bottleneck nor an error."""
+        missing = self.rows < 0
+        missing[list(self.errors)] = False
+        return np.flatnonzero(missing)
 
-class DamagedShards(Exception):
-    """Shards were damaged, and set aside: what they held must be analysed again."""
+    def add(self, rows: Sequence[Row]) -> None:
+        """Add rows; those of other keys are ignored, and a key's last row counts."""
+        numbers, bottlenecks = [], []
+        for row in rows:
+            number = self._number_of.get((row.digest, row.view))
+            if number is None:
+                continue
+            if row.bottleneck is None:
+                self._set_error(number, str(row.error))
+            else:
+                numbers.append(number)
+                bottlenecks.append(row.bottleneck)
+        if numbers:
+            self._set_bottlenecks(numbers, np.stack(bottlenecks))
+
+    def add_table(self, table: pa.Table) -> None:
+        """Add the rows of a shard, as `add` does."""
+        bad = table.filter(pa.compute.not_equal(table["status"], "ok"))
+        for key, error in zip(_keys(bad), bad["error"].to_pylist(), strict=True):
+            if (number := self._number_of.get(key)) is not None:
+                self._set_error(number, error)
+        usable = table.filter(pa.compute.equal(table["status"], "ok")).combine_chunks()
+        numbers = [self._number_of.get(key, -1) for key in _keys(usable)]
+        sources = [source for source, number in enumerate(numbers) if number >= 0]
+        if sources:
+            values = usable["bottleneck"].chunk(0).flatten().to_numpy()
+            values = values.reshape(-1, self.store.width)[sources]
+            self._set_bottlenecks([numbers[source] for source in sources], values)
+
+    def _set_error(self, number: int, reason: str) -> None:
+        self.rows[number] = -1
+        self.errors[number] = reason
+
+    def _set_bottlenecks(self, numbers: list[int], values: npt.NDArray[np.float16]) -> None:
+        self.rows[numbers] = self.store.append(values)
+        for number in self.errors.keys() & set(numbers):
+            del self.errors[number]
 
 
 class Cache:
     """The shards of one fingerprint. Any number of processes may add shards at once."""
 
     def __init__(self, folder: Path, width: int) -> None:
-        """Use `folder` for bottlenecks of `width` values; it is made when first written."""
+        """Use `folder` for bottlenecks of `width` values; the first shard creates it."""
         self.folder = folder
         self.width = width
-        pa.set_cpu_count(cores())  # it counts all that the machine has
+        pa.set_cpu_count(cores())  # pyarrow counts all cores of the machine
         self._schema = pa.schema(
             {
                 "digest": pa.binary(32),
@@ -66,7 +115,7 @@ class Cache:
         )
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write `rows` as a shard of their own, whole or not at all, named by its SHA-256."""
+        """Write `rows` as a shard, whole or not at all; its name is its SHA-256."""
         columns = {
             "digest": [row.digest for row in rows],
             "view": [row.view for row in rows],
@@ -78,52 +127,36 @@ class Cache:
         content = io.BytesIO()
         # A dictionary of values that hardly repeat makes reading take six times as long.
         pq.write_table(table, content, compression="zstd", use_dictionary=False)
-        files.write(self.folder / _name(content.getvalue()), content.getvalue())
+        files.write(self.folder / _shard_name(content.getvalue()), content.getvalue())
 
-    def known(self) -> dict[Key, str | None]:
-        """Return what was analysed: its error if it gave one, of each digest and view.
+    def load(self, keys: Sequence[Key], store: FeatureStore) -> CachedRows:
+        """Return the rows of `keys`, reading each shard once; append their bottlenecks to `store`.
 
-        Shards that killed processes left unfinished are removed.
+        A shard whose SHA-256 is not its name, or that cannot be read, is set aside: its rows are
+        missing. Shards that killed processes left unfinished are removed.
         """
         sweep(self.folder)
-        found: dict[Key, str | None] = {}
-        for table in self._tables(["digest", "view", "error"]):
-            found.update(zip(_keys(table), table["error"].to_pylist(), strict=True))
-        return found
-
-    def load(self, keys: Sequence[Key], matrix: Matrix) -> npt.NDArray[np.int64]:
-        """Append the bottlenecks of `keys` to `matrix`; return the row of each, int64 (N,).
-
-        Raises DamagedShards when a shard's SHA-256 is wrong: it is set aside, to be made
-        again; BadData when a photo has no bottleneck.
-        """
-        place = {key: i for i, key in enumerate(keys)}
-        rows = np.full(len(keys), -1)
-        for table in self._tables(["digest", "view", "status", "bottleneck"]):
-            good = table.filter(pa.compute.equal(table["status"], "ok")).combine_chunks()
-            found = [(place[key], i) for i, key in enumerate(_keys(good)) if key in place]
-            if found:
-                target, source = np.array(found).T
-                values = good["bottleneck"].chunk(0).flatten().to_numpy()
-                rows[target] = matrix.append(values.reshape(-1, self.width)[source])
-        if (rows < 0).any():
-            raise BadData(f"{self.folder}: {np.sum(rows < 0)} bottlenecks vanished: run again")
-        return rows
-
-    def _tables(self, columns: list[str]) -> Iterator[pa.Table]:
-        damaged = []
+        cached = CachedRows(keys, store)
         for path in sorted(self.folder.glob("shard-*.parquet")):
             try:
                 content = path.read_bytes()
-                why = None if path.name == _name(content) else "its SHA-256 is not its name"
+                problem = None if path.name == _shard_name(content) else "its SHA-256 is wrong"
             except OSError as error:
-                why = error.strerror
-            if why:
+                problem = error.strerror
+            if problem:
                 with suppress(FileNotFoundError):  # another process was first
                     path.replace(path.with_suffix(".damaged"))
-                damaged.append(f"{path.name} ({why})")
+                cached.damaged.append(f"{path.name} ({problem})")
                 continue
-            # The bytes whose digest was checked, not the file, which may change meanwhile.
-            yield pq.read_table(pa.BufferReader(content), columns=columns)
-        if damaged:
-            raise DamagedShards(f"{self.folder}: damaged, set aside: {', '.join(damaged)}")
+            # Parse the bytes whose digest was checked: the file may change in the meantime.
+            cached.add_table(pq.read_table(pa.BufferReader(content), columns=_COLUMNS))
+        return cached
+
+
+def _keys(table: pa.Table) -> Iterator[Key]:
+    return zip(table["digest"].to_pylist(), table["view"].to_pylist(), strict=True)
+
+
+def _shard_name(content: bytes) -> str:
+    """Return the file name of a shard: Parquet's own checksums leave out headers and footer."""
+    return f"shard-{hashlib.sha256(content).hexdigest()}.parquet"

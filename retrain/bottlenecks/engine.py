@@ -1,11 +1,10 @@
-"""Run a backbone on whichever of two engines is faster for it on this machine.
+"""Choose the engine that runs a backbone faster on this machine.
 
-The TFLite runtime has an interpreter a core, each on one thread and on one photo at a time;
-TensorFlow takes batches, one after the other, on all cores. Their features are equal to 1e-3 of
-the largest, so the engine is no part of a bottleneck's fingerprint: a cache may hold both.
+The TFLite runtime has an interpreter per core, each on one thread and one photo at a time.
+TensorFlow runs one batch at a time on all cores. Their bottlenecks are equal to 1e-3 of the
+largest, so the engine is no part of a bottleneck's fingerprint: a cache may hold both.
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -13,109 +12,111 @@ from dataclasses import dataclass
 from importlib import metadata
 from itertools import repeat
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from deploy import files
+from deploy import files, versioned_json
 from deploy.errors import BadData
 from deploy.runtime import Model, find_runtime
 from deploy.system.cores import cores
 from deploy.system.machine import cpu_name
 from deploy.system.temporary_files import sweep
-from deploy.untrusted_files import damaged, read_json
+from deploy.untrusted_files import read_json
 from retrain import parallel, tf_graph
 from retrain.backbones import Backbone
 from retrain.fingerprint import fingerprint
 from retrain.isolated import run_isolated
 from retrain.progress import Progress
+from retrain.settings.training import ExtractEngine
 
-Wanted = Literal["auto", "tensorflow", "tflite"]
 Tensor = npt.NDArray[np.float32]
-Extract = Callable[[Tensor], Tensor]
-"""Makes bottlenecks, float32 (N, width), of tensors, float32 (N, height, width, 3)."""
+RunBackbone = Callable[[Tensor], Tensor]
+"""Computes bottlenecks, float32 (N, width), of tensors, float32 (N, height, width, 3)."""
 
-MIN_PHOTOS = 1000
-SMALL_MB = 20.0
-"""Below either, TFLite is taken unprobed: loading TensorFlow and the probe, ten seconds, cost more
-than they could save, and TFLite is made for networks of a mobile's size."""
-_START_S = 4.0
-"""What TensorFlow takes before its first batch."""
-_BATCH = 4
-"""Of Inception v3, 8 at a time take 0.1 GB more."""
+MIN_PROBED_VIEWS = 1000
+MIN_PROBED_MB = 20.0
+"""Below either, TFLite runs unprobed: loading TensorFlow and the probe, ten seconds, cost more
+than they could save, and TFLite is built for small networks."""
+_TENSORFLOW_START_S = 4.0
+"""Seconds that TensorFlow takes before its first batch."""
+_TENSORFLOW_BATCH = 4
+"""A batch of 8 takes 0.1 GB more with Inception v3."""
 _PROBE_S = 1.0
-"""The least time that each engine is measured, once it is warm."""
-_PATIENCE_S = 300.0
+"""Least time in seconds for which an engine is measured, once it is warm."""
+_PROBE_TIMEOUT_S = 300.0
+_PROBE_VERSION = 1
 
 
 class Engine(NamedTuple):
-    """What runs a backbone: `make` gives a thread its own Extract, for up to `batch` tensors."""
+    """What runs a backbone: `make` returns a thread's function, for up to `batch` tensors."""
 
     name: str
-    make: Callable[[], Extract]
+    make: Callable[[], RunBackbone]
     batch: int
 
 
 def tflite(backbone: Backbone) -> Engine:
-    """Return the TFLite runtime, an interpreter a thread."""
+    """Return the TFLite runtime, an interpreter per thread."""
 
-    def make() -> Extract:
+    def make() -> RunBackbone:
         model = Model(backbone.flatbuffer)
-        return lambda tensors: np.stack([model(each[np.newaxis]) for each in tensors])
+        return lambda tensors: np.stack([model(tensor[np.newaxis]) for tensor in tensors])
 
     return Engine("tflite", make, 1)
 
 
 def tensorflow(backbone: Backbone) -> Engine:
-    """Return TensorFlow: while a thread's batch is in it, on all cores, the others decode."""
+    """Return TensorFlow: while one thread's batch runs on all cores, the other threads decode."""
     run = tf_graph.session(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
-    turn = threading.Lock()  # two batches at once are no faster, and take more memory
+    lock = threading.Lock()  # two batches at once are no faster, and take more memory
 
-    def extract(tensors: Tensor) -> Tensor:
-        with turn:
+    def run_backbone(tensors: Tensor) -> Tensor:
+        with lock:
             return run(tensors)
 
-    return Engine("tensorflow", lambda: extract, _BATCH)
+    return Engine("tensorflow", lambda: run_backbone, _TENSORFLOW_BATCH)
 
 
 _ENGINES = {"tflite": tflite, "tensorflow": tensorflow}
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which engine is `wanted`; what a probe found is remembered in a file below `memory`."""
+class EngineChoice:
+    """The engine setting, and the folder that keeps the probed rates of each backbone."""
 
-    wanted: Wanted
-    memory: Path
+    setting: ExtractEngine
+    probes: Path
 
-    def engine(self, backbone: Backbone, photos: int, progress: Progress) -> Engine:
-        """Return the engine to analyse `photos` photos (or views) with, and say which and why."""
-        name, why = self._decide(backbone, photos)
-        progress.info(f"engine {name}: {why}", "engine", engine=name, why=why)
+    def choose(self, backbone: Backbone, view_count: int, progress: Progress) -> Engine:
+        """Return the engine for `view_count` views; print its name and the reason."""
+        name, reason = self._decide(backbone, view_count)
+        progress.info(f"engine {name}: {reason}", "engine", engine=name, why=reason)
         return _ENGINES[name](backbone)
 
-    def _decide(self, backbone: Backbone, photos: int) -> tuple[str, str]:
-        if self.wanted != "auto":
-            return self.wanted, "as asked"
-        size = len(backbone.flatbuffer) / 1e6
-        if size < SMALL_MB:
-            return "tflite", f"a small network, {size:.0f} MB"
-        if photos < MIN_PHOTOS:
-            return "tflite", f"fewer than {MIN_PHOTOS} to analyse"
+    def _decide(self, backbone: Backbone, view_count: int) -> tuple[str, str]:
+        """Return an engine's name and the reason to take it."""
+        if self.setting != "auto":
+            return self.setting, "as asked"
+        size_mb = len(backbone.flatbuffer) / 1e6
+        if size_mb < MIN_PROBED_MB:
+            return "tflite", f"a small network, {size_mb:.0f} MB"
+        if view_count < MIN_PROBED_VIEWS:
+            return "tflite", f"fewer than {MIN_PROBED_VIEWS} to analyse"
         try:
             rates = self._rates(backbone)
         except BadData as error:
             return "tflite", str(error)
-        seconds = {name: photos / rate for name, rate in rates.items()}
-        seconds["tensorflow"] += _START_S
-        best, other = sorted(seconds, key=lambda name: seconds[name])
-        return best, f"{rates[best]:.1f}/s on this machine, {other} {rates[other]:.1f}/s"
+        seconds = {name: view_count / rate for name, rate in rates.items()}
+        seconds["tensorflow"] += _TENSORFLOW_START_S
+        faster, slower = sorted(seconds, key=lambda name: seconds[name])
+        return faster, f"{rates[faster]:.1f}/s on this machine, {slower} {rates[slower]:.1f}/s"
 
     def _rates(self, backbone: Backbone) -> dict[str, float]:
-        """Return the tensors per second of each engine, as remembered or else as measured.
+        """Return the tensors per second of each engine: the kept ones, or else probed ones.
 
-        Each is measured in a process of its own: else both would hold their memory at once.
+        Each engine is probed in a process of its own, so that only one's memory is in use.
         """
         runtime = find_runtime()
         cause = {
@@ -125,34 +126,43 @@ class Choice:
             "tensorflow": metadata.version("tensorflow"),
             runtime.name: runtime.version,
         }
-        path = self.memory / f"{fingerprint(cause)}.json"
+        path = self.probes / f"{fingerprint(cause)}.json"
         try:
-            with damaged(f"{path}: cannot be read"):
-                per_s = read_json(path)["per_s"]
-                remembered = {name: float(per_s[name]) for name in _ENGINES}
-                if not all(0 < each < math.inf for each in remembered.values()):
-                    raise ValueError(f"{remembered} are no rates")
-                return remembered
-        except BadData:  # none there, or damaged
+            return _read_rates(path)
+        except BadData:  # there are none, or the file is damaged
             rates = {
-                name: run_isolated("the probe", _PATIENCE_S, rate, name, backbone)
+                name: run_isolated("the probe", _PROBE_TIMEOUT_S, measure_rate, name, backbone)
                 for name in _ENGINES
             }
-            sweep(self.memory)
+            sweep(self.probes)
             files.write_json(path, {"cause": cause, "per_s": rates})
             return rates
 
 
-def rate(name: str, backbone: Backbone) -> float:
-    """Return how many random tensors an engine takes per second on all cores, once warm."""
+def _read_rates(path: Path) -> dict[str, float]:
+    """Return the tensors per second of each engine in a probe's file; raise BadData without."""
+    probe = versioned_json.read(read_json(path), str(path), _PROBE_VERSION, "probe again")
+    per_s = probe.object("per_s")
+    rates = {name: per_s.number(name, least=0) for name in _ENGINES}
+    if not all(rates.values()):
+        raise probe.error("a rate is 0")
+    return rates
+
+
+def measure_rate(name: str, backbone: Backbone) -> float:
+    """Return how many random tensors an engine runs per second on all cores, once warm."""
     engine = _ENGINES[name](backbone)
     shape = (engine.batch, backbone.spec.height, backbone.spec.width, 3)
     tensors = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
-    ended = parallel.run(repeat(tensors), engine.make, lambda extract, task: len(extract(task)))
+
+    def run_once(run_backbone: RunBackbone, batch: Tensor) -> int:
+        return len(run_backbone(batch))
+
+    completed = parallel.run(repeat(tensors), engine.make, run_once)
     for _ in range(cores()):
-        next(ended)
-    start, done, seconds = time.perf_counter(), 0, 0.0
+        next(completed)
+    start, count, seconds = time.perf_counter(), 0, 0.0
     while seconds < _PROBE_S:
-        done += next(ended)
+        count += next(completed)
         seconds = time.perf_counter() - start
-    return done / seconds
+    return count / seconds

@@ -1,7 +1,8 @@
-"""From photos to bottlenecks: plan what is missing, analyse it on all cores, read it back."""
+"""Extract the bottlenecks of photos: load those in the cache, compute the others on all cores."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from math import ceil
@@ -18,141 +19,138 @@ from deploy.image import normalise, open_image, to_tensor
 from deploy.system.cores import cores
 from retrain import parallel
 from retrain.backbones import Backbone
-from retrain.bottlenecks.cache import Cache, DamagedShards, Key, Row
-from retrain.bottlenecks.engine import Choice, Extract, Tensor
-from retrain.bottlenecks.feature_store import Matrix
-from retrain.bottlenecks.thumbnails import Pictures
+from retrain.bottlenecks.cache import Cache, CachedRows, Row
+from retrain.bottlenecks.engine import EngineChoice, RunBackbone, Tensor
+from retrain.bottlenecks.feature_store import FeatureStore
+from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.distort import RULES, distort
-from retrain.data.photo_folder import BadPhoto, Dataset, Photo
+from retrain.data.photo_folder import BadPhoto, Photo
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.settings.training import Distortion
 
-_SHARD = (16, 256)
-"""The least and the most views of a shard: a killed run loses those in hand."""
+_MIN_SHARD_VIEWS, _MAX_SHARD_VIEWS = 16, 256
+"""A killed run loses the shards in hand."""
+_LOST = "it changed or vanished during the run, or memory was too little: run again"
+
+
+@dataclass(frozen=True)
+class DistortedViews:
+    """The views 1 to `count` of each photo, each distorted at random by `distortion`."""
+
+    count: int
+    distortion: Distortion
+
+
+@dataclass(frozen=True)
+class Bottlenecks:
+    """The bottlenecks of photos, and the photos that have none.
+
+    `rows` is int64 (photos, views): the row of each bottleneck in `store`, with a line for each of
+    `photos`. `bad` are the photos of which a view has no bottleneck. `analysed` counts the views
+    that this run computed; the cache held the others.
+    """
+
+    photos: tuple[Photo, ...]
+    bad: tuple[BadPhoto, ...]
+    store: FeatureStore
+    rows: npt.NDArray[np.int64]
+    analysed: int
+
+
+def extract(
+    photos: Sequence[Photo],
+    backbone: Backbone,
+    engine_choice: EngineChoice,
+    folder: Path,
+    progress: Progress,
+    *,
+    distorted: DistortedViews | None = None,
+    store: FeatureStore | None = None,
+    thumbnails: ThumbnailCache | None = None,
+) -> Bottlenecks:
+    """Return the bottlenecks of `photos`, computing those that the cache below `folder` lacks.
+
+    They are of view 0, the undistorted photo, or of the views of `distorted`, which have a cache
+    of their own for each distortion. They are appended to `store`, or to a new one. `thumbnails`
+    gets each photo that is decoded. Shards that are damaged are named in a warning, and computed
+    again. Raises OSError if a shard cannot be written.
+    """
+    if distorted:
+        views, distortion = range(1, distorted.count + 1), distorted.distortion
+        cache = Cache(folder / _distorted_fingerprint(backbone, distortion), backbone.width)
+    else:
+        views, distortion = range(1), Distortion()
+        cache = Cache(folder / backbone.fingerprint, backbone.width)
+    if store is None:
+        with suppress(OSError):  # writing a shard reports it, if there is one to write
+            cache.folder.mkdir(parents=True, exist_ok=True)
+        store = FeatureStore(backbone.width, cache.folder)
+
+    cached = cache.load([(photo.digest, view) for photo in photos for view in views], store)
+    if cached.damaged:
+        progress.warn(
+            f"{cache.folder}: damaged, set aside: {', '.join(cached.damaged)}; "
+            "their photos are analysed again"
+        )
+    analysed = 0
+    tasks = _tasks(photos, views, cached)
+    if tasks:
+        decoder = Decoder(backbone.spec, distortion, thumbnails)
+        analysed = _analyse(tasks, decoder, backbone, engine_choice, cache, cached, progress)
+        if thumbnails:
+            thumbnails.flush()
+
+    rows = cached.rows.reshape(len(photos), len(views))
+    is_whole = (rows >= 0).all(axis=1)
+    bad = tuple(
+        BadPhoto(photos[number].path, _reason(cached, number, len(views)))
+        for number in np.flatnonzero(~is_whole).tolist()
+    )
+    usable = tuple(photos[number] for number in np.flatnonzero(is_whole).tolist())
+    return Bottlenecks(usable, bad, store, rows[is_whole], analysed)
+
+
+def _distorted_fingerprint(backbone: Backbone, distortion: Distortion) -> str:
+    parts = {"backbone": backbone.fingerprint, "distortion": asdict(distortion), "rules": RULES}
+    return fingerprint(parts)
+
+
+def _reason(cached: CachedRows, photo_number: int, view_count: int) -> str:
+    """Return why a photo lacks the bottleneck of a view."""
+    first = photo_number * view_count
+    numbers = range(first, first + view_count)
+    return next((cached.errors[key] for key in numbers if key in cached.errors), _LOST)
 
 
 class Task(NamedTuple):
-    """A photo to decode once, and the views of it to analyse; view 0 is the photo as it is."""
+    """A photo to decode once, and the numbers of its views to compute."""
 
     photo: Photo
     views: Sequence[int]
 
 
-Look = Callable[[Image.Image, Photo, int], Tensor]
-"""Makes of a decoded photo the tensor of one of its views."""
-
-
-@dataclass(frozen=True)
-class Bottlenecks:
-    """A data set whose photos all have a bottleneck.
-
-    `rows` is int64 (N,), the row in `matrix` of each of `dataset.photos`; `analysed` counts the
-    photos that this run had to analyse.
-    """
-
-    dataset: Dataset
-    matrix: Matrix
-    rows: npt.NDArray[np.int64]
-    analysed: int
-
-
-def obtain(
-    dataset: Dataset,
-    backbone: Backbone,
-    choice: Choice,
-    folder: Path,
-    progress: Progress,
-    pictures: Pictures | None = None,
-) -> Bottlenecks:
-    """Return the bottlenecks of `dataset`, analysing what the cache below `folder` lacks.
-
-    `pictures` gets each photo that is decoded. Photos that cannot be decoded are moved to the data
-    set's bad ones; raises BadData when a class is left with none.
-    """
-    cache, spec = Cache(folder / backbone.fingerprint, backbone.width), backbone.spec
-    analysed = 0
-
-    def look(image: Image.Image, photo: Photo, _view: int) -> Tensor:
-        if pictures:
-            pictures.add(photo.digest, image)
-        return to_tensor(image, spec)
-
-    while True:
-        try:
-            known = cache.known()
-            missing = [Task(each, [0]) for each in dataset.photos if (each.digest, 0) not in known]
-            if missing:
-                analysed += _analyse(missing, look, spec, backbone, choice, cache, progress)
-                known = cache.known()
-                if pictures:
-                    pictures.flush()
-            good = dataset.without(_bad(dataset, known))
-            matrix = Matrix(backbone.width, cache.folder)
-            rows = cache.load([(photo.digest, 0) for photo in good.photos], matrix)
-            return Bottlenecks(good, matrix, rows, analysed)
-        except DamagedShards as error:
-            progress.warn(f"{error}; their photos are analysed again")
-
-
-def obtain_views(
-    photos: Sequence[Photo],
-    count: int,
-    distortion: Distortion,
-    backbone: Backbone,
-    choice: Choice,
-    folder: Path,
-    matrix: Matrix,
-    progress: Progress,
-) -> tuple[npt.NDArray[np.int64], int]:
-    """Append views 1 to `count` of `photos`, distorted, to `matrix`.
-
-    Returns the row of each, int64 (N, count), and how many views this run had to analyse. They
-    have a cache of their own below `folder`, which another distortion does not share.
-    """
-    cache = Cache(folder / _fingerprint(backbone, distortion), backbone.width)
-    keys = [(photo.digest, view) for photo in photos for view in range(1, count + 1)]
-    spec, most = backbone.spec, distortion.most_enlarged
-    # A view is of a part of the photo, which must be as sharp as a whole one is.
-    decoded = replace(spec, height=ceil(most * spec.height), width=ceil(most * spec.width))
-    analysed = 0
-
-    def look(image: Image.Image, photo: Photo, view: int) -> Tensor:
-        return normalise(distort(image, spec, distortion, photo.digest, view), spec)
-
-    while True:
-        try:
-            known = cache.known()
-            missing = [task for task in _tasks(photos, count, known) if task.views]
-            if missing:
-                analysed += _analyse(missing, look, decoded, backbone, choice, cache, progress)
-            return cache.load(keys, matrix).reshape(len(photos), count), analysed
-        except DamagedShards as error:
-            progress.warn(f"{error}; their photos are analysed again")
-
-
-def _tasks(photos: Sequence[Photo], count: int, known: dict[Key, str | None]) -> Iterator[Task]:
-    for photo in photos:
-        views = range(1, count + 1)
-        yield Task(photo, [view for view in views if (photo.digest, view) not in known])
-
-
-def _fingerprint(backbone: Backbone, distortion: Distortion) -> str:
-    parts = {"backbone": backbone.fingerprint, "distortion": asdict(distortion), "rules": RULES}
-    return fingerprint(parts)
+def _tasks(photos: Sequence[Photo], views: range, cached: CachedRows) -> list[Task]:
+    """Return the photos with the views that `cached` lacks."""
+    missing: dict[int, list[int]] = {}
+    for key in cached.missing().tolist():
+        number, view = divmod(key, len(views))
+        missing.setdefault(number, []).append(views[view])
+    return [Task(photos[number], numbers) for number, numbers in missing.items()]
 
 
 def plan(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
-    """Yield the tasks of each shard to make, small enough that all cores end together."""
+    """Yield the tasks of each shard to write, small enough that all cores end together."""
     views = max((len(task.views) for task in tasks), default=1)
-    size = min(max(len(tasks) * views // (32 * cores()), _SHARD[0]), _SHARD[1])
+    size = len(tasks) * views // (32 * cores())
+    size = min(max(size, _MIN_SHARD_VIEWS), _MAX_SHARD_VIEWS)
     size = max(1, size // views)
     for start in range(0, len(tasks), size):
         yield tasks[start : start + size]
 
 
-class _Look(NamedTuple):
-    """A view to analyse, or why there is none: `tensor` or `error` is None."""
+class View(NamedTuple):
+    """A view of a photo: its tensor, float32 (1, height, width, 3), or why it has none."""
 
     digest: bytes
     view: int
@@ -160,82 +158,96 @@ class _Look(NamedTuple):
     error: str | None
 
 
-def extract_shard(
-    extract: Extract, batch: int, tasks: Sequence[Task], look: Look, spec: InputSpec
-) -> list[Row]:
-    """Return a row for each view of a photo that can be read: its bottleneck, or why it has none.
+@dataclass(frozen=True)
+class Decoder:
+    """Decode photos into the tensors of their views."""
 
-    `extract` gets up to `batch` tensors at a time. Photos are decoded for `spec`. A row is keyed
-    by the bytes that were read. A photo that changed or vanished since it was found thus has no
-    row under its digest, nor has one that memory was too little for: the next run tries again.
-    """
-    looks = _looks(tasks, look, spec)
+    spec: InputSpec
+    distortion: Distortion
+    thumbnails: ThumbnailCache | None
+
+    def views(self, tasks: Sequence[Task]) -> Iterator[View]:
+        """Yield the views of `tasks`, each photo read, hashed and decoded once.
+
+        A view has the digest of the bytes that were read. A photo that cannot be read, or that
+        memory is too little for, yields none.
+        """
+        enlarged = self.distortion.most_enlarged
+        # A view shows a part of the photo, which must be as sharp as a whole photo is.
+        height, width = ceil(enlarged * self.spec.height), ceil(enlarged * self.spec.width)
+        spec = replace(self.spec, height=height, width=width)
+        for photo, views in tasks:
+            try:
+                content = photo.path.read_bytes()
+            except OSError:
+                continue
+            digest = hashlib.sha256(content).digest()
+            try:
+                image = open_image(content, spec)
+                if self.thumbnails:
+                    self.thumbnails.add(digest, image)
+                for view in views:
+                    yield View(digest, view, self._tensor(image, digest, view), None)
+            except BadData as error:
+                if isinstance(error.__cause__, MemoryError):
+                    continue
+                yield from (View(digest, view, None, str(error)) for view in views)
+
+    def _tensor(self, image: Image.Image, digest: bytes, view: int) -> Tensor:
+        if view == 0:
+            return to_tensor(image, self.spec)
+        return normalise(distort(image, self.spec, self.distortion, digest, view), self.spec)
+
+
+def compute_rows(run_backbone: RunBackbone, batch: int, views: Iterator[View]) -> list[Row]:
+    """Return the row of each view; `run_backbone` gets up to `batch` tensors at a time."""
     rows: list[Row] = []
-    while part := list(islice(looks, batch)):
-        tensors = [each.tensor for each in part if each.tensor is not None]
-        values = iter(extract(np.concatenate(tensors)) if tensors else ())
-        for digest, view, tensor, error in part:
+    while block := list(islice(views, batch)):
+        tensors = [view.tensor for view in block if view.tensor is not None]
+        bottlenecks = iter(run_backbone(np.concatenate(tensors)) if tensors else ())
+        for digest, view, tensor, error in block:
             if tensor is None:
                 rows.append(Row(digest, view, error, None))
             else:
-                rows.append(_row(digest, view, next(values)))
+                rows.append(_row(digest, view, next(bottlenecks)))
     return rows
 
 
-def _looks(tasks: Sequence[Task], look: Look, spec: InputSpec) -> Iterator[_Look]:
-    for photo, views in tasks:
-        try:
-            content = photo.path.read_bytes()
-        except OSError:
-            continue
-        digest = hashlib.sha256(content).digest()
-        as_read = replace(photo, digest=digest)
-        try:
-            image = open_image(content, spec)
-            for view in views:
-                yield _Look(digest, view, look(image, as_read, view), None)
-        except BadData as reason:
-            if isinstance(reason.__cause__, MemoryError):
-                continue
-            yield from (_Look(digest, view, None, str(reason)) for view in views)
-
-
-def _row(digest: bytes, view: int, values: Tensor) -> Row:
+def _row(digest: bytes, view: int, bottleneck: Tensor) -> Row:
     with np.errstate(over="ignore"):
-        kept = values.astype(np.float16)
-    if np.isfinite(kept).all():
-        return Row(digest, view, None, kept)
+        rounded = bottleneck.astype(np.float16)
+    if np.isfinite(rounded).all():
+        return Row(digest, view, None, rounded)
     return Row(digest, view, "its bottleneck is not finite in float16", None)
 
 
 def _analyse(
     tasks: Sequence[Task],
-    look: Look,
-    spec: InputSpec,
+    decoder: Decoder,
     backbone: Backbone,
-    choice: Choice,
+    engine_choice: EngineChoice,
     cache: Cache,
+    cached: CachedRows,
     progress: Progress,
 ) -> int:
-    total = sum(len(task.views) for task in tasks)
-    engine = choice.engine(backbone, total, progress)
+    """Compute the views of `tasks`, add them to the cache and to `cached`; return their number.
 
-    def shard(extract: Extract, part: Sequence[Task]) -> tuple[int, int]:
-        rows = extract_shard(extract, engine.batch, part, look, spec)
+    A row whose bytes are not those of a photo's digest is of no key of `cached`: the photo changed
+    since it was scanned, and is missing there. The next run tries it again.
+    """
+    view_count = sum(len(task.views) for task in tasks)
+    engine = engine_choice.choose(backbone, view_count, progress)
+
+    def compute(run_backbone: RunBackbone, shard: Sequence[Task]) -> tuple[int, list[Row]]:
+        rows = compute_rows(run_backbone, engine.batch, decoder.views(shard))
         cache.add(rows)
-        return sum(len(task.views) for task in part), len(rows)
+        return sum(len(task.views) for task in shard), rows
 
-    done = 0
-    with progress.bar(
-        "bottlenecks", total, "photos" if total == len(tasks) else "views"
-    ) as advance:
-        for tried, analysed in parallel.run(plan(tasks), engine.make, shard):
+    analysed = 0
+    unit = "photos" if view_count == len(tasks) else "views"
+    with progress.bar("bottlenecks", view_count, unit) as advance:
+        for tried, rows in parallel.run(plan(tasks), engine.make, compute):
             advance(tried)
-            done += analysed
-    return done
-
-
-def _bad(dataset: Dataset, known: dict[Key, str | None]) -> list[BadPhoto]:
-    gone = "it changed or vanished during the run, or memory was too little: run again"
-    errors = ((photo, known.get((photo.digest, 0), gone)) for photo in dataset.photos)
-    return [BadPhoto(photo.path, error) for photo, error in errors if error]
+            cached.add(rows)
+            analysed += len(rows)
+    return analysed

@@ -1,4 +1,4 @@
-"""Keep a small picture of each photo, by which its copies of other sizes are found."""
+"""Cache a thumbnail of each photo, by which its copies of other sizes are found."""
 
 import threading
 from collections.abc import Sequence
@@ -12,83 +12,104 @@ from PIL import Image
 from deploy.contract import InputSpec
 from deploy.errors import BadData
 from retrain import parallel
-from retrain.bottlenecks.cache import Cache, DamagedShards, Row
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.cache import Cache, CachedRows, Row
+from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data import photo_pixels
 from retrain.data.photo_folder import Photo
 from retrain.progress import Progress
 
 SIDE = 8
-"""Pixels of a picture's side: so few that a copy of 100 pixels gives nearly the same ones."""
-_VERSION = f"rgb-{SIDE}x{SIDE}-1"
-_SHARD = 1024
+"""Side of a thumbnail in pixels: so few that a copy of 100 pixels gives nearly the same ones."""
+WIDTH = SIDE * SIDE * 3
+_FORMAT = f"rgb-{SIDE}x{SIDE}-1"
+_SHARD_ROWS = 1024
+_DECODED = InputSpec(64, 64, None, 0, 1)
+"""Photos are decoded for this size, a large JPEG at a smaller scale."""
 
 
-def picture(image: Image.Image, side: int = SIDE) -> npt.NDArray[np.float32]:
-    """Return the whole of an RGB `image` as float32 (side * side * 3,) of 0..255."""
+def thumbnail(image: Image.Image, side: int = SIDE) -> npt.NDArray[np.float32]:
+    """Return the whole RGB `image` squashed to a square: float32 (side * side * 3,) of 0..255."""
     small = image.resize((side, side), Image.Resampling.BOX)
     return np.asarray(small, np.float32).reshape(-1)
 
 
-class Pictures:
-    """The pictures of photos, in a cache below `folder`; threads may add to it."""
+def decode(photo: Photo) -> Image.Image | None:
+    """Return the photo large enough for a thumbnail; None if it can no longer be read."""
+    try:
+        return photo_pixels.decode(photo, _DECODED)
+    except BadData:
+        return None
+
+
+class ThumbnailCache:
+    """The thumbnails of photos, in a cache below `folder`. Any thread may add thumbnails."""
 
     def __init__(self, folder: Path) -> None:
-        self._cache = Cache(folder / _VERSION, SIDE * SIDE * 3)
+        self._cache = Cache(folder / _FORMAT, WIDTH)
         self._rows: list[Row] = []
         self._lock = threading.Lock()
 
     def add(self, digest: bytes, image: Image.Image) -> None:
-        """Keep the picture of a decoded photo."""
-        row = Row(digest, 0, None, picture(image).astype(np.float16))
+        """Add the thumbnail of a decoded photo; every 1024 are written as a shard."""
+        row = _row(digest, image)
         with self._lock:
             self._rows.append(row)
-            full, self._rows = (self._rows, []) if len(self._rows) >= _SHARD else ([], self._rows)
+            full, self._rows = (
+                (self._rows, []) if len(self._rows) >= _SHARD_ROWS else ([], self._rows)
+            )
         self._write(full)
 
     def flush(self) -> None:
-        """Write what was added."""
+        """Write the thumbnails that are not written yet."""
         rows, self._rows = self._rows, []
         self._write(rows)
 
     def _write(self, rows: Sequence[Row]) -> None:
         if rows:
-            with suppress(OSError):  # the search for copies says how many pictures there are not
+            with suppress(OSError):  # without a cache, `load` decodes the photos again
                 self._cache.add(rows)
 
     def load(
         self, photos: Sequence[Photo], progress: Progress
-    ) -> tuple[Matrix, npt.NDArray[np.int64], list[Photo]]:
-        """Return the pictures, the row of each photo that can be read, and these photos.
+    ) -> tuple[FeatureStore, npt.NDArray[np.int64], list[Photo]]:
+        """Return the thumbnails, the row of each photo that can be read, and these photos.
 
-        Photos that have no picture, since another version analysed them, are decoded.
+        Photos whose thumbnail is not in the cache are decoded.
         """
-        while True:
-            try:
-                known = self._cache.known()
-                missing = [photo for photo in photos if (photo.digest, 0) not in known]
-                if missing:
-                    self._decode(missing, progress)
-                    known = self._cache.known()
-                good = [photo for photo in photos if (photo.digest, 0) in known]
-                matrix = Matrix(self._cache.width, self._cache.folder)
-                return matrix, self._cache.load([(p.digest, 0) for p in good], matrix), good
-            except DamagedShards as error:
-                progress.warn(f"{error}; their pictures are made again")
+        store = FeatureStore(WIDTH, self._cache.folder)
+        cached = self._cache.load([(photo.digest, 0) for photo in photos], store)
+        if cached.damaged:
+            progress.warn(
+                f"{self._cache.folder}: damaged, set aside: {', '.join(cached.damaged)}; "
+                "their thumbnails are made again"
+            )
+        missing = [photos[number] for number in cached.missing()]
+        if missing:
+            self._decode(missing, cached, progress)
+        is_readable = cached.rows >= 0
+        readable = [photos[number] for number in np.flatnonzero(is_readable).tolist()]
+        return store, cached.rows[is_readable], readable
 
-    def _decode(self, photos: Sequence[Photo], progress: Progress) -> None:
-        def call(_tool: None, photo: Photo) -> None:
-            if image := decode(photo):
-                self.add(photo.digest, image)
+    def _decode(self, photos: Sequence[Photo], cached: CachedRows, progress: Progress) -> None:
+        """Add the thumbnails of `photos` to `cached`, and to the cache."""
 
-        with progress.bar("pictures", len(photos), "photos") as advance:
-            parallel.run_in_order(photos, lambda: None, call, advance)
-        self.flush()
+        def make_row(_tool: None, photo: Photo) -> Row | None:
+            image = decode(photo)
+            return None if image is None else _row(photo.digest, image)
+
+        rows: list[Row] = []
+        with progress.bar("thumbnails", len(photos), "photos") as advance:
+            for row in parallel.run(photos, lambda: None, make_row):
+                advance(1)
+                if row:
+                    rows.append(row)
+                if len(rows) == _SHARD_ROWS:
+                    cached.add(rows)
+                    self._write(rows)
+                    rows = []
+        cached.add(rows)
+        self._write(rows)
 
 
-def decode(photo: Photo) -> Image.Image | None:
-    """Return the photo, a large JPEG at a smaller scale, or None if it cannot be read any more."""
-    try:
-        return photo_pixels.decode(photo, InputSpec(64, 64, None, 0, 1))
-    except BadData:
-        return None
+def _row(digest: bytes, image: Image.Image) -> Row:
+    return Row(digest, 0, None, thumbnail(image).astype(np.float16))

@@ -16,6 +16,13 @@ from retrain.cli.options import (
     output_dir_option,
     progress,
 )
+from retrain.settings.label_image import LabelImageSettings
+from retrain.settings.training import (
+    AdoptSettings,
+    Source,
+    SplitSettings,
+    default_cache_dir,
+)
 
 _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
 
@@ -29,14 +36,14 @@ _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
 @classifier_options
 @click.option(
     "--testing-percentage",
-    default=60.0,
+    default=AdoptSettings.split.testing_percentage,
     show_default=True,
     type=_PERCENT,
     help="Percent of the photos that score the graph.",
 )
 @click.option(
     "--validation-percentage",
-    default=10.0,
+    default=AdoptSettings.split.validation_percentage,
     show_default=True,
     type=_PERCENT,
     help="Percent of the photos for `retrain convert --reject-rate`. The rest calibrates int8.",
@@ -53,7 +60,7 @@ def adopt(
     validation_percentage: float,
     cache_dir: Path | None,
     as_json: bool,
-    **typed: Any,
+    **classifier: Any,
 ) -> None:
     """Make a run from the frozen graph GRAPH, without training it, and score it on PHOTOS.
 
@@ -61,22 +68,15 @@ def adopt(
     each line. The folder PHOTOS has one sub-folder for each label. `retrain convert` then makes a
     TFLite model of the graph.
     """
-    from retrain.metrics import Accuracy
-    from retrain.settings.label_image import LabelImageSettings
-    from retrain.settings.training import Source, SplitSettings, default_cache_dir
-    from retrain.training.adopt import AdoptConfig
     from retrain.training.adopt import adopt as run
 
-    source = Source(
-        photos, cache_dir=cache_dir or default_cache_dir(), graph=graph, labels_from=labels_from
-    )
-    shares = SplitSettings(testing_percentage, validation_percentage)
-    metrics = run(
-        AdoptConfig(source, labels, LabelImageSettings(**typed), output_dir, shares), progress()
-    )
+    cache_dir = cache_dir or default_cache_dir()
+    source = Source(photos, cache_dir=cache_dir, graph=graph, labels_from=labels_from)
+    split = SplitSettings(testing_percentage, validation_percentage)
+    typed = LabelImageSettings(**classifier)
+    result = run(AdoptSettings(source, labels, typed, output_dir, split), progress())
     if as_json:
-        say(json.dumps(metrics))
+        say(json.dumps(result.to_json()))
         return
-    accuracy = Accuracy(metrics["test"]["right"], metrics["test"]["total"])
-    say(f"Test accuracy = {accuracy}")
+    say(f"Test accuracy = {result.test.accuracy}")
     say(f"Written to {output_dir}: output_graph.pb, output_labels.txt, metrics.json")

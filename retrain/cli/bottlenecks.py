@@ -22,13 +22,13 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
     from retrain.training.load_examples import analyse
 
     stages = progress()
-    backbone, result = analyse(source(**where), stages)
+    backbone, dataset, result = analyse(source(**where), stages)
     if as_json:
         record = {
             "schema": 1,
-            "photos": len(result.dataset.photos),
+            "photos": len(dataset.photos),
             "analysed": result.analysed,
-            "bad": [{"path": shown(bad.path), "reason": bad.reason} for bad in result.dataset.bad],
+            "bad": [{"path": shown(bad.path), "reason": bad.reason} for bad in dataset.bad],
             "input": asdict(backbone.spec),
             "graph": str(backbone.graph_path),
             "fingerprint": backbone.fingerprint,
@@ -36,4 +36,4 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
         }
         say(json.dumps(record))
     else:
-        say(f"{len(result.dataset.photos)} photos ready, {result.analysed} of them analysed now")
+        say(f"{len(dataset.photos)} photos ready, {result.analysed} of them analysed now")

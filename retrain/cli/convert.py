@@ -1,7 +1,8 @@
-"""`retrain convert`: the TFLite model."""
+"""`retrain convert`: make the TFLite model of a run."""
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import click
 
@@ -12,81 +13,93 @@ from retrain.settings.conversion import (
     DEFAULT_OUTPUT_TYPE,
     DEFAULT_RECIPE,
     RECIPES,
+    TARGETS,
     About,
     Bounds,
     Choice,
     ConvertSettings,
     Quantization,
+    list_recipes,
 )
+
+if TYPE_CHECKING:
+    from retrain.conversion.result import ConversionResult
 
 
 @click.command()
 @output_dir_option
 @click.option(
     "--quantize",
+    "recipe",
     type=click.Choice(tuple(RECIPES)),
-    help=f"What the model stores and computes in.  [default: {DEFAULT_RECIPE}]",
+    help=f"Recipe: the types that the model stores and computes in.  [default: {DEFAULT_RECIPE}]",
 )
 @click.option(
     "--output-type",
     default=DEFAULT_OUTPUT_TYPE,
     show_default=True,
-    type=click.Choice(["float32", "uint8"]),
-    help="The probabilities of an int8 model.",
+    type=click.Choice(
+        tuple(dict.fromkeys(name for recipe in RECIPES.values() for name in recipe.output_types))
+    ),
+    help="Type of the probabilities; uint8 is for "
+    f"{list_recipes(lambda recipe: 'uint8' in recipe.output_types)}.",
 )
 @click.option(
     "--choose",
     is_flag=False,
     flag_value="fastest",
-    type=click.Choice(["fastest", "smallest"]),
-    help="Try every recipe, and take the best within bounds.  [fastest if nothing is said]",
+    type=click.Choice(get_args(Choice)),
+    help="Try the recipes, and take the best model within the bounds.  [fastest without a value]",
 )
 @click.option(
     "--target",
     metavar="RUNTIME",
-    help="Refuse what it cannot run: litert, tflite-runtime==2.14 or edgetpu.",
+    help=f"Refuse a model that RUNTIME cannot run: {', '.join(TARGETS)}.",
 )
 @click.option(
     "--target-python",
     multiple=True,
     type=FILE,
-    help="A Python with the target's runtime, to prove the goldens. Repeatable.",
+    help="Python with the target's runtime, to run the goldens. May be given several times.",
 )
 @click.option(
-    "--keep-float", multiple=True, metavar="LAYER", help="Leave it in float32. Repeatable."
+    "--keep-float",
+    multiple=True,
+    metavar="LAYER",
+    help="Keep this layer in float32. May be given several times.",
 )
-@click.option("--explain", is_flag=True, help="Measure the error of each layer of an int8 model.")
+@click.option("--explain", is_flag=True, help="Measure the error of each int8 layer.")
 @click.option(
     "--calibration-images",
     default=ConvertSettings.calibration_images,
     show_default=True,
     type=click.IntRange(1),
-    help="Training photos that set the ranges of activations.",
+    help="Number of training photos that set the ranges of activations.",
 )
 @click.option(
     "--max-accuracy-drop",
     default=Bounds.max_accuracy_drop,
     show_default=True,
     type=click.FloatRange(0),
-    help="Points of test accuracy; more than that is exit code 4.",
+    help="Points of test accuracy that the model may lose; more is exit code 4.",
 )
 @click.option(
     "--min-agreement",
     default=Bounds.min_agreement,
     show_default=True,
     type=click.FloatRange(0, 100),
-    help="Percent of test photos with the graph's label; less is exit code 4.",
+    help="Percent of test photos with the graph's best label; less is exit code 4.",
 )
 @click.option(
     "--max-mean-difference",
     default=Bounds.max_mean_difference,
     show_default=True,
     type=click.FloatRange(0, 1),
-    help="Of the probabilities, model to graph; more is exit code 4.",
+    help="Mean difference of probabilities to the graph's; more is exit code 4.",
 )
 @click.option(
     "--time-limit",
-    default=Quantization.seconds,
+    default=Quantization.time_limit,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
     help="Seconds that one conversion may take.",
@@ -96,7 +109,7 @@ from retrain.settings.conversion import (
     default=ConvertSettings.goldens,
     show_default=True,
     type=click.IntRange(0),
-    help="Test photos put into the file, small, to check a device by.",
+    help="Number of small test photos in the file, which check a device.",
 )
 @click.option(
     "--reject-rate",
@@ -106,17 +119,17 @@ from retrain.settings.conversion import (
     help="Share of photos of known classes that may be called unknown; 0 is off.",
 )
 @click.option(
-    "--model-name", default=About.name, help="For apps; else it is made of the backbone's."
+    "--model-name",
+    default=About.name,
+    help="Name that apps show.  [default: derived from the backbone]",
 )
-@click.option("--author", default=About.author, help="Who made the model, for apps to show.")
-@click.option(
-    "--license", "licence", default=About.licence, help="The model's licence, for apps to show."
-)
+@click.option("--author", default=About.author, help="Author that apps show.")
+@click.option("--license", "licence", default=About.licence, help="Licence that apps show.")
 @click.option("--seed", default=ConvertSettings.seed, show_default=True, type=click.IntRange(0))
 @json_option
 def convert(
     output_dir: Path,
-    quantize: str | None,
+    recipe: str | None,
     output_type: str,
     choose: Choice | None,
     target: str | None,
@@ -136,48 +149,48 @@ def convert(
     licence: str,
     as_json: bool,
 ) -> None:
-    """Make model.tflite of the trained graph, scored on the test photos."""
+    """Make model.tflite from the trained graph, and score it on the test photos."""
     from retrain.conversion.convert import convert as run
-    from retrain.metrics import Accuracy
 
-    if choose and quantize:
-        raise WrongUse("--choose tries every recipe: leave out --quantize")
-    how = Quantization(quantize or DEFAULT_RECIPE, output_type, keep_float, seconds=time_limit)
-    bounds = Bounds(max_accuracy_drop, min_agreement, max_mean_difference)
-    about = About(model_name, author, licence)
-    config = ConvertSettings(
+    if choose and recipe:
+        raise WrongUse("`choose` tries every recipe: leave out `recipe`")
+    settings = ConvertSettings(
         output_dir,
-        how,
+        Quantization(recipe or DEFAULT_RECIPE, output_type, keep_float, time_limit=time_limit),
         choose=choose,
         explain=explain,
         calibration_images=calibration_images,
         target=target,
         target_python=target_python,
-        bounds=bounds,
+        bounds=Bounds(max_accuracy_drop, min_agreement, max_mean_difference),
         goldens=goldens,
         reject_rate=reject_rate,
         seed=seed,
-        about=about,
+        about=About(model_name, author, licence),
     )
-    result = run(config, progress())
+    result = run(settings, progress())
     if as_json:
-        say(json.dumps(result))
-        return
-    for name in ("graph", "model"):
-        accuracy = Accuracy(result[name]["right"], result[name]["total"])
-        size = result["bytes"][name] / 1e6
-        say(f"{name}: test accuracy {accuracy}, {size:.1f} MB")
-    say(f"the same best label on {result['agreement']:.1%} of the test photos")
-    worst = Path(result["worst"][0]["photo"])
-    if worst.is_relative_to(Path.cwd()):
-        worst = worst.relative_to(Path.cwd())
-    say(
-        f"probabilities differ by {result['mean_difference']:.4f} in the mean, by "
-        f"{result['max_difference']:.3f} at most, in {worst}"
-    )
-    if found := result["rejection"]:
-        say(
-            f"unknown below a score of {found['threshold']:.3f}: {found['rejected']} of "
-            f"{found['photos']} validation photos"
+        say(json.dumps(result.to_json()))
+    else:
+        say(*_lines(result), f"Written to {output_dir}: model.tflite, labels.txt, conversion.json")
+
+
+def _lines(result: "ConversionResult") -> list[str]:
+    """Return the lines that show a result to a person."""
+    parity, rejection = result.parity, result.rejection
+    photo = Path(parity.worst[0].photo)
+    if photo.is_relative_to(Path.cwd()):
+        photo = photo.relative_to(Path.cwd())
+    lines = [
+        f"graph: test accuracy {parity.graph}, {result.graph_bytes / 1e6:.1f} MB",
+        f"model: test accuracy {parity.model}, {result.model_bytes / 1e6:.1f} MB",
+        f"the same best label on {parity.agreement:.1%} of the test photos",
+        f"probabilities differ by {parity.mean_difference:.4f} in the mean, by "
+        f"{parity.max_difference:.3f} at most, in {photo}",
+    ]
+    if rejection:
+        lines.append(
+            f"unknown below a score of {rejection.threshold:.3f}: {rejection.rejected} of "
+            f"{rejection.photos} validation photos"
         )
-    say(f"Written to {output_dir}: model.tflite, labels.txt, conversion.json")
+    return lines

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from deploy.system.terminal import say
-from retrain.cli.options import FOLDER, json_option
+from retrain.cli.options import FOLDER, json_option, progress
 from retrain.data.sample_datasets import SAMPLES, put
 
 
@@ -22,7 +22,7 @@ def sample(name: str, folder: Path, as_json: bool) -> None:
     flowers: 3,670 photos of five kinds of flowers, a download of 229 MB.
     """
     sample_set = SAMPLES[name]
-    photos, was_there = put(sample_set, folder)
+    photos, was_there = put(sample_set, folder, progress())
     state = "already there" if was_there else "ready"
     say(f"{folder}: {state}, {sum(photos.values()):,} photos", err=True)
     say(

@@ -1,9 +1,9 @@
-"""`retrain summary`: what the stages of a run measured."""
+"""`retrain summary`: print what the stages of a run measured."""
 
 import json
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,11 @@ from deploy.system.terminal import say
 from deploy.untrusted_files import damaged, read_json
 from retrain.cli.options import json_option, output_dir_option
 
+if TYPE_CHECKING:
+    from retrain.conversion.result import ConversionResult
+
+_SCHEMA_VERSION = 1
+
 
 @click.command()
 @output_dir_option
@@ -19,63 +24,87 @@ from retrain.cli.options import json_option, output_dir_option
 def summary(output_dir: Path, as_json: bool) -> None:
     """Print accuracy, size and latency of the graph and of the TFLite model, and the seconds.
 
-    After `retrain train` and `retrain convert`; latency after `retrain bench` of the same files.
+    Run it after `retrain train` and `retrain convert`. Latency is of `retrain bench` of the same
+    files.
     """
+    from retrain.conversion.result import REMEDY, ConversionResult
     from retrain.run_folder import RunFolder
 
     run = RunFolder(output_dir)
-    digest = run.read_contract().graph_sha256
-    paths = {"train": run.metrics, "convert": run.conversion}
-    found = {
-        command: _of_graph(read_json(path, f"run `retrain {command}`"), digest, path, command)
-        for command, path in paths.items()
-    }
+    graph_sha256 = run.read_contract().graph_sha256
+    metrics = read_json(run.metrics, "run `retrain train`")
+    _require_graph(metrics, graph_sha256, run.metrics, "train")
+    conversion_json = read_json(run.conversion, REMEDY)
+    _require_graph(conversion_json, graph_sha256, run.conversion, "convert")
     model = run.accepted_model()
-    digest = found["convert"].get("model_sha256")  # records of older versions have none
-    if digest and digest != sha256(model.read_bytes()).hexdigest():
-        raise BadData(f"{run.conversion}: measured on another {model.name}: run `retrain convert`")
-    if run.bench.exists():
-        paths["bench"] = run.bench
-        bench = read_json(run.bench, "run `retrain bench`")
-        files = {path.name: sha256(path.read_bytes()).hexdigest() for path in (run.graph, model)}
-        # Only what was measured of the files that are there now.
-        with damaged(f"{run.bench}: cannot be read", "run `retrain bench`"):
-            bench["runners"] = [
-                each
-                for each in bench["runners"]
-                if files.get(each["model"], each["sha256"]) == each["sha256"]
-            ]
-        found["bench"] = bench
+    conversion = ConversionResult.from_json(conversion_json, str(run.conversion))
+    digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in (run.graph, model)}
+    # Versions before the digest wrote none.
+    if conversion.model_sha256 not in ("", digests[model.name]):
+        raise BadData(f"{run.conversion}: measured on another {model.name}: {REMEDY}")
+    bench = _read_bench(run.bench, digests) if run.bench.exists() else None
     if as_json:
-        say(json.dumps({"schema": 1, "bench": None, **found}))
+        records = {"bench": bench, "train": metrics, "convert": conversion_json}
+        say(json.dumps({"schema": _SCHEMA_VERSION, **records}))
         return
-    with damaged(f"{run.conversion}: cannot be read", "run `retrain convert`"):
-        measured, agreement = _measured(found["convert"])
     with damaged(f"{run.bench}: cannot be read", "run `retrain bench`"):
-        latencies = _latencies(found.get("bench"), (run.graph.name, model.name))
-    stages = []
-    for command, result in found.items():
-        with damaged(f"{paths[command]}: cannot be read", f"run `retrain {command}`"):
-            each = ", ".join(f"{name} {taken:.1f}" for name, taken in result["seconds"].items())
-            stages.append(f"seconds, {result.get('command', command)}: {each}")
-    say(*measured, *latencies, agreement, *stages)
+        latencies = _latencies(bench, (run.graph.name, model.name))
+        bench_seconds = [_seconds("bench", bench["seconds"])] if bench else []
+    with damaged(f"{run.metrics}: cannot be read", "run `retrain train`"):
+        train_seconds = _seconds(metrics.get("command", "train"), metrics["seconds"])
+    say(
+        *_measured(conversion),
+        *latencies,
+        f"same best label on {conversion.parity.agreement:.1%} of the test photos",
+        train_seconds,
+        _seconds("convert", conversion.seconds),
+        *bench_seconds,
+    )
 
 
-def _measured(conversion: Any) -> tuple[list[str], str]:
-    """Return the lines of accuracy and size, and that of the agreement."""
-    both = ("graph", "model")
+def _require_graph(record: Any, graph_sha256: str, path: Path, command: str) -> None:
+    """Raise BadData if the record at `path` was measured on another graph."""
+    if record.get("graph_sha256") != graph_sha256:
+        raise BadData(
+            f"{path}: measured on another graph than the one there: run `retrain {command}`"
+        )
+
+
+def _read_bench(path: Path, digests: dict[str, str]) -> dict[str, Any]:
+    """Return the bench's record, without what was measured of other files than those of `digests`.
+
+    `digests` are SHA-256 by name.
+    """
+    bench = read_json(path, "run `retrain bench`")
+    with damaged(f"{path}: cannot be read", "run `retrain bench`"):
+        bench["runners"] = [
+            runner
+            for runner in bench["runners"]
+            if digests.get(runner["model"], runner["sha256"]) == runner["sha256"]
+        ]
+    return bench
+
+
+def _measured(conversion: "ConversionResult") -> list[str]:
+    """Return the lines of accuracy and size."""
+    accuracies = conversion.parity.graph, conversion.parity.model
     return [
         _row("", "output_graph.pb", "model.tflite"),
-        _row("test accuracy", *(f"{conversion[name]['accuracy']:.1%}" for name in both)),
+        _row("test accuracy", *(f"{accuracy.value:.1%}" for accuracy in accuracies)),
         _row(
-            f"  95% interval, N={conversion['graph']['total']}",
-            *("{:.1%} to {:.1%}".format(*conversion[name]["interval95"]) for name in both),
+            f"  95% interval, N={conversion.parity.graph.total}",
+            *("{:.1%} to {:.1%}".format(*accuracy.interval) for accuracy in accuracies),
         ),
-        _row("size", *(f"{conversion['bytes'][name] / 1e6:.1f} MB" for name in both)),
-    ], f"same best label on {conversion['agreement']:.1%} of the test photos"
+        _row(
+            "size",
+            f"{conversion.graph_bytes / 1e6:.1f} MB",
+            f"{conversion.model_bytes / 1e6:.1f} MB",
+        ),
+    ]
 
 
 def _latencies(bench: Any, names: tuple[str, str]) -> list[str]:
+    """Return the lines of the latency of both files."""
     runners = [_runner(bench, name) for name in names]
     lines = [
         _row(
@@ -89,17 +118,14 @@ def _latencies(bench: Any, names: tuple[str, str]) -> list[str]:
 
 def _runner(bench: Any, name: str) -> Any:
     """Return the bench's figures of the file `name` on one thread, or on the fewest."""
-    found = [each for each in bench["runners"] if each["model"] == name] if bench else []
-    return min(found, key=lambda each: each["threads"], default=None)
+    runners = [runner for runner in bench["runners"] if runner["model"] == name] if bench else []
+    return min(runners, key=lambda runner: runner["threads"], default=None)
+
+
+def _seconds(command: str, seconds: Any) -> str:
+    stages = ", ".join(f"{stage} {duration:.1f}" for stage, duration in seconds.items())
+    return f"seconds, {command}: {stages}"
 
 
 def _row(*cells: str) -> str:
     return "{:<28}{:<20}{}".format(*cells).rstrip()
-
-
-def _of_graph(found: Any, digest: str, path: Path, command: str) -> Any:
-    if found.get("graph_sha256") != digest:
-        raise BadData(
-            f"{path}: measured on another graph than the one there: run `retrain {command}`"
-        )
-    return found

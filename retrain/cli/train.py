@@ -1,4 +1,4 @@
-"""`retrain train`: the final layer."""
+"""`retrain train`: train the head on a folder of photos."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from retrain.settings.training import (
 _PERCENT = click.IntRange(0, 100)
 
 
-def _number(name: str, default: float, kind: Any, text: str = "") -> Callable[[Command], Command]:
+def _value(name: str, default: Any, kind: Any, text: str) -> Callable[[Command], Command]:
     return click.option(name, default=default, show_default=True, type=kind, help=text)
 
 
@@ -38,104 +38,163 @@ def _path(name: str, kind: click.Path, text: str) -> Callable[[Command], Command
 
 
 _OPTIONS = (
-    _number("--how-many-training-steps", HeadSettings.how_many_training_steps, click.IntRange(1)),
-    _number(
+    _value(
+        "--how-many-training-steps",
+        HeadSettings.how_many_training_steps,
+        click.IntRange(1),
+        "Number of training steps.",
+    ),
+    _value(
         "--learning-rate",
         HeadSettings.learning_rate,
         click.FloatRange(0, min_open=True),
-        "The first step's.",
+        "Learning rate of the first step.",
     ),
-    click.option(
+    _value(
         "--optimizer",
-        default=HeadSettings.optimizer,
-        show_default=True,
-        type=click.Choice(get_args(Optimizer)),
-        help="sgd: bottlenecks as they are, one rate, as the classic script.",
+        HeadSettings.optimizer,
+        click.Choice(get_args(Optimizer)),
+        "standardized: SGD on standardized bottlenecks, with a falling rate; sgd: bottlenecks "
+        "unchanged and a constant rate, as the classic script.",
     ),
     click.option(
         "--weight-decay",
         type=click.FloatRange(0, 10),
-        help="Pull on the weights; 0.1 if standardized, 0 with sgd.",
+        help="Weight decay.  [default: 0.1 if standardized, 0 if sgd]",
     ),
-    _number(
-        "--label-smoothing", HeadSettings.label_smoothing, click.FloatRange(0, 1, max_open=True)
+    _value(
+        "--label-smoothing",
+        HeadSettings.label_smoothing,
+        click.FloatRange(0, 1, max_open=True),
+        "Share of each target spread over all classes.",
     ),
-    click.option(
+    _value(
         "--class-weight",
-        default=HeadSettings.class_weight,
-        show_default=True,
-        type=click.Choice(get_args(ClassWeight)),
-        help="balanced: as if all classes were equally frequent.",
+        HeadSettings.class_weight,
+        click.Choice(get_args(ClassWeight)),
+        "balanced: probabilities as if all classes were equally frequent; none: as frequent as "
+        "in the folder.",
     ),
-    _number("--train-batch-size", HeadSettings.train_batch_size, click.IntRange(1, 10_000)),
-    _number(
+    _value(
+        "--train-batch-size",
+        HeadSettings.train_batch_size,
+        click.IntRange(1, 10_000),
+        "Photos per training step.",
+    ),
+    _value(
         "--validation-batch-size",
         HeadSettings.validation_batch_size,
         click.IntRange(-1),
-        "-1: the whole validation set.",
+        "Photos per validation; -1: the whole validation set.",
     ),
-    _number(
+    _value(
         "--test-batch-size",
         TrainSettings.test_batch_size,
         click.IntRange(-1),
-        "-1: the whole test set.",
+        "Photos in the final test; -1: the whole test set.",
     ),
-    _number("--eval-step-interval", HeadSettings.eval_step_interval, click.IntRange(1)),
-    _number(
+    _value(
+        "--eval-step-interval",
+        HeadSettings.eval_step_interval,
+        click.IntRange(1),
+        "Steps between validations.",
+    ),
+    _value(
         "--early-stop",
         HeadSettings.early_stop,
         click.IntRange(0),
-        "Twentieths of the run; 0: never.",
+        "Stop after so many rounds (twentieths of the run) without better weights; 0: never.",
     ),
-    _number("--testing-percentage", SplitSettings.testing_percentage, float),
-    _number("--validation-percentage", SplitSettings.validation_percentage, float),
-    click.option("--split-salt", default=SplitSettings.salt, help="Another salt, another split."),
-    _number("--seed", HeadSettings.seed, click.IntRange(0)),
+    _value(
+        "--testing-percentage",
+        SplitSettings.testing_percentage,
+        float,
+        "Share of the photos in the test set, percent.",
+    ),
+    _value(
+        "--validation-percentage",
+        SplitSettings.validation_percentage,
+        float,
+        "Share of the photos in the validation set, percent.",
+    ),
+    click.option(
+        "--split-salt",
+        default=SplitSettings.salt,
+        help="Any text; another text gives another split.",
+    ),
+    _value(
+        "--seed",
+        HeadSettings.seed,
+        click.IntRange(0),
+        "Seed of the first weights and of the batches.",
+    ),
     click.option("--flip-left-right", is_flag=True, help="Mirror half of the distorted views."),
-    _number("--random-crop", Distortion.random_crop, _PERCENT, "Margin around the crop, percent."),
-    _number(
-        "--random-scale", Distortion.random_scale, _PERCENT, "How much larger at most, percent."
+    _value(
+        "--random-crop",
+        Distortion.random_crop,
+        _PERCENT,
+        "Margin around the random crop of a view, percent.",
     ),
-    _number(
+    _value(
+        "--random-scale",
+        Distortion.random_scale,
+        _PERCENT,
+        "Largest enlargement of a view, percent.",
+    ),
+    _value(
         "--random-brightness",
         Distortion.random_brightness,
         _PERCENT,
-        "How much darker or brighter, percent.",
+        "Largest change of a view's brightness, percent.",
     ),
-    _number(
+    _value(
         "--views",
         TrainSettings.views,
         click.IntRange(1, 1000),
         "Distorted views of each training photo.",
     ),
-    click.option("--final-tensor-name", default=TrainSettings.final_tensor_name, show_default=True),
-    _path("--output-graph", FILE, "Write the frozen graph here too."),
-    _path("--output-labels", FILE, "Write its labels here too."),
-    _path("--summaries-dir", FOLDER, "TensorBoard events, if not in the folder of the run."),
-    _path("--saved-model-dir", FOLDER, "Write a SavedModel into this folder."),
-    _path("--checkpoint-path", FILE, "The checkpoint, if not in the folder of the run."),
-    click.option("--resume", is_flag=True, help="Go on where a run was that was killed."),
-    _number(
+    _value(
+        "--final-tensor-name",
+        TrainSettings.final_tensor_name,
+        str,
+        "Name of the graph's output operation.",
+    ),
+    _path("--output-graph", FILE, "Also write the frozen graph to this file."),
+    _path("--output-labels", FILE, "Also write its labels to this file."),
+    _path("--summaries-dir", FOLDER, "Folder of the TensorBoard events.  [default: in the run]"),
+    _path("--saved-model-dir", FOLDER, "Also write a SavedModel into this folder."),
+    _path("--checkpoint-path", FILE, "File of the checkpoint.  [default: in the run]"),
+    click.option("--resume", is_flag=True, help="Resume a run that was killed."),
+    _value(
         "--intermediate-store-frequency",
         HeadSettings.intermediate_store_frequency,
         click.IntRange(0),
-        "Steps between graphs; 0: none.",
+        "Steps between intermediate graphs; 0: write none.",
     ),
-    _path("--intermediate-output-graphs-dir", FOLDER, "Where those go, if not in the run."),
-    click.option("--print-misclassified-test-images", is_flag=True),
+    _path(
+        "--intermediate-output-graphs-dir",
+        FOLDER,
+        "Folder of the intermediate graphs.  [default: in the run]",
+    ),
+    click.option(
+        "--print-misclassified-test-images",
+        is_flag=True,
+        help="Print each misclassified test photo.",
+    ),
     click.option(
         "--progress",
         "progress_form",
         default="auto",
         show_default=True,
         type=click.Choice(["auto", "plain", "json"]),
-        help="auto: a live bar on a terminal, else plain lines.",
+        help="auto: a live bar on a terminal, otherwise plain lines.",
     ),
     click.option(
         "--logging-verbosity",
         default="info",
         show_default=True,
         type=click.Choice(["DEBUG", "INFO", "WARN", "ERROR", "FATAL"], case_sensitive=False),
+        help="Lowest level of the messages on stderr.",
     ),
 )
 
@@ -151,26 +210,24 @@ def _options(command: Command) -> Command:
 @output_dir_option
 @_options
 @json_option
-def train(progress_form: Any, logging_verbosity: Any, as_json: bool, **settings: Any) -> None:
-    """Train the final layer on the photos of DIR, one sub-folder a class."""
-    from retrain.metrics import Accuracy
+def train(progress_form: Any, logging_verbosity: Any, as_json: bool, **options: Any) -> None:
+    """Train the final layer on the photos of DIR, which has one sub-folder for each class."""
     from retrain.training.train import train as run
 
-    def of(kind: Any) -> Any:
-        return kind(**{name: settings.pop(name) for name in kind.__dataclass_fields__})
+    def take(kind: Any) -> dict[str, Any]:
+        """Remove the options that are fields of the dataclass `kind`, and return them."""
+        names = [name for name in kind.__dataclass_fields__ if name in options]
+        return {name: options.pop(name) for name in names}
 
-    parts = {"head": of(HeadSettings), "distortion": of(Distortion)}
-    salt = settings.pop("split_salt")
-    shares = (settings.pop("testing_percentage"), settings.pop("validation_percentage"))
-    rest = {
-        name: settings.pop(name) for name in TrainSettings.__dataclass_fields__ if name in settings
-    }
-    photos = source(**settings)
-    config = TrainSettings(source=photos, split=SplitSettings(*shares, salt), **parts, **rest)
-    metrics = run(config, progress(progress_form, logging_verbosity.upper()))
+    split = SplitSettings(**take(SplitSettings), salt=options.pop("split_salt"))
+    head, distortion = HeadSettings(**take(HeadSettings)), Distortion(**take(Distortion))
+    paths = take(TrainSettings)
+    settings = TrainSettings(
+        source(**options), split=split, head=head, distortion=distortion, **paths
+    )
+    result = run(settings, progress(progress_form, logging_verbosity.upper()))
     if as_json:
-        say(json.dumps(metrics))
+        say(json.dumps(result.to_json()))
         return
-    found = metrics["test"]
-    say(f"Final test accuracy = {Accuracy(found['right'], found['total'])}")
-    say(f"Written to {config.output_dir}: output_graph.pb, output_labels.txt, metrics.json")
+    say(f"Final test accuracy = {result.test.accuracy}")
+    say(f"Written to {settings.output_dir}: output_graph.pb, output_labels.txt, metrics.json")

@@ -1,107 +1,171 @@
-"""A recipe's model: converted for its targets, packed with all that it carries, and scored."""
+"""Build the model file of one recipe: convert, check for targets, add contents, score."""
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from deploy import model_file
 from deploy.classifier import Classifier
 from deploy.model_file import ModelFile
-from retrain.conversion import make_goldens, recipes, rejection, targets
-from retrain.conversion.inputs import Material
-from retrain.conversion.parity import Parity, compare
-from retrain.conversion.rejection import Rejection
-from retrain.settings.conversion import RECIPES, Quantization
+from retrain import tf_graph
+from retrain.conversion import make_goldens, quantize, targets
+from retrain.conversion.graph_classifier import GraphClassifier
+from retrain.conversion.inputs import ConversionInputs
+from retrain.conversion.parity import Parity, Scores, compare, graph_scores, require_accuracy
+from retrain.conversion.targets import TARGETS, Target
+from retrain.conversion.unknown import Rejection, find_threshold
+from retrain.progress import Progress
+from retrain.settings.conversion import ConvertSettings, Quantization
 from retrain.tflite import metadata as model_metadata
 
 
-class Converted(NamedTuple):
-    """What the recipe `how` made of the graph: a flatbuffer that each target runs.
+@dataclass(frozen=True)
+class ConvertedModel:
+    """A flatbuffer that every target runs.
 
-    `otherwise` is the one that was made first, where a target does not run that.
+    `per_channel_dense` is the flatbuffer that was made first, if a target did not run that.
     """
 
-    how: Quantization
+    quantization: Quantization
     flatbuffer: bytes
-    otherwise: bytes | None = None
+    per_channel_dense: bytes | None = None
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A model file's bytes, and how it compares with the graph.
+class Reference:
+    """The frozen graph as a classifier, and its scores of the test photos (N, classes)."""
 
-    `otherwise` is how a model compares that a target cannot run, where one was made first.
+    classifier: GraphClassifier
+    scores: Scores
+
+
+@dataclass(frozen=True)
+class ScoredModel:
+    """The bytes of a model file, and how its scores differ from the graph's.
+
+    `per_channel_dense` is the parity of the flatbuffer that a target did not run, if there was one.
     """
 
-    packed: bytes
+    quantization: Quantization
+    content: bytes
     parity: Parity
     rejection: Rejection | None = None
-    otherwise: Parity | None = None
+    per_channel_dense: Parity | None = None
 
 
-def converted(material: Material, how: Quantization) -> Converted:
-    """Convert the graph; raise BadData where TFLite does not, or where a target does not run it.
+def convert_graph(
+    inputs: ConversionInputs,
+    quantization: Quantization,
+    settings: ConvertSettings,
+    progress: Progress,
+) -> ConvertedModel:
+    """Convert the graph by one recipe, in a process of its own.
 
-    If dense layers with one scale each help a target, they get that.
+    If one scale for each dense layer makes a target run the model, the graph is converted again
+    with that. Raises BadData if TFLite cannot convert the graph, and if a target cannot run the
+    model.
     """
-    photos = f", calibrated on {len(material.calibration)} training photos"
-    progress = material.progress
-    progress.info(f"converting: {how.recipe}{photos if how.kind.calibrated else ''}")
-    flatbuffer, otherwise = _flatbuffer(material, how), None
-    helped = [
+    record = quantization.record
+    photos = f", calibrated on {len(inputs.calibration)} training photos"
+    progress.info(f"converting: {record.name}{photos if record.needs_calibration else ''}")
+
+    def convert(quantization: Quantization) -> bytes:
+        with progress.stage("convert"):
+            return quantize.quantize(inputs.graph, quantization, inputs.calibration)
+
+    flatbuffer, per_channel_dense = convert(quantization), None
+    required_targets = _targets(settings, quantization)
+    needing_per_tensor = [
         target.name
-        for target in material.targets
+        for target in required_targets
         if target.per_tensor_dense and targets.check(flatbuffer, target)
     ]
-    if helped:
-        progress.info(f"converting again: one scale for each dense layer, for {helped[0]}")
-        otherwise = flatbuffer
-        flatbuffer = _flatbuffer(material, replace(how, per_tensor_dense=True))
-    for target in material.targets:
+    if needing_per_tensor:
+        progress.info(
+            f"converting again: one scale for each dense layer, for {needing_per_tensor[0]}"
+        )
+        per_channel_dense = flatbuffer
+        flatbuffer = convert(replace(quantization, per_tensor_dense=True))
+    for target in required_targets:
         targets.require(flatbuffer, target)
-    Classifier(ModelFile(flatbuffer, material.contract))  # what does not load is no model either
-    return Converted(how, flatbuffer, otherwise)
+    Classifier(ModelFile(flatbuffer, inputs.contract))  # raises BadData if it does not load
+    return ConvertedModel(quantization, flatbuffer, per_channel_dense)
 
 
-def scored(material: Material, made: Converted) -> Candidate:
-    """Pack the model with all that a file carries, and score that file on the test photos."""
-    candidate = _packed(material, made)
-    if not made.otherwise:
-        return candidate
-    otherwise = _compared(material, ModelFile(made.otherwise, material.contract))
-    material.progress.info(
-        f"test accuracy {candidate.parity.model}, with a scale for each channel {otherwise.model}"
-    )
-    return replace(candidate, otherwise=otherwise)
+def _targets(settings: ConvertSettings, quantization: Quantization) -> list[Target]:
+    """Return the target of the settings, and those that the recipe is for."""
+    by_user = () if settings.target is None else (settings.target,)
+    return [TARGETS[name] for name in dict.fromkeys((*by_user, *quantization.record.targets))]
 
 
-def _flatbuffer(material: Material, how: Quantization) -> bytes:
-    spec, output = material.contract.input, material.contract.output
-    with material.progress.stage("convert"):
-        return recipes.quantize(material.graph, how, material.calibration, spec, output)
+def load_reference(inputs: ConversionInputs, progress: Progress) -> Reference:
+    """Load the graph, and score the test photos with it.
 
-
-def _compared(material: Material, file: ModelFile) -> Parity:
-    labels, progress = material.contract.labels, material.progress
-    with progress.stage("score"):
-        return compare(material.expected, file, labels, material.testing, progress)
-
-
-def _packed(material: Material, made: Converted) -> Candidate:
-    config, progress = material.config, material.progress
-    recipe, flatbuffer = made.how.recipe, made.flatbuffer
-    contract = replace(material.contract, recipe=recipe)
-    found = None
-    if config.reject_rate:
-        with progress.stage("reject"):
-            bare = ModelFile(flatbuffer, contract)
-            found = rejection.calibrate(bare, material.known, config.reject_rate, progress)
-            contract = replace(contract, reject_threshold=found.threshold)
+    To be called after the conversions: until then only the converter's process holds TensorFlow,
+    so that the memory of the two does not add up. Raises BadData if the accuracy is not that of
+    training.
+    """
     with progress.stage("goldens"):
-        bare = ModelFile(flatbuffer, contract)
-        kept = make_goldens.make(material.reference, bare, material.likely, config.goldens)
-    told = model_metadata.describe(contract, config.about, len(kept))
-    flatbuffer = model_metadata.attach(flatbuffer, told)
-    packed = model_file.pack(flatbuffer, contract, kept, RECIPES[recipe].golden_tolerance)
-    file = model_file.unpack(packed)
-    model_metadata.require(file.flatbuffer, told)
-    return Candidate(packed, _compared(material, file), found)
+        classifier = GraphClassifier(tf_graph.parse(inputs.graph.graph_def), inputs.contract)
+    with progress.stage("score"):
+        scores = graph_scores(classifier, inputs.test_photos, progress)
+    if inputs.training_accuracy:
+        labels = inputs.contract.labels
+        require_accuracy(scores, inputs.test_photos, labels, inputs.training_accuracy)
+    return Reference(classifier, scores)
+
+
+def score_model(
+    inputs: ConversionInputs,
+    converted: ConvertedModel,
+    reference: Reference,
+    settings: ConvertSettings,
+    progress: Progress,
+) -> ScoredModel:
+    """Pack the model with all that its file carries, and score that file on the test photos."""
+    content, rejection = _pack(inputs, converted, reference, settings, progress)
+
+    def parity(file: ModelFile) -> Parity:
+        labels, photos = inputs.contract.labels, inputs.test_photos
+        with progress.stage("score"):
+            return compare(reference.scores, file, labels, photos, progress)
+
+    scored = ScoredModel(
+        converted.quantization, content, parity(model_file.unpack(content)), rejection
+    )
+    if not converted.per_channel_dense:
+        return scored
+    per_channel_dense = parity(ModelFile(converted.per_channel_dense, inputs.contract))
+    progress.info(
+        f"test accuracy {scored.parity.model}, "
+        f"with a scale for each channel {per_channel_dense.model}"
+    )
+    return replace(scored, per_channel_dense=per_channel_dense)
+
+
+def _pack(
+    inputs: ConversionInputs,
+    converted: ConvertedModel,
+    reference: Reference,
+    settings: ConvertSettings,
+    progress: Progress,
+) -> tuple[bytes, Rejection | None]:
+    """Return the bytes of the model file, and how its threshold was found."""
+    record = converted.quantization.record
+    contract = replace(inputs.contract, recipe=record.name)
+    rejection = None
+    if settings.reject_rate:
+        with progress.stage("reject"):
+            file = ModelFile(converted.flatbuffer, contract)
+            rejection = find_threshold(
+                file, inputs.validation_photos, settings.reject_rate, progress
+            )
+            contract = replace(contract, reject_threshold=rejection.threshold)
+    with progress.stage("goldens"):
+        file = ModelFile(converted.flatbuffer, contract)
+        goldens = make_goldens.make(
+            reference.classifier, file, inputs.golden_photos, settings.goldens
+        )
+    metadata = model_metadata.describe(contract, settings.about, len(goldens))
+    flatbuffer = model_metadata.attach(converted.flatbuffer, metadata)
+    content = model_file.pack(flatbuffer, contract, goldens, record.golden_tolerance)
+    model_metadata.require(model_file.unpack(content).flatbuffer, metadata)
+    return content, rejection

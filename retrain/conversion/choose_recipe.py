@@ -1,11 +1,11 @@
-"""Try each recipe, and take the smallest or fastest model that is near enough to the graph."""
+"""Try every recipe, and choose the smallest or fastest model within the bounds of the gate."""
 
 import platform
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,28 +15,32 @@ from deploy.errors import BadData
 from deploy.image import normalise
 from deploy.runtime import Model, find_runtime
 from deploy.system.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
-from retrain.conversion.build_model import Candidate, converted, scored
-from retrain.conversion.inputs import Material
-from retrain.run_folder import RunFolder
-from retrain.settings.conversion import (
-    DEFAULT_OUTPUT_TYPE,
-    RECIPES,
-    ConvertSettings,
-    Quantization,
-    Recipe,
+from deploy.versioned_json import Fields
+from retrain.conversion.build_model import (
+    ConvertedModel,
+    ScoredModel,
+    convert_graph,
+    load_reference,
+    score_model,
 )
+from retrain.conversion.inputs import ConversionInputs
+from retrain.progress import Progress
+from retrain.run_folder import RunFolder
+from retrain.settings.conversion import RECIPES, Choice, ConvertSettings
 
-_ROUNDS, _RUNS = 10, 10
-"""Each model in turn, so that a machine whose speed drifts drifts for all."""
-_SECONDS = 1.0
-"""A turn's limit: with int16x8 a photo may take seconds."""
+_ROUNDS, _RUNS_PER_ROUND = 10, 10
+"""All models run in each round, so that a drift of the machine's speed affects all alike."""
+_MAX_ROUND_S = 1.0
+"""Seconds for one model in one round: with int16x8 a photo may take seconds."""
 
 
-class Row(NamedTuple):
-    """A recipe's model: accuracy with its 95% interval and agreement of 0..1, bytes, p50 in ms.
+@dataclass(frozen=True)
+class RecipeFigures:
+    """What was measured of one recipe's model.
 
-    `best` tells that no other is both smaller, faster and as accurate; `reasons` why it may not
-    be taken.
+    Accuracy, its 95% interval, and agreement are of 0..1; `bytes` is the size of the file; `p50_ms`
+    the median time of a photo. `reasons` says why the model is refused. `best` means that no other
+    model is at least as accurate, small and fast, and better in one of these.
     """
 
     recipe: str
@@ -45,150 +49,216 @@ class Row(NamedTuple):
     agreement: float
     bytes: int
     p50_ms: float
-    reasons: list[str]
+    reasons: tuple[str, ...]
     best: bool = False
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
 
-def _settings(quantization: Quantization, recipe: Recipe) -> Quantization:
-    """Return `quantization` for another recipe, without the settings that the recipe lacks."""
-    output_type = quantization.output_type
-    return replace(
-        quantization,
-        recipe=recipe.name,
-        output_type=output_type if output_type in recipe.output_types else DEFAULT_OUTPUT_TYPE,
-        keep_float=quantization.keep_float if recipe.mixed_precision else (),
-    )
-
-
-def choose(run: RunFolder, material: Material) -> tuple[Quantization, Candidate, dict[str, Any]]:
-    """Return the recipe chosen, its model, and the table of all as JSON values.
-
-    `keep_float` and `output_type` are for int8 alone. Each model is kept in the run's folder
-    `recipes`, what is beyond the bounds in `rejected` there. Where all are, the one nearest to the
-    graph is returned. Raises BadData if none could be made.
-    """
-    config, progress = material.config, material.progress
-    made: dict[str, Candidate] = {}
-    failed: dict[str, str] = {}
-    hows = {
-        name: _settings(config.quantization, recipe)
-        for name, recipe in RECIPES.items()
-        if recipe.tried
-    }
-    for name, how in hows.items():
-        try:
-            model = converted(material, how)
-        except BadData as error:
-            progress.warn(str(error))
-            failed[name] = str(error)
-            continue
-        made[name] = scored(material, model)
-    if not made:
-        raise BadData("no recipe makes a model of this graph: see the warnings above")
-    with progress.stage("time"):
-        paces = _p50_ms({name: each.packed for name, each in made.items()}, material)
-    rows = _best(
-        [
-            Row(
-                name,
-                each.parity.model.value,
-                each.parity.model.interval,
-                each.parity.agreement,
-                len(each.packed),
-                paces[name],
-                each.parity.beyond(config.bounds),
-            )
-            for name, each in made.items()
-        ]
-    )
-    for row in rows:  # all or none: an interrupted choice is no choice
-        files.write(run.recipe(row.recipe, bool(row.reasons)), made[row.recipe].packed)
-    chosen = _chosen(rows, made, config)
-    runtime = find_runtime()
-    progress.info(f"on {cpu_name()}, one thread, {runtime.name} {runtime.version}:")
-    for line in _table(rows, chosen):
-        progress.info(line)
-    if chosen.reasons:
-        progress.warn("no recipe is near enough to the graph")
-        for row in rows:
-            progress.info(f"  {row.recipe}: {'; '.join(row.reasons)}")
-    for line in _slow_int8(paces):
-        progress.info(line)
-    table = {
-        "candidates": [row._asdict() for row in rows],
-        "failed": failed,
-        "runtime": f"{runtime.name} {runtime.version}",
-        "cpu": cpu_name(),
-    }
-    return hows[chosen.recipe], made[chosen.recipe], table
-
-
-def _chosen(rows: list[Row], made: Mapping[str, Candidate], config: ConvertSettings) -> Row:
-    good = [row for row in rows if not row.reasons]
-    if not good:
-        return max(rows, key=lambda row: (row.agreement, -made[row.recipe].parity.mean_difference))
-    if config.choose == "smallest":
-        return min(good, key=lambda row: row.bytes)
-    return min(good, key=lambda row: row.p50_ms)
-
-
-def _best(rows: list[Row]) -> list[Row]:
-    """Mark the rows of the Pareto front."""
-
-    def values(row: Row) -> tuple[float, ...]:
-        return row.accuracy, -row.bytes, -row.p50_ms
-
-    def beaten(row: Row) -> bool:
-        return any(
-            values(other) != values(row)
-            and all(a >= b for a, b in zip(values(other), values(row), strict=True))
-            for other in rows
+    @classmethod
+    def from_json(cls, fields: Fields) -> "RecipeFigures":
+        """Read what `to_json` wrote; raise BadData for anything else."""
+        interval = fields.numbers("interval95")
+        if len(interval) != 2:
+            raise fields.error(f"{fields.parent}interval95 has {len(interval)} numbers, not 2")
+        return cls(
+            fields.text("recipe"),
+            fields.number("accuracy"),
+            (interval[0], interval[1]),
+            fields.number("agreement"),
+            fields.integer("bytes"),
+            fields.number("p50_ms"),
+            fields.texts("reasons"),
+            fields.boolean("best"),
         )
 
-    return [row._replace(best=not beaten(row)) for row in rows]
+
+@dataclass(frozen=True)
+class RecipeComparison:
+    """The figures of every recipe that was tried, and where they were measured.
+
+    `failed` gives the reason for each recipe that made no model.
+    """
+
+    candidates: tuple[RecipeFigures, ...]
+    failed: Mapping[str, str]
+    runtime: str
+    cpu: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "candidates": [figures.to_json() for figures in self.candidates],
+            "failed": dict(self.failed),
+            "runtime": self.runtime,
+            "cpu": self.cpu,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "RecipeComparison":
+        """Read what `to_json` wrote; raise BadData for anything else."""
+        failed = fields.object("failed")
+        return cls(
+            tuple(RecipeFigures.from_json(figures) for figures in fields.objects("candidates")),
+            {recipe: failed.text(recipe) for recipe in failed.values},
+            fields.text("runtime"),
+            fields.text("cpu"),
+        )
 
 
-def _p50_ms(packed: Mapping[str, bytes], material: Material) -> dict[str, float]:
-    """Return the median time of one photo through each model, in ms, on one thread."""
-    pixels = material.calibration[:1]
-    tensor = normalise(pixels, material.contract.input)
-    models = {name: Model(model_file.unpack(each).flatbuffer) for name, each in packed.items()}
-    taken: dict[str, list[float]] = {name: [] for name in models}
-    for turn in range(_ROUNDS + 1):
-        for name, model in models.items():
-            given: npt.NDArray[Any] = pixels if model.input_dtype == np.uint8 else tensor
-            end = time.perf_counter() + _SECONDS
-            for _ in range(_RUNS):
+def choose(
+    run: RunFolder,
+    inputs: ConversionInputs,
+    choice: Choice,
+    settings: ConvertSettings,
+    progress: Progress,
+) -> tuple[ScoredModel, RecipeComparison]:
+    """Return the chosen model, and the figures of all recipes.
+
+    Settings that a recipe does not have, such as `keep_float`, do not apply to it. Each model is
+    written to the run's folder `recipes`, refused ones to `recipes/rejected`. If all are refused,
+    the one nearest to the graph is returned. Raises BadData if no recipe makes a model.
+    """
+    converted, failed = _convert_all(inputs, settings, progress)
+    if not converted:
+        raise BadData("no recipe makes a model of this graph: see the warnings above")
+    reference = load_reference(inputs, progress)
+    models = [score_model(inputs, model, reference, settings, progress) for model in converted]
+    with progress.stage("time"):
+        p50_ms = _measure_p50_ms(models, inputs)
+    figures = mark_best(
+        RecipeFigures(
+            model.quantization.recipe,
+            model.parity.model.value,
+            model.parity.model.interval,
+            model.parity.agreement,
+            len(model.content),
+            p50_ms[model.quantization.recipe],
+            tuple(model.parity.violations(settings.bounds)),
+        )
+        for model in models
+    )
+    # Written together at the end: an interrupted choice leaves no models.
+    for row, model in zip(figures, models, strict=True):
+        files.write(run.recipe(row.recipe, bool(row.reasons)), model.content)
+    chosen = _choose_model(figures, models, choice)
+    runtime = find_runtime()
+    comparison = RecipeComparison(
+        tuple(figures), failed, f"{runtime.name} {runtime.version}", cpu_name()
+    )
+    _report(comparison, chosen.quantization.recipe, progress)
+    return chosen, comparison
+
+
+def _convert_all(
+    inputs: ConversionInputs, settings: ConvertSettings, progress: Progress
+) -> tuple[list[ConvertedModel], dict[str, str]]:
+    """Return the models of all recipes, and the reason for each recipe that made none."""
+    converted, failed = [], {}
+    for recipe in RECIPES.values():
+        if not recipe.tried_by_choose:
+            continue
+        quantization = settings.quantization.with_recipe(recipe)
+        try:
+            converted.append(convert_graph(inputs, quantization, settings, progress))
+        except BadData as error:
+            progress.warn(str(error))
+            failed[recipe.name] = str(error)
+    return converted, failed
+
+
+def _choose_model(
+    figures: Sequence[RecipeFigures], models: Sequence[ScoredModel], choice: Choice
+) -> ScoredModel:
+    within_bounds = [i for i, row in enumerate(figures) if not row.reasons]
+    if not within_bounds:
+        return max(
+            models, key=lambda model: (model.parity.agreement, -model.parity.mean_difference)
+        )
+    if choice == "smallest":
+        return models[min(within_bounds, key=lambda i: figures[i].bytes)]
+    return models[min(within_bounds, key=lambda i: figures[i].p50_ms)]
+
+
+def mark_best(figures: Iterable[RecipeFigures]) -> list[RecipeFigures]:
+    """Return the figures with `best` set for those on the Pareto front."""
+    rows = list(figures)
+
+    def qualities(row: RecipeFigures) -> tuple[float, ...]:
+        return row.accuracy, -row.bytes, -row.p50_ms
+
+    def is_beaten(row: RecipeFigures) -> bool:
+        return any(
+            qualities(rival) != qualities(row)
+            and all(a >= b for a, b in zip(qualities(rival), qualities(row), strict=True))
+            for rival in rows
+        )
+
+    return [replace(row, best=not is_beaten(row)) for row in rows]
+
+
+def _measure_p50_ms(models: Sequence[ScoredModel], inputs: ConversionInputs) -> dict[str, float]:
+    """Return the median time of one photo through each recipe's model, in ms, on one thread."""
+    pixels = inputs.calibration[:1]
+    tensor = normalise(pixels, inputs.graph.spec)
+    runtimes = {
+        model.quantization.recipe: Model(model_file.unpack(model.content).flatbuffer)
+        for model in models
+    }
+    samples_ms: dict[str, list[float]] = {recipe: [] for recipe in runtimes}
+    for round_number in range(_ROUNDS + 1):
+        for recipe, runtime in runtimes.items():
+            photo: npt.NDArray[Any] = pixels if runtime.input_dtype == np.uint8 else tensor
+            end = time.perf_counter() + _MAX_ROUND_S
+            for _ in range(_RUNS_PER_ROUND):
                 start = time.perf_counter_ns()
-                model(given)
-                if turn:  # the first warms up
-                    taken[name].append((time.perf_counter_ns() - start) / 1e6)
+                runtime(photo)
+                if round_number:  # the first round warms up
+                    samples_ms[recipe].append((time.perf_counter_ns() - start) / 1e6)
                 if time.perf_counter() > end:
                     break
-    return {name: median(each) for name, each in taken.items()}
+    return {recipe: median(samples) for recipe, samples in samples_ms.items()}
 
 
-def _table(rows: list[Row], chosen: Row) -> list[str]:
+def _report(comparison: RecipeComparison, chosen: str, progress: Progress) -> None:
+    """Print the table of recipes, and why models were refused or slow."""
+    progress.info(f"on {comparison.cpu}, one thread, {comparison.runtime}:")
+    for line in _table(comparison.candidates, chosen):
+        progress.info(line)
+    if all(row.reasons for row in comparison.candidates):
+        progress.warn("no recipe is near enough to the graph")
+        for row in comparison.candidates:
+            progress.info(f"  {row.recipe}: {'; '.join(row.reasons)}")
+    for line in explain_slow_int8({row.recipe: row.p50_ms for row in comparison.candidates}):
+        progress.info(line)
+
+
+def _table(figures: Sequence[RecipeFigures], chosen: str) -> list[str]:
     lines = ["recipe     accuracy  95% interval     agreement     MB  p50 ms"]
-    for row in rows:
+    for row in figures:
         low, high = row.interval95
-        remark = "refused" if row.reasons else "chosen" if row == chosen else ""
+        remark = "refused" if row.reasons else "chosen" if row.recipe == chosen else ""
         lines.append(
             f"{row.recipe:<10}{row.accuracy:>9.1%}  {f'{low:.1%} to {high:.1%}':<16}"
             f"{row.agreement:>10.1%}{row.bytes / 1e6:>7.2f}{row.p50_ms:>8.2f}"
             f"  {'*' if row.best else ' '} {remark}".rstrip()
         )
-    return [*lines, "* none is as accurate, as small and as fast"]
+    return [*lines, "* no other is as accurate, as small and as fast"]
 
 
-def _slow_int8(paces: Mapping[str, float]) -> list[str]:
-    """Return why int8 is slower than float32 here, if it is."""
-    if not paces.get("int8", 0) > paces.get("float32", float("inf")):
-        return []
-    why = (
-        NO_FAST_INT8
-        if lacks_fast_int8(find_runtime().name, platform.machine())
-        else "this CPU or runtime computes float32 faster than int8: measure on the device itself"
-    )
-    ratio = paces["int8"] / paces["float32"]
-    return [f"int8 takes {ratio:.1f} times the time of float32 here: {why}"]
+def explain_slow_int8(p50_ms: Mapping[str, float]) -> list[str]:
+    """Return a line for each int8 recipe that is slower here than the float32 recipe."""
+    plain = [RECIPES[name] for name in p50_ms if RECIPES[name].weights == "float32"]
+    lines = []
+    for name in p50_ms:
+        ratio = max((p50_ms[name] / p50_ms[recipe.name] for recipe in plain), default=0)
+        if RECIPES[name].activations == "int8" and ratio > 1:
+            why = (
+                NO_FAST_INT8
+                if lacks_fast_int8(find_runtime().name, platform.machine())
+                else "this CPU or runtime computes float32 faster than int8: "
+                "measure on the device itself"
+            )
+            lines.append(f"{name} takes {ratio:.1f} times the time of {plain[0].name} here: {why}")
+    return lines

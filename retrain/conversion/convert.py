@@ -1,121 +1,123 @@
-"""From the frozen graph to a TFLite model, calibrated on training photos, scored on test photos."""
+"""Convert a run's frozen graph to a TFLite model, and check it on the test photos."""
 
-from dataclasses import asdict
 from hashlib import sha256
-from typing import Any
 
 from deploy import files
 from deploy.contract import write_labels
 from deploy.errors import GateFailed
 from deploy.system.temporary_files import scratch
-from retrain.conversion import prove_goldens
-from retrain.conversion.build_model import converted, scored
+from retrain.conversion import layer_errors
+from retrain.conversion.build_model import convert_graph, load_reference, score_model
 from retrain.conversion.choose_recipe import choose
-from retrain.conversion.inputs import Material, prepare
-from retrain.conversion.layer_errors import explain
+from retrain.conversion.inputs import ConversionInputs, read_inputs
+from retrain.conversion.layer_errors import LayerError
 from retrain.conversion.parity import Parity
+from retrain.conversion.prove_goldens import find_python, prove_goldens
+from retrain.conversion.result import ConversionResult
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
 from retrain.settings.conversion import ConvertSettings
 
-SCHEMA_VERSION = 1
-_NOISIEST = 10
-"""Of so many layers `explain` prints the error."""
+_PRINTED_LAYERS = 10
+"""Layers whose error `explain` prints; conversion.json has all."""
 
 
-def convert(config: ConvertSettings, progress: Progress | None = None) -> dict[str, Any]:
-    """Write model.tflite and labels.txt, score that very file, return what conversion.json holds.
+def convert(settings: ConvertSettings, progress: Progress | None = None) -> ConversionResult:
+    """Write model.tflite, labels.txt and conversion.json into the run's folder.
 
-    Raises GateFailed when it is beyond `config.bounds`: the file is then kept under a name that
-    says so.
+    The model file itself is scored on the test photos. If it exceeds `settings.bounds`, it is
+    written to model.rejected.tflite instead, and GateFailed is raised. Raises WrongUse and BadData
+    for settings that do not fit, and for a run that is damaged or incomplete.
     """
     progress = progress or Progress()
-    for python in config.target_python:
-        prove_goldens.find(python)
-    run = RunFolder(config.output_dir)
-    run.read_contract()  # where there is no run, no folder is made for one
+    for python in settings.target_python:
+        find_python(python)
+    run = RunFolder(settings.output_dir)
+    run.read_contract()  # raises if there is no run, before a folder is created for one
     with run.writing():
-        material = prepare(run, config, progress)
+        inputs = read_inputs(run, settings, progress)
         run.forget_recipes()
-        layers = {"layers": _explain(material)} if config.explain else {}
-        how, table = config.quantization, dict[str, Any]()
-        if config.choose:
-            how, candidate, table = choose(run, material)
+        layers = _explain(inputs, settings, progress) if settings.explain else None
+        comparison = None
+        if settings.choose:
+            model, comparison = choose(run, inputs, settings.choose, settings, progress)
         else:
-            candidate = scored(material, converted(material, how))
-        packed = candidate.packed
-        reasons = candidate.parity.beyond(config.bounds) or _unproved(packed, config, progress)
-        result = {
-            "schema": SCHEMA_VERSION,
-            "recipe": how.recipe,
-            "graph_sha256": material.contract.graph_sha256,
-            "calibration_images": len(material.calibration),
-            **asdict(config.bounds),
-            "passed": not reasons,
-            "model_sha256": sha256(packed).hexdigest(),
-            "bytes": {"graph": run.graph.stat().st_size, "model": len(packed)},
-            **candidate.parity.to_json(),
-            "rejection": candidate.rejection and candidate.rejection._asdict(),
-            "otherwise": candidate.otherwise and candidate.otherwise.to_json(),
-            **table,
-            **layers,
-            "seconds": progress.seconds,
-        }
-        # The record is written after what it tells of, and names it by its digest: a conversion
-        # that is killed before is one that did not take place.
+            converted = convert_graph(inputs, settings.quantization, settings, progress)
+            reference = load_reference(inputs, progress)
+            model = score_model(inputs, converted, reference, settings, progress)
+        reasons = model.parity.violations(settings.bounds) or _failures_on_targets(
+            model.content, settings, progress
+        )
+        result = ConversionResult(
+            recipe=model.quantization.recipe,
+            graph_sha256=inputs.contract.graph_sha256,
+            calibration_images=len(inputs.calibration),
+            bounds=settings.bounds,
+            passed=not reasons,
+            model_sha256=sha256(model.content).hexdigest(),
+            graph_bytes=run.graph.stat().st_size,
+            model_bytes=len(model.content),
+            parity=model.parity,
+            rejection=model.rejection,
+            per_channel_dense=model.per_channel_dense,
+            comparison=comparison,
+            layers=layers,
+            seconds=dict(progress.seconds),
+        )
+        # conversion.json is written after the model, and names it by its digest: if the process is
+        # killed in between, the digest shows that the record is of another model.
         if reasons:
-            files.write(run.rejected, packed)
-            files.write_json(run.conversion, result)
-            raise GateFailed(*_refusal(run, candidate.parity, reasons))
-        files.write(run.model, packed)
-        files.write(run.labels, write_labels(material.contract.labels))
-        files.write_json(run.conversion, result)
+            files.write(run.rejected, model.content)
+            files.write_json(run.conversion, result.to_json())
+            raise GateFailed(*_refusal(run, model.parity, reasons))
+        files.write(run.model, model.content)
+        files.write(run.labels, write_labels(inputs.contract.labels))
+        files.write_json(run.conversion, result.to_json())
         run.rejected.unlink(missing_ok=True)
     return result
 
 
-def _unproved(packed: bytes, config: ConvertSettings, progress: Progress) -> list[str]:
-    """Let each Python of `target_python` run the goldens; return why one did not pass them."""
+def _failures_on_targets(
+    content: bytes, settings: ConvertSettings, progress: Progress
+) -> list[str]:
+    """Run the goldens with each Python of `target_python`; return why one failed, [] if none."""
     try:
         with scratch() as folder:
-            model = folder / "model.tflite"
-            model.write_bytes(packed)
-            for python in config.target_python:
-                record = prove_goldens.selftest(python, model)
-                runtime = "{name} {version}".format(**record["runtime"])
-                progress.info(f"{python}: all goldens pass on {runtime}")
+            path = folder / "model.tflite"
+            path.write_bytes(content)
+            for python in settings.target_python:
+                proof = prove_goldens(python, path)
+                progress.info(f"{python}: all goldens pass on {proof.runtime}")
     except GateFailed as error:
         return [str(error)]
     return []
 
 
-def _explain(material: Material) -> list[dict[str, Any]]:
-    progress = material.progress
+def _explain(
+    inputs: ConversionInputs, settings: ConvertSettings, progress: Progress
+) -> tuple[LayerError, ...]:
+    """Measure the errors of the layers, and print the largest."""
+    quantization = settings.explained_quantization
     with progress.stage("explain"):
-        found = explain(
-            material.graph,
-            material.config.explained,
-            material.calibration,
-            material.contract.input,
-            material.contract.output,
-        )
+        layers = layer_errors.explain(inputs.graph, quantization, inputs.calibration)
     progress.info(
-        f"of {len(found)} layers, those whose errors move the scores most, for --keep-float"
+        f"of {len(layers)} layers, those whose errors move the scores most, for `keep_float`"
     )
     progress.info("(signal to noise in dB: of the scores, of the layer's own output):")
-    for layer in found[:_NOISIEST]:
+    for layer in layers[:_PRINTED_LAYERS]:
         scores = "    -" if layer.scores_db is None else f"{layer.scores_db:5.1f}"
         progress.info(f"  {scores} {layer.signal_to_noise_db:5.1f}  {layer.name}")
-    return [layer._asdict() for layer in found]
+    return tuple(layers)
 
 
 def _refusal(run: RunFolder, parity: Parity, reasons: list[str]) -> list[str]:
+    """Return the lines of the error for a model that the gate refused."""
     worst = (
-        f"  {each.photo}: {each.graph}, by the model {each.model} ({each.difference:.2f} apart)"
-        for each in parity.worst
+        f"  {photo.photo}: {photo.graph}, by the model {photo.model} ({photo.difference:.2f} apart)"
+        for photo in parity.worst
     )
     return [
-        f"{run.rejected}: {'; '.join(reasons)}. Remedy: more --calibration-images, another "
-        "--quantize, --explain and --keep-float, or wider bounds if you can live with it",
+        f"{run.rejected}: {'; '.join(reasons)}. Remedy: more `calibration_images`, another "
+        "`recipe`, `explain` and `keep_float`, or wider bounds if you can live with it",
         *worst,
     ]

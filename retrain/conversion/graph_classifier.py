@@ -1,4 +1,4 @@
-"""The frozen graph as a classifier: what the .tflite file is held against."""
+"""Run a frozen graph as a classifier, which a .tflite file is compared with."""
 
 import hashlib
 from pathlib import Path
@@ -37,9 +37,10 @@ class GraphClassifier(PhotoClassifier):
         output_layer: str | None = None,
         labels_source: str = "its contract",
     ) -> None:
-        """Take the operation `output_layer`, the contract's output if None, as probabilities.
+        """Load the GraphDef, whose operation `output_layer` gives probabilities.
 
-        Raises BadData, which names `labels_source`, if there are not as many labels as outputs.
+        `output_layer` None is the contract's output. Raises BadData, which names `labels_source`,
+        if the number of outputs is not the number of labels.
         """
         self.contract = contract
         self._run = tf_graph.session(graph_def, output_layer or contract.output)
@@ -53,7 +54,7 @@ class GraphClassifier(PhotoClassifier):
 
     @classmethod
     def open(cls, path: Path, output_layer: str | None = None) -> "GraphClassifier":
-        """Open the graph at `path`; contract.json must be beside it, and about it."""
+        """Open the graph at `path`; contract.json must be beside it, and have its digest."""
         contract = RunFolder(path.parent).read_contract(path)
         with naming(path):
             graph_def = tf_graph.read(path)
@@ -91,6 +92,6 @@ class GraphClassifier(PhotoClassifier):
         return to_tensor(image, self.contract.input)
 
     def run(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Return float32 (classes,), the probabilities for a graph's input."""
+        """Return float32 (classes,), the probabilities for the graph's input."""
         scores: npt.NDArray[np.float32] = self._run(tensor)[0]
         return scores

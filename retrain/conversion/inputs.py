@@ -1,112 +1,92 @@
-"""What a conversion starts from: settings, the run's graph, and photos of each split."""
+"""Read what a conversion needs from a run: the graph, and photos of each split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
-from retrain import tf_graph as graph
-from retrain.conversion import familiarity
-from retrain.conversion.graph_classifier import GraphClassifier
-from retrain.conversion.parity import Scores, graph_scores, require_accuracy
-from retrain.conversion.quantize import Pixels, spanned
-from retrain.conversion.targets import TARGETS, Target
+from retrain.conversion.quantize import Pixels, span_byte_range
+from retrain.conversion.unknown import add_familiarity
 from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
 from retrain.data.photo_pixels import pixels
+from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
 from retrain.settings.conversion import ConvertSettings
 
-_EACH = 20
-"""Of so many training photos the mean of a class is taken."""
+_PHOTOS_PER_CLASS_MEAN = 20
+"""Training photos per class used for the class mean, which familiarity compares with."""
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a conversion starts from, and what its models are held against.
+class ConversionInputs:
+    """The graph to convert, and the photos to calibrate and check its models with.
 
-    `calibration` is uint8 (N, height, width, 3), `testing` are the test photos, `likely` those to
-    make goldens of, `known` validation photos to calibrate the reject rate on. `trained` is the
-    test accuracy that training told of this graph, None if it is not known.
+    `graph` includes familiarity if photos may be unknown; `contract` is the run's, of the graph
+    without it. `calibration` is uint8 (N, height, width, 3). The first of `golden_photos` are of
+    all classes. `training_accuracy` is the test accuracy of this graph in metrics.json; None if
+    the run has none, and if familiarity changes the scores.
     """
 
-    config: ConvertSettings
-    graph: bytes
+    graph: FrozenGraph
     contract: Contract
     calibration: Pixels
-    testing: Sequence[Photo]
-    likely: Sequence[Photo]
-    known: Sequence[Photo]
-    trained: Accuracy | None
-    targets: tuple[Target, ...]
-    progress: Progress
-
-    # Both when they are asked for, after the first conversion: until then TensorFlow is in the
-    # converter's process only, and the two do not add up.
-    @cached_property
-    def reference(self) -> GraphClassifier:
-        """The graph, to be held against."""
-        return GraphClassifier(graph.parse(self.graph), self.contract)
-
-    @cached_property
-    def expected(self) -> Scores:
-        """What it gives the photos `testing`, float32 (N, classes)."""
-        scores = graph_scores(self.reference, self.testing, self.progress)
-        if self.trained:
-            require_accuracy(scores, self.testing, self.contract.labels, self.trained)
-        return scores
+    test_photos: Sequence[Photo]
+    golden_photos: Sequence[Photo]
+    validation_photos: Sequence[Photo]
+    training_accuracy: Accuracy | None
 
 
-def prepare(run: RunFolder, config: ConvertSettings, progress: Progress) -> Material:
-    """Read the photos of the run's manifest: some to calibrate on, all of the test split."""
-    contract, frozen = run.read_graph()
-    trained = run.test_accuracy(contract)
+def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -> ConversionInputs:
+    """Read the graph of `run` and the photos of its manifest.
+
+    Raises BadData if the run is damaged or incomplete, and if a photo changed since training.
+    """
+    contract, graph = run.read_graph()
+    training_accuracy = run.test_accuracy(contract)
     manifest = read_manifest(run.manifest)
-    training, known, testing = (
-        [photo for photo, name in manifest if name == wanted]
-        for wanted in (split.TRAINING, split.VALIDATION, split.TESTING)
+    training, validation, testing = (
+        [photo for photo, photo_split in manifest if photo_split == name]
+        for name in (split.TRAINING, split.VALIDATION, split.TESTING)
     )
     with progress.stage("calibration"):
-        chosen = _balanced(training, config.calibration_images, config.seed)
-        calibration = _calibration(chosen, contract.input)
-    if config.reject_rate:
-        near = _balanced(training, _EACH * len(contract.labels), config.seed)
+        chosen = _balanced(training, settings.calibration_images, settings.seed)
+        calibration = _calibration_pixels(chosen, contract.input)
+    if settings.reject_rate:
+        count = _PHOTOS_PER_CLASS_MEAN * len(contract.labels)
+        familiar = _balanced(training, count, settings.seed)
         with progress.stage("familiarity"):
-            frozen = familiarity.add(frozen, contract, near, known, progress)
-    return Material(
-        config,
-        frozen,
+            graph = add_familiarity(graph, familiar, validation, progress)
+        training_accuracy = None  # where familiarity is 0, so are all scores
+    return ConversionInputs(
+        graph,
         contract,
         calibration,
-        testing,
-        _balanced(testing, len(testing), config.seed),
-        known,
-        # Familiarity changes the graph: where it is 0, so are all scores.
-        None if config.reject_rate else trained,
-        tuple(TARGETS[name] for name in config.targets),
-        progress,
+        test_photos=testing,
+        golden_photos=_balanced(testing, len(testing), settings.seed),
+        validation_photos=validation,
+        training_accuracy=training_accuracy,
     )
 
 
 def _balanced(photos: Sequence[Photo], count: int, seed: int) -> list[Photo]:
-    """Return `count` photos, as many of each class as there are; the same seed, the same ones."""
+    """Return at most `count` random photos, one of each class in turn; `seed` fixes which."""
     random = np.random.default_rng(seed)
     by_label: dict[str, list[Photo]] = {}
     for i in random.permutation(len(photos)):
         by_label.setdefault(photos[i].label, []).append(photos[i])
     columns = [by_label[label] for label in sorted(by_label)]
-    longest = max((len(column) for column in columns), default=0)
-    turns = (column[turn] for turn in range(longest) for column in columns if turn < len(column))
-    return [photo for photo, _ in zip(turns, range(count), strict=False)]
+    rows = range(max((len(column) for column in columns), default=0))
+    in_turn = (column[row] for row in rows for column in columns if row < len(column))
+    return [photo for photo, _ in zip(in_turn, range(count), strict=False)]
 
 
-def _calibration(photos: Sequence[Photo], spec: InputSpec) -> Pixels:
+def _calibration_pixels(photos: Sequence[Photo], spec: InputSpec) -> Pixels:
     if not photos:
         raise BadData("no training photos to calibrate on")
-    return spanned(np.concatenate([pixels(photo, spec) for photo in photos]))
+    return span_byte_range(np.concatenate([pixels(photo, spec) for photo in photos]))

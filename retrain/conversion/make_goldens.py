@@ -1,4 +1,4 @@
-"""Make goldens of test photos: what a converted model must give on every device, it gave here."""
+"""Make goldens of test photos, with the scores that a model must give for them on every device."""
 
 import io
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ from retrain.data.photo_folder import Photo
 from retrain.data.photo_pixels import pixels
 
 SIDE = 64
-"""Pixels of a golden's height and width."""
-_LOOKED_AT = 4
-"""Candidates for each golden: most thumbnails are classified right, blurred as they are."""
-_LEAD = 0.5
+"""Height and width of a golden's photo, in pixels."""
+_CANDIDATES_PER_GOLDEN = 4
+"""Enough candidates: the model is right about most thumbnails, though they are blurred."""
+_MIN_LEAD = 0.5
 """How far the best score should be above the second: sure answers differ least between runtimes."""
 
 
@@ -30,33 +30,35 @@ def make(
     photos: Sequence[Photo],
     count: int,
 ) -> tuple[Golden, ...]:
-    """Return `count` goldens, as many of each class as there are, fewer if there are no photos.
+    """Return `count` goldens, one of each class in turn; fewer if there are too few photos.
 
-    Of each class those come first that the graph and the model call right, and the model is sure
-    of. `photos` are in an order of which the first few are of all classes.
+    Goldens for which graph and model give the photo's label, and the model is sure, come first in
+    each class. The first of `photos` must be of all classes.
     """
     model = Classifier(file)
     spec = file.contract.input
-    right: dict[str, list[Golden]] = {}
-    other: dict[str, list[Golden]] = {}
-    for photo in photos[: _LOOKED_AT * count]:
+    reliable: dict[str, list[Golden]] = {}
+    unreliable: dict[str, list[Golden]] = {}
+    for photo in photos[: _CANDIDATES_PER_GOLDEN * count]:
         png = _thumbnail(photo, spec)
         image = open_image(png, spec)
         scores = model.scores(image)
         best = int(scores.argmax())
         label = file.contract.labels[best]
-        sure = scores[best] - np.delete(scores, best).max(initial=0) > _LEAD
-        good = sure and label == photo.label and best == graph.scores(image).argmax()
-        found = right if good else other
+        is_sure = scores[best] - np.delete(scores, best).max(initial=0) > _MIN_LEAD
+        is_right = label == photo.label and best == graph.scores(image).argmax()
         golden = Golden(png, digest(to_pixels(image, spec)), label, tuple(map(float, scores)))
-        found.setdefault(photo.label, []).append(golden)
-    columns = [right.get(label, []) + other.get(label, []) for label in {**right, **other}]
-    turns = chain.from_iterable(zip_longest(*columns))
-    return tuple([golden for golden in turns if golden][:count])
+        by_label = reliable if is_sure and is_right else unreliable
+        by_label.setdefault(photo.label, []).append(golden)
+    columns = [
+        reliable.get(label, []) + unreliable.get(label, []) for label in {**reliable, **unreliable}
+    ]
+    in_turn = chain.from_iterable(zip_longest(*columns))
+    return tuple([golden for golden in in_turn if golden][:count])
 
 
 def _thumbnail(photo: Photo, spec: InputSpec) -> bytes:
-    """Return a PNG of the photo's middle, or of all of it, squashed, where `spec` squashes."""
+    """Return a PNG of the photo's largest centred square, or of all of it if `spec` squashes."""
     small = replace(spec, height=SIDE, width=SIDE, crop=1.0 if spec.crop else None)
     stream = io.BytesIO()
     Image.fromarray(pixels(photo, small)[0]).save(stream, "PNG", optimize=True)

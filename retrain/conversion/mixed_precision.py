@@ -1,4 +1,4 @@
-"""int8 models that keep some layers in float32, the first one always."""
+"""Quantize a model to int8, but for some layers that stay in float32: the first one always."""
 
 from copy import copy
 from typing import Any
@@ -10,80 +10,83 @@ from retrain.tf_graph import tensorflow
 from retrain.tflite.model import WITH_WEIGHTS, operators, read_model
 
 
-def partly_quantized(converter: Any, how: Quantization, spec: InputSpec) -> bytes:
-    """Return the flatbuffer of `converter`'s int8 model, in float32 what `in_float` tells.
+def quantize_partly(converter: Any, quantization: Quantization, spec: InputSpec) -> bytes:
+    """Return the int8 flatbuffer of `converter`, with the layers of `float_layers` in float32.
 
-    Raises WrongUse for a layer that is not there, and for bytes out of a layer in float32.
+    Raises WrongUse for a name in `keep_float` that no layer has, and for a uint8 output if the
+    output layer stays in float32.
     """
     from tensorflow.lite.python.convert import mlir_quantize
     from tensorflow.lite.python.util import modify_model_io_type
 
     converter._experimental_calibrate_only = True
     calibrated = converter.convert()
-    unknown = set(how.keep_float) - {each.outputs[0].name for each in operators(calibrated)}
-    if unknown:
-        raise WrongUse(f"--keep-float: no layer {', '.join(sorted(unknown))}: see --explain")
+    layers = {layer.outputs[0].name for layer in operators(calibrated)}
+    missing = set(quantization.keep_float) - layers
+    if missing:
+        raise WrongUse(f"`keep_float`: no layer {', '.join(sorted(missing))}: see `explain`")
     quantized = mlir_quantize(
         calibrated,
-        denylisted_nodes=sorted(in_float(calibrated, how)),
-        disable_per_channel_for_dense_layers=how.per_tensor_dense,
+        denylisted_nodes=sorted(float_layers(calibrated, quantization)),
+        disable_per_channel_for_dense_layers=quantization.per_tensor_dense,
     )
-    if how.output == "uint8" and operators(quantized)[-1].name != "DEQUANTIZE":
+    if quantization.output == "uint8" and operators(quantized)[-1].name != "DEQUANTIZE":
         raise WrongUse(
-            "--output-type uint8: the output layer is in float32, by --keep-float or as the first "
-            "with weights. Remedy: --output-type float32"
+            "`output_type` uint8: the output layer is in float32, by `keep_float` or as the first "
+            "layer with weights. Remedy: `output_type` float32"
         )
     types = (tensorflow().float32, converter.inference_output_type)
-    return _with_bytes_in(bytes(modify_model_io_type(quantized, *types)), spec)
+    flatbuffer = bytes(modify_model_io_type(quantized, *types))
+    return _add_uint8_input(flatbuffer, spec) if quantization.record.has_uint8_input else flatbuffer
 
 
-def in_float(calibrated: bytes, how: Quantization) -> set[str]:
-    """Return the layers of the float model `calibrated` that stay in float32: see `Quantization`.
+def float_layers(calibrated: bytes, quantization: Quantization) -> set[str]:
+    """Return the names of the layers of the float model `calibrated` that stay in float32.
 
-    Those are the first with weights, what stands before it, `how.keep_float`, and what reads any
-    of them: an int8 layer would round what it is given.
+    These are the first layers with weights, the layers before them, those of `keep_float`, and the
+    layers that read any of these: an int8 layer would round its input.
     """
     layers = operators(calibrated)
-    kept = set(how.keep_float)
-    given = {tensor.name for tensor in read_model(calibrated).subgraphs[0].inputs}
+    names = set(quantization.keep_float)
+    from_input = {tensor.name for tensor in read_model(calibrated).subgraphs[0].inputs}
     for layer in layers:
-        if given.intersection(tensor.name for tensor in layer.inputs):
-            kept.add(layer.outputs[0].name)
+        if from_input.intersection(tensor.name for tensor in layer.inputs):
+            names.add(layer.outputs[0].name)
             if layer.name not in WITH_WEIGHTS:
-                given.update(tensor.name for tensor in layer.outputs)
+                from_input.update(tensor.name for tensor in layer.outputs)
     readers = {
         layer.outputs[0].name
         for layer in layers
-        if kept.intersection(tensor.name for tensor in layer.inputs)
+        if names.intersection(tensor.name for tensor in layer.inputs)
     }
-    return kept | readers
+    return names | readers
 
 
-def _with_bytes_in(flatbuffer: bytes, spec: InputSpec) -> bytes:
-    """Return the model, whose input is float32, with a pixel's byte as the input's byte.
+def _add_uint8_input(flatbuffer: bytes, spec: InputSpec) -> bytes:
+    """Return the model with a uint8 input, a pixel its own byte, instead of a float32 input.
 
-    A DEQUANTIZE in front normalises it.
+    A DEQUANTIZE operation before the first layer normalises the pixels.
     """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(flatbuffer))
     (graph,) = model.subgraphs
-    (given,) = graph.inputs
-    as_bytes = copy(graph.tensors[given])
-    as_bytes.type = schema.TensorType.UINT8
-    as_bytes.quantization = schema.QuantizationParametersT()
-    as_bytes.quantization.scale = [1 / spec.std]
-    as_bytes.quantization.zeroPoint = [int(spec.mean)]
-    graph.tensors[given].name += b"/normalised"
-    graph.tensors.append(as_bytes)
+    (float_input,) = graph.inputs
+    uint8_tensor = copy(graph.tensors[float_input])
+    uint8_tensor.type = schema.TensorType.UINT8
+    uint8_tensor.quantization = schema.QuantizationParametersT()
+    uint8_tensor.quantization.scale = [1 / spec.std]
+    uint8_tensor.quantization.zeroPoint = [int(spec.mean)]
+    graph.tensors[float_input].name += b"/normalised"
+    graph.tensors.append(uint8_tensor)
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
     code.version = 1
     model.operatorCodes.append(code)
     operator = schema.OperatorT()
     operator.opcodeIndex = len(model.operatorCodes) - 1
-    operator.inputs, operator.outputs = [len(graph.tensors) - 1], [given]
+    operator.inputs, operator.outputs = [len(graph.tensors) - 1], [float_input]
     graph.operators.insert(0, operator)
     graph.inputs = operator.inputs
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))

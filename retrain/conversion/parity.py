@@ -1,8 +1,8 @@
-"""The gate: the frozen graph against a .tflite file, both on the photos of the test split."""
+"""Compare a .tflite file with its frozen graph on the test photos: the gate of a conversion."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from deploy.classifier import Classifier, PhotoClassifier
 from deploy.errors import BadData
 from deploy.model_file import ModelFile
+from deploy.versioned_json import Fields
 from retrain import parallel
 from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data.photo_folder import Photo, shown
@@ -18,16 +19,16 @@ from retrain.metrics import Accuracy, Labels
 from retrain.progress import Progress
 from retrain.settings.conversion import Bounds
 
-_WORST = 10
-"""Of so many photos the names are kept."""
-
-_ASTRAY = 0.02
-"""Of the test photos so many may be called otherwise than at training."""
+_WORST_PHOTOS = 10
+"""Photos with the largest differences that a Parity names."""
+_MAX_CHANGED_SHARE = 0.02
+"""Share of test photos whose label may differ from training."""
 
 Scores = npt.NDArray[np.float32]
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True)
+class Difference:
     """A photo, the best label of graph and model, and the largest difference of a probability."""
 
     photo: str
@@ -35,10 +36,24 @@ class Difference(NamedTuple):
     model: str
     difference: float
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Difference":
+        """Read what `to_json` wrote; raise BadData for anything else."""
+        return cls(
+            fields.text("photo"),
+            fields.text("graph"),
+            fields.text("model"),
+            fields.number("difference"),
+        )
+
 
 @dataclass(frozen=True)
 class Parity:
-    """Graph and model on the same photos: accuracies, and how far their answers differ.
+    """Graph and model on the same photos: both accuracies, and how far their answers differ.
 
     `agreement` is the share of photos with the same best label, of 0..1; the differences are of
     probabilities, over all photos and classes. `worst` are the photos that differ most.
@@ -56,26 +71,26 @@ class Parity:
         """How many points of accuracy the model is below the graph."""
         return 100 * (self.graph.value - self.model.value)
 
-    def beyond(self, bounds: Bounds) -> list[str]:
-        """Return which of `bounds` it is beyond, in words; nothing if the model may be used."""
-        reasons = []
+    def violations(self, bounds: Bounds) -> list[str]:
+        """Return a sentence for each of `bounds` that the model exceeds; [] is a pass."""
+        sentences = []  # each condition is negated, so that NaN is refused too
         if not self.drop <= bounds.max_accuracy_drop:
-            reasons.append(
+            sentences.append(
                 f"it loses {self.drop:.1f} points of test accuracy (graph {self.graph}, model "
-                f"{self.model}); --max-accuracy-drop is {bounds.max_accuracy_drop:g}, and one "
+                f"{self.model}); `max_accuracy_drop` is {bounds.max_accuracy_drop:g}, and one "
                 f"photo is {100 / self.graph.total:.1f} points"
             )
         if not 100 * self.agreement >= bounds.min_agreement:
-            reasons.append(
+            sentences.append(
                 f"its best label is the graph's on {self.agreement:.1%} of the test photos; "
-                f"--min-agreement is {bounds.min_agreement:g}"
+                f"`min_agreement` is {bounds.min_agreement:g}"
             )
         if not self.mean_difference <= bounds.max_mean_difference:
-            reasons.append(
+            sentences.append(
                 f"its probabilities are {self.mean_difference:.2g} from the graph's in the mean; "
-                f"--max-mean-difference is {bounds.max_mean_difference:g}"
+                f"`max_mean_difference` is {bounds.max_mean_difference:g}"
             )
-        return reasons
+        return sentences
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -85,91 +100,116 @@ class Parity:
             "agreement": self.agreement,
             "mean_difference": self.mean_difference,
             "max_difference": self.max_difference,
-            "worst": [each._asdict() for each in self.worst],
+            "worst": [difference.to_json() for difference in self.worst],
         }
 
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Parity":
+        """Read what `to_json` wrote; raise BadData for anything else."""
+        return cls(
+            _accuracy(fields.object("graph")),
+            _accuracy(fields.object("model")),
+            fields.number("agreement", least=0, most=1),
+            fields.number("mean_difference"),
+            fields.number("max_difference"),
+            tuple(Difference.from_json(photo) for photo in fields.objects("worst")),
+        )
 
-def graph_scores(reference: GraphClassifier, photos: Sequence[Photo], progress: Progress) -> Scores:
-    """Return what the frozen graph gives each photo, float32 (N, classes)."""
+
+def _accuracy(fields: Fields) -> Accuracy:
+    total = fields.integer("total", least=1)
+    return Accuracy(fields.integer("right", least=0, most=total), total)
+
+
+def graph_scores(
+    classifier: GraphClassifier, photos: Sequence[Photo], progress: Progress
+) -> Scores:
+    """Return the frozen graph's scores of the photos, float32 (N, classes)."""
     if not photos:
-        raise BadData("no test photos: nothing can be said of the model")
-    return _scores("graph", lambda: reference, photos, progress)
+        raise BadData("no test photos: the model cannot be compared with its graph")
+    return _scores("graph", lambda: classifier, photos, progress)
+
+
+def model_scores(file: ModelFile, photos: Sequence[Photo], progress: Progress) -> Scores:
+    """Return the scores of the photos by the model of `file`, float32 (N, classes)."""
+    return _scores("model", lambda: Classifier(file), photos, progress)
 
 
 def require_accuracy(
-    scores: Scores, photos: Sequence[Photo], names: Sequence[str], told: Accuracy
+    scores: Scores, photos: Sequence[Photo], labels: Sequence[str], expected: Accuracy
 ) -> None:
-    """Raise BadData if a graph's `scores` (N, classes) are not as right as training told.
+    """Raise BadData if the accuracy of a graph's `scores` (N, classes) is not `expected`.
 
-    Labels in another order would make it so. Training may have scored bottlenecks of another
-    runtime: a photo, or 2% of them, may differ; another number of photos is not compared.
+    `expected` is from training; labels in another order change it. Training may have scored
+    bottlenecks of another runtime: one photo, or 2% of them, may differ. Accuracies on different
+    numbers of photos are not compared.
     """
-    found = Accuracy.of(scores, _indices(photos, names))
-    allowed = max(1, _ASTRAY * told.total)
-    if found.total == told.total and abs(found.right - told.right) > allowed:
+    accuracy = Accuracy.of(scores, _label_indices(photos, labels))
+    max_changed = max(1, _MAX_CHANGED_SHARE * expected.total)
+    changed = abs(accuracy.right - expected.right)
+    if accuracy.total == expected.total and changed > max_changed:
         raise BadData(
-            f"the graph's test accuracy is {found}, and was {told} when it was trained: labels or "
-            "photos are not what they were. Remedy: train again"
+            f"the graph's test accuracy is {accuracy}, and was {expected} when it was trained: "
+            "labels or photos are not what they were. Remedy: train again"
         )
 
 
 def compare(
     expected: Scores,
     file: ModelFile,
-    names: tuple[str, ...],
+    labels: tuple[str, ...],
     photos: Sequence[Photo],
     progress: Progress,
 ) -> Parity:
-    """Classify `photos` with the model of `file`, and hold that against `expected` (N, classes).
+    """Compare the scores of `photos` by the model of `file` with `expected`, float32 (N, classes).
 
-    Raises BadData if the file's labels are not `names`, the graph's: scores do not tell.
+    Raises BadData if the file's labels are not `labels`, the graph's: the scores would not show it.
     """
-    if file.contract.labels != names:
+    if file.contract.labels != labels:
         raise BadData(
             f"the model file has the labels {', '.join(file.contract.labels)}, its graph "
-            f"{', '.join(names)}"
+            f"{', '.join(labels)}"
         )
-    labels = _indices(photos, names)
-    found = model_scores(file, photos, progress)
-    difference: Scores = np.abs(expected - found)
-    each = difference.max(axis=1)
-    worst = np.argsort(-each, kind="stable")[:_WORST]
+    indices = _label_indices(photos, labels)
+    actual = model_scores(file, photos, progress)
+    differences: Scores = np.abs(expected - actual)
+    by_photo = differences.max(axis=1)
+    worst = np.argsort(-by_photo, kind="stable")[:_WORST_PHOTOS]
     return Parity(
-        Accuracy.of(expected, labels),
-        Accuracy.of(found, labels),
-        float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1))),
-        float(difference.mean()),
-        float(difference.max()),
+        Accuracy.of(expected, indices),
+        Accuracy.of(actual, indices),
+        float(np.mean(expected.argmax(axis=1) == actual.argmax(axis=1))),
+        float(differences.mean()),
+        float(differences.max()),
         tuple(
             Difference(
                 shown(photos[i].path),
-                names[expected[i].argmax()],
-                names[found[i].argmax()],
-                float(each[i]),
+                labels[expected[i].argmax()],
+                labels[actual[i].argmax()],
+                float(by_photo[i]),
             )
             for i in worst
         ),
     )
 
 
-def _indices(photos: Sequence[Photo], names: Sequence[str]) -> Labels:
-    places = {name: i for i, name in enumerate(names)}
-    unknown = {photo.label for photo in photos} - set(places)
-    if unknown:
-        raise BadData(f"test photos of {', '.join(sorted(unknown))}, which the graph has not")
-    return np.array([places[photo.label] for photo in photos])
-
-
-def model_scores(file: ModelFile, photos: Sequence[Photo], progress: Progress) -> Scores:
-    """Return what the model of `file` gives each photo, float32 (N, classes)."""
-    return _scores("model", lambda: Classifier(file), photos, progress)
+def _label_indices(photos: Sequence[Photo], labels: Sequence[str]) -> Labels:
+    """Return int64 (N,), the index in `labels` of each photo's label."""
+    indices = {label: i for i, label in enumerate(labels)}
+    missing = {photo.label for photo in photos} - set(indices)
+    if missing:
+        raise BadData(f"test photos of {', '.join(sorted(missing))}, which the graph does not know")
+    return np.array([indices[photo.label] for photo in photos])
 
 
 def _scores(
-    name: str, make: Callable[[], PhotoClassifier], photos: Sequence[Photo], progress: Progress
+    name: str,
+    create: Callable[[], PhotoClassifier],
+    photos: Sequence[Photo],
+    progress: Progress,
 ) -> Scores:
     def score(classifier: PhotoClassifier, photo: Photo) -> Scores:
         return classifier.scores(decode(photo, classifier.contract.input))
 
     with progress.bar(f"scoring the {name}", len(photos), "photos") as advance:
-        return np.stack(parallel.run_in_order(photos, make, score, advance))
+        return np.stack(parallel.run_in_order(photos, create, score, advance))

@@ -1,22 +1,17 @@
-"""Download a file of known size and digest, going on from where an earlier run stopped."""
+"""Download a file of known size and SHA-256, whole or not at all."""
 
-import hashlib
-import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import IncompleteRead, responses
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
-import click
-
-from deploy.errors import BadData, WrongUse
+from deploy.errors import BadData
 from deploy.system.error_messages import doing
+from deploy.system.temporary_files import scratch
+from retrain.progress import Advance, Progress
 
-_TIMEOUT = 30  # seconds without one byte
-_BLOCK = 1 << 16
+_TIMEOUT_S = 30.0
+"""Longest time without one byte."""
+_BLOCK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -28,98 +23,105 @@ class Remote:
     sha256: str
 
 
-def fetch(remote: Remote, cache: Path) -> Path:
-    """Return the path of `remote` in the folder `cache`, downloading what is not there yet.
+def fetch(remote: Remote, folder: Path, progress: Progress) -> Path:
+    """Return the path of `remote` in `folder`; download it if it is not there whole.
 
-    What has come stays as a .part file, which the next run continues by HTTP Range
-    (RFC 9110, section 14). Raises BadData for a failed download or a wrong digest, WrongUse
-    while another process downloads the same file, OSError when it cannot be written.
+    Raises BadData for a failed download, and for a file of another size or SHA-256; OSError if the
+    file cannot be written. Environment variables such as `https_proxy` name a proxy.
     """
-    from filelock import FileLock, Timeout
+    import pooch
+    from requests.exceptions import RequestException
 
-    cache.mkdir(parents=True, exist_ok=True)
-    # The digest in the name: another version of the file never meets this one.
-    file = cache / f"{remote.sha256[:12]}-{remote.url.rpartition('/')[2]}"
-    part = file.with_name(f"{file.name}.part")
+    pooch.get_logger().setLevel("WARNING")
+    # The digest is part of the name: another version of the file is another file.
+    path = folder / f"{remote.sha256[:12]}-{remote.url.rpartition('/')[2]}"
+    if path.is_file() and pooch.file_hash(path) == remote.sha256:
+        return path
+    total_mb = max(1, round(remote.size / 1e6))
     try:
-        lock = file.with_name(f"{file.name}.lock")
-        with doing("lock", lock), FileLock(lock, timeout=0):
-            if not (file.exists() and _digest(file) == remote.sha256):
-                with doing("write", part):
-                    _receive(remote, part)
-                if (found := _digest(part)) != remote.sha256:
-                    part.unlink()
-                    raise BadData(
-                        f"{remote.url}: downloaded, but its SHA-256 is {found} where "
-                        f"{remote.sha256} was expected; it is deleted: run this again, and if it "
-                        "comes out the same, the address serves another file"
-                    )
-                part.replace(file)
-    except Timeout as error:
-        raise WrongUse(
-            f"{remote.url}: another process is downloading it: wait for it, then run this again"
-        ) from error
-    return file
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _receive(remote: Remote, part: Path) -> None:
-    part.touch()
-    label = f"Downloading {remote.url} ({remote.size / 1e6:,.0f} MB)"
-    with (
-        click.progressbar(length=remote.size, label=label, file=sys.stderr) as bar,
-        part.open("r+b") as stream,
-    ):
-        best = -1
-        # A cut connection is opened again for as long as each brings the file further.
-        while (have := stream.seek(0, 2)) < remote.size:
-            if have <= best:
-                raise BadData(
-                    f"{remote.url}: the connection ended after {have:,} of {remote.size:,} bytes: "
-                    "run this again to go on from there"
+        with (
+            doing("write", path),
+            progress.bar(f"Downloading {remote.url}", total_mb, "MB") as advance,
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+            with scratch(folder) as temporary:
+                downloader = pooch.HTTPDownloader(
+                    progressbar=_SizeCheck(remote, advance),
+                    chunk_size=_BLOCK_BYTES,
+                    timeout=_TIMEOUT_S,
+                    headers={"Accept-Encoding": "identity"},
                 )
-            best = have
-            for start, block in _blocks(remote, have):
-                stream.seek(start)
-                stream.truncate()
-                stream.write(block)
-                bar.pos = start  # a server may start over
-                bar.update(len(block))
+                downloaded = pooch.retrieve(
+                    remote.url,
+                    known_hash=f"sha256:{remote.sha256}",
+                    fname=path.name,
+                    path=temporary,
+                    downloader=downloader,
+                )
+                Path(downloaded).replace(path)
+    except RequestException as error:
+        raise BadData(f"{remote.url}: {_problem(error)}") from error
+    except ValueError as error:  # how pooch reports another digest
+        raise BadData(
+            f"{remote.url}: downloaded, but its SHA-256 is not {remote.sha256}, which was "
+            "expected; it is deleted: run this again, and if it comes out the same, the address "
+            "serves another file"
+        ) from error
+    return path
 
 
-def _blocks(remote: Remote, start: int) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, bytes) from `start`, or from 0 if the server will have it so, until a cut."""
-    asked = {"Range": f"bytes={start}-"} if start else {}
-    try:
-        response = urlopen(Request(remote.url, headers=asked), timeout=_TIMEOUT)  # noqa: S310 (our own address)
-    except HTTPError as error:
-        error.close()
-        if error.code == 416 and start:  # it has no such range: the part is of another file
-            yield from _blocks(remote, 0)
-            return
-        raise BadData(
-            f"{remote.url}: the server answered {error.code} {error.reason}: try again later, or "
-            "open the address in a browser to see whether the file has moved"
-        ) from error
-    except (OSError, HTTPException) as error:
-        raise BadData(
-            f"{remote.url}: {getattr(error, 'reason', error) or type(error).__name__}: check the "
-            "network connection and proxy settings, then run this again"
-        ) from error
-    with response, suppress(OSError, HTTPException):
-        ranged = response.status == 206
-        whole = f"bytes {start}-{remote.size - 1}/{remote.size}" if ranged else str(remote.size)
-        offer = response.headers["Content-Range" if ranged else "Content-Length"]
-        if offer != whole:
+class _SizeCheck:
+    """The progress bar of a pooch download; it ends the download of a file of another size.
+
+    pooch sets `total` to the size that the server announces, 0 if it announces none.
+    """
+
+    def __init__(self, remote: Remote, advance: Advance) -> None:
+        self.total = 0
+        self._remote = remote
+        self._advance = advance
+        self._bytes = self._shown_mb = 0
+
+    def update(self, count: int) -> None:
+        """Count the bytes of another block; raise BadData if they are too many."""
+        expected = self._remote.size
+        if self.total not in (0, expected):
             raise BadData(
-                f"{remote.url}: the server offers {offer} where {whole} bytes were expected: "
-                "a proxy or sign-in page may have answered; open the address in a browser"
+                f"{self._remote.url}: the server offers {self.total} bytes where {expected} were "
+                "expected: a proxy or sign-in page may have answered; open the address in a browser"
             )
-        at = start if ranged else 0
-        while at < remote.size and (block := response.read(min(_BLOCK, remote.size - at))):
-            yield at, block
-            at += len(block)
+        self._bytes += count
+        if self._bytes >= expected + _BLOCK_BYTES:
+            raise BadData(
+                f"{self._remote.url}: the server sends more than the {expected} bytes that were "
+                "expected: open the address in a browser to see what it is"
+            )
+        new_mb = self._bytes // 1_000_000 - self._shown_mb
+        if new_mb > 0:
+            self._shown_mb += new_mb
+            self._advance(new_mb)
+
+    def reset(self) -> None:
+        """Count from 0 again: pooch then counts the whole file."""
+        self._bytes = 0
+
+    def close(self) -> None:
+        """Do nothing: the bar ends with its block."""
+
+
+def _problem(error: Exception) -> str:
+    """Return what went wrong with a request, and what to do."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        reason = response.reason or responses.get(response.status_code, "")
+        return (
+            f"the server answered {response.status_code} {reason}: try again later, or open the "
+            "address in a browser to see whether the file has moved"
+        )
+    first: BaseException = error  # requests wraps it several times
+    while first.__context__:
+        first = first.__context__
+    reason = getattr(first, "strerror", None) or str(first) or type(first).__name__
+    if isinstance(first, IncompleteRead):
+        reason = "the connection was cut"
+    return f"{reason}: check the network connection and proxy settings, then run this again"

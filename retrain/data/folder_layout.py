@@ -1,4 +1,4 @@
-"""Decide which folders below a root are classes, and which are splits that the user made."""
+"""Decide which folders below a root are classes, and which are splits of the user's own."""
 
 import os
 from collections import Counter
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from deploy import user_files
 from deploy.errors import BadData
 from deploy.image import HEAD, claims_photo
-from retrain.data.similar_labels import escaped, groups
+from retrain.data.similar_labels import escape_lookalikes, lookalike_groups
 
 TRAINING, VALIDATION, TESTING = "training", "validation", "testing"
 SPLITS = (TRAINING, VALIDATION, TESTING)
@@ -20,16 +20,16 @@ _USUAL_NAMES = {
     VALIDATION: ("valid", "val", "validation", "dev"),
     TESTING: ("test", "testing"),
 }
-_SPLIT_OF = {name: split for split, names in _USUAL_NAMES.items() for name in names}
-_BESIDE_SPLITS = ("unlabeled", "unlabelled", "unsup", "unsupervised", "predict", "prediction")
+_SPLIT_BY_NAME = {name: split for split, names in _USUAL_NAMES.items() for name in names}
+_UNLABELED_NAMES = ("unlabeled", "unlabelled", "unsup", "unsupervised", "predict", "prediction")
 """Folders of photos without labels, which stand beside splits and are not classes."""
-_NAMES_SHOWN = 8
-_DEEPEST = 4
+_MAX_NAMES_SHOWN = 8
+_DEEPEST_LEVEL = 4
 """The lowest level whose folders are compared by name."""
 
 
 class ClassFolder(NamedTuple):
-    """A folder whose photos have `label`, and belong to `split` if the user made the split."""
+    """A folder whose photos have `label`; `split` is empty unless the folders are of splits."""
 
     label: str
     path: Path
@@ -40,7 +40,7 @@ class ClassFolder(NamedTuple):
 class Layout:
     """The class folders of a root.
 
-    `parents` are the folders that hold class folders; `warnings` say what else the root could mean.
+    `parents` are the folders that hold class folders. `warnings` name other readings of the root.
     """
 
     classes: tuple[ClassFolder, ...]
@@ -48,32 +48,49 @@ class Layout:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _TopFolders:
+    """The sub-folders of a root.
+
+    `splits` are those with the name of a split, each with its split; `classes` are the sub-folders
+    of each of `splits` that hold photos.
+    """
+
+    root: Path
+    folders: tuple[Path, ...]
+    splits: dict[Path, str]
+    classes: dict[Path, list[Path]]
+
+
 def read(root: Path, level: int | None = None) -> Layout:
-    """Return the layout of `root`; with `level`, its classes are the folders so many levels down.
+    """Return the layout of `root`; with `level`, the folders that many levels down are classes.
 
     Without a level, classes are the sub-folders of `root`, or of its training, validation and
     testing folders. Raises BadData for splits that are not complete, and for an empty level.
     """
     if level is not None:
-        return _by_level(root, level)
-    tops = sub_folders(root)
+        return _read_level(root, level)
+    folders = sub_folders(root)
     splits = {
-        top: _SPLIT_OF[name] for top in tops if (name := top.name.strip().casefold()) in _SPLIT_OF
+        folder: _SPLIT_BY_NAME[name]
+        for folder in folders
+        if (name := folder.name.strip().casefold()) in _SPLIT_BY_NAME
     }
-    inner = {top: _class_folders(_unpacked(top)) for top in splits}
-    if _are_splits(root, tops, splits, inner):
-        return _own_split(root, tops, splits, inner)
+    classes = {folder: _folders_with_photos(_unpacked(folder)) for folder in splits}
+    tops = _TopFolders(root, tuple(folders), splits, classes)
+    if _are_splits(tops):
+        return _read_splits(tops)
     warnings = [
-        f"{top} is trained as a class, though it is named as a split and holds the folders "
-        f"{_listed(folder.name for folder in inner[top])}: if these are the classes, move the "
-        f"other folders away, or use --labels-from {_level(root, inner[top])}"
-        for top in splits
-        if len(inner[top]) > 1 and not _has_loose_photos(top)
+        f"{folder} is trained as a class, though it is named as a split and holds the folders "
+        f"{_join(inner.name for inner in classes[folder])}: if these are the classes, move the "
+        f"other folders away, or use `labels_from` {_level(root, classes[folder])}"
+        for folder in splits
+        if len(classes[folder]) > 1 and not _has_loose_photos(folder)
     ]
     return Layout(
-        tuple(ClassFolder(top.name, top) for top in tops),
+        tuple(ClassFolder(folder.name, folder) for folder in folders),
         (root,),
-        tuple(warnings or _repeated_names(root, tops)),
+        tuple(warnings or _warn_of_repeated_names(root, folders)),
     )
 
 
@@ -102,7 +119,7 @@ def why_closed(folder: Path) -> str | None:
 
 
 def is_photo(path: Path) -> bool:
-    """Return whether a file says by its content or its name that it is a photo."""
+    """Return whether a file claims by its content or its name to be a photo."""
     try:
         if not path.is_file():
             return False
@@ -120,14 +137,14 @@ def _has_loose_photos(folder: Path) -> bool:
     return any(is_photo(path) for path in folder.iterdir() if user_files.is_user_file(path.name))
 
 
-def _class_folders(top: Path) -> list[Path]:
-    return [folder for folder in sub_folders(top) if _holds_photos(folder)]
+def _folders_with_photos(folder: Path) -> list[Path]:
+    return [inner for inner in sub_folders(folder) if _holds_photos(inner)]
 
 
 def _unpacked(folder: Path) -> Path:
-    """Return `folder`, or where it holds only a folder of its own name, that one.
+    """Return `folder`, or the only folder in it if that has the same name.
 
-    Unpacking an archive into a folder of its name makes those, such as `train/train`.
+    Unpacking an archive into a folder of its name creates such pairs, such as `train/train`.
     """
     inner = sub_folders(folder)
     if len(inner) != 1 or inner[0].name != folder.name or _has_loose_photos(folder):
@@ -136,123 +153,136 @@ def _unpacked(folder: Path) -> Path:
 
 
 def _level(root: Path, folders: Sequence[Path]) -> int:
-    """Return what --labels-from must be for these folders to be classes."""
+    """Return the `labels_from` for which these folders are classes."""
     return max(len(folder.relative_to(root).parts) for folder in folders)
 
 
-def _by_level(root: Path, level: int) -> Layout:
-    parents, last = [root], [root]
+def _read_level(root: Path, level: int) -> Layout:
+    parents, lowest = [root], [root]
     for _ in range(level - 1):
-        last = [folder for parent in last for folder in sub_folders(parent)]
-        parents += last
-    classes = [ClassFolder(path.name, path) for parent in last for path in sub_folders(parent)]
+        lowest = [folder for parent in lowest for folder in sub_folders(parent)]
+        parents += lowest
+    classes = [ClassFolder(path.name, path) for parent in lowest for path in sub_folders(parent)]
     if not classes:
-        raise BadData(f"{root}: no folders {level} levels below it: lower --labels-from")
+        raise BadData(f"{root}: no folders {level} levels below it: lower `labels_from`")
     return Layout(tuple(classes), tuple(parents))
 
 
-def _are_splits(
-    root: Path, tops: Sequence[Path], splits: dict[Path, str], inner: dict[Path, list[Path]]
-) -> bool:
+def _are_splits(tops: _TopFolders) -> bool:
     """Return whether the folders that are named as splits are splits; they may be classes too.
 
-    A class may be named "test". What tells is whether it holds class folders, and what else `root`
-    holds. Raises BadData if all are named as splits, and none has class folders.
+    A class may be named "test". The folders in it and beside it decide. Raises BadData if all
+    folders are named as splits, and none has class folders.
     """
-    holding = [top for top in splits if inner[top]]
-    others = [
-        top
-        for top in tops
-        if top not in splits and top.name.casefold() not in _BESIDE_SPLITS and _holds_photos(top)
-    ]
-    if not holding:
-        if others or len(set(splits.values())) < 2:
+    split_folders = [folder for folder in tops.splits if tops.classes[folder]]
+    has_other_classes = any(
+        folder not in tops.splits
+        and folder.name.casefold() not in _UNLABELED_NAMES
+        and _holds_photos(folder)
+        for folder in tops.folders
+    )
+    if not split_folders:
+        if has_other_classes or len(set(tops.splits.values())) < 2:
             return False
         raise BadData(
-            f"{root}: the folders {_listed(top.name for top in splits)} are named as splits, but "
-            "hold no class folders: put the photos of each split into one folder per class; or, "
-            "if these are the classes, use --labels-from 1"
+            f"{tops.root}: the folders {_join(folder.name for folder in tops.splits)} are named as "
+            "splits, but hold no class folders: put the photos of each split into one folder per "
+            "class; or, if these are the classes, use `labels_from` 1"
         )
-    if not others:
+    if not has_other_classes:
         return True
-    uses = Counter(name for top in holding for name in {folder.name for folder in inner[top]})
-    return len({splits[top] for top in holding}) > 1 and max(uses.values()) > 1
-
-
-def _own_split(
-    root: Path, tops: Sequence[Path], splits: dict[Path, str], inner: dict[Path, list[Path]]
-) -> Layout:
-    classes = tuple(
-        ClassFolder(folder.name, folder, splits[top]) for top in splits for folder in inner[top]
+    uses = Counter(
+        name for top in split_folders for name in {folder.name for folder in tops.classes[top]}
     )
-    labels = {split: {each.label for each in classes if each.split == split} for split in SPLITS}
-    everything = set.union(*labels.values())
-    lacks = []
-    for split in SPLITS:
-        if not labels[split]:
-            empty = [top.name for top in splits if splits[top] == split]
-            why = f" ({_listed(empty)} holds no class folders with photos)" if empty else ""
-            lacks.append(f"no {split} folder{why}, such as {root / _USUAL_NAMES[split][0]}")
-        elif labels[split] != everything:
-            names = _listed(top.name for top in splits if splits[top] == split)
-            missing = escaped(sorted(everything), everything - labels[split])
-            lacks.append(f"no photos of {_listed(missing)} in {names}")
-    if lacks:
-        training = [inner[top][0] for top in splits if splits[top] == TRAINING and inner[top]]
-        alike = [" and ".join(map(ascii, group)) for group in groups(sorted(everything))]
-        rename = (
-            f" {'; '.join(alike)} look alike: if they mean the same, rename one." if alike else ""
-        )
-        whole = (
-            f", or train on {training[0].parent} alone, which is then split by retrain"
-            if training
-            else ""
-        )
-        level = _level(root, [folder.path for folder in classes])
-        raise BadData(
-            f"{root} holds folders of splits ({_listed(top.name for top in splits)}), but not a "
-            f"whole split: {'; '.join(lacks)}.{rename} Add what is missing{whole}; or use "
-            f"--labels-from {level} to put the photos of all splits together and split them anew"
-        )
-    beside = [top for top in tops if top not in splits and _holds_photos(top)]
+    return len({tops.splits[folder] for folder in split_folders}) > 1 and max(uses.values()) > 1
+
+
+def _read_splits(tops: _TopFolders) -> Layout:
+    """Return the layout of folders of splits; raise BadData for a split that is not complete."""
+    classes = tuple(
+        ClassFolder(folder.name, folder, split)
+        for top, split in tops.splits.items()
+        for folder in tops.classes[top]
+    )
+    _require_complete(tops, classes)
     warnings = [
-        f"{top} is left out: it is beside the folders of the splits, and is not one of them"
-        for top in beside
+        f"{folder} is left out: it is beside the folders of the splits, and is not one of them"
+        for folder in tops.folders
+        if folder not in tops.splits and _holds_photos(folder)
     ]
-    parents = dict.fromkeys((root, *(folder.path.parent for folder in classes)))
-    holding = {folder.path for folder in classes}
+    parents = dict.fromkeys((tops.root, *(folder.path.parent for folder in classes)))
+    class_paths = {folder.path for folder in classes}
     warnings += [
         f"{path} is left out: it holds no photos"
         for parent in list(parents)[1:]
         for path in sub_folders(parent)
-        if path not in holding
+        if path not in class_paths
     ]
     return Layout(classes, tuple(parents), tuple(warnings))
 
 
-def _repeated_names(root: Path, tops: Sequence[Path]) -> list[str]:
+def _require_complete(tops: _TopFolders, classes: Sequence[ClassFolder]) -> None:
+    """Raise BadData if a split lacks a class that another split has."""
+    labels = {
+        split: {folder.label for folder in classes if folder.split == split} for split in SPLITS
+    }
+    all_labels = set.union(*labels.values())
+    gaps = []
+    for split in SPLITS:
+        names = [folder.name for folder in tops.splits if tops.splits[folder] == split]
+        if not labels[split]:
+            why = f" ({_join(names)} holds no class folders with photos)" if names else ""
+            gaps.append(f"no {split} folder{why}, such as {tops.root / _USUAL_NAMES[split][0]}")
+        elif labels[split] != all_labels:
+            missing = escape_lookalikes(sorted(all_labels), all_labels - labels[split])
+            gaps.append(f"no photos of {_join(missing)} in {_join(names)}")
+    if not gaps:
+        return
+    training = [
+        tops.classes[folder][0]
+        for folder, split in tops.splits.items()
+        if split == TRAINING and tops.classes[folder]
+    ]
+    similar = [" and ".join(map(ascii, group)) for group in lookalike_groups(sorted(all_labels))]
+    rename = (
+        f" {'; '.join(similar)} look alike: if they mean the same, rename one." if similar else ""
+    )
+    alone = (
+        f", or train on {training[0].parent} alone, which is then split by retrain"
+        if training
+        else ""
+    )
+    level = _level(tops.root, [folder.path for folder in classes])
+    raise BadData(
+        f"{tops.root} holds folders of splits ({_join(folder.name for folder in tops.splits)}), "
+        f"but not a whole split: {'; '.join(gaps)}.{rename} Add what is missing{alone}; or use "
+        f"`labels_from` {level} to put the photos of all splits together and split them anew"
+    )
+
+
+def _warn_of_repeated_names(root: Path, folders: Sequence[Path]) -> list[str]:
     """Return a warning if folders of a lower level could be the classes: their names repeat."""
-    folders = {top: [top] for top in tops}
-    for level in range(2, _DEEPEST + 1):
-        folders = {
+    below = {top: [top] for top in folders}
+    for level in range(2, _DEEPEST_LEVEL + 1):
+        below = {
             top: [inner for folder in above for inner in _real_sub_folders(folder, level)]
-            for top, above in folders.items()
+            for top, above in below.items()
         }
-        if warnings := _repeated_at(level, root, folders):
+        if warnings := _warn_of_names_at(level, root, below):
             return warnings
     return []
 
 
 def _real_sub_folders(folder: Path, level: int) -> list[Path]:
-    """Return the sub-folders of `folder`; none where it is a link below the first level.
+    """Return the sub-folders of `folder`; none if it is a link below the first level.
 
-    Links may lead up again, and then the folders of each level are many times more.
+    Links may lead up again, and then every level has many times more folders.
     """
     return [] if level > 2 and folder.is_symlink() else sub_folders(folder)
 
 
-def _repeated_at(level: int, root: Path, below: dict[Path, list[Path]]) -> list[str]:
-    """Return a warning if the folders so many levels below `root`, by top, could be the classes."""
+def _warn_of_names_at(level: int, root: Path, below: dict[Path, list[Path]]) -> list[str]:
+    """Return a warning if the folders at a level, by top folder, could be the classes."""
     # A folder of its parent's name comes from unpacking an archive: it is the same class.
     tops = list(below)
     inner = {top: [path for path in below[top] if path.name != path.parent.name] for top in tops}
@@ -265,29 +295,29 @@ def _repeated_at(level: int, root: Path, below: dict[Path, list[Path]]) -> list[
         if uses[folder.name] > 1
     ):
         return []
-    holding = [folder for top in tops for folder in inner[top] if _holds_photos(folder)]
+    with_photos = [folder for top in tops for folder in inner[top] if _holds_photos(folder)]
     names = Counter(
-        name for _, name in {(path.parts[len(root.parts)], path.name) for path in holding}
+        name for _, name in {(path.parts[len(root.parts)], path.name) for path in with_photos}
     )
-    above = {top.name for top in tops}
-    if len(names) > 1 and all(name.casefold() in _SPLIT_OF for name in names):
+    top_names = {top.name for top in tops}
+    if len(names) > 1 and all(name.casefold() in _SPLIT_BY_NAME for name in names):
         return [
-            f"{root}: the folders {_listed(names)} below the classes are not taken as a split: "
+            f"{root}: the folders {_join(names)} below the classes are not taken as a split: "
             "their photos are put together and split anew. To keep that split, let its folders "
             f"hold the classes: {root / _USUAL_NAMES[TRAINING][0] / tops[0].name}"
         ]
-    if len(names) < 2 or not any(names[name] + (name in above) > 1 for name in names):
+    if len(names) < 2 or not any(names[name] + (name in top_names) > 1 for name in names):
         return []
     return [
-        f"{root} can be read in two ways. Now its {len(above)} folders are the classes: "
-        f"{_listed(above)}. But folders below them have the same names, and could be the "
-        f"{len(names)} classes: {_listed(names)}. To train on these, use --labels-from {level}; "
-        "--labels-from 1 keeps the classes as they are, without this warning"
+        f"{root} can be read in two ways. Now its {len(top_names)} folders are the classes: "
+        f"{_join(top_names)}. But folders below them have the same names, and could be the "
+        f"{len(names)} classes: {_join(names)}. To train on these, use `labels_from` {level}; "
+        "`labels_from` 1 keeps the classes as they are, without this warning"
     ]
 
 
-def _listed(names: Iterable[str]) -> str:
-    """Return names in one line, at most `_NAMES_SHOWN`."""
+def _join(names: Iterable[str]) -> str:
+    """Return names in one line, at most `_MAX_NAMES_SHOWN`."""
     ordered = sorted(set(names))
-    rest = len(ordered) - _NAMES_SHOWN
-    return ", ".join(ordered[:_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(ordered) - _MAX_NAMES_SHOWN
+    return ", ".join(ordered[:_MAX_NAMES_SHOWN]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""Name what a scan does not take: what is beside class folders, and what systems put there."""
+"""Warn of photos that a scan leaves out: beside class folders, hidden, or of a system."""
 
 import os
 import re
@@ -16,25 +16,25 @@ _ARCHIVE = re.compile(
     r".*\.(?:7z|bz2|cb[rz]|dmg|gz|iso|lz4|rar|tar|tbz2?|tgz|txz|tzst|xz|z|zipx?|zst|z?\d\d\d?)",
     re.IGNORECASE | re.DOTALL,
 )
-"""Also the parts of an archive: `.z01`, `.001`."""
-_SHORTCUTS = (".lnk", ".alias", ".url", ".webloc")
-_VERSIONING = (".git", ".dvc", ".hg", ".svn")
-"""Hidden folders that hold the photos once more, in a form of their own."""
-_PLACEHOLDER = ".icloud"
-"""Of the hidden file that macOS leaves where it took a file away to save space."""
-_EXAMPLES = 3
+"""Matches also the volumes of an archive: `.z01`, `.001`."""
+_SHORTCUT_SUFFIXES = (".lnk", ".alias", ".url", ".webloc")
+_VERSIONING_FOLDERS = (".git", ".dvc", ".hg", ".svn")
+"""Hidden folders that hold the photos once more, in a format of their own."""
+_ICLOUD_SUFFIX = ".icloud"
+"""Suffix of the hidden file that macOS leaves when it moves a file to iCloud to save space."""
+_MAX_EXAMPLES = 3
 
 
 def warnings(parents: Iterable[Path]) -> list[str]:
-    """Return a line for each kind of thing in `parents` that could be meant as a class."""
+    """Return a line for each file and folder in `parents` that could be meant as a class."""
     lines = []
     for parent in parents:
         loose = []
         for path in sorted(parent.iterdir()):
             if not user_files.is_user_file(path.name):
                 continue
-            if why := _why_no_class(path):
-                lines.append(f"{path} is left out: {why}")
+            if reason := _reason_to_leave_out(path):
+                lines.append(f"{path} is left out: {reason}")
             elif is_photo(path):
                 loose.append(path.name)
         if loose:
@@ -45,15 +45,16 @@ def warnings(parents: Iterable[Path]) -> list[str]:
     return lines
 
 
-def _why_no_class(path: Path) -> str | None:
+def _reason_to_leave_out(path: Path) -> str | None:
+    """Return why what could be meant as a class is none, and the remedy; None for all else."""
     if path.is_dir():
-        reason = why_closed(path)
-        return reason and f"the folder cannot be opened ({reason})"
+        problem = why_closed(path)
+        return problem and f"the folder cannot be opened ({problem})"
     if path.is_symlink() and not path.exists():
         return f"a link to nothing ({path.readlink()}): mend or remove it"
     if _ARCHIVE.fullmatch(path.name) or _is_archive(path):
         return "an archive: unpack it if it holds the photos of a class"
-    if path.suffix.lower() in _SHORTCUTS:
+    if path.suffix.lower() in _SHORTCUT_SUFFIXES:
         return "a shortcut, which is no folder: move the photos here, or make a symbolic link"
     return None
 
@@ -72,20 +73,20 @@ def _is_archive(path: Path) -> bool:
 
 def system_warnings(left_out: Sequence[Path]) -> list[str]:
     """Return a line for each kind of hidden or system file and folder that holds photos."""
-    in_cloud = sorted(path.name for path in left_out if path.suffix == _PLACEHOLDER)
-    counts: Counter[str] = Counter()
-    names: dict[str, set[str]] = defaultdict(set)
+    in_cloud = sorted(path.name for path in left_out if path.suffix == _ICLOUD_SUFFIX)
+    counts: Counter[str | None] = Counter()
+    names: dict[str | None, set[str]] = defaultdict(set)
     for path in left_out:
-        photos = 0 if path.name in _VERSIONING else _count_photos(path)
+        photos = 0 if path.name in _VERSIONING_FOLDERS else _count_photos(path)
         if photos:
-            owner = owner_of(path.name) or "hidden"
+            owner = owner_of(path.name)  # None: it is hidden
             counts[owner] += photos
             names[owner].add(path.name)
     return [
         f"{count} photos are left out, "
-        + ("since they are hidden" if owner == "hidden" else f"put there by {owner}")
+        + (f"put there by {owner}" if owner else "since they are hidden")
         + f" ({_examples(sorted(names[owner]))}): rename those that are yours"
-        for owner, count in sorted(counts.items())
+        for owner, count in sorted(counts.items(), key=lambda item: item[0] or "hidden")
     ] + [
         f"{len(in_cloud)} files are in iCloud and not on this machine ({_examples(in_cloud)}): "
         "download them first"
@@ -100,5 +101,5 @@ def _count_photos(path: Path) -> int:
 
 
 def _examples(names: Sequence[str]) -> str:
-    rest = len(names) - _EXAMPLES
-    return ", ".join(names[:_EXAMPLES]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - _MAX_EXAMPLES
+    return ", ".join(names[:_MAX_EXAMPLES]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,14 @@
-"""Write and read the manifest of a run: each photo with its split."""
+"""Write and read the manifest of a run: each photo with its split.
+
+A manifest is a CSV file with the columns `path` (absolute), `label`, `digest` (SHA-256 of the
+photo's bytes, hexadecimal) and `split`. Its versions follow the rule of `deploy.versioned_json`:
+
+- A reader finds columns by their names, and ignores those that it does not know.
+- A file may have a column `min_reader`: the lowest version whose readers understand it. A reader
+  refuses the file only if that is above the reader's own version. Files of version 1 have none.
+
+A value of a wrong type is refused, and so is an unknown split.
+"""
 
 import csv
 import io
@@ -8,15 +18,19 @@ from pathlib import Path
 from deploy import files
 from deploy.errors import BadData
 from deploy.untrusted_files import damaged
+from retrain.data.folder_layout import SPLITS
 from retrain.data.photo_folder import Photo
+
+_VERSION = 1
+_COLUMNS = ("path", "label", "digest", "split")
 
 
 def write_manifest(path: Path, photos: Sequence[Photo], splits: Sequence[str]) -> None:
-    """Write CSV lines of absolute path, label, digest (hexadecimal) and split, one a photo."""
+    """Write the manifest `path`, one line per photo, whole or not at all."""
     text = io.StringIO()
     # All are quoted: Python before 3.13 leaves a lone carriage return bare, and cannot read it.
     table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    table.writerow(("path", "label", "digest", "split"))
+    table.writerow(_COLUMNS)
     for photo, split in zip(photos, splits, strict=True):
         table.writerow((photo.path.absolute(), photo.label, photo.digest.hex(), split))
     files.write(path, text.getvalue().encode("utf-8", "surrogateescape"))
@@ -29,16 +43,27 @@ def read_manifest(path: Path) -> list[tuple[Photo, str]]:
             damaged(f"{path}: cannot be read as a manifest", "train again"),
             path.open(encoding="utf-8", errors="surrogateescape", newline="") as stream,
         ):
-            return [_row(row) for row in csv.DictReader(stream)]
+            table = csv.DictReader(stream)
+            absent = [name for name in _COLUMNS if name not in (table.fieldnames or ())]
+            if absent:
+                raise ValueError(f"it has no column {', '.join(absent)}")
+            return [_photo_and_split(row, path) for row in table]
     except OSError as error:
         raise BadData(
             f"{path}: cannot be read as a manifest ({error.strerror}): train again"
         ) from error
 
 
-def _row(row: dict[str, str]) -> tuple[Photo, str]:
-    """Return a photo of a manifest and its split; raise ValueError for a damaged line."""
+def _photo_and_split(row: dict[str, str], path: Path) -> tuple[Photo, str]:
+    """Return the photo of a line, and its split; raise ValueError for a damaged line."""
+    min_reader = int(row.get("min_reader") or 1)
+    if min_reader > _VERSION:
+        raise BadData(
+            f"{path}: it needs a reader of version {min_reader}, and this program reads version "
+            f"{_VERSION}: install a newer version of retrain-tflite"
+        )
     digest = bytes.fromhex(row["digest"])
-    if len(digest) != 32 or not (row["path"] and row["split"]) or None in row:
+    is_whole = len(digest) == 32 and row["path"] and row["label"] and None not in row
+    if not is_whole or row["split"] not in SPLITS:
         raise ValueError(f"{row['path']!r:.60}: its line is damaged")
     return Photo(Path(row["path"]), row["label"], digest), row["split"]

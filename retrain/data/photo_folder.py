@@ -1,4 +1,4 @@
-"""Read a folder of photos, one sub-folder a class: what there is, by content."""
+"""Scan a folder of photos, one sub-folder per class, by the contents of its files."""
 
 import hashlib
 import os
@@ -16,15 +16,15 @@ from deploy.system.cores import cores
 from retrain.data import folder_layout, ignored_files, similar_labels
 from retrain.data.folder_layout import SPLITS, ClassFolder
 
-FEW_PHOTOS = 20
-"""A class with fewer is worth a warning: its accuracy is a guess."""
+MIN_PHOTOS_PER_CLASS = 20
+"""A class with fewer photos gets a warning."""
 
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo: where it is, its class, and the SHA-256 of its bytes, which is its identity.
+    """A photo: its path, its label, and its digest, the SHA-256 of its bytes.
 
-    `split` is the split of its folder, where the user made the split; else it is empty.
+    `split` is the split of its folder; it is empty unless the folders are of splits.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class Photo:
     split: str = ""
 
     def read(self) -> bytes:
-        """Return the photo's bytes; raise BadData if they are not those of its digest any more."""
+        """Return the photo's bytes; raise BadData if they no longer have its digest."""
         try:
             content = self.path.read_bytes()
         except OSError as error:
@@ -50,7 +50,7 @@ def shown(path: Path) -> str:
 
 @dataclass(frozen=True)
 class BadPhoto:
-    """A file that should be a photo of the data set and cannot be used, and why."""
+    """A file that should be a photo of the data set, and the reason why it cannot be used."""
 
     path: Path
     reason: str
@@ -58,10 +58,10 @@ class BadPhoto:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a folder holds: its class folders, photos by path, and what was left out.
+    """The photos of a folder, ordered by path, its class folders, and the files left out.
 
-    `photos` has each content once; `copies` counts the exact copies passed over, and `leaks` those
-    of them that are in another split of the user's. `remarks` are warnings of the scan.
+    `photos` has each content once. `copies` counts the exact copies that are passed over, `leaks`
+    those of them in another split of the user's own. `remarks` are warnings of the scan.
     """
 
     root: Path
@@ -79,83 +79,83 @@ class Dataset:
 
     @property
     def sha256(self) -> str:
-        """The digest of contents and labels, whatever the paths."""
+        """The SHA-256 of the photos' digests and labels, in hexadecimal; paths do not matter."""
         pairs = sorted((photo.digest, photo.label) for photo in self.photos)
         return hashlib.sha256(repr(pairs).encode()).hexdigest()
 
     def without(self, bad: Iterable[BadPhoto]) -> "Dataset":
-        """Return this data set with some photos found bad, each class still holding some.
+        """Return this data set with photos moved to the bad ones.
 
-        Raises BadData when a class is left with none.
+        Raises BadData if a class is left without photos.
         """
         bad = tuple(bad)
-        gone = {item.path for item in bad}
-        photos = tuple(photo for photo in self.photos if photo.path not in gone)
-        result = replace(self, photos=photos, bad=self.bad + bad)
-        _require_classes(result)
-        return result
+        bad_paths = {photo.path for photo in bad}
+        photos = tuple(photo for photo in self.photos if photo.path not in bad_paths)
+        dataset = replace(self, photos=photos, bad=self.bad + bad)
+        _require_classes(dataset)
+        return dataset
 
     def warnings(self) -> list[str]:
-        """Return what a user should know of this data set before trusting a figure."""
+        """Return the warnings of this data set, one line each."""
         counts = Counter(photo.label for photo in self.photos)
-        found = [
-            f"only {counts[label]} photos of {label}: with fewer than {FEW_PHOTOS} "
+        lines = [
+            f"only {counts[label]} photos of {label}: with fewer than {MIN_PHOTOS_PER_CLASS} "
             "its accuracy is a guess; add photos"
             for label in self.labels
-            if counts[label] < FEW_PHOTOS
+            if counts[label] < MIN_PHOTOS_PER_CLASS
         ]
         if self.leaks:
-            found.append(
+            lines.append(
                 f"{self.leaks} photos are exact copies of one in another split, which is a leak: "
                 f"each is kept in the first of {', '.join(SPLITS)} that has it, and left out of "
                 "the others"
             )
         if self.copies > self.leaks:
-            found.append(f"{self.copies - self.leaks} exact copies of other photos are passed over")
-        return [*self.remarks, *found]
+            lines.append(f"{self.copies - self.leaks} exact copies of other photos are passed over")
+        return [*self.remarks, *lines]
 
 
 def scan(root: Path, labels_from: int | None = None) -> Dataset:
-    """Read the folder `root`: each class folder of its layout is a class, nested folders included.
+    """Return the photos below `root`; folders inside a class folder belong to its class.
 
-    Photos are found by content; hidden files and folders and those of systems are left out. A file
-    that claims by its name to be a photo and is none is listed as bad, and so is a content found
-    under two labels. `labels_from` is the level of the class folders, as `layout.read` says.
-    Raises BadData without two classes, or when a class has no photo.
+    Content decides what is a photo. Hidden files and those of systems are left out. A file that
+    claims by its name to be a photo and is none is bad, and so is a photo with two labels.
+    `labels_from` is the level of the class folders, as in `folder_layout.read`. Each file is read
+    and hashed once. Raises BadData without two classes, or if a class has no photo.
     """
     if not root.is_dir():
         raise BadData(f"{root}: no such folder: expected one holding a sub-folder for each class")
-    places = folder_layout.read(root, labels_from)
-    for folder in places.classes:
+    layout = folder_layout.read(root, labels_from)
+    for folder in layout.classes:
         _check_label(folder.path.parent, folder.label)
-    _check_links(places.classes)
+    _check_links(layout.classes)
     photos: list[Photo] = []
     bad: list[BadPhoto] = []
-    left_out = [path for folder in places.parents for path in _not_shown(folder)]
+    left_out = [path for folder in layout.parents for path in _not_shown(folder)]
 
-    def lock(error: OSError) -> None:
+    def add_closed(error: OSError) -> None:
         reason = f"the folder cannot be opened ({error.strerror})"
         bad.append(BadPhoto(Path(error.filename), reason))
 
     with ThreadPoolExecutor(cores() + 4) as pool:
-        for folder in places.classes:
+        for folder in layout.classes:
             for item in pool.map(
                 lambda path, folder=folder: _read(path, folder),
-                user_files.walk(folder.path, lock, left_out.append),
+                user_files.walk(folder.path, add_closed, left_out.append),
             ):
                 if isinstance(item, Photo):
                     photos.append(item)
                 elif item:
                     bad.append(item)
     remarks = (
-        *places.warnings,
-        *similar_labels.warnings(sorted({folder.label for folder in places.classes})),
-        *ignored_files.warnings(places.parents),
+        *layout.warnings,
+        *similar_labels.warnings(sorted({folder.label for folder in layout.classes})),
+        *ignored_files.warnings(layout.parents),
         *ignored_files.system_warnings(left_out),
     )
     unique, ambiguous, copies, leaks = _by_content(photos)
-    found = Dataset(root, places.classes, unique, tuple(bad), copies, leaks, remarks)
-    return found.without(ambiguous)
+    dataset = Dataset(root, layout.classes, unique, tuple(bad), copies, leaks, remarks)
+    return dataset.without(ambiguous)
 
 
 def _not_shown(folder: Path) -> list[Path]:
@@ -163,7 +163,7 @@ def _not_shown(folder: Path) -> list[Path]:
 
 
 def _read(path: Path, folder: ClassFolder) -> Photo | BadPhoto | None:
-    """Return the file at `path` as a photo, as a bad one, or None if it never claimed to be one."""
+    """Return the file at `path` as a photo or a bad photo, None if it does not claim to be one."""
     try:
         if not path.is_file():
             return None if path.exists() else BadPhoto(path, "a link to nothing")
@@ -201,60 +201,63 @@ def _check_links(classes: Iterable[ClassFolder]) -> None:
             )
 
 
-def _require_classes(photos: Dataset) -> None:
+def _require_classes(dataset: Dataset) -> None:
+    """Raise BadData without two classes, or if a class or a split of the folders has no photo."""
     expected = f"expected one folder per label holding {', '.join(FORMATS)} files"
-    labels = photos.labels
+    labels = dataset.labels
     if len(labels) < 2:
-        what = f"one class ({labels[0]})" if labels else "no sub-folder"
+        there = f"one class ({labels[0]})" if labels else "no sub-folder"
         inner = [
-            path for folder in photos.classes for path in folder_layout.sub_folders(folder.path)
+            path for folder in dataset.classes for path in folder_layout.sub_folders(folder.path)
         ]
         where = (
             f"name {inner[0].parent}"
             if len({path.parent for path in inner}) == 1
-            else f"use --labels-from {len(inner[0].relative_to(photos.root).parts)}"
+            else f"use `labels_from` {len(inner[0].relative_to(dataset.root).parts)}"
             if inner
             else ""
         )
         hint = f"; or, if its sub-folders are the classes, {where}" if inner[1:] else ""
         raise BadData(
-            f"{photos.root}: {what}: {expected}, and at least two labels{hint}", *photos.remarks
+            f"{dataset.root}: {there}: {expected}, and at least two labels{hint}", *dataset.remarks
         )
-    counts = Counter(photo.label for photo in photos.photos)
+    counts = Counter(photo.label for photo in dataset.photos)
     for label in labels:
         if not counts[label]:
-            folders = [folder.path for folder in photos.classes if folder.label == label]
-            inside = [item for item in photos.bad if not set(folders).isdisjoint(item.path.parents)]
+            folders = [folder.path for folder in dataset.classes if folder.label == label]
+            inside = [
+                item for item in dataset.bad if not set(folders).isdisjoint(item.path.parents)
+            ]
             why = f" ({inside[0].path.name}: {inside[0].reason})" if inside else ""
             where = ", ".join(map(str, folders))
             raise BadData(f"no usable photos under {where}{why}: {expected}; or remove the folder")
-    held = Counter(photo.split for photo in photos.photos)
-    for split in sorted({folder.split for folder in photos.classes}):
+    held = Counter(photo.split for photo in dataset.photos)
+    for split in sorted({folder.split for folder in dataset.classes}):
         if not held[split]:
-            level = len(photos.classes[0].path.relative_to(photos.root).parts)
+            level = len(dataset.classes[0].path.relative_to(dataset.root).parts)
             raise BadData(
-                f"{photos.root}: no photo is left for {split}: all are bad, or copies of photos in "
-                f"another split: add photos to it, or use --labels-from {level} for a new split"
+                f"{dataset.root}: no photo is left for {split}: all are bad, or copies of photos "
+                f"in another split: add photos to it, or use `labels_from` {level} for a new split"
             )
 
 
 def _by_content(photos: list[Photo]) -> tuple[tuple[Photo, ...], list[BadPhoto], int, int]:
-    """Return each content once, those of two labels, and how many copies and leaks there are."""
-    same: dict[bytes, list[Photo]] = defaultdict(list)
+    """Return each content once, photos with two labels, and the counts of copies and leaks."""
+    by_digest: dict[bytes, list[Photo]] = defaultdict(list)
     for photo in photos:
-        same[photo.digest].append(photo)
+        by_digest[photo.digest].append(photo)
     unique: list[Photo] = []
     ambiguous: list[BadPhoto] = []
     copies = leaks = 0
-    for group in same.values():
+    for group in by_digest.values():
         labels = sorted({photo.label for photo in group})
         if len(labels) > 1:
             reason = f"the same photo is in {len(labels)} classes: {', '.join(labels)}"
             ambiguous += [BadPhoto(photo.path, reason) for photo in group]
             continue
-        # Without splits of the user's, all have the same, and the first by path is kept.
-        keep = min(group, key=lambda photo: ("", *SPLITS).index(photo.split))
-        unique.append(keep)
+        # Unless the folders are of splits, all have split "", and the first by path is kept.
+        first = min(group, key=lambda photo: ("", *SPLITS).index(photo.split))
+        unique.append(first)
         copies += len(group) - 1
-        leaks += sum(photo.split != keep.split for photo in group)
+        leaks += sum(photo.split != first.split for photo in group)
     return tuple(unique), ambiguous, copies, leaks

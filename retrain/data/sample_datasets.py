@@ -1,4 +1,4 @@
-"""Sample data sets: folders of photos that may be used, one sub-folder a class."""
+"""Create the sample data sets: folders of freely usable photos, one sub-folder per class."""
 
 import tarfile
 import zlib
@@ -17,27 +17,28 @@ from deploy.system.error_messages import doing
 from deploy.system.temporary_files import scratch
 from deploy.untrusted_files import read_json
 from retrain.data.download import Remote, fetch
+from retrain.progress import Progress
 
 _MARKER = ".retrain-sample.json"
-_BLOCK = 1 << 20
-_DAMAGED = (tarfile.TarError, BadGzipFile, EOFError, zlib.error)
+_BLOCK_BYTES = 1 << 20
+_ARCHIVE_ERRORS = (tarfile.TarError, BadGzipFile, EOFError, zlib.error)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A data set: its source and license, and `fill`, which puts it into an empty folder."""
+    """A sample: its source, its license, and `fill`, which writes it into an empty folder."""
 
     name: str
     source: str
     terms: str
-    fill: Callable[[Path], None]
+    fill: Callable[[Path, Progress], None]
 
 
-def put(sample: Sample, folder: Path) -> tuple[dict[str, int], bool]:
-    """Make `folder` hold the sample; return photos per class, and whether it was there already.
+def put(sample: Sample, folder: Path, progress: Progress) -> tuple[dict[str, int], bool]:
+    """Write the sample to `folder`; return photos per class, and whether it was there already.
 
-    The folder appears whole or not at all. Raises WrongUse when it holds anything else,
-    and what `fill` raises.
+    The folder appears whole or not at all. Raises WrongUse if it holds anything else, and the
+    errors of `fill`.
     """
     if folder.exists() and any(folder.iterdir()):
         if _read_marker(folder) != _marker(sample, folder):
@@ -51,18 +52,18 @@ def put(sample: Sample, folder: Path) -> tuple[dict[str, int], bool]:
         raise WrongUse(f"{folder}: it would be replaced while you are in it: name one in it")
     place.parent.mkdir(parents=True, exist_ok=True)
     with scratch(place.parent) as temporary:
-        part = temporary / place.name
-        part.mkdir()
-        sample.fill(part)
-        write_json(part / _MARKER, _marker(sample, part))
+        unfinished = temporary / place.name
+        unfinished.mkdir()
+        sample.fill(unfinished, progress)
+        write_json(unfinished / _MARKER, _marker(sample, unfinished))
         if place.exists():
             place.rmdir()  # empty; Windows renames onto nothing else
-        part.rename(place)
+        unfinished.rename(place)
     return _count(folder), False
 
 
 def _count(folder: Path) -> dict[str, int]:
-    # Hidden names are not ours: file managers leave theirs in any folder.
+    # File managers leave hidden files in any folder.
     photos = sorted(photo for photo in folder.glob("[!.]*/[!.]*") if photo.is_file())
     return dict(Counter(photo.parent.name for photo in photos))
 
@@ -79,10 +80,10 @@ def _read_marker(folder: Path) -> Any:
 
 
 def unpack(archive: Path, folder: Path, members: int = 20_000, size: int = 1 << 30) -> None:
-    """Put what is under the single top folder of a .tgz file into `folder`, which is empty.
+    """Unpack the single top folder of a .tgz file into `folder`, which is empty.
 
-    Regular files and folders only, by this user's umask; at most `members` of them and
-    `size` bytes in all, counted as they are written. Raises BadData, naming the member.
+    Takes regular files and folders only, with this user's umask; at most `members` of them and
+    `size` bytes in all, counted as they are written. Raises BadData that names the member.
     """
     name, left = "", size
     top: tuple[str, ...] = ()
@@ -107,16 +108,16 @@ def unpack(archive: Path, folder: Path, members: int = 20_000, size: int = 1 << 
                     left = _copy(cast(IO[bytes], tar.extractfile(member)), target, left)
                 if left < 0:
                     raise tarfile.ExtractError(f"more than {size:,} bytes in all")
-    except (*_DAMAGED, FileExistsError, NotADirectoryError) as error:
+    except (*_ARCHIVE_ERRORS, FileExistsError, NotADirectoryError) as error:
         raise BadData(
             f"{archive}: member {name!r}: {error}: delete this archive, then run this again"
         ) from error
 
 
 def _copy(source: IO[bytes], target: Path, left: int) -> int:
-    """Write `target` while `left` bytes suffice; return what then remains, or below zero."""
+    """Write at most `left` bytes to `target`; return how many remain, below 0 if too few."""
     with doing("write", target), target.open("xb") as stream:
-        while block := source.read(_BLOCK):
+        while block := source.read(_BLOCK_BYTES):
             left -= len(block)
             if left < 0:
                 break
@@ -124,17 +125,18 @@ def _copy(source: IO[bytes], target: Path, left: int) -> int:
     return left
 
 
-def download(remote: Remote, folder: Path) -> None:
-    """Fill `folder` with a .tgz file from the network, which stays in the user's cache folder.
+def download(remote: Remote, folder: Path, progress: Progress) -> None:
+    """Unpack a .tgz file from the network into `folder`; it stays in the user's cache folder.
 
-    Raises what `fetch` and `unpack` raise.
+    Raises the errors of `fetch` and `unpack`.
     """
     from platformdirs import user_cache_path
 
-    unpack(fetch(remote, user_cache_path("retrain", appauthor=False) / "downloads"), folder)
+    cache = user_cache_path("retrain", appauthor=False)
+    unpack(fetch(remote, cache / "downloads", progress), folder)
 
 
-def _solar_cells(folder: Path) -> None:
+def _solar_cells(folder: Path, _progress: Progress) -> None:
     """Copy the photos whose label is certain: defect probability 0 or 1."""
     try:
         data = resources.files("elpv_dataset") / "data"
@@ -168,7 +170,7 @@ probability 1 are in defective/, and all others are left out.
 FLOWERS = Remote(
     url="http://download.tensorflow.org/example_images/flower_photos.tgz",
     size=228_813_984,
-    # As TensorFlow Datasets pins it for tf_flowers 3.0.1.
+    # The digest that TensorFlow Datasets has for tf_flowers 3.0.1.
     sha256="4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c",
 )
 SAMPLES = {

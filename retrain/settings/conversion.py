@@ -1,5 +1,6 @@
 """Hold every setting of a conversion, and its default; the recipes are a table."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -13,51 +14,70 @@ TARGETS = ("litert", "tflite-runtime==2.14", "edgetpu")
 MAX_TIME_LIMIT_S = 86_400
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A way to quantize a model.
+    """A way to quantize a model. A new recipe is a new row of RECIPES, and nothing else.
 
-    `weights` and `activations` are the types that the model stores and computes in; integer
-    activations need calibration photos. A uint8 input takes a pixel's byte as it is. The first of
-    `output_types` is the default. `golden_tolerance` is how far a golden's score may be from the
-    score at conversion, on another runtime: between LiteRT 2.3 and tflite-runtime 2.14 on x86, 4e-7
-    was measured with float arithmetic, with integers 0.07 for photos that the model is sure of and
-    0.11 at most. With `mixed_precision` the first layer, and any layer of the user's choice, stays
-    in float32. The model must run on `targets`. `choose` tries the recipes with `tried`.
+    `weights` and `activations` are the types that the model stores and computes in. With a uint8
+    input a pixel is its own byte. The first of `output_types` is the default. `golden_tolerance`
+    is how far a golden's score on another runtime may be from its score at conversion. Between
+    LiteRT 2.3 and tflite-runtime 2.14 on x86, scores differed by 4e-7 with float arithmetic; with
+    integers by 0.07 for photos that the model is sure of, and by 0.11 at most. With
+    `mixed_precision` the first layer, and any layer of the user's choice, stays in float32. The
+    model must run on `targets`. `choose` tries only the recipes with `tried_by_choose`.
     """
 
     name: str
     weights: Literal["float32", "float16", "int8"]
-    activations: Literal["float32", "int16", "int8"]
-    input_type: Literal["float32", "uint8"]
-    output_types: tuple[str, ...]
+    activations: Literal["float32", "int16", "int8"] = "float32"
+    input_type: Literal["float32", "uint8"] = "float32"
+    output_types: tuple[Literal["float32", "uint8"], ...] = ("float32",)
     golden_tolerance: float
-    mixed_precision: bool
-    targets: tuple[str, ...]
-    tried: bool
+    mixed_precision: bool = False
+    targets: tuple[str, ...] = ()
+    tried_by_choose: bool = True
 
     @property
-    def calibrated(self) -> bool:
-        """Whether the converter needs photos to find the range of activations."""
+    def needs_calibration(self) -> bool:
+        """Whether the converter needs photos, to find the range of each activation."""
         return self.activations != "float32"
 
     @property
-    def takes_bytes(self) -> bool:
-        """Whether the input is uint8, a pixel its own byte."""
+    def explainable(self) -> bool:
+        """Whether TensorFlow's QuantizationDebugger can measure the error of each layer."""
+        return self.activations == "int8"
+
+    @property
+    def has_uint8_input(self) -> bool:
+        """Whether the input is uint8, and a pixel its own byte."""
         return self.input_type == "uint8"
 
 
-_FLOAT = ("float32",)
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("int8", "int8", "int8", "uint8", ("float32", "uint8"), 0.1, True, (), True),
-        Recipe("dynamic", "int8", "float32", "float32", _FLOAT, 0.1, False, (), True),
-        Recipe("float16", "float16", "float32", "float32", _FLOAT, 0.001, False, (), True),
-        Recipe("float32", "float32", "float32", "float32", _FLOAT, 0.001, False, (), True),
-        Recipe("int16x8", "int8", "int16", "float32", _FLOAT, 0.1, False, (), True),
         Recipe(
-            "int8-edgetpu", "int8", "int8", "uint8", ("uint8",), 0.1, False, ("edgetpu",), False
+            name="int8",
+            weights="int8",
+            activations="int8",
+            input_type="uint8",
+            output_types=("float32", "uint8"),
+            golden_tolerance=0.1,
+            mixed_precision=True,
+        ),
+        Recipe(name="dynamic", weights="int8", golden_tolerance=0.1),
+        Recipe(name="float16", weights="float16", golden_tolerance=0.001),
+        Recipe(name="float32", weights="float32", golden_tolerance=0.001),
+        Recipe(name="int16x8", weights="int8", activations="int16", golden_tolerance=0.1),
+        Recipe(
+            name="int8-edgetpu",
+            weights="int8",
+            activations="int8",
+            input_type="uint8",
+            output_types=("uint8",),
+            golden_tolerance=0.1,
+            targets=("edgetpu",),
+            tried_by_choose=False,
         ),
     )
 }
@@ -65,53 +85,75 @@ DEFAULT_RECIPE = "int8"
 DEFAULT_OUTPUT_TYPE = "float32"
 
 
+def list_recipes(condition: Callable[[Recipe], bool], conjunction: str = "and") -> str:
+    """Return the names of the recipes that meet `condition`, for a message: "int8 and dynamic"."""
+    *names, last = [recipe.name for recipe in RECIPES.values() if condition(recipe)] or ["none"]
+    return f"{', '.join(names)} {conjunction} {last}" if names else last
+
+
 @dataclass(frozen=True)
 class Quantization:
     """How to convert.
 
-    `output_type` is float32 or uint8. Of int8 the first layer stays in float32, whose rounding
-    costs most and whose speed matters least, and so do the layers `keep_float`, as
-    `layers.explain` names them; what reads any of them is float32 too, or would round what it is
-    given. `per_tensor_dense` gives dense layers one scale, which older runtimes need with
-    `dynamic`. A conversion may take `seconds`, a day at most.
+    `output_type` is float32 or uint8. With a recipe of mixed precision the first layer stays in
+    float32: its rounding costs the most accuracy, and it takes little time. So do the layers
+    `keep_float`, by the names that `layer_errors.explain` returns. A layer that reads one of these
+    is float32 too, because an int8 layer would round its input. `per_tensor_dense` gives each
+    dense layer one scale, which older runtimes need with int8 weights and float32 activations. A
+    conversion may take `time_limit` seconds, a day at most.
     """
 
     recipe: str = DEFAULT_RECIPE
     output_type: str = DEFAULT_OUTPUT_TYPE
     keep_float: tuple[str, ...] = ()
     per_tensor_dense: bool = False
-    seconds: float = 1800
+    time_limit: float = 1800
 
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
-            raise WrongUse(f"no recipe {self.recipe}: there is {', '.join(RECIPES)}")
-        if self.output_type not in (DEFAULT_OUTPUT_TYPE, *self.kind.output_types):
-            raise WrongUse(f"--output-type {self.output_type} is for int8, not for {self.recipe}")
-        if self.keep_float and not self.kind.mixed_precision:
-            raise WrongUse(f"--keep-float is for int8, not for {self.recipe}")
-        if not 0 < self.seconds <= MAX_TIME_LIMIT_S:  # NaN is not either
+            raise WrongUse(f"no recipe {self.recipe}: there are {', '.join(RECIPES)}")
+        if self.output_type not in (DEFAULT_OUTPUT_TYPE, *self.record.output_types):
+            recipes = list_recipes(lambda recipe: self.output_type in recipe.output_types)
             raise WrongUse(
-                f"--time-limit {self.seconds:g}: above 0, up to {MAX_TIME_LIMIT_S:,} seconds"
+                f"`output_type` {self.output_type} is for {recipes}, not for {self.recipe}"
+            )
+        if self.keep_float and not self.record.mixed_precision:
+            recipes = list_recipes(lambda recipe: recipe.mixed_precision)
+            raise WrongUse(f"`keep_float` is for {recipes}, not for {self.recipe}")
+        if not 0 < self.time_limit <= MAX_TIME_LIMIT_S:  # refuses NaN too
+            raise WrongUse(
+                f"`time_limit` {self.time_limit:g}: above 0, up to {MAX_TIME_LIMIT_S:,} seconds"
             )
 
     @property
     def output(self) -> str:
-        """The type of the output: that of the setting, or the only one that the recipe has."""
-        types = self.kind.output_types
+        """The type of the output: `output_type` if the recipe has it, else the recipe's first."""
+        types = self.record.output_types
         return self.output_type if self.output_type in types else types[0]
 
     @property
-    def kind(self) -> Recipe:
-        """The record of the recipe."""
+    def record(self) -> Recipe:
+        """The recipe's row in RECIPES."""
         return RECIPES[self.recipe]
+
+    def with_recipe(self, recipe: Recipe) -> "Quantization":
+        """Return these settings for `recipe`, without those that it does not have."""
+        return replace(
+            self,
+            recipe=recipe.name,
+            output_type=self.output_type
+            if self.output_type in recipe.output_types
+            else DEFAULT_OUTPUT_TYPE,
+            keep_float=self.keep_float if recipe.mixed_precision else (),
+        )
 
 
 @dataclass(frozen=True)
 class Bounds:
     """How far a model may be from its graph.
 
-    In points of accuracy, percent of photos with the same label, and the mean difference of a
-    probability, of 0..1.
+    `max_accuracy_drop` is in points of test accuracy, `min_agreement` in percent of test photos
+    with the same best label, `max_mean_difference` the mean difference of a probability, of 0..1.
     """
 
     max_accuracy_drop: float = 1.0
@@ -121,7 +163,7 @@ class Bounds:
 
 @dataclass(frozen=True)
 class About:
-    """What the user tells of a model; `name` is made of backbone and classes if it is empty."""
+    """What an app shows of a model; an empty `name` is derived from backbone and classes."""
 
     name: str = ""
     author: str = ""
@@ -137,13 +179,14 @@ class About:
 
 @dataclass(frozen=True)
 class ConvertSettings:
-    """How to convert: `calibration_images` are training photos.
+    """How to convert a run's graph.
 
-    With `choose`, smallest or fastest, each of the recipes with `tried` is tried instead of one.
-    `explain` measures the error of each layer of an int8 model. So many `goldens` are put into
-    the file, with what is told `about` it. The model must run on `target`, and pass its goldens
-    with each of the programs `target_python`, before it takes its place. Above 0, `reject_rate`
-    is the share of photos of known classes that may be called unknown.
+    `calibration_images` is the number of training photos that set the ranges of activations. With
+    `choose` every recipe with `tried_by_choose` is tried, and the fastest or smallest model within
+    `bounds` is taken. `explain` measures the error of each int8 layer. The file holds `goldens`
+    test photos, and `about`. The model must run on `target`, and must pass its goldens with each
+    Python of `target_python`. `reject_rate` is the share, of 0..1, of photos of known classes that
+    may be called unknown; with 0 no photo is called unknown.
     """
 
     output_dir: Path = Path("retrained")
@@ -161,27 +204,21 @@ class ConvertSettings:
 
     def __post_init__(self) -> None:
         if self.target_python and not self.goldens:
-            raise WrongUse("--target-python proves the goldens: --goldens 0 leaves it none")
-        if self.explain and not self.explained.kind.takes_bytes:
+            raise WrongUse("`target_python` runs the goldens: `goldens` 0 leaves none to run")
+        if self.explain and not self.explained_quantization.record.explainable:
+            recipes = list_recipes(lambda recipe: recipe.explainable)
             raise WrongUse(
-                f"--explain is for int8 and int8-edgetpu, not for {self.explained.recipe}: "
-                "leave out --explain"
+                f"`explain` is for {recipes}, not for {self.explained_quantization.recipe}: "
+                "leave out `explain`"
             )
-        if not 0 <= self.reject_rate < 1:  # NaN is not either
-            raise WrongUse(f"--reject-rate {self.reject_rate:g}: of 0..1, below 1")
+        if not 0 <= self.reject_rate < 1:  # refuses NaN too
+            raise WrongUse(f"`reject_rate` {self.reject_rate:g}: of 0..1, below 1")
         if self.target is not None and self.target not in TARGETS:
-            raise WrongUse(f"no target {self.target!r}: there are {', '.join(TARGETS)}")
+            raise WrongUse(f"no `target` {self.target!r}: there are {', '.join(TARGETS)}")
 
     @property
-    def explained(self) -> Quantization:
-        """What `explain` tells of: int8 where recipes are chosen among."""
-        return (
-            replace(self.quantization, recipe=DEFAULT_RECIPE) if self.choose else self.quantization
-        )
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        """The names of all that the model must run on: the Edge TPU's recipe is for that too."""
-        by_recipe = () if self.choose else self.quantization.kind.targets
-        by_user = () if self.target is None else (self.target,)
-        return tuple(dict.fromkeys((*by_user, *by_recipe)))
+    def explained_quantization(self) -> Quantization:
+        """The quantization that `explain` measures: that of the default recipe with `choose`."""
+        if self.choose:
+            return replace(self.quantization, recipe=DEFAULT_RECIPE)
+        return self.quantization

@@ -8,18 +8,19 @@ from typing import Literal
 
 from deploy.errors import WrongUse
 from deploy.user_files import contains
+from retrain.settings.label_image import LabelImageSettings
 
 DEFAULT_ARCHITECTURE = "efficientnet_lite0"
-TAKEN_OPERATION_NAMES = ("input", "bottleneck", "logits")
+RESERVED_OPERATION_NAMES = ("input", "bottleneck", "logits")
 """Names of operations in every graph that retrain writes."""
 
 ClassWeight = Literal["none", "balanced"]
 ExtractEngine = Literal["auto", "tensorflow", "tflite"]
 Optimizer = Literal["standardized", "sgd"]
 
-WEIGHT_DECAY: dict[Optimizer, float] = {"standardized": 0.1, "sgd": 0.0}
-_OPERATION = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-"""What TensorFlow takes as the name of an operation."""
+DEFAULT_WEIGHT_DECAY: dict[Optimizer, float] = {"standardized": 0.1, "sgd": 0.0}
+_OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
+"""TensorFlow's rule for the name of an operation."""
 
 
 def default_cache_dir() -> Path:
@@ -31,13 +32,14 @@ def default_cache_dir() -> Path:
 
 @dataclass(frozen=True)
 class Source:
-    """The photos, the backbone, and where bottlenecks are kept; in the cache if that is None.
+    """The photos, the backbone, and the caches.
 
-    `weights` are a file of the backbone's; None are ImageNet's. `graph` is the file of a network
-    of the user's own, instead of `architecture`; what is None of its tensors' names, height
-    and width in pixels (one number for a square), mean and std of 0..255 is as
-    `backbones.custom.load` says. `labels_from` is the level of the folders that are the classes, 1
-    for those directly in `image_dir`; None is as `layout.read` says.
+    `labels_from` is the level of the class folders: 1 for those directly in `image_dir`; None lets
+    the folder's layout decide (`data.folder_layout`). `weights` is a file of the backbone's
+    weights, None the published ones. `graph` is the file of the user's own network, used instead
+    of `architecture`; `input_tensor` to `input_std` describe it (`input_size`: height and width in
+    pixels, or one number for a square; mean and std of 0..255), and what is None is read from the
+    file (`backbones.custom.load`). Without `bottleneck_dir` bottlenecks lie in `cache_dir`.
     """
 
     image_dir: Path
@@ -55,19 +57,21 @@ class Source:
     labels_from: int | None = None
 
     def __post_init__(self) -> None:
-        own = ("input_tensor", "bottleneck_tensor", "input_size", "input_mean", "input_std")
-        given = [name for name in own if getattr(self, name) is not None]
-        if given and self.graph is None:
-            raise WrongUse(f"--{given[0].replace('_', '-')} is for a network named with --graph")
-        self.require_outside("--cache-dir", self.cache_dir)
-        self.require_outside("--bottleneck-dir", self.bottleneck_dir)
+        for name in ("input_tensor", "bottleneck_tensor", "input_size", "input_mean", "input_std"):
+            if self.graph is None and getattr(self, name) is not None:
+                raise WrongUse(f"`{name}` is for a network named with `graph`")
+        self.require_outside("cache_dir", self.cache_dir)
+        self.require_outside("bottleneck_dir", self.bottleneck_dir)
 
-    def require_outside(self, option: str, folder: Path | None) -> None:
-        """Raise WrongUse if `folder` would be a class among the photos; a hidden one is none."""
+    def require_outside(self, setting: str, folder: Path | None) -> None:
+        """Raise WrongUse, naming `setting`, if `folder` would be a class folder of the photos.
+
+        Hidden folders are never class folders.
+        """
         if folder and contains(self.image_dir, folder):
             raise WrongUse(
-                f"{option} {folder}: that is in the folder of photos, and would be taken for a "
-                f"class: name one outside it, such as {option} ../{folder.name or 'retrained'}"
+                f"`{setting}` {folder}: that is in the folder of photos, and would be taken for a "
+                f"class: name one outside it, such as ../{folder.name or 'retrained'}"
             )
 
     @property
@@ -77,43 +81,46 @@ class Source:
 
     @property
     def pictures(self) -> Path:
-        """The folder that holds the small picture of each photo, to find its copies by."""
+        """The folder that holds a thumbnail of each photo, by which copies are found."""
         return self.cache_dir / "pictures"
 
     @property
     def engines(self) -> Path:
-        """The folder that holds which engine was faster for each backbone."""
+        """The folder that holds the measured speed of each engine, by backbone."""
         return self.cache_dir / "engines"
 
 
 @dataclass(frozen=True)
 class SplitSettings:
-    """Shares in percent, and a salt: another salt gives another, independent split."""
+    """Shares of the photos in percent. Another `salt` gives another, independent split."""
 
     testing_percentage: float = 10.0
     validation_percentage: float = 10.0
     salt: str = ""
 
     def __post_init__(self) -> None:
-        # Said so that NaN, which compares false, is refused as well.
+        # `not ... > 0` also refuses NaN, which compares false.
         if not (self.testing_percentage > 0 and self.validation_percentage > 0):
-            raise WrongUse("testing and validation each need a share above 0%")
+            raise WrongUse("`testing_percentage`, `validation_percentage`: each must be above 0")
         if not self.testing_percentage + self.validation_percentage < 100:
-            raise WrongUse("testing and validation take 100% or more: nothing is left to train on")
+            raise WrongUse(
+                "`testing_percentage`, `validation_percentage`: their sum must be below 100, or "
+                "no photo is left for training"
+            )
 
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """How to train; steps, rate and sizes are those of TensorFlow's image_retraining/retrain.py.
+    """How to train the head.
 
-    `optimizer` "sgd" is the classic's: bottlenecks as they are, one `learning_rate`.
-    "standardized" is SGD on bottlenecks of mean 0 and deviation 1, the rate falling to zero along
-    a cosine; `weight_decay` None is 0.1 with it, 0 with "sgd". A batch draws a class, then a photo
-    of it, so that a rare class is learned as well as any. With `class_weight` "balanced", scores
-    are probabilities for classes that are equally frequent; with "none" the bias takes in how
-    frequent each is in the folder. -1 as `validation_batch_size` is the whole validation set.
-    `early_stop` is after how many twentieths of the run without a lower cross entropy on the
-    validation set to stop; 0 is never.
+    Steps, rate and sizes default to those of TensorFlow's image_retraining/retrain.py. Optimizer
+    "sgd" is that script's: bottlenecks unchanged, a constant `learning_rate`. "standardized" is SGD
+    on bottlenecks of mean 0 and deviation 1, with a rate that falls to zero along a cosine.
+    `weight_decay` None is the optimizer's default. Each item of a batch is drawn class first, then
+    photo, so that rare classes are learned too. `class_weight` "balanced" gives probabilities for
+    equally frequent classes; "none" adds each class's frequency in the folder to the bias.
+    A `validation_batch_size` of -1 is the whole validation set. `early_stop` ends the run after
+    that many rounds (twentieths of the run) without a lower validation cross entropy; 0 is never.
     """
 
     how_many_training_steps: int = 4000
@@ -131,28 +138,31 @@ class HeadSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
-            raise WrongUse(f"--learning-rate {self.learning_rate} is not a number above 0")
-        # Said so that NaN, which compares false, is refused as well.
+            raise WrongUse(f"`learning_rate`: must be above 0 and finite, not {self.learning_rate}")
+        # `not ... >= 0` also refuses NaN, which compares false.
         if not (self.weight_decay is None or self.weight_decay >= 0):
-            raise WrongUse(f"--weight-decay {self.weight_decay} is not a number of 0 or more")
+            raise WrongUse(f"`weight_decay`: must be 0 or more, not {self.weight_decay}")
         if not 0 <= self.label_smoothing < 1:
-            raise WrongUse(f"--label-smoothing {self.label_smoothing} is not within 0..1")
+            raise WrongUse(
+                f"`label_smoothing`: must be 0 or more and below 1, not {self.label_smoothing}"
+            )
         if self.validation_batch_size == 0:
-            raise WrongUse("--validation-batch-size 0 validates nothing: -1 is the whole set")
+            raise WrongUse("`validation_batch_size`: 0 validates nothing: -1 is the whole set")
 
     @property
-    def decay(self) -> float:
-        """The weight decay that is meant."""
-        return WEIGHT_DECAY[self.optimizer] if self.weight_decay is None else self.weight_decay
+    def effective_weight_decay(self) -> float:
+        """The weight decay of this run: `weight_decay`, or the optimizer's default."""
+        if self.weight_decay is None:
+            return DEFAULT_WEIGHT_DECAY[self.optimizer]
+        return self.weight_decay
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """What is done to a photo at random; the three numbers are percentages of 0..100.
+    """How views of training photos are distorted at random; the numbers are percentages, 0..100.
 
-    `random_crop` is the margin around the box that is cropped at random, `random_scale` how much
-    larger the photo may get, `random_brightness` how far a pixel may be multiplied up or down.
-    Raises WrongUse for a percentage out of its range.
+    `random_crop` is the margin around the random crop box, `random_scale` the largest enlargement,
+    `random_brightness` the largest change of brightness, in both directions.
     """
 
     flip_left_right: bool = False
@@ -161,44 +171,39 @@ class Distortion:
     random_brightness: int = 0
 
     def __post_init__(self) -> None:
-        for option, percentage in (
-            ("--random-crop", self.random_crop),
-            ("--random-scale", self.random_scale),
-            ("--random-brightness", self.random_brightness),
-        ):
+        for name in ("random_crop", "random_scale", "random_brightness"):
+            percentage = getattr(self, name)
             if not 0 <= percentage <= 100:
-                raise WrongUse(
-                    f"{option} {percentage} is not within 0..100: give a percentage, or 0 for none"
-                )
+                raise WrongUse(f"`{name}`: must be a percentage of 0..100, not {percentage}")
 
     @property
     def active(self) -> bool:
-        """Whether any option distorts anything."""
+        """Whether any setting distorts a view."""
         return bool(
             self.flip_left_right or self.random_crop or self.random_scale or self.random_brightness
         )
 
     @property
     def most_enlarged(self) -> float:
-        """By how much a photo is enlarged at most, before a box is cropped out of it."""
+        """The largest factor by which a photo is enlarged before it is cropped."""
         return (1 + self.random_crop / 100) * (1 + self.random_scale / 100)
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Everything that decides what `train` makes, and where it goes.
+    """Every setting of `train`.
 
-    `views` distorted ones of each training photo are made if `distortion` is active. Paths that
-    are None are in `output_dir`, or not written: the SavedModel, and the intermediate graphs,
-    which `head.intermediate_store_frequency` asks for. -1 as `test_batch_size` is the whole test
-    set. With `resume` a run that was killed goes on.
+    If `distortion` is active, each training photo gets `views` distorted views. A `test_batch_size`
+    of -1 is the whole test set. Files whose path is None go into `output_dir`; but the SavedModel
+    is then not written, and intermediate graphs are written only every
+    `head.intermediate_store_frequency` steps. `resume` continues a run that was killed.
     """
 
     source: Source
     output_dir: Path = Path("retrained")
-    split: SplitSettings = field(default_factory=SplitSettings)
-    head: HeadSettings = field(default_factory=HeadSettings)
-    distortion: Distortion = field(default_factory=Distortion)
+    split: SplitSettings = SplitSettings()
+    head: HeadSettings = HeadSettings()
+    distortion: Distortion = Distortion()
     views: int = 4
     test_batch_size: int = -1
     final_tensor_name: str = "final_result"
@@ -212,29 +217,47 @@ class TrainSettings:
     intermediate_output_graphs_dir: Path | None = None
 
     def __post_init__(self) -> None:
-        for option, folder in (
-            ("--output-dir", self.output_dir),
-            ("--summaries-dir", self.summaries_dir),
-            ("--saved-model-dir", self.saved_model_dir),
-            ("--intermediate-output-graphs-dir", self.intermediate_output_graphs_dir),
+        for name in (
+            "output_dir",
+            "summaries_dir",
+            "saved_model_dir",
+            "intermediate_output_graphs_dir",
         ):
-            self.source.require_outside(option, folder)
-        for option, file in (
-            ("--output-graph", self.output_graph),
-            ("--output-labels", self.output_labels),
-            ("--checkpoint-path", self.checkpoint_path),
-        ):
+            self.source.require_outside(name, getattr(self, name))
+        for name in ("output_graph", "output_labels", "checkpoint_path"):
+            file: Path | None = getattr(self, name)
             if file and file.parent.resolve() != self.source.image_dir.resolve():
-                self.source.require_outside(option, file.parent)
+                self.source.require_outside(name, file.parent)
         if self.test_batch_size == 0:
-            raise WrongUse("--test-batch-size 0 tests nothing: -1 is the whole set")
+            raise WrongUse("`test_batch_size`: 0 tests nothing: -1 is the whole set")
         name = self.final_tensor_name
-        if not _OPERATION.fullmatch(name) or name in TAKEN_OPERATION_NAMES:
+        if not _OPERATION_NAME.fullmatch(name) or name in RESERVED_OPERATION_NAMES:
             raise WrongUse(
-                f"--final-tensor-name {name!r}: TensorFlow's names have letters, digits, . _ / - "
-                f"only, and {', '.join(TAKEN_OPERATION_NAMES)} are taken"
+                f"`final_tensor_name` {name!r}: must be of letters, digits and . _ / -, and none "
+                f"of {', '.join(RESERVED_OPERATION_NAMES)}"
             )
         if self.saved_model_dir and self.saved_model_dir.resolve() == self.output_dir.resolve():
             raise WrongUse(
-                f"--saved-model-dir {self.saved_model_dir}: that is --output-dir: name another"
+                f"`saved_model_dir` {self.saved_model_dir}: that is `output_dir`: name another"
             )
+
+
+@dataclass(frozen=True)
+class AdoptSettings:
+    """Every setting of `adopt`: the frozen classifier `source.graph` and its file of `labels`.
+
+    `typed` describes the classifier's input and output where the graph does not. More photos test
+    than at `train`, since nothing is trained and calibration needs few. If the folders make a
+    split, it is used and `split` is ignored.
+    """
+
+    source: Source
+    labels: Path
+    typed: LabelImageSettings = field(default_factory=LabelImageSettings)
+    output_dir: Path = Path("retrained")
+    split: SplitSettings = SplitSettings(testing_percentage=60.0, validation_percentage=10.0)
+
+    def __post_init__(self) -> None:
+        if self.source.graph is None:
+            raise WrongUse("`graph`: name the frozen graph to adopt")
+        self.source.require_outside("output_dir", self.output_dir)

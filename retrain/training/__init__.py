@@ -1,1 +1,1 @@
-"""Train what lies above the cut, evaluate it and export the graph."""
+"""Train the head on bottlenecks, evaluate it, and export the retrained graph."""

@@ -1,218 +1,167 @@
-"""Adopt a frozen classifier as it is: no training, a run whose photos score it."""
+"""Adopt a frozen classifier of another program: write a run of it without training."""
 
-import hashlib
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from deploy import files
-from deploy.contract import Contract, write_labels
 from deploy.errors import BadData, WrongUse
-from retrain import __version__
-from retrain.backbones.custom.classifier import (
-    OUTPUT,
-    read_classic_labels,
-)
+from retrain.backbones.custom.classifier import OUTPUT, read_classic_labels
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
-from retrain.bottlenecks.engine import Choice
-from retrain.bottlenecks.extract import obtain
+from retrain.bottlenecks.engine import EngineChoice
+from retrain.bottlenecks.extract import extract
 from retrain.data import photo_folder, split
-from retrain.data.manifest import write_manifest
 from retrain.data.photo_folder import Dataset
-from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
-from retrain.settings.label_image import LabelImageSettings
-from retrain.settings.training import Source, SplitSettings
-from retrain.training import export_graph
-from retrain.training.evaluate import assess
-from retrain.training.load_examples import tell_left_out, undistorted
-from retrain.training.split_classifier import take_apart
-from retrain.training.train import SCHEMA_VERSION, about
+from retrain.settings.training import AdoptSettings, SplitSettings
+from retrain.training.evaluate import evaluate
+from retrain.training.export_graph import export_graph
+from retrain.training.extract_head import extract_head
+from retrain.training.load_examples import load_undistorted, print_left_out
+from retrain.training.result import TrainResult, build_contract, build_result, write_run
 
-UNKNOWN_TRAINING = (
+TRAINING_PHOTOS_UNKNOWN = (
     "which photos this graph was trained on is not known: those among the test photos make its "
     "accuracy too good; for an honest figure use photos that it never saw"
 )
 
 
-@dataclass(frozen=True)
-class AdoptConfig:
-    """What to adopt: the graph `source.graph` with its `labels`, scored on `source.image_dir`.
+def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainResult:
+    """Write a run of the classifier `settings.source.graph`, with figures on its test photos.
 
-    By default 60% of the photos test, as nothing is trained and few are needed to calibrate.
-    A split that the user made is used as it is.
-    """
-
-    source: Source
-    labels: Path
-    typed: LabelImageSettings = field(default_factory=LabelImageSettings)
-    output_dir: Path = Path("retrained")
-    split: SplitSettings = field(default_factory=lambda: SplitSettings(60, 10))
-
-    def __post_init__(self) -> None:
-        self.source.require_outside("--output-dir", self.output_dir)
-        run = RunFolder(self.output_dir)
-        for file, written in ((self.source.graph, run.graph), (self.labels, run.graph_labels)):
-            if file and file.resolve() == written.resolve():
-                raise WrongUse(
-                    f"{file} would be overwritten by the run's own {written.name}: name another "
-                    "--output-dir"
-                )
-
-
-def adopt(config: AdoptConfig, progress: Progress | None = None) -> dict[str, Any]:
-    """Write the files of a run of the graph as it is; return what metrics.json holds.
-
-    Raises WrongUse that says what to type where the graph does not say how it takes photos, and
-    BadData where graph, labels and photos do not fit.
+    Raises WrongUse, naming the settings to set, where the graph does not say how it takes photos,
+    and BadData where graph, labels and photos do not fit each other.
     """
     progress = progress or Progress()
-    source, run = config.source, RunFolder(config.output_dir)
+    source, run = settings.source, RunFolder(settings.output_dir)
     path = source.graph
     if path is None:
-        raise WrongUse("name the frozen graph to adopt")
-    labels = read_classic_labels(config.labels)
-    _require_apart(labels, config.labels)
+        raise WrongUse("`graph`: name the frozen graph to adopt")
+    _require_not_overwritten(path, run.graph)
+    _require_not_overwritten(settings.labels, run.graph_labels)
+    labels = read_classic_labels(settings.labels)
+    _require_distinct(labels, settings.labels)
     with run.writing():
         with progress.stage("backbone"):
-            parts = take_apart(path, config.typed, config.labels, len(labels))
-        spec = parts.ends.spec
+            classifier = extract_head(path, settings.typed, settings.labels, len(labels))
+        ends, spec = classifier.ends, classifier.ends.spec
         progress.info(
-            f"{path}: photos of {spec.height}x{spec.width} pixels into {parts.ends.input_tensor}, "
-            f"mean {spec.mean:g}, std {spec.std:g}; scores from {parts.ends.scores}; final layer "
-            f"after {parts.bottleneck}"
+            f"{path}: photos of {spec.height}x{spec.width} pixels into {ends.input_tensor}, mean "
+            f"{spec.mean:g}, std {spec.std:g}; scores from {ends.scores}; final layer after "
+            f"{classifier.bottleneck}"
         )
         with progress.stage("scan"):
-            photos = photo_folder.scan(source.image_dir, source.labels_from)
-            photos, unmatched = match(photos, labels, config.labels)
+            dataset = photo_folder.scan(source.image_dir, source.labels_from)
+            dataset, unmatched = match_labels(dataset, labels, settings.labels)
         progress.info(
-            f"{source.image_dir}: {len(photos.photos)} photos of {len(photos.labels)} of the "
+            f"{source.image_dir}: {len(dataset.photos)} photos of {len(dataset.labels)} of the "
             f"{len(labels)} labels"
         )
         with progress.stage("backbone"):
             sides = (spec.height, spec.width)
-            ends = Ends(parts.ends.input_tensor, parts.bottleneck, sides, spec.mean, spec.std)
-            backbone = load_custom(path, ends, source.cache_dir)
+            trunk = Ends(ends.input_tensor, classifier.bottleneck, sides, spec.mean, spec.std)
+            backbone = load_custom(path, trunk, source.cache_dir)
         with progress.stage("bottlenecks"):
-            bottlenecks = obtain(
-                photos,
+            bottlenecks = extract(
+                dataset.photos,
                 backbone,
-                Choice(source.extract_engine, source.engines),
+                EngineChoice(source.extract_engine, source.engines),
                 source.bottlenecks,
                 progress,
             )
-        own = split.own_split(photos.photos)
-        if own:
+            usable = dataset.without(bottlenecks.bad)
+        by_folders = split.own_split(dataset.photos)
+        if by_folders:
             progress.info("the split is the one of the folders")
-        shares = SplitSettings() if own else config.split
-        splits = split.assign(bottlenecks.dataset.photos, shares)
-        tell_left_out(bottlenecks.dataset, progress)
-        warnings = [*parts.warnings, *unmatched]
-        warnings += [*split.warnings(bottlenecks.dataset.photos, splits), UNKNOWN_TRAINING]
+        shares = SplitSettings() if by_folders else settings.split
+        data = load_undistorted(backbone, usable, bottlenecks, labels, shares)
+        print_left_out(data.dataset, progress)
+        warnings = [
+            *classifier.warnings,
+            *unmatched,
+            *split.warnings(data.dataset.photos, data.splits),
+            TRAINING_PHOTOS_UNKNOWN,
+        ]
         for warning in warnings:
             progress.warn(warning)
         with progress.stage("assess"):
-            examples = undistorted(bottlenecks, labels, splits)
-            testing = [
-                photo.path
-                for photo, name in zip(bottlenecks.dataset.photos, splits, strict=True)
-                if name == split.TESTING
-            ]
-            results = assess(parts.head, examples[split.TESTING], testing, labels)
+            paths = [photo.path for photo in data.test_photos]
+            test = evaluate(classifier.head, data.examples[split.TESTING], paths, labels)
         with progress.stage("export"):
-            frozen = export_graph.frozen_graph(backbone, parts.head, OUTPUT)
-        contract = Contract(
-            input=spec,
-            labels=labels,
-            backbone=backbone.name,
-            weights_sha256=backbone.weights_sha256,
-            dataset_sha256=bottlenecks.dataset.sha256,
-            graph_sha256=hashlib.sha256(frozen).hexdigest(),
-            tool_version=__version__,
-            output=OUTPUT,
-        )
+            graph = export_graph(backbone, classifier.head, OUTPUT)
         progress.show_seconds()
-        metrics = {
-            "schema": SCHEMA_VERSION,
-            "command": "adopt",
-            "graph_sha256": contract.graph_sha256,
-            "accuracy": {
-                name: Accuracy.of(
-                    parts.head.logits_of(photos_of_split), photos_of_split.labels
-                ).to_json()
-                for name, photos_of_split in examples.items()
-            },
-            "test": results.to_json(),
-            "temperature": contract.temperature,
-            **about(config, bottlenecks, splits, bottlenecks.analysed),
-            "labels": labels,
-            "warnings": [*bottlenecks.dataset.warnings(), *warnings],
-            "seconds": progress.seconds,
-        }
-        # The contract is written late: until then its digest does not match, so no command reads
-        # a half-written run.
-        files.write(run.graph, frozen)
-        files.write(run.graph_labels, write_labels(labels))
-        write_manifest(run.manifest, bottlenecks.dataset.photos, splits)
-        files.write(run.contract, contract.to_json())
-        files.write_json(run.metrics, metrics)
-    return metrics
-
-
-def match(photos: Dataset, labels: tuple[str, ...], source: Path) -> tuple[Dataset, list[str]]:
-    """Return the photos under the labels of `source`, in their order, and what is left out.
-
-    A folder has the label of its name, else the one that the classic script made of its name: in
-    lower case, all but a..z and 0..9 as spaces. Raises BadData if no folder has one.
-    """
-    same = defaultdict(list)
-    for label in labels:
-        same[_classic_name(label)].append(label)
-    names: dict[str, str] = {}
-    for folder in photos.labels:
-        candidates = [folder] if folder in labels else same[_classic_name(folder)]
-        if len(candidates) == 1:
-            names[folder] = candidates[0]
-    if not names:
-        raise BadData(
-            f"{photos.root}: no folder has a label of {source}: folders "
-            f"{', '.join(photos.labels[:8])}; labels {', '.join(labels[:8])}. Remedy: name each "
-            "folder as its label, or choose the level of these folders with --labels-from"
+        contract = build_contract(data, graph)
+        result = build_result(
+            settings, data, classifier.head, test, contract, warnings, None, progress.seconds
         )
-    counts = Counter(photo.label for photo in photos.photos)
+        write_run(result, data, graph)
+    return result
+
+
+def match_labels(
+    dataset: Dataset, labels: tuple[str, ...], source: Path
+) -> tuple[Dataset, list[str]]:
+    """Return the photos whose folders match a label, and a warning for each other folder and label.
+
+    A folder matches the label with its name; else the label with the name that TensorFlow's
+    retrain.py gave it: in lower case, all but a..z and 0..9 replaced by spaces. Raises BadData,
+    which names the labels file `source`, if no folder matches.
+    """
+    by_classic_name = defaultdict(list)
+    for label in labels:
+        by_classic_name[_classic_name(label)].append(label)
+    label_of: dict[str, str] = {}
+    for folder in dataset.labels:
+        candidates = [folder] if folder in labels else by_classic_name[_classic_name(folder)]
+        if len(candidates) == 1:
+            label_of[folder] = candidates[0]
+    if not label_of:
+        raise BadData(
+            f"{dataset.root}: no folder has a label of {source}: folders "
+            f"{', '.join(dataset.labels[:8])}; labels {', '.join(labels[:8])}. Remedy: name each "
+            "folder as its label, or choose the level of these folders with `labels_from`"
+        )
+    counts = Counter(photo.label for photo in dataset.photos)
     warnings = [
-        f"{photos.root / folder}: no label of {source} is like it: {counts[folder]} photos are "
+        f"{dataset.root / folder}: no label of {source} is like it: {counts[folder]} photos are "
         "left out; rename the folder if it is one"
-        for folder in photos.labels
-        if folder not in names
+        for folder in dataset.labels
+        if folder not in label_of
     ]
     warnings += [
         f"no folder of photos for the label {label}: nothing is measured of it"
         for label in labels
-        if label not in names.values()
+        if label not in label_of.values()
     ]
-    renamed = tuple(
-        replace(photo, label=names[photo.label]) for photo in photos.photos if photo.label in names
+    photos = tuple(
+        replace(photo, label=label_of[photo.label])
+        for photo in dataset.photos
+        if photo.label in label_of
     )
     classes = tuple(
-        folder._replace(label=names[folder.label])
-        for folder in photos.classes
-        if folder.label in names
+        folder._replace(label=label_of[folder.label])
+        for folder in dataset.classes
+        if folder.label in label_of
     )
-    return replace(photos, classes=classes, photos=renamed).without(()), warnings
+    return replace(dataset, classes=classes, photos=photos).without(()), warnings
 
 
 def _classic_name(folder: str) -> str:
     return re.sub("[^a-z0-9]+", " ", folder.lower()).strip()
 
 
-def _require_apart(labels: tuple[str, ...], source: Path) -> None:
+def _require_distinct(labels: tuple[str, ...], source: Path) -> None:
     for label, count in Counter(labels).items():
         if count > 1:
-            lines = [str(i + 1) for i, other in enumerate(labels) if other == label]
-            shown = ", ".join(lines[:5]) + (f" and {count - 5} more" if count > 5 else "")
-            raise BadData(f"{source}: {label} is the label of lines {shown}: make them differ")
+            lines = [str(i + 1) for i, line in enumerate(labels) if line == label]
+            listed = ", ".join(lines[:5]) + (f" and {count - 5} more" if count > 5 else "")
+            raise BadData(f"{source}: {label} is the label of lines {listed}: make them differ")
+
+
+def _require_not_overwritten(file: Path, output: Path) -> None:
+    if file.resolve() == output.resolve():
+        raise WrongUse(
+            f"{file} would be overwritten by the run's own {output.name}: name another `output_dir`"
+        )

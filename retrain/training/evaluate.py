@@ -1,4 +1,4 @@
-"""What a trained head is worth: measured on photos that it did not learn from."""
+"""Evaluate a trained head on the test photos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,10 @@ from retrain.training.head import Examples, Head, score, softmax
 
 
 class Misclassified(NamedTuple):
-    """A test photo that is called another label than its own; `runner_up` is the second best."""
+    """A test photo whose best label is not its own; `runner_up` is the second best label.
+
+    Probabilities are 0..1.
+    """
 
     path: Path
     true: str
@@ -30,10 +33,18 @@ class Misclassified(NamedTuple):
             f"then {self.runner_up} ({self.runner_up_probability:.1%})"
         )
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {**self._asdict(), "path": shown(self.path)}
+
 
 @dataclass(frozen=True)
-class Results:
-    """Figures of a head on the test photos; `confusion` (C, C) has rows true, columns predicted."""
+class Evaluation:
+    """A head's figures on the test photos.
+
+    `cross_entropy` is in nats, `calibration_error` 0..1; `confusion` is int64 (C, C), a row for
+    each true label, a column for each predicted one.
+    """
 
     labels: tuple[str, ...]
     accuracy: Accuracy
@@ -44,23 +55,21 @@ class Results:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        per_class = zip(self.labels, metrics.per_class(self.confusion), strict=True)
+        scores = zip(self.labels, metrics.class_scores(self.confusion), strict=True)
         return {
             **self.accuracy.to_json(),
             "cross_entropy": self.cross_entropy,
             "expected_calibration_error": self.calibration_error,
-            "per_class": {label: found.to_json() for label, found in per_class},
+            "per_class": {label: score.to_json() for label, score in scores},
             "confusion_matrix": self.confusion.tolist(),
-            "misclassified": [
-                {**each._asdict(), "path": shown(each.path)} for each in self.misclassified
-            ],
+            "misclassified": [photo.to_json() for photo in self.misclassified],
         }
 
 
-def assess(
+def evaluate(
     head: Head, testing: Examples, paths: Sequence[Path], labels: tuple[str, ...]
-) -> Results:
-    """Measure `head` on the photos `testing`, which lie at `paths`."""
+) -> Evaluation:
+    """Return the figures of `head` on the photos `testing`, whose files are `paths`."""
     logits = head.logits_of(testing)
     probabilities = softmax(logits)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
@@ -77,7 +86,7 @@ def assess(
                 float(probabilities[i, second]),
             )
         )
-    return Results(
+    return Evaluation(
         labels,
         Accuracy.of(logits, testing.labels),
         score(logits, testing.labels).cross_entropy,

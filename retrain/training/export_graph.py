@@ -1,4 +1,4 @@
-"""The retrained graph: backbone and final layer in one frozen GraphDef, or as a SavedModel."""
+"""Export the retrained network as one frozen graph, and as a SavedModel."""
 
 import shutil
 from pathlib import Path
@@ -7,54 +7,56 @@ from deploy.errors import BadData, WrongUse
 from deploy.system.temporary_files import scratch
 from retrain import tf_graph
 from retrain.backbones import Backbone
+from retrain.frozen_graph import BOTTLENECK, LOGITS, FrozenGraph
 from retrain.training.head import Head
 
 
-def frozen_graph(backbone: Backbone, head: Head, final_tensor_name: str) -> bytes:
-    """Return a GraphDef from `input`, float32 (N, height, width, 3) as the contract says.
+def export_graph(backbone: Backbone, head: Head, output: str) -> FrozenGraph:
+    """Return backbone and head as one graph, whose operation `output` gives probabilities.
 
-    Its output, the operation `final_tensor_name`, gives probabilities (N, classes); `bottleneck`
-    and `logits` can be read too. Raises WrongUse if the backbone has an operation of that name.
+    The operations BOTTLENECK and LOGITS can be read too. Raises WrongUse if the backbone has an
+    operation named `output`.
     """
     tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as retrained:
         tf.import_graph_def(tf_graph.read(backbone.graph_path), name="")
-        bottleneck = retrained.get_tensor_by_name(f"{tf_graph.BOTTLENECK}:0")
+        bottleneck = retrained.get_tensor_by_name(f"{BOTTLENECK}:0")
         product = tf.matmul(bottleneck, tf.constant(head.weights, name="final_weights"))
-        logits = tf.nn.bias_add(
-            product, tf.constant(head.bias, name="final_biases"), name=tf_graph.LOGITS
-        )
-        made = tf.nn.softmax(logits, name=final_tensor_name)
-    if made.op.name != final_tensor_name:
+        bias = tf.constant(head.bias, name="final_biases")
+        logits = tf.nn.bias_add(product, bias, name=LOGITS)
+        probabilities = tf.nn.softmax(logits, name=output)
+    if probabilities.op.name != output:
         raise WrongUse(
-            f"--final-tensor-name {final_tensor_name}: the backbone has an operation of that name"
+            f"`final_tensor_name` {output}: the backbone has an operation of that name: name "
+            "another"
         )
     # Deterministic: else protobuf shuffles attributes, and the same weights give other bytes.
-    serialized: bytes = retrained.as_graph_def().SerializeToString(deterministic=True)
-    return serialized
+    graph_def: bytes = retrained.as_graph_def().SerializeToString(deterministic=True)
+    return FrozenGraph(graph_def, backbone.spec, output)
 
 
-def require_free(folder: Path) -> None:
-    """Raise WrongUse if a SavedModel cannot be put at `folder`, since something is there."""
+def require_empty(folder: Path) -> None:
+    """Raise WrongUse if `folder` cannot become a SavedModel: it must be empty or not exist."""
     try:
         str(folder.absolute()).encode()
     except UnicodeEncodeError as error:
         raise WrongUse(
-            f"--saved-model-dir {folder}: TensorFlow writes to paths in UTF-8 only: name another"
+            f"`saved_model_dir` {folder}: TensorFlow writes to paths in UTF-8 only: name another"
         ) from error
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise WrongUse(f"--saved-model-dir {folder}: it is not empty: remove it or name another")
+        raise WrongUse(f"`saved_model_dir` {folder}: it is not empty: remove it or name another")
 
 
-def saved_model(frozen: bytes, output: str, folder: Path) -> None:
-    """Write the frozen graph as a SavedModel, whole or not at all.
+def write_saved_model(graph: FrozenGraph, folder: Path) -> None:
+    """Write the graph as a SavedModel, whole or not at all.
 
-    Its signature `serving_default` takes `image`, float32 (N, height, width, 3) as the contract
-    says, and gives `prediction`, what the operation `output` gives.
+    Its signature `serving_default` maps `image`, float32 (N, height, width, 3) normalised as
+    `graph.spec` says, to `prediction`, float32 (N, classes). Raises WrongUse as `require_empty`
+    does, and BadData if the folder cannot be written.
     """
     tf = tf_graph.tensorflow()
-    require_free(folder)
-    run = tf_graph.function(tf_graph.parse(frozen), output)
+    require_empty(folder)
+    run = tf_graph.function(tf_graph.parse(graph.graph_def), graph.output)
     module = tf.Module()
     shape = run.inputs[0].shape
 
@@ -65,12 +67,12 @@ def saved_model(frozen: bytes, output: str, folder: Path) -> None:
     module.predict = predict
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch(folder.parent) as temporary:
-        made = temporary / "saved"
+        unfinished = temporary / "saved"
         try:
-            tf.saved_model.save(module, str(made), signatures=predict)
-        except tf.errors.OpError as error:  # TensorFlow's own kinds, of a full disk too
+            tf.saved_model.save(module, str(unfinished), signatures=predict)
+        except tf.errors.OpError as error:  # TensorFlow's own errors, also for a full disk
             reason = error.message.rpartition("; ")[2]
             raise BadData(f"cannot write {folder}: {reason}: name another place") from error
         if folder.exists():
             folder.rmdir()
-        shutil.move(made, folder)
+        shutil.move(unfinished, folder)

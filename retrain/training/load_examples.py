@@ -1,63 +1,87 @@
-"""From a folder to examples: photos analysed once, split, with distorted views if asked for."""
+"""Load training data: extract bottlenecks, assign splits, add distorted views."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from deploy.errors import BadData
 from retrain import backbones
 from retrain.backbones import Backbone
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
-from retrain.bottlenecks.engine import Choice
-from retrain.bottlenecks.extract import Bottlenecks, obtain, obtain_views
-from retrain.bottlenecks.thumbnails import Pictures
+from retrain.bottlenecks.engine import EngineChoice
+from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
+from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import photo_folder, split
 from retrain.data.photo_folder import Dataset, Photo
 from retrain.progress import Progress
 from retrain.settings.training import Source, SplitSettings, TrainSettings
 from retrain.training.head import Examples
 
-_LINES_PER_REASON = 20
+_MAX_LINES_PER_REASON = 20
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The photos of a run with their splits and bottlenecks.
+
+    `labels` are the classes, in the order of the head's outputs. `splits` holds the split of each
+    of `dataset.photos`, `examples` the bottlenecks of each split. `test_photos` are the photos of
+    the testing examples, in their order. `analysed` counts the photos and views whose bottlenecks
+    were not in the cache.
+    """
+
+    backbone: Backbone
+    dataset: Dataset
+    labels: tuple[str, ...]
+    splits: list[str]
+    examples: dict[str, Examples]
+    test_photos: list[Photo]
+    analysed: int
 
 
 def analyse(
-    source: Source, progress: Progress, config: SplitSettings | None = None
-) -> tuple[Backbone, Bottlenecks]:
-    """Read the photos of `source`, fill the cache with what it lacks, and return both.
+    source: Source, progress: Progress, settings: SplitSettings | None = None
+) -> tuple[Backbone, Dataset, Bottlenecks]:
+    """Return the backbone, the usable photos and their bottlenecks; the cache gets those it lacks.
 
-    Raises WrongUse before the long work if the user made a split, and `config` asks for another.
+    Raises WrongUse before the long work if the folders make a split and `settings` asks for
+    another.
     """
     with progress.stage("scan"):
-        found = photo_folder.scan(source.image_dir, source.labels_from)
-    progress.info(f"{source.image_dir}: {len(found.photos)} photos in {len(found.labels)} classes")
-    if config:
-        split.require_one_split(found.photos, config)
-    if split.own_split(found.photos):
-        counts = Counter(photo.split for photo in found.photos)
+        dataset = photo_folder.scan(source.image_dir, source.labels_from)
+    photos = dataset.photos
+    progress.info(f"{source.image_dir}: {len(photos)} photos in {len(dataset.labels)} classes")
+    if settings:
+        split.require_one_split(photos, settings)
+    if split.own_split(photos):
+        counts = Counter(photo.split for photo in photos)
         progress.info(
             "the split is the one of the folders: "
             + ", ".join(f"{counts[name]} {name}" for name in split.SPLITS)
             + " photos"
         )
     with progress.stage("backbone"):
-        backbone = _backbone(source)
+        backbone = _load_backbone(source)
     with progress.stage("bottlenecks"):
-        pictures = Pictures(source.pictures)
-        result = obtain(
-            found,
+        bottlenecks = extract(
+            photos,
             backbone,
-            Choice(source.extract_engine, source.engines),
+            EngineChoice(source.extract_engine, source.engines),
             source.bottlenecks,
             progress,
-            pictures,
+            thumbnails=ThumbnailCache(source.pictures),
         )
-    cached = len(found.photos) - result.analysed
-    progress.info(f"{result.analysed} photos analysed now, {cached} taken from the cache")
-    tell_left_out(result.dataset, progress)
-    return backbone, result
+        usable = dataset.without(bottlenecks.bad)
+    cached = len(photos) - bottlenecks.analysed
+    progress.info(f"{bottlenecks.analysed} photos analysed now, {cached} taken from the cache")
+    print_left_out(usable, progress)
+    return backbone, usable, bottlenecks
 
 
-def _backbone(source: Source) -> Backbone:
+def _load_backbone(source: Source) -> Backbone:
     if source.graph is None:
         return backbones.load(source.architecture, source.cache_dir, source.weights)
     ends = Ends(
@@ -70,80 +94,105 @@ def _backbone(source: Source) -> Backbone:
     return load_custom(source.graph, ends, source.cache_dir)
 
 
-def tell_left_out(photos: Dataset, progress: Progress) -> None:
-    """Print what is to know of the photos: warnings, and each file that is left out."""
-    for warning in photos.warnings():
+def print_left_out(dataset: Dataset, progress: Progress) -> None:
+    """Print the warnings of a data set, and the files that it leaves out, with the reasons."""
+    for warning in dataset.warnings():
         progress.warn(warning)
-    if photos.bad:
-        progress.warn(f"{len(photos.bad)} files are left out:")
-        counts = Counter(bad.reason for bad in photos.bad)
+    if dataset.bad:
+        progress.warn(f"{len(dataset.bad)} files are left out:")
+        counts = Counter(photo.reason for photo in dataset.bad)
         lines: Counter[str] = Counter()
-        for bad in photos.bad:
-            lines[bad.reason] += 1
-            if lines[bad.reason] <= _LINES_PER_REASON:
-                progress.info(f"  {photo_folder.shown(bad.path)}: {bad.reason}")
+        for photo in dataset.bad:
+            lines[photo.reason] += 1
+            if lines[photo.reason] <= _MAX_LINES_PER_REASON:
+                progress.info(f"  {photo_folder.shown(photo.path)}: {photo.reason}")
         for reason, count in counts.items():
-            if count > _LINES_PER_REASON:
-                progress.info(f"  and {count - _LINES_PER_REASON} more: {reason}")
+            if count > _MAX_LINES_PER_REASON:
+                progress.info(f"  and {count - _MAX_LINES_PER_REASON} more: {reason}")
 
 
-def undistorted(
-    found: Bottlenecks, labels: tuple[str, ...], splits: list[str]
-) -> dict[str, Examples]:
-    """Return the examples of each split as they are; a label's index is its place in `labels`."""
-    index = {label: i for i, label in enumerate(labels)}
-    indices = np.array([index[photo.label] for photo in found.dataset.photos])
-    where = np.array(splits)
-    return {
-        name: Examples(found.matrix, found.rows[where == name, np.newaxis], indices[where == name])
-        for name in split.SPLITS
-    }
-
-
-def by_split(
-    config: TrainSettings,
+def load_undistorted(
     backbone: Backbone,
-    found: Bottlenecks,
-    splits: list[str],
-    progress: Progress,
-) -> tuple[dict[str, Examples], int]:
-    """Return the examples of each split, and how many photos and views had to be analysed."""
-    examples = undistorted(found, found.dataset.labels, splits)
-    if not config.distortion.active:
-        return examples, found.analysed
-    training = [
-        photo
-        for photo, name in zip(found.dataset.photos, splits, strict=True)
-        if name == split.TRAINING
-    ]
+    dataset: Dataset,
+    bottlenecks: Bottlenecks,
+    labels: tuple[str, ...],
+    settings: SplitSettings,
+) -> TrainingData:
+    """Return the photos as they are; their split is the folders', else that of `settings`."""
+    photos = dataset.photos
+    splits = split.assign(photos, settings)
+    index = {label: i for i, label in enumerate(labels)}
+    indices = np.array([index[photo.label] for photo in photos])
+    examples = {}
+    for name in split.SPLITS:
+        members = np.array(splits) == name
+        rows = bottlenecks.rows[members]
+        examples[name] = Examples(bottlenecks.store, rows, indices[members])
+    test_photos = _photos_of(split.TESTING, photos, splits)
+    return TrainingData(
+        backbone,
+        dataset,
+        labels,
+        splits,
+        examples,
+        test_photos,
+        bottlenecks.analysed,
+    )
+
+
+def load_examples(settings: TrainSettings, progress: Progress) -> TrainingData:
+    """Return the photos that `settings` names, with distorted views if any are set."""
+    backbone, dataset, bottlenecks = analyse(settings.source, progress, settings.split)
+    data = load_undistorted(backbone, dataset, bottlenecks, dataset.labels, settings.split)
+    for warning in split.warnings(data.dataset.photos, data.splits):
+        progress.warn(warning)
+    if settings.distortion.active:
+        data = _with_views(data, settings, progress)
+    return _with_fewer_test_photos(data, settings)
+
+
+def _with_views(data: TrainingData, settings: TrainSettings, progress: Progress) -> TrainingData:
+    """Return `data` whose training examples have distorted views too."""
+    training = _photos_of(split.TRAINING, data.dataset.photos, data.splits)
+    undistorted = data.examples[split.TRAINING]
     with progress.stage("views"):
-        rows, analysed = obtain_views(
+        bottlenecks = extract(
             training,
-            config.views,
-            config.distortion,
-            backbone,
-            Choice(config.source.extract_engine, config.source.engines),
-            config.source.bottlenecks,
-            found.matrix,
+            data.backbone,
+            EngineChoice(settings.source.extract_engine, settings.source.engines),
+            settings.source.bottlenecks,
             progress,
+            distorted=DistortedViews(settings.views, settings.distortion),
+            store=undistorted.store,
         )
+    if bottlenecks.bad:
+        photo = bottlenecks.bad[0]
+        raise BadData(f"{photo.path}: {photo.reason}")
+    rows, analysed = bottlenecks.rows, bottlenecks.analysed
     progress.info(
-        f"{config.views} distorted views of each of {len(training)} training photos: "
+        f"{settings.views} distorted views of each of {len(training)} training photos: "
         f"{analysed} analysed now, {rows.size - analysed} taken from the cache"
     )
-    plain = examples[split.TRAINING]
-    examples[split.TRAINING] = plain._replace(rows=np.hstack([plain.rows, rows]))
-    return examples, found.analysed + analysed
+    views = undistorted._replace(rows=np.hstack([undistorted.rows, rows]))
+    examples = {**data.examples, split.TRAINING: views}
+    return replace(data, examples=examples, analysed=data.analysed + analysed)
 
 
-def sample(
-    photos: list[Photo], examples: Examples, config: TrainSettings
-) -> tuple[list[Photo], Examples]:
-    """Return `test_batch_size` of the test photos, the same ones for the same seed."""
-    count = len(photos)
-    if not 0 < config.test_batch_size < count:
-        return photos, examples
-    random = np.random.default_rng(config.head.seed)
-    chosen = np.sort(random.permutation(count)[: config.test_batch_size])
-    rows, labels = examples.rows[chosen], examples.labels[chosen]
-    return [photos[i] for i in chosen], examples._replace(rows=rows, labels=labels)
+def _with_fewer_test_photos(data: TrainingData, settings: TrainSettings) -> TrainingData:
+    """Return `data` with `test_batch_size` of its test photos, drawn with the seed."""
+    count = len(data.test_photos)
+    if not 0 < settings.test_batch_size < count:
+        return data
+    random = np.random.default_rng(settings.head.seed)
+    indices = np.sort(random.permutation(count)[: settings.test_batch_size])
+    testing = data.examples[split.TESTING]
+    testing = testing._replace(rows=testing.rows[indices], labels=testing.labels[indices])
+    return replace(
+        data,
+        examples={**data.examples, split.TESTING: testing},
+        test_photos=[data.test_photos[i] for i in indices],
+    )
+
+
+def _photos_of(name: str, photos: Sequence[Photo], splits: Sequence[str]) -> list[Photo]:
+    return [photo for photo, where in zip(photos, splits, strict=True) if where == name]

@@ -1,176 +1,114 @@
-"""The trainer: from a folder of photos to a frozen graph and what it is worth."""
+"""Train the head on a folder of photos, and write the files of the run."""
 
-import hashlib
-import json
-import platform
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
-from importlib import metadata
-from typing import Any
+from contextlib import closing
 
 from deploy import files
-from deploy.contract import Contract, InputSpec, write_labels
+from deploy.contract import write_labels
 from deploy.errors import BadData
 from deploy.system.temporary_files import sweep
-from retrain import __version__
 from retrain.bottlenecks import near_duplicates
-from retrain.bottlenecks.extract import Bottlenecks
 from retrain.bottlenecks.near_duplicates import Pair
-from retrain.bottlenecks.thumbnails import Pictures
-from retrain.data import manifest, photo_folder, split
-from retrain.data.photo_folder import Photo
+from retrain.bottlenecks.thumbnails import ThumbnailCache
+from retrain.data import split
 from retrain.data.photo_pixels import decode
-from retrain.metrics import Accuracy, fit_temperature
+from retrain.metrics import fit_temperature
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
 from retrain.settings.training import TrainSettings
-from retrain.training import export_graph
-from retrain.training.evaluate import Results, assess
-from retrain.training.head import Examples
-from retrain.training.load_examples import analyse, by_split, sample
-from retrain.training.loop import learn, run_key
-from retrain.training.tensorboard import MAX_POINTS, THUMBNAIL, Events, events
+from retrain.training.evaluate import Evaluation, evaluate
+from retrain.training.export_graph import export_graph, require_empty, write_saved_model
+from retrain.training.load_examples import TrainingData, load_examples
+from retrain.training.loop import train_head
+from retrain.training.result import TrainResult, build_contract, build_result, write_run
+from retrain.training.tensorboard import MAX_POINTS, THUMBNAIL_SIDE, EventWriter
 
-SCHEMA_VERSION = 1
-_PAIRS_SHOWN = 5
-_VERSIONS_OF = ("tensorflow", "ai-edge-litert", "numpy", "pillow", "pyarrow")
+_MAX_PRINTED_PAIRS = 5
 
 
-def train(config: TrainSettings, progress: Progress | None = None) -> dict[str, Any]:
-    """Train, write the files of `config.output_dir`, and return what metrics.json holds."""
+def train(settings: TrainSettings, progress: Progress | None = None) -> TrainResult:
+    """Train, and write the files of `settings.output_dir`.
+
+    Raises WrongUse for settings that contradict the photos or the network, BadData for photos,
+    weights or a checkpoint that cannot be used, and OSError for files that cannot be written.
+    """
     progress = progress or Progress()
-    run = RunFolder(config.output_dir)
-    if config.saved_model_dir:
-        export_graph.require_free(config.saved_model_dir)
+    run = RunFolder(settings.output_dir)
+    if settings.saved_model_dir:
+        require_empty(settings.saved_model_dir)
     with run.writing():
-        for path in filter(None, (config.output_graph, config.output_labels)):
-            path.parent.mkdir(parents=True, exist_ok=True)  # what cannot be is an error now
+        for path in filter(None, (settings.output_graph, settings.output_labels)):
+            path.parent.mkdir(parents=True, exist_ok=True)  # an impossible path fails now
             sweep(path.parent)
-        backbone, found = analyse(config.source, progress, config.split)
-        photos, labels = found.dataset.photos, found.dataset.labels
-        splits = split.assign(photos, config.split)
-        for warning in split.warnings(photos, splits):
-            progress.warn(warning)
-        examples, analysed = by_split(config, backbone, found, splits, progress)
-        testing = [
-            photo for photo, name in zip(photos, splits, strict=True) if name == split.TESTING
-        ]
-        testing, examples[split.TESTING] = sample(testing, examples[split.TESTING], config)
-        with events(config.summaries_dir or run.summaries) as board:
+        data = load_examples(settings, progress)
+        with closing(EventWriter(settings.summaries_dir or run.summaries)) as events:
             with progress.stage("train"):
-                key = run_key(config, backbone, found.dataset, splits)
-                head = learn(config, backbone, examples, len(labels), key, board, progress)
+                head = train_head(settings, data, events, progress)
             with progress.stage("assess"):
-                validation = examples[split.VALIDATION]
-                logits = head.logits_of(validation)
-                temperature = fit_temperature(logits, validation.labels)
-                head = head.cooled(temperature)
-                results = assess(
-                    head, examples[split.TESTING], [photo.path for photo in testing], labels
-                )
-                _show(board, config, backbone.spec, results, testing, examples[split.TESTING])
-                copies = _copies(photos, splits, config, progress)
+                validation = data.examples[split.VALIDATION]
+                temperature = fit_temperature(head.logits_of(validation), validation.labels)
+                head = head.with_temperature(temperature)
+                paths = [photo.path for photo in data.test_photos]
+                test = evaluate(head, data.examples[split.TESTING], paths, data.labels)
+                _write_test_events(events, settings, data, test)
+                copies = _find_copies(settings, data, progress)
         with progress.stage("export"):
-            frozen = export_graph.frozen_graph(backbone, head, config.final_tensor_name)
-            contract = Contract(
-                input=backbone.spec,
-                labels=labels,
-                backbone=backbone.name,
-                weights_sha256=backbone.weights_sha256,
-                dataset_sha256=found.dataset.sha256,
-                graph_sha256=hashlib.sha256(frozen).hexdigest(),
-                tool_version=__version__,
-                output=config.final_tensor_name,
-                temperature=temperature,
-            )
-            if config.saved_model_dir:
-                export_graph.saved_model(frozen, config.final_tensor_name, config.saved_model_dir)
-        _tell_results(results, config, progress)
+            graph = export_graph(data.backbone, head, settings.final_tensor_name)
+            contract = build_contract(data, graph, temperature)
+            if settings.saved_model_dir:
+                write_saved_model(graph, settings.saved_model_dir)
+        if settings.print_misclassified_test_images:
+            progress.info(f"{len(test.misclassified)} misclassified test photos:")
+            for photo in test.misclassified:
+                progress.info(f"  {photo}")
         progress.show_seconds()
-        metrics = {
-            "schema": SCHEMA_VERSION,
-            "graph_sha256": contract.graph_sha256,
-            "accuracy": {
-                name: Accuracy.of(head.logits_of(part), part.labels).to_json()
-                for name, part in examples.items()
-            },
-            "test": results.to_json(),
-            "temperature": temperature,
-            **about(config, found, splits, analysed),
-            "copies_across_splits": [pair.to_json() for pair in copies],
-            "seconds": progress.seconds,
-        }
-        # Until the contract is there, it is another graph's, and so nothing takes the new ones.
-        files.write(run.graph, frozen)
-        files.write(run.graph_labels, write_labels(labels))
-        manifest.write_manifest(run.manifest, photos, splits)
-        files.write(run.contract, contract.to_json())
-        files.write_json(run.metrics, metrics)
-        if config.output_graph:
-            files.write(config.output_graph, frozen)
-        if config.output_labels:
-            files.write(config.output_labels, write_labels(labels))
-    return metrics
+        warnings = split.warnings(data.dataset.photos, data.splits)
+        result = build_result(
+            settings, data, head, test, contract, warnings, copies, progress.seconds
+        )
+        write_run(result, data, graph)
+        if settings.output_graph:
+            files.write(settings.output_graph, graph.graph_def)
+        if settings.output_labels:
+            files.write(settings.output_labels, write_labels(data.labels))
+    return result
 
 
-def _copies(
-    photos: Sequence[Photo], splits: list[str], config: TrainSettings, progress: Progress
-) -> list[Pair]:
-    pairs = near_duplicates.find(photos, splits, Pictures(config.source.pictures), progress)
+def _find_copies(settings: TrainSettings, data: TrainingData, progress: Progress) -> list[Pair]:
+    """Return photos that look the same as one in another split; print a warning and a few."""
+    pictures = ThumbnailCache(settings.source.pictures)
+    pairs = near_duplicates.find(data.dataset.photos, data.splits, pictures, progress)
     if pairs:
         progress.warn(near_duplicates.warning(pairs))
-        for pair in pairs[:_PAIRS_SHOWN]:
+        for pair in pairs[:_MAX_PRINTED_PAIRS]:
             progress.info(f"  {pair}")
-        if len(pairs) > _PAIRS_SHOWN:
-            progress.info(f"  and {len(pairs) - _PAIRS_SHOWN} more, in metrics.json")
+        if len(pairs) > _MAX_PRINTED_PAIRS:
+            progress.info(f"  and {len(pairs) - _MAX_PRINTED_PAIRS} more, in metrics.json")
     return pairs
 
 
-def _show(
-    board: Events,
-    config: TrainSettings,
-    spec: InputSpec,
-    results: Results,
-    photos: Sequence[Photo],
-    testing: Examples,
+def _write_test_events(
+    events: EventWriter, settings: TrainSettings, data: TrainingData, test: Evaluation
 ) -> None:
+    """Write the projector of the test photos, at most MAX_POINTS, and the confusion matrix."""
+    photos = data.test_photos
     thumbnails = {}
-    for i in range(0, len(photos), -(-len(photos) // MAX_POINTS)):
+    for i in _evenly_spaced(photos):
         try:
-            image = decode(photos[i], spec)
-        except BadData:  # it changed or vanished since it was analysed: no point of it is shown
+            image = decode(photos[i], data.backbone.spec)
+        except BadData:  # it changed or vanished since it was analysed: it becomes no point
             continue
-        image.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
+        image.thumbnail((2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
         thumbnails[i] = image
     if thumbnails:
-        values = testing.matrix.take(testing.rows[list(thumbnails), 0])
-        board.projector(values, [photos[i].label for i in thumbnails], list(thumbnails.values()))
-    board.confusion(config.head.how_many_training_steps, results.confusion, results.labels)
+        testing = data.examples[split.TESTING]
+        bottlenecks = testing.store.take(testing.rows[list(thumbnails), 0])
+        labels = [photos[i].label for i in thumbnails]
+        events.write_projector(bottlenecks, labels, list(thumbnails.values()))
+    steps = settings.head.how_many_training_steps
+    events.write_confusion_matrix(steps, test.confusion, test.labels)
 
 
-def _tell_results(results: Results, config: TrainSettings, progress: Progress) -> None:
-    if config.print_misclassified_test_images:
-        progress.info(f"{len(results.misclassified)} misclassified test photos:")
-        for each in results.misclassified:
-            progress.info(f"  {each}")
-
-
-def about(config: Any, found: Bottlenecks, splits: list[str], analysed: int) -> dict[str, Any]:
-    """Return what metrics.json says of photos and settings, the dataclass `config`."""
-    photos = found.dataset
-    return {
-        "labels": photos.labels,
-        "photos": Counter(photo.label for photo in photos.photos),
-        "split": Counter(splits),
-        "split_by": "folders" if split.own_split(photos.photos) else "content",
-        "bad": [{"path": photo_folder.shown(bad.path), "reason": bad.reason} for bad in photos.bad],
-        "warnings": [*photos.warnings(), *split.warnings(photos.photos, splits)],
-        "analysed": analysed,
-        "settings": json.loads(json.dumps(asdict(config), default=photo_folder.shown)),
-        "versions": {
-            "retrain": __version__,
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _VERSIONS_OF},
-        },
-    }
+def _evenly_spaced(photos: Sequence[object]) -> range:
+    """Return at most MAX_POINTS indices of `photos`, at equal distances."""
+    return range(0, len(photos), -(-len(photos) // MAX_POINTS))

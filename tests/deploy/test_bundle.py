@@ -21,8 +21,8 @@ from deploy.bundle import contents, write
 from deploy.cli import commands
 from deploy.contract import Contract
 from deploy.errors import BadData, WrongUse
-from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import LABELS, draw_photos, write_run
+from tests.helpers.runs import Invoke
 
 NAMES = [
     "model.tflite",

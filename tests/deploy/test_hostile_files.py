@@ -22,7 +22,7 @@ from deploy.goldens import Golden
 from deploy.zip_members import Members
 from retrain.tflite.inspection import inspect
 from retrain.tflite.model import read_model
-from retrain.training.linear import State
+from retrain.training.checkpoint import Checkpoint
 from tests.helpers.deploy_fixtures import CONTRACT, LABELS, networks
 
 VALID = model_file.pack(b"flatbuffer" * 10, CONTRACT)
@@ -252,9 +252,9 @@ def test_a_checkpoint_whose_arrays_do_not_fit_is_refused(places: dict[str, Any])
         save(stream, **arrays | changes)
         return stream.getvalue() + hashlib.sha256(stream.getvalue()).digest()
 
-    assert State.from_bytes(written(np.savez))[0] == "k"
+    assert Checkpoint.from_bytes(written(np.savez))[0] == "k"
     ((name, shape),) = places.items()
     wrong = np.zeros(shape or (1 << 20), np.float32)
     content = written(np.savez if shape else np.savez_compressed, **{name: wrong})
     with pytest.raises(ValueError, match=r"do not fit each other|larger than the file"):
-        State.from_bytes(content)
+        Checkpoint.from_bytes(content)

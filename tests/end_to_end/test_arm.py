@@ -1,10 +1,9 @@
-"""The bundle in a real ARM userland: Debian bookworm, its Python, the wheels that a Pi gets.
+"""Run the bundle in an ARM userland: Debian bookworm, its Python, the wheels that a Pi gets.
 
-Emulated by qemu-user, which takes minutes, and 200 MB of packages: only with RETRAIN_DOWNLOADS=1.
+qemu-user emulates it; 200 MB of packages are downloaded.
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,14 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Invoke
 from tests.helpers import debian
 from tests.helpers.arm_root import ArmRoot
+from tests.helpers.runs import Invoke
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("RETRAIN_DOWNLOADS"),
-    reason="downloads packages and emulates ARM for minutes: set RETRAIN_DOWNLOADS=1",
-)
+pytestmark = [pytest.mark.network, pytest.mark.emulated]
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +27,20 @@ def bundle(converted: Path, invoke: Invoke, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for the roots, which share Debian's packages."""
+    return tmp_path_factory.mktemp("roots")
+
+
+@pytest.fixture(scope="module")
 def five(photos: Path) -> list[Path]:
     return sorted(photos.glob("*/*"))[::14][:5]
 
 
 def best(printed: str) -> tuple[list[str], list[float]]:
-    shown = [json.loads(line) for line in printed.splitlines()]
-    return [each["labels"][0] for each in shown], [each["scores"][0] for each in shown]
+    """Return the best label of each photo and its score."""
+    photos = [json.loads(line) for line in printed.splitlines()]
+    return [photo["labels"][0] for photo in photos], [photo["scores"][0] for photo in photos]
 
 
 def litert(folder: Path, bundle: Path) -> ArmRoot:
@@ -81,26 +84,26 @@ def test_the_bundle_runs_on_arm(
     expected: dict[str, object],
     bundle: Path,
     five: list[Path],
-    tmp_path: Path,
+    roots: Path,
 ) -> None:
     try:
-        root = make(tmp_path, bundle)
+        root = make(roots, bundle)
     except debian.Missing as missing:
         pytest.skip(str(missing))
     program = bundle / "classify.pyz"
     tested = root.run(program, "selftest", bundle / "model.tflite", "--json")
     assert tested.returncode == 0, tested.stdout + tested.stderr
-    told = json.loads(tested.stdout)
-    found = {**told["device"], **told["packages"], "runtime": told["runtime"]["name"]}
-    assert expected.items() <= found.items()
-    assert (told["passed"], told["files"]) == (True, 6)
-    assert told["goldens"]["right"] == told["goldens"]["total"] >= 4
+    report = json.loads(tested.stdout)
+    system = {**report["device"], **report["packages"], "runtime": report["runtime"]["name"]}
+    assert expected.items() <= system.items()
+    assert (report["passed"], report["files"]) == (True, 6)
+    assert report["goldens"]["right"] == report["goldens"]["total"] >= 4
 
     classified = root.run(program, *five, "--json")
     assert classified.returncode == 0, classified.stderr
     here = subprocess.run(
         [sys.executable, program, *five, "--json"], capture_output=True, text=True, check=True
     )
-    there, wanted = best(classified.stdout), best(here.stdout)
-    assert there[0] == wanted[0] == [each.parent.name for each in five]
-    assert there[1] == pytest.approx(wanted[1], abs=0.1)
+    emulated, native = best(classified.stdout), best(here.stdout)
+    assert emulated[0] == native[0] == [photo.parent.name for photo in five]
+    assert emulated[1] == pytest.approx(native[1], abs=0.1)

@@ -1,4 +1,4 @@
-"""Photos on the oldest Pillow that a device may have: the same pixels and the same refusals."""
+"""Read photos with the oldest Pillow of a device: the same pixels and the same refusals."""
 
 import os
 import subprocess
@@ -7,26 +7,24 @@ from pathlib import Path
 import pytest
 
 from deploy.requirements import MIN_VERSIONS
-from tests.end_to_end.test_pythons import environment
 from tests.helpers.deploy_fixtures import REPOSITORY
+from tests.helpers.packages import environment
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("RETRAIN_DOWNLOADS"), reason="installs packages: set RETRAIN_DOWNLOADS=1"
-)
-TESTS = ("test_bare_image.py", "test_image_formats.py")
+pytestmark = pytest.mark.network
+FOLDER = REPOSITORY / "tests/deploy/image_files"
 
 
 def test_metadata_and_formats_are_read_alike_by_the_oldest_pillow(tmp_path: Path) -> None:
     oldest = [f"{name}=={version}.*" for name, version in MIN_VERSIONS.items() if name != "click"]
     python = environment("3.11", tmp_path / "env", *oldest, "click", "pytest")
     options = ["--noconftest", "-p", "no:cacheprovider", "--quiet"]
-    done = subprocess.run(
-        [python, "-m", "pytest", *options, *(REPOSITORY / "tests" / name for name in TESTS)],
-        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{REPOSITORY / 'tests'}"},
+    process = subprocess.run(
+        [python, "-m", "pytest", *options, FOLDER],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout
-    assert " passed" in done.stdout
+    assert process.returncode == 0, process.stdout
+    assert " passed" in process.stdout

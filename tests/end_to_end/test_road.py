@@ -1,4 +1,4 @@
-"""The whole road, through the command line, on a folder as users have them."""
+"""Train, convert, measure and label by the command line, on a folder as users have them."""
 
 import io
 import json
@@ -17,9 +17,9 @@ from deploy.contract import Contract, read_labels
 from deploy.image import open_image, to_tensor
 from retrain import backbones
 from retrain.tf_graph import tensorflow
-from tests.conftest import Invoke
+from tests.helpers.photos import LABELS
+from tests.helpers.runs import Invoke
 
-LABELS = ["circles", "stripes", "żółw ☀"]
 SHORT = ("--how_many_training_steps", 300, "--eval-step-interval", 100)
 BAD = {
     "empty.png": "the file is empty",
@@ -84,8 +84,8 @@ def read_json(path: Path) -> Any:
 
 @pytest.mark.usefixtures("training")
 def test_bad_photos_are_named_and_training_goes_on(run: Path, training: Result) -> None:
-    found = read_json(run / "metrics.json")["bad"]
-    listed = {Path(bad["path"]).name: bad["reason"] for bad in found}
+    refused = read_json(run / "metrics.json")["bad"]
+    listed = {Path(photo["path"]).name: photo["reason"] for photo in refused}
     assert sorted(listed) == sorted(BAD)
     lines = training.stderr.splitlines()
     assert "Warning: 3 files are left out:" in lines
@@ -119,8 +119,8 @@ def test_the_layer_is_learned_and_said_so(run: Path, training: Result) -> None:
 @pytest.mark.usefixtures("training")
 def test_metrics_tell_how_they_were_made(run: Path) -> None:
     metrics = read_json(run / "metrics.json")
-    assert metrics["labels"] == LABELS
-    assert read_labels((run / "output_labels.txt").read_text("utf-8")) == tuple(LABELS)
+    assert metrics["labels"] == list(LABELS)
+    assert read_labels((run / "output_labels.txt").read_text("utf-8")) == LABELS
     assert metrics["settings"]["head"]["how_many_training_steps"] == 300
     assert metrics["graph_sha256"] == read_json(run / "contract.json")["graph_sha256"]
     assert list(metrics["seconds"]) == [
@@ -150,15 +150,15 @@ def test_the_frozen_graph_runs_in_a_plain_tensorflow_program(run: Path, folder: 
     v1 = tensorflow().compat.v1
     definition = v1.GraphDef.FromString((run / "output_graph.pb").read_bytes())
     spec = Contract.from_json((run / "contract.json").read_bytes()).input
-    some = [folder / label / "03.png" for label in LABELS]
-    tensors = np.concatenate([to_tensor(open_image(path.read_bytes()), spec) for path in some])
+    paths = [folder / label / "03.png" for label in LABELS]
+    tensors = np.concatenate([to_tensor(open_image(path.read_bytes()), spec) for path in paths])
     with v1.Graph().as_default() as graph:
         v1.import_graph_def(definition, name="")
         with v1.Session(graph=graph) as session:
-            found = session.run("final_result:0", {"input:0": tensors})
-    assert found.shape == (3, 3)
-    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
-    assert found.argmax(axis=1).tolist() == [0, 1, 2]
+            scores = session.run("final_result:0", {"input:0": tensors})
+    assert scores.shape == (3, 3)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
+    assert scores.argmax(axis=1).tolist() == [0, 1, 2]
 
 
 @pytest.mark.usefixtures("training")
@@ -192,11 +192,11 @@ def test_the_model_labels_photos(
     result = invoke("label", *model, "--json", *photos)
     assert result.exit_code == 0, result.output
     for photo, line in zip(photos, result.stdout.splitlines(), strict=True):
-        found = json.loads(line)
-        assert found["path"] == str(photo)
-        assert found["labels"][0] == label
-        assert found["scores"][0] > 0.5
-        assert sum(found["scores"]) == pytest.approx(1, abs=0.02)
+        prediction = json.loads(line)
+        assert prediction["path"] == str(photo)
+        assert prediction["labels"][0] == label
+        assert prediction["scores"][0] > 0.5
+        assert sum(prediction["scores"]) == pytest.approx(1, abs=0.02)
 
 
 def test_summary_repeats_what_was_measured(converted_run: Path, invoke: Invoke) -> None:

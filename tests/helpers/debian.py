@@ -1,6 +1,6 @@
-"""Debian packages without installing them: apt keeps lists and archives in a folder of its own.
+"""Fetch Debian packages without installing them, with apt's lists and archives in a folder.
 
-Nothing of the host is changed; where to fetch from is told by the host's own sources.
+The host is not changed; its own sources name the registries.
 """
 
 import os
@@ -23,15 +23,15 @@ def architecture() -> str:
     for program in ("apt-get", "dpkg", "dpkg-deb", "tar"):
         if not shutil.which(program):
             raise Missing(f"no {program}")
-    ask = ["dpkg", "--print-architecture"]
-    return subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    command = ["dpkg", "--print-architecture"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def fetch(folder: Path, machine: str, *packages: str, beside: Path | None = None) -> list[Path]:
     """Return the .deb files of `packages` and what they need, for the architecture `machine`.
 
-    What the dpkg status file `beside` lists is there already. Raises Missing without a registry;
-    where one is reached, packages that cannot be had are a failure.
+    Packages that the dpkg status file `beside` lists are left out. Raises Missing without a
+    registry; fails if a registry lacks a package.
     """
     place = Path(tempfile.mkdtemp(prefix="apt-", dir=folder))
     for name in ("lists/partial", "archives/partial"):
@@ -49,22 +49,22 @@ def fetch(folder: Path, machine: str, *packages: str, beside: Path | None = None
         "Dir::Cache::archives": place / "archives",
     }
     options = [f"-o{name}={value}" for name, value in settings.items()]
-    # Other sources of the host may not have this architecture: what lacks is told below.
+    # Other sources of the host may lack this architecture; a missing list is noticed below.
     updated = _run(["apt-get", *options, "-qq", "update"])
     if not list((place / "lists").glob(f"*binary-{machine}_Packages*")):
         reason = last_line(updated.stderr, "its sources have none")
         raise Missing(f"no list of Debian's packages for {machine}: {reason}")
-    done = _run(["apt-get", *options, "-qq", "-y", "--download-only", "install", *packages])
-    assert not done.returncode, done.stderr
+    download = _run(["apt-get", *options, "-qq", "-y", "--download-only", "install", *packages])
+    assert not download.returncode, download.stderr
     return sorted((place / "archives").glob("*.deb"))
 
 
 def unpack(package: Path, folder: Path) -> None:
     """Add the files of a .deb file to `folder`."""
     folder.mkdir(exist_ok=True)
-    command = ["dpkg-deb", "--fsys-tarfile", package]
+    command = ["dpkg-deb", "--fsys-tarfile", str(package)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as archive:
-        tar = ["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", folder]
+        tar = ["tar", "-x", "--keep-directory-symlink", "--no-same-owner", "-C", str(folder)]
         subprocess.run(tar, stdin=archive.stdout, check=True)
 
 

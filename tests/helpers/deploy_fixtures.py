@@ -104,12 +104,12 @@ def networks() -> Networks:
 
 def write_run(folder: Path) -> Path:
     """Fill a run folder as train and convert leave it, with float.tflite besides; return it."""
-    made = networks()
-    contract = replace(CONTRACT, graph_sha256=hashlib.sha256(made.graph).hexdigest())
-    (folder / "output_graph.pb").write_bytes(made.graph)
+    forms = networks()
+    contract = replace(CONTRACT, graph_sha256=hashlib.sha256(forms.graph).hexdigest())
+    (folder / "output_graph.pb").write_bytes(forms.graph)
     (folder / "contract.json").write_text(contract.to_json(), "utf-8")
-    (folder / "model.tflite").write_bytes(model_file.pack(made.uint8, contract))
-    (folder / "float.tflite").write_bytes(model_file.pack(made.float32, contract))
+    (folder / "model.tflite").write_bytes(model_file.pack(forms.uint8, contract))
+    (folder / "float.tflite").write_bytes(model_file.pack(forms.float32, contract))
     (folder / "labels.txt").write_text(write_labels(LABELS), "utf-8")
     return folder
 
@@ -186,7 +186,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
     monkeypatch.setattr(os, "scandir", lambda path: scandir(checked(path)))
     monkeypatch.setattr(
-        Path, "open", lambda path, *some, **more: opened(checked(path), *some, **more)
+        Path, "open", lambda path, *words, **options: opened(checked(path), *words, **options)
     )
 
 

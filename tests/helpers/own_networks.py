@@ -1,6 +1,7 @@
 """Build networks as users have them, and compare backbones with them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -109,17 +110,21 @@ def keras_model(*layers: Any, shape: tuple[int, int, int] = (SIDE, SIDE, 3)) -> 
     return model
 
 
-def inception_of_2015() -> Any:
-    """Return Inception v3 as of 2015: its names and operations, one photo at a time, random."""
+def inception_of_2015(side: int) -> Any:
+    """Return Inception v3 as of 2015: its names and operations, one photo at a time, random.
+
+    `side` is the height and width of its input, in pixels.
+    """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     (inception,) = (
         network for network in keras_applications.NETWORKS if network.name == "inception_v3"
     )
-    model = random_model(inception)
+    spec = replace(inception.spec, height=side, width=side)
+    model = random_model(replace(inception, spec=spec))
     with mock.patch("keras.src.backend.nn.batch_normalization", _one_operation):
         run = tf.function(lambda images: model(images, training=False))
-        concrete = run.get_concrete_function(tf.TensorSpec([1, 299, 299, 3]))
+        concrete = run.get_concrete_function(tf.TensorSpec([1, side, side, 3]))
     frozen = convert_variables_to_constants_v2(concrete)
     network = frozen.graph.as_graph_def()
     network.versions.producer = _PRODUCER
@@ -128,7 +133,7 @@ def inception_of_2015() -> Any:
             _make_old(node)
 
     def body() -> None:
-        ends = {frozen.inputs[0].name: before_network(299)}
+        ends = {frozen.inputs[0].name: before_network(side)}
         (x,) = tf.import_graph_def(network, ends, [frozen.outputs[0].name], name="inception")
         after_network(x, 2048)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Invoke
 from tests.helpers import debian
+from tests.helpers.runs import Invoke
 
 # Runs its last argument as sshd does: in the home folder, in a session of its own.
 _LOCAL_SSH = """\
@@ -25,6 +25,8 @@ os.chdir({home!r})
 os.environ["HOME"] = {home!r}
 os.execvp("sh", ["sh", "-c", sys.argv[-1]])
 """
+
+SSHD_PATH = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
 
 
 class Host:
@@ -73,9 +75,10 @@ class Sshd(Host):
         )
         if check.returncode:
             pytest.skip(f"sshd does not run here: {check.stderr.strip()}")
-        self.process = subprocess.Popen(
-            [*sshd, "-D", "-e", "-f", folder / "config"], stderr=(folder / "log").open("w")
-        )
+        with (folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                [*sshd, "-D", "-e", "-f", folder / "config"], stderr=log
+            )
         deadline = time.monotonic() + 30
         while subprocess.run([*shlex.split(self.ssh), self.name, "true"], check=False).returncode:
             assert time.monotonic() < deadline, (folder / "log").read_text()
@@ -83,16 +86,16 @@ class Sshd(Host):
 
 
 def find_sshd(folder: Path) -> list[str]:
-    """Return the command that starts sshd; skip the test where there is none."""
-    path = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-    if path and shutil.which("ssh"):
+    """Return the command that starts sshd, of a Debian package where none is installed."""
+    if not shutil.which("ssh"):
+        pytest.skip("no ssh on this machine: install openssh-client")
+    path = shutil.which("sshd", path=SSHD_PATH)
+    if path:
         return [path]
-    if os.environ.get("RETRAIN_DOWNLOADS") and shutil.which("ssh"):
-        try:
-            return debians_sshd(folder)
-        except debian.Missing as error:
-            pytest.skip(f"no sshd on this machine, and none from Debian: {error}")
-    pytest.skip("no sshd on this machine: install openssh-server, or set RETRAIN_DOWNLOADS=1")
+    try:
+        return debians_sshd(folder)
+    except debian.Missing as error:
+        pytest.skip(f"no sshd on this machine, and none from Debian: {error}")
 
 
 def debians_sshd(folder: Path) -> list[str]:

@@ -1,31 +1,27 @@
-"""A server that does as it is told, wrong too."""
+"""A server for tests of downloads, which may also answer wrongly."""
 
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers as its server was told."""
+    """Answers as its server says."""
 
     server: "Server"
 
     def do_GET(self) -> None:
-        """Send the file, or the range asked for, up to the cut."""
-        server, wanted = self.server, self.headers["Range"]
-        server.asked.append(wanted)
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        status = server.status(start)
-        if status >= 400:
-            self.send_error(status)
+        """Send the file, up to the cut."""
+        server = self.server
+        server.requests.append(self.path)
+        if server.status >= 400:
+            self.send_error(server.status)
             return
-        body = server.data[start:] if status == 206 else server.data
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        if status == 206:
-            whole = len(server.data)
-            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
+        self.send_response(server.status)
+        if server.announces_size:
+            self.send_header("Content-Length", str(len(server.data)))
         self.end_headers()
-        self.wfile.write(body[: server.cut])
+        self.wfile.write(server.data[: server.cut])
+        self.wfile.flush()
         server.after()
 
     def log_message(self, *_: object) -> None:
@@ -33,14 +29,15 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `data` as told: which status, cut after how many bytes, and what happens then."""
+    """Serves `data` with `status`, cut after `cut` bytes; then it calls `after`."""
 
     data = b""
     cut: int | None = None
+    status = 200
+    announces_size = True
 
     def __init__(self) -> None:
-        """Listen on a free port, and obey Range."""
+        """Listen on a free port."""
         super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[str | None] = []
-        self.status: Callable[[int], int] = lambda start: 206 if start else 200
+        self.requests: list[str] = []
         self.after: Callable[[], None] = lambda: None

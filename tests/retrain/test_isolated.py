@@ -144,9 +144,9 @@ def test_every_user_works_in_a_process_of_its_own(
     ends = Ends("Mul", "pool_3/_reshape", SIDE, 128.0, 128.0)
     backbone = load_custom(network, ends, tmp_path)
     assert backbone.width == 16
-    monkeypatch.setattr(engine, "SMALL_MB", 0.0)
-    choice = engine.Choice("auto", tmp_path / "engines")
-    choice.engine(backbone, engine.MIN_PHOTOS, Progress())
+    monkeypatch.setattr(engine, "MIN_PROBED_MB", 0.0)
+    choice = engine.EngineChoice("auto", tmp_path / "engines")
+    choice.choose(backbone, engine.MIN_PROBED_VIEWS, Progress())
     assert len(list((tmp_path / "engines").iterdir())) == 1
     folder = write_colour_run(tmp_path)
     convert(ConvertSettings(folder, explain=True, goldens=0), Progress())

@@ -1,4 +1,4 @@
-"""Accuracy with its interval, scores of classes, calibration."""
+"""Test accuracy with its interval, scores of classes, calibration and temperature."""
 
 import json
 import math
@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy import optimize, special, stats
 
 from retrain.metrics import (
     Accuracy,
     ClassScore,
+    class_scores,
     confusion_matrix,
     expected_calibration_error,
     fit_temperature,
-    per_class,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -38,11 +39,19 @@ def test_the_interval_is_wilsons(right: int, total: int, low: float, high: float
     assert Accuracy(right, total).interval == pytest.approx((low, high), abs=5e-5)
 
 
+@pytest.mark.parametrize(("right", "total"), [(0, 1), (1, 1), (3, 7), (92, 99), (999, 1000)])
+def test_the_interval_is_scipys(right: int, total: int) -> None:
+    expected = stats.binomtest(right, total).proportion_ci(method="wilson")
+    assert Accuracy(right, total).interval == pytest.approx(
+        (expected.low, expected.high), abs=1e-12
+    )
+
+
 def test_the_best_score_is_compared_with_the_label() -> None:
     scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7]])
-    found = Accuracy.of(scores, np.array([1, 0, 0, 1]))
-    assert found == Accuracy(3, 4)
-    assert found.value == 0.75
+    accuracy = Accuracy.of(scores, np.array([1, 0, 0, 1]))
+    assert accuracy == Accuracy(3, 4)
+    assert accuracy.value == 0.75
 
 
 def test_it_reads_as_a_sentence_part() -> None:
@@ -50,10 +59,9 @@ def test_it_reads_as_a_sentence_part() -> None:
 
 
 def test_its_json_has_the_counts() -> None:
-    found = Accuracy(8, 10).to_json()
-    assert found["interval95"] == pytest.approx([0.4902, 0.9433], abs=5e-5)
-    del found["interval95"]
-    assert found == {"accuracy": 0.8, "right": 8, "total": 10}
+    values = Accuracy(8, 10).to_json()
+    assert values.pop("interval95") == pytest.approx([0.4902, 0.9433], abs=5e-5)
+    assert values == {"accuracy": 0.8, "right": 8, "total": 10}
 
 
 def test_the_rows_of_the_confusion_matrix_are_true_classes() -> None:
@@ -76,7 +84,7 @@ def test_a_class_that_is_not_there_is_an_error_and_not_another_class() -> None:
 
 
 def test_each_class_is_scored() -> None:
-    first, second = per_class(np.array([[6, 2], [4, 8]]))
+    first, second = class_scores(np.array([[6, 2], [4, 8]]))
     assert first == pytest.approx((0.6, 0.75, 2 / 3, 8))
     assert second == pytest.approx((0.8, 2 / 3, 8 / 11, 12))
 
@@ -84,7 +92,7 @@ def test_each_class_is_scored() -> None:
 def test_what_a_class_does_not_have_is_undefined() -> None:
     # Never predicted; predicted but without a photo; neither; predicted, with photos, never right.
     matrix = np.array([[0, 2, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0], [0, 5, 0, 0]])
-    assert per_class(matrix) == [
+    assert class_scores(matrix) == [
         ClassScore(None, 0.0, 0.0, 3),
         ClassScore(0.0, None, 0.0, 0),
         ClassScore(None, None, None, 0),
@@ -93,8 +101,8 @@ def test_what_a_class_does_not_have_is_undefined() -> None:
 
 
 def test_the_scores_of_a_class_can_be_written_as_json() -> None:
-    found = [score.to_json() for score in per_class(np.array([[0, 2], [0, 2]]))]
-    assert json.loads(json.dumps(found)) == [
+    values = [score.to_json() for score in class_scores(np.array([[0, 2], [0, 2]]))]
+    assert json.loads(json.dumps(values)) == [
         {"precision": None, "recall": 0, "f1": 0, "support": 2},
         {"precision": 0.5, "recall": 1, "f1": pytest.approx(2 / 3), "support": 2},
     ]
@@ -127,8 +135,8 @@ def test_certain_and_right_is_no_calibration_error() -> None:
 
 def test_a_probability_that_was_rounded_above_1_is_in_the_last_bin() -> None:
     probabilities = np.array([[1 + 1e-7, 0], [0.95, 0.05]])
-    found = expected_calibration_error(probabilities, np.array([1, 0]))
-    assert found == pytest.approx((1 - 0.05) / 2)
+    error = expected_calibration_error(probabilities, np.array([1, 0]))
+    assert error == pytest.approx((1 - 0.05) / 2)
 
 
 def test_calibration_errors_of_drawn_labels_are_the_known_ones() -> None:
@@ -143,8 +151,7 @@ def test_calibration_errors_of_drawn_labels_are_the_known_ones() -> None:
 
 
 def _softmax(logits: Floats) -> Floats:
-    powers: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    return np.asarray(special.softmax(logits, axis=1))
 
 
 def _drawn(photos: int, classes: int) -> tuple[Floats, Labels]:
@@ -179,7 +186,7 @@ def test_the_temperature_calibrates_and_leaves_the_best_class() -> None:
 
 
 def _penalised(logits: Floats, labels: Labels, temperature: float) -> float:
-    """Return what the temperature is to minimise, in nats, written down directly."""
+    """Return the function that the temperature minimises, in nats."""
     chosen = _softmax(logits / temperature)[np.arange(len(labels)), labels]
     return float(-np.log(chosen).sum()) + 4 * (1 / temperature - 1 + math.log(temperature))
 
@@ -187,9 +194,13 @@ def _penalised(logits: Floats, labels: Labels, temperature: float) -> float:
 @pytest.mark.parametrize(("photos", "classes"), [(1, 2), (3, 3), (30, 2), (300, 7)])
 def test_the_temperature_is_the_minimum(photos: int, classes: int) -> None:
     logits, labels = _drawn(photos, classes)
-    grid = np.geomspace(0.05, 20, 4001)
-    best = grid[np.argmin([_penalised(logits, labels, t) for t in grid])]
-    assert fit_temperature(logits, labels) == pytest.approx(best, rel=2e-3)
+    best = optimize.minimize_scalar(
+        lambda log_t: _penalised(logits, labels, math.exp(log_t)),
+        bounds=(math.log(0.05), math.log(20)),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    assert fit_temperature(logits, labels) == pytest.approx(math.exp(best.x), rel=1e-5)
 
 
 def _margins(margin: float, photos: int) -> tuple[Floats, Labels]:
@@ -230,9 +241,9 @@ def test_logits_that_say_nothing_leave_the_temperature_at_1(logits: Floats) -> N
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_huge_logits_do_not_overflow(dtype: type[np.floating[Any]]) -> None:
     logits, labels = _margins(1e6, 4)
-    found = fit_temperature((logits + 1e7).astype(dtype), labels)
-    assert type(found) is float
-    assert found == pytest.approx(1)
+    temperature = fit_temperature((logits + 1e7).astype(dtype), labels)
+    assert type(temperature) is float
+    assert temperature == pytest.approx(1)
     labels[0] = 1
     assert fit_temperature((logits + 1e7).astype(dtype), labels) == pytest.approx(20)
 

@@ -33,8 +33,8 @@ with packages() as folder:
     call("it", "job:child", {"path": path, "busy": busy}, folder)
 """
 TARGET = """
-from retrain.conversion.prove_goldens import selftest
-selftest(Path(path).with_name("python"), Path(path).with_name("model"))
+from retrain.conversion.prove_goldens import prove_goldens
+prove_goldens(Path(path).with_name("python"), Path(path).with_name("model"))
 """
 PARENT = """
 import sys

@@ -15,7 +15,7 @@ from deploy import files
 from deploy.cli import ending
 from deploy.errors import BadData
 from deploy.system.error_messages import explain
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.cli import commands
 from retrain.isolated import run_isolated
 from retrain.run_folder import RunFolder
@@ -79,7 +79,7 @@ def test_a_full_disk_names_the_file_and_leaves_nothing(full: Path) -> None:
 
 
 def test_a_full_disk_under_temporary_values_names_its_folder(full: Path) -> None:
-    matrix = Matrix(1000, full)
+    matrix = FeatureStore(1000, full)
     text = caught(lambda: matrix.append(np.zeros((100, 1000))))
     assert text.startswith(f"cannot write a temporary file in {full}: No space left on device: ")
 

@@ -3,21 +3,25 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from deploy.errors import BadData
 from deploy.image import open_image, to_tensor
+from deploy.runtime import find_runtime
 from retrain.backbones import Backbone
 from retrain.bottlenecks import engine
-from retrain.bottlenecks.engine import Choice, Engine
-from retrain.bottlenecks.extract import Task, extract_shard, obtain
+from retrain.bottlenecks.engine import Engine, EngineChoice
+from retrain.bottlenecks.extract import Decoder, Task, compute_rows, extract
 from retrain.data.photo_folder import scan
 from retrain.progress import Progress
-from retrain.settings.training import ExtractEngine
-from tests.conftest import Invoke
+from retrain.settings.training import Distortion, ExtractEngine
+from tests.helpers.runs import Invoke
 
 Pick = Callable[..., str]
 
@@ -27,35 +31,38 @@ def both(backbone: Backbone) -> dict[str, Engine]:
     return {"tflite": engine.tflite(backbone), "tensorflow": engine.tensorflow(backbone)}
 
 
+def _stub(name: str, _: Backbone) -> Engine:
+    return Engine(name, lambda: np.zeros_like, 1)
+
+
 @pytest.fixture
 def probed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the engines that are probed from now on; TensorFlow is the faster."""
     names: list[str] = []
 
     def rate(_what: str, _seconds: float, body: object, name: str, _: Backbone) -> float:
-        assert body is engine.rate
+        assert body is engine.measure_rate
         names.append(name)
         return {"tflite": 10.0, "tensorflow": 20.0}[name]
 
     monkeypatch.setattr(engine, "run_isolated", rate)
     for name in ("tflite", "tensorflow"):
-        stub = Engine(name, lambda: np.zeros_like, 1)
-        monkeypatch.setitem(engine._ENGINES, name, lambda _, stub=stub: stub)
+        monkeypatch.setitem(engine._ENGINES, name, partial(_stub, name))
     return names
 
 
 @pytest.fixture
 def large(backbone: Backbone) -> Backbone:
     """Return a backbone that is not below the size of a mobile's, never run."""
-    return replace(backbone, flatbuffer=bytes(int(engine.SMALL_MB * 1e6)))
+    return replace(backbone, flatbuffer=bytes(int(engine.MIN_PROBED_MB * 1e6)))
 
 
 @pytest.fixture
 def pick(large: Backbone, tmp_path: Path) -> Pick:
     """Return what tells the name of the engine that a choice gives."""
 
-    def name(wanted: ExtractEngine = "auto", photos: int = 1000, of: Backbone = large) -> str:
-        return Choice(wanted, tmp_path / "engines").engine(of, photos, Progress()).name
+    def name(setting: ExtractEngine = "auto", photos: int = 1000, of: Backbone = large) -> str:
+        return EngineChoice(setting, tmp_path / "engines").choose(of, photos, Progress()).name
 
     return name
 
@@ -75,62 +82,58 @@ def test_both_give_equal_features(
 def test_a_shard_has_the_same_rows_with_both(
     photos: Path, tmp_path: Path, backbone: Backbone, both: dict[str, Engine]
 ) -> None:
-    for i, path in enumerate(sorted(photos.glob("*/*"))[:37]):
+    for i, path in enumerate(sorted(photos.glob("*/*"))[:17]):
         content = path.read_bytes()
         copy = tmp_path / "photos" / "ab"[i % 2] / path.name
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.with_stem(f"{i}").write_bytes(content[: len(content) // 2] if i % 5 == 0 else content)
-    found = scan(tmp_path / "photos").photos
-    tasks = [Task(photo, [0, 1]) for photo in found]
-    found[3].path.unlink()
+    scanned = scan(tmp_path / "photos").photos
+    tasks = [Task(photo, [0, 1]) for photo in scanned]
+    scanned[3].path.unlink()
+    decoder = Decoder(backbone.spec, Distortion(random_brightness=50), None)
+    values: list[npt.NDArray[np.float16]] = []
 
-    def rows(each: Engine) -> list[tuple[bytes, int, str | None]]:
-        made = extract_shard(
-            each.make(),
-            each.batch,
-            tasks,
-            lambda image, _, view: to_tensor(image, backbone.spec) * np.float32(1 - view / 2),
-            backbone.spec,
-        )
-        values.append(np.stack([row.bottleneck for row in made if row.bottleneck is not None]))
-        return [(row.digest, row.view, row.error) for row in made]
+    def keys_and_errors(chosen: Engine) -> list[tuple[bytes, int, str | None]]:
+        rows = compute_rows(chosen.make(), chosen.batch, decoder.views(tasks))
+        values.append(np.stack([row.bottleneck for row in rows if row.bottleneck is not None]))
+        return [(row.digest, row.view, row.error) for row in rows]
 
-    values: list[np.ndarray] = []
-    first, second = (rows(each) for each in both.values())
+    first, second = (keys_and_errors(chosen) for chosen in both.values())
     assert first == second
     assert [digest for digest, view, _ in first if view == 0] == [
-        photo.digest for i, photo in enumerate(found) if i != 3
+        photo.digest for i, photo in enumerate(scanned) if i != 3
     ]
     assert {bool(error) for *_, error in first} == {True, False}
-    np.testing.assert_allclose(*values, rtol=2e-3, atol=2e-3 * values[0].max())
+    np.testing.assert_allclose(values[0], values[1], rtol=2e-3, atol=2e-3 * values[0].max())
 
 
 @pytest.mark.parametrize("name", ["tflite", "tensorflow"])
 def test_the_engine_that_is_asked_for_is_used(
     name: ExtractEngine,
-    photos: Path,
+    tiny: Path,
     tmp_path: Path,
     backbone: Backbone,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    choice = Choice(name, tmp_path / "engines")
-    result = obtain(scan(photos), backbone, choice, tmp_path / "cache", Progress())
-    assert result.analysed == 72
+    choice = EngineChoice(name, tmp_path / "engines")
+    scanned = scan(tiny).photos
+    result = extract(scanned, backbone, choice, tmp_path / "cache", Progress())
+    assert result.analysed == 8
     assert f"engine {name}: as asked\n" in capsys.readouterr().err
-    other = Choice("tflite" if name == "tensorflow" else "tensorflow", tmp_path / "engines")
-    assert obtain(scan(photos), backbone, other, tmp_path / "cache", Progress()).analysed == 0
+    other = EngineChoice("tflite" if name == "tensorflow" else "tensorflow", tmp_path / "engines")
+    assert extract(scanned, backbone, other, tmp_path / "cache", Progress()).analysed == 0
     assert "engine" not in capsys.readouterr().err
     assert not (tmp_path / "engines").exists()
 
 
 def test_the_command_hands_the_engine_on(
-    photos: Path, cache_dir: Path, tmp_path: Path, invoke: Invoke
+    tiny: Path, cache_dir: Path, tmp_path: Path, invoke: Invoke
 ) -> None:
     where = ("--cache-dir", cache_dir, "--bottleneck-dir", tmp_path)
-    result = invoke("bottlenecks", photos, *where, "--extract-engine", "tensorflow")
+    result = invoke("bottlenecks", tiny, *where, "--extract-engine", "tensorflow")
     assert result.exit_code == 0, result.output
     assert "engine tensorflow: as asked\n" in result.stderr
-    assert invoke("bottlenecks", photos, "--extract-engine", "abacus").exit_code == 2
+    assert invoke("bottlenecks", tiny, "--extract-engine", "abacus").exit_code == 2
 
 
 def test_a_probe_is_remembered(pick: Pick, probed: list[str]) -> None:
@@ -171,11 +174,11 @@ def test_another_machine_version_or_backbone_is_probed_again(
     pick()
     pick(of=replace(large, weights_sha256="others"))
     assert len(probed) == 4
-    runtime = engine.find_runtime()
+    runtime = find_runtime()
     for at, name, value in (
         (engine, "cpu_name", lambda: "another"),
         (engine, "cores", lambda: 77),
-        (engine.metadata, "version", lambda _: "99"),
+        (metadata, "version", lambda _: "99"),
         (engine, "find_runtime", lambda: runtime._replace(version="99")),
     ):
         before = len(probed)
@@ -196,6 +199,8 @@ def test_another_machine_version_or_backbone_is_probed_again(
         b"[]",
         b'{"per_s": {"tflite": 1, "tensorflow": null}}',
         b'{"per_s": {"tflite": 0, "tensorflow": 0}}',
+        b'{"per_s": {"tflite": "1", "tensorflow": "2"}}',
+        b'{"min_reader": 2, "per_s": {"tflite": 10, "tensorflow": 20}}',
         b'{"per_s": {"tflite": NaN, "tensorflow": 1}}',
     ],
 )
@@ -218,11 +223,10 @@ def test_a_lead_that_does_not_pay_for_tensorflows_start_is_not_taken(
 
     monkeypatch.setattr(engine, "run_isolated", rate)
     for name in engine._ENGINES:
-        stub = Engine(name, lambda: np.zeros_like, 1)
-        monkeypatch.setitem(engine._ENGINES, name, lambda _, stub=stub: stub)
+        monkeypatch.setitem(engine._ENGINES, name, partial(_stub, name))
     assert [pick(photos=count) for count in (1000, 10_000)] == ["tflite", "tensorflow"]
 
 
 @pytest.mark.parametrize("name", ["tflite", "tensorflow"])
 def test_a_probe_measures(backbone: Backbone, name: str) -> None:
-    assert engine.run_isolated("the probe", 300, engine.rate, name, backbone) > 0
+    assert engine.measure_rate(name, backbone) > 0

@@ -15,10 +15,9 @@ from deploy.errors import BadData
 from deploy.image import normalise, open_image, to_tensor, upright
 from deploy.runtime import Model
 from retrain.backbones import Backbone
-from retrain.bottlenecks import extract
-from retrain.bottlenecks.engine import Choice
-from retrain.bottlenecks.extract import Bottlenecks, Task, obtain, obtain_views, plan
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks import extract as extract_module
+from retrain.bottlenecks.engine import EngineChoice
+from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, Task, extract, plan
 from retrain.data.distort import distort
 from retrain.data.photo_folder import Photo, scan
 from retrain.progress import Progress
@@ -40,15 +39,15 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "bottlenecks"
 
 
-TFLITE = Choice("tflite", Path("no probe"))
+TFLITE = EngineChoice("tflite", Path("no probe"))
 
 
 def run(root: Path, backbone: Backbone, cache: Path) -> Bottlenecks:
-    return obtain(scan(root), backbone, TFLITE, cache, Progress())
+    return extract(scan(root).photos, backbone, TFLITE, cache, Progress())
 
 
 def values(result: Bottlenecks) -> npt.NDArray[np.float32]:
-    return result.matrix.take(result.rows)
+    return result.store.take(result.rows[:, 0])
 
 
 def another(root: Path, name: str) -> Path:
@@ -67,11 +66,11 @@ def test_values_are_those_of_the_network_in_the_order_of_the_photos(
     root: Path, backbone: Backbone, cache: Path
 ) -> None:
     result = run(root, backbone, cache)
-    assert result.analysed == len(result.dataset.photos) == 8
+    assert result.analysed == len(result.photos) == 8
     model = Model(backbone.flatbuffer)
-    for photo, found in zip(result.dataset.photos, values(result), strict=True):
+    for photo, bottleneck in zip(result.photos, values(result), strict=True):
         expected = model(to_tensor(open_image(photo.path.read_bytes()), backbone.spec))
-        np.testing.assert_array_equal(found, expected.astype(np.float16))
+        np.testing.assert_array_equal(bottleneck, expected.astype(np.float16))
 
 
 def test_nothing_is_analysed_twice(root: Path, backbone: Backbone, cache: Path) -> None:
@@ -122,31 +121,32 @@ def test_a_photo_that_cannot_be_decoded_is_listed_and_not_tried_again(
     for analysed in (9, 0):
         result = run(root, backbone, cache)
         assert result.analysed == analysed
-        assert len(result.rows) == len(result.dataset.photos) == 8
-        ((bad, reason),) = [(bad.path, bad.reason) for bad in result.dataset.bad]
+        assert len(result.rows) == len(result.photos) == 8
+        ((bad, reason),) = [(bad.path, bad.reason) for bad in result.bad]
         assert bad == path
         assert reason.startswith("the file is damaged: ")
 
 
-def test_a_class_without_a_good_photo_is_refused(
+def test_a_class_without_a_usable_photo_is_refused(
     root: Path, backbone: Backbone, cache: Path
 ) -> None:
     (root / "owls").mkdir()
     path = truncated(root).rename(root / "owls" / "truncated.jpg")
+    bad = run(root, backbone, cache).bad
     with pytest.raises(BadData, match=rf"no usable photos under {path.parent} \(truncated"):
-        run(root, backbone, cache)
+        scan(root).without(bad)
 
 
 def test_a_photo_that_goes_or_changes_during_the_run_is_listed(
     root: Path, backbone: Backbone, cache: Path
 ) -> None:
     gone, changed = another(root, "gone.png"), another(root, "changed.png")
-    found = scan(root)
+    scanned = scan(root).photos
     gone.unlink()
     shutil.copy(another(root, "something else.png"), changed)
-    result = obtain(found, backbone, TFLITE, cache, Progress())
+    result = extract(scanned, backbone, TFLITE, cache, Progress())
     reason = "it changed or vanished during the run, or memory was too little: run again"
-    assert {bad.path: bad.reason for bad in result.dataset.bad} == {gone: reason, changed: reason}
+    assert {bad.path: bad.reason for bad in result.bad} == {gone: reason, changed: reason}
     assert (result.analysed, len(result.rows)) == (9, 8)
 
 
@@ -154,16 +154,17 @@ def test_values_that_are_not_finite_are_listed(
     root: Path, backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = another(root, "odd.png")
-    size = Image.open(path).size
+    with Image.open(path) as image:
+        size = image.size
 
     def odd(image: Image.Image, spec: object) -> object:
         tensor = to_tensor(image, backbone.spec)
         assert spec == backbone.spec
         return tensor * np.float32(np.nan) if image.size == size else tensor
 
-    monkeypatch.setattr(extract, "to_tensor", odd)
+    monkeypatch.setattr(extract_module, "to_tensor", odd)
     result = run(root, backbone, cache)
-    assert {bad.path: bad.reason for bad in result.dataset.bad} == {
+    assert {bad.path: bad.reason for bad in result.bad} == {
         path: "its bottleneck is not finite in float16"
     }
 
@@ -172,7 +173,8 @@ def test_what_memory_was_too_little_for_is_tried_again(
     root: Path, backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = another(root, "large.png")
-    size = Image.open(path).size
+    with Image.open(path) as image:
+        size = image.size
 
     def full(image: Image.Image) -> Image.Image:
         if image.size == size:
@@ -181,11 +183,11 @@ def test_what_memory_was_too_little_for_is_tried_again(
 
     with monkeypatch.context() as patch:
         patch.setattr(deploy.image, "upright", full)
-        (bad,) = run(root, backbone, cache).dataset.bad
+        (bad,) = run(root, backbone, cache).bad
         assert bad.path == path
         assert "memory was too little" in bad.reason
     result = run(root, backbone, cache)
-    assert (result.analysed, result.dataset.bad) == (1, ())
+    assert (result.analysed, result.bad) == (1, ())
 
 
 @pytest.mark.parametrize(("views", "most"), [(1, 256), (4, 64), (1000, 1)])
@@ -216,25 +218,24 @@ def views(
     root: Path, backbone: Backbone, cache: Path, count: int, distortion: Distortion = STRONG
 ) -> tuple[npt.NDArray[np.float32], int]:
     """Return the bottlenecks of `count` views of the photos below `root`, and how many are new."""
-    matrix = Matrix(backbone.width)
-    found = scan(root).photos
-    rows, analysed = obtain_views(
-        found, count, distortion, backbone, TFLITE, cache, matrix, Progress()
-    )
-    assert rows.shape == (len(found), count)
-    return matrix.take(rows.ravel()).reshape(*rows.shape, -1), analysed
+    photos, distorted = scan(root).photos, DistortedViews(count, distortion)
+    result = extract(photos, backbone, TFLITE, cache, Progress(), distorted=distorted)
+    assert result.photos == photos
+    assert result.rows.shape == (len(photos), count)
+    bottlenecks = result.store.take(result.rows.ravel())
+    return bottlenecks.reshape(*result.rows.shape, -1), result.analysed
 
 
 def test_views_are_analysed_once(root: Path, backbone: Backbone, cache: Path) -> None:
     first, analysed = views(root, backbone, cache, 2)
     assert analysed == 16
     model = Model(backbone.flatbuffer)
-    for photo, found in zip(scan(root).photos, first, strict=True):
+    for photo, bottlenecks in zip(scan(root).photos, first, strict=True):
         image = open_image(photo.path.read_bytes())
         for view in (1, 2):
             pixels = distort(image, backbone.spec, STRONG, photo.digest, view)
             expected = model(normalise(pixels, backbone.spec)).astype(np.float16)
-            np.testing.assert_array_equal(found[view - 1], expected)
+            np.testing.assert_array_equal(bottlenecks[view - 1], expected)
     again, analysed = views(root, backbone, cache, 2)
     assert analysed == 0
     np.testing.assert_array_equal(again, first)
@@ -245,9 +246,9 @@ def test_more_views_cost_only_the_new_ones(root: Path, backbone: Backbone, cache
     three, analysed = views(root, backbone, cache, 3)
     assert analysed == 8
     np.testing.assert_array_equal(three[:, :2], two)
-    one, analysed = views(root, backbone, cache, 1)
+    first, analysed = views(root, backbone, cache, 1)
     assert analysed == 0
-    np.testing.assert_array_equal(one, two[:, :1])
+    np.testing.assert_array_equal(first, two[:, :1])
 
 
 def test_views_of_another_distortion_are_others(
@@ -262,13 +263,52 @@ def test_views_of_another_distortion_are_others(
     assert len(list(cache.iterdir())) == 3
 
 
-def test_a_photo_that_goes_before_its_views_are_made_is_an_error(
+def test_a_photo_that_goes_before_its_views_are_made_is_listed(
     root: Path, backbone: Backbone, cache: Path
 ) -> None:
-    found = scan(root).photos
-    found[0].path.unlink()
-    with pytest.raises(BadData, match="1 bottlenecks vanished: run again"):
-        obtain_views(found, 1, STRONG, backbone, TFLITE, cache, Matrix(backbone.width), Progress())
+    scanned = scan(root).photos
+    scanned[0].path.unlink()
+    two = DistortedViews(2, STRONG)
+    result = extract(scanned, backbone, TFLITE, cache, Progress(), distorted=two)
+    assert [(bad.path, "vanished" in bad.reason) for bad in result.bad] == [(scanned[0].path, True)]
+    assert result.photos == scanned[1:]
+    assert (result.analysed, result.rows.shape) == (14, (7, 2))
+
+
+def test_views_are_appended_to_a_store(root: Path, backbone: Backbone, cache: Path) -> None:
+    plain = run(root, backbone, cache)
+    before = values(plain)
+    both = extract(
+        plain.photos,
+        backbone,
+        TFLITE,
+        cache,
+        Progress(),
+        distorted=DistortedViews(1, STRONG),
+        store=plain.store,
+    )
+    assert both.store is plain.store
+    assert set(both.rows.ravel()).isdisjoint(plain.rows.ravel())
+    np.testing.assert_array_equal(values(plain), before)
+
+
+def test_a_shard_is_read_once_a_run_and_a_new_one_never(
+    root: Path, backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: Counter[str] = Counter()
+    read_bytes = Path.read_bytes
+
+    def count(path: Path) -> bytes:
+        reads[path.suffix] += 1
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", count)
+    for photo_reads, shard_reads in ((16, 0), (8, 1)):
+        reads.clear()
+        run(root, backbone, cache)
+        # The scan reads each photo for its digest; a photo that is new is read once more.
+        assert reads[".jpg"] + reads[".png"] == photo_reads
+        assert reads[".parquet"] == shard_reads
 
 
 def test_a_view_of_a_large_photo_is_as_sharp_as_the_photo(
@@ -281,16 +321,16 @@ def test_a_view_of_a_large_photo_is_as_sharp_as_the_photo(
         Image.fromarray(pixels).rotate(90 * (label == "b")).save(
             tmp_path / "photos" / label / "1.jpg"
         )
-    looked: list[int] = []
+    widths: list[int] = []
 
-    def seen(image: Image.Image, *arguments: Any) -> npt.NDArray[np.uint8]:
-        looked.append(image.width)
+    def record(image: Image.Image, *arguments: Any) -> npt.NDArray[np.uint8]:
+        widths.append(image.width)
         return distort(image, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extract, "distort", seen)
+        patch.setattr(extract_module, "distort", record)
         views(tmp_path / "photos", backbone, cache, 1, Distortion(random_brightness=20))
         views(
             tmp_path / "photos", backbone, cache, 1, Distortion(random_crop=100, random_scale=100)
         )
-    assert looked == [600, 600, 1200, 1200]
+    assert widths == [600, 600, 1200, 1200]

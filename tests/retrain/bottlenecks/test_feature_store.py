@@ -1,4 +1,4 @@
-"""Bottlenecks in a file: what is appended is what is read, and little of it stays in memory."""
+"""The feature store: rows come back as they were appended, and are not in memory."""
 
 import subprocess
 import sys
@@ -7,38 +7,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.feature_store import FeatureStore
 
 
 def test_every_float16_comes_back_as_it_is() -> None:
     every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(-1, 64)
-    found = Matrix.of(every).take(np.arange(len(every)))
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, every.astype(np.float32))
+    floats = FeatureStore.of(every).take(np.arange(len(every)))
+    assert floats.dtype == np.float32
+    np.testing.assert_array_equal(floats, every.astype(np.float32))
 
 
 def test_rows_keep_their_numbers_while_others_are_appended(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
-    parts = [random.normal(size=(count, 5)).astype(np.float16) for count in (3, 0, 700, 1)]
-    made = Matrix(5, tmp_path)
+    blocks = [random.normal(size=(count, 5)).astype(np.float16) for count in (3, 0, 700, 1)]
+    store = FeatureStore(5, tmp_path)
     numbers = []
-    for part in parts:
-        numbers.append(made.append(part))
-        np.testing.assert_array_equal(made.take(numbers[0]), parts[0].astype(np.float32))
-    everything = np.concatenate(parts).astype(np.float32)
+    for block in blocks:
+        numbers.append(store.append(block))
+        np.testing.assert_array_equal(store.take(numbers[0]), blocks[0].astype(np.float32))
+    everything = np.concatenate(blocks).astype(np.float32)
     assert np.concatenate(numbers).tolist() == list(range(704))
     chosen = random.integers(704, size=2000)
-    np.testing.assert_array_equal(made.take(chosen), everything[chosen])
+    np.testing.assert_array_equal(store.take(chosen), everything[chosen])
 
 
 def test_no_rows_are_none() -> None:
-    assert Matrix(7).take(np.array([], np.int64)).shape == (0, 7)
-    assert Matrix(7).append(np.empty((0, 7), np.float16)).shape == (0,)
+    assert FeatureStore(7).take(np.array([], np.int64)).shape == (0, 7)
+    assert FeatureStore(7).append(np.empty((0, 7), np.float16)).shape == (0,)
 
 
 def test_the_file_has_no_name(tmp_path: Path) -> None:
-    made = Matrix(4, tmp_path)
-    made.append(np.ones((3, 4), np.float16))
+    store = FeatureStore(4, tmp_path)
+    store.append(np.ones((3, 4), np.float16))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -48,14 +48,16 @@ def test_a_large_matrix_is_never_in_memory_as_a_whole(tmp_path: Path) -> None:
 import resource
 from pathlib import Path
 import numpy as np
-from retrain.bottlenecks.feature_store import Matrix
-made = Matrix(1024, Path({str(tmp_path)!r}))
-part = np.ones((10_000, 1024), np.float16)
-for _ in range(50): made.append(part)
+from retrain.bottlenecks.feature_store import FeatureStore
+store = FeatureStore(1024, Path({str(tmp_path)!r}))
+block = np.ones((10_000, 1024), np.float16)
+for _ in range(12): store.append(block)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 random = np.random.default_rng(0)
-for _ in range(100): made.take(random.integers(500_000, size=400))
+for _ in range(100): store.take(random.integers(120_000, size=400))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) * 1024 < 50e6
+    completed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert int(completed.stdout) * 1024 < 50e6

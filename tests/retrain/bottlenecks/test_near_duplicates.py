@@ -1,6 +1,7 @@
 """Photos that look the same as one in another split are found and named."""
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,12 @@ import pytest
 from PIL import Image, ImageFilter
 
 from retrain.bottlenecks import near_duplicates
-from retrain.bottlenecks.feature_store import Matrix
+from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.near_duplicates import Pair
-from retrain.bottlenecks.thumbnails import SIDE, Pictures
+from retrain.bottlenecks.thumbnails import SIDE, ThumbnailCache
 from retrain.data.photo_folder import Photo
 from retrain.progress import Progress
-from tests.helpers.train_fixtures import Train
+from tests.helpers.runs import Train
 
 QUIET = Progress(verbosity="ERROR")
 
@@ -30,15 +31,13 @@ def scene(seed: int, width: int = 320, height: int = 240) -> Image.Image:
 
 def photo(path: Path, image: Image.Image, quality: int = 90) -> Photo:
     """Write a JPEG, and return it as a photo whose digest is right."""
-    from hashlib import sha256
-
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, "JPEG", quality=quality)
     return Photo(path, path.parent.name, sha256(path.read_bytes()).digest())
 
 
 def find(folder: Path, photos: list[Photo], splits: list[str]) -> list[Pair]:
-    return near_duplicates.find(photos, splits, Pictures(folder / "pictures"), QUIET)
+    return near_duplicates.find(photos, splits, ThumbnailCache(folder / "thumbnails"), QUIET)
 
 
 @pytest.fixture
@@ -109,16 +108,16 @@ def test_parts_of_one_product_are_no_copies(tmp_path: Path) -> None:
 
 
 def test_a_large_folder_is_compared_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near_duplicates, "_GROUP", 200)
+    monkeypatch.setattr(near_duplicates, "_GROUP_SIZE", 200)
     random = np.random.default_rng(0)
     levels = random.uniform(0, 255, (3000, SIDE * SIDE * 3))
     copies = levels[:200] + random.normal(0, 3, (200, levels.shape[1]))
-    matrix = Matrix.of(np.vstack([levels, copies]))
+    store = FeatureStore.of(np.vstack([levels, copies]))
     rows = np.arange(3200)
-    groups = list(near_duplicates._groups(matrix, rows))
+    groups = list(near_duplicates._groups(store, rows))
     assert np.mean([len(group) ** 2 for group in groups]) < 500**2
-    where = np.array(["training"] * 3000 + ["testing"] * 200)
-    pairs = near_duplicates._candidates(matrix, rows, where)
+    split_of = np.array(["training"] * 3000 + ["testing"] * 200)
+    pairs = near_duplicates._nearest_in_another_split(store, rows, split_of)
     assert sum(pairs.get(3000 + i) == i for i in range(200)) >= 198
 
 

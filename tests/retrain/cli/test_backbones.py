@@ -12,7 +12,7 @@ from bench import load_tensorflow
 from retrain import backbones, tf_graph
 from retrain.backbones import cost as costs
 from retrain.backbones.cost import Cost, cost
-from tests.conftest import Invoke
+from tests.helpers.runs import Invoke
 
 
 def test_multiply_adds_are_the_published_ones(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ from click.testing import Result
 from PIL import Image
 
 from retrain.cli import commands as laptop
-from tests.conftest import Invoke
 from tests.helpers.classic_graphs import save, tf, v1, write_labels
 from tests.helpers.deploy_fixtures import write_colour_run
 from tests.helpers.label_fixtures import assert_failed, label, shown_scores
+from tests.helpers.runs import Invoke
 
 GREEN = (0, 255, 0)
 GREY_OF_GREEN = 38470 / 65536

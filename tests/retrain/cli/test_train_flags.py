@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from retrain.data import split
-from tests.conftest import LABELS
-from tests.helpers.train_fixtures import STEPS, Run, Train
+from tests.helpers.photos import LABELS
+from tests.helpers.runs import STEPS, Run, Train
 
 
 @pytest.fixture(scope="module")

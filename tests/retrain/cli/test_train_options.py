@@ -1,19 +1,20 @@
-"""Every option of `retrain train` is understood as typed, and nonsense is refused."""
+"""Test that every option of `retrain train` reaches its setting, and that nonsense is refused."""
 
 import re
 import sys
 from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 import pytest
 
 from retrain import backbones
 from retrain.cli.train import train as command
+from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.settings.training import DEFAULT_ARCHITECTURE, Source, TrainSettings
-from tests.conftest import Invoke
+from tests.helpers.runs import Invoke
 
 CLASSIC_DEFAULTS = {
     "how_many_training_steps": 4000,
@@ -82,73 +83,81 @@ OWN = {
     "--input-mean": "128",
     "--input-std": "127.5",
 }
-"""Options of a network of the user's own: all of them hang on the first."""
+"""Options of a network of the user's own; all need the first."""
 SHOWN = {"--progress", "--logging-verbosity", "--json"}
-"""Options that say how to tell of a run, not what it is."""
+"""Options that decide what is printed, and are no settings."""
 
 USUAL = TrainSettings(Source(Path("photos")))
 
-Asked = Callable[..., TrainSettings]
+RESULT = SimpleNamespace(test=SimpleNamespace(accuracy=Accuracy(1, 1)))
+
+Parse = Callable[..., TrainSettings]
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> Asked:
-    """Return what gives the settings that `retrain train` makes of its arguments."""
-    seen: list[TrainSettings] = []
+def parse(monkeypatch: pytest.MonkeyPatch, invoke: Invoke) -> Parse:
+    """Return a function from the arguments of `retrain train` to its settings."""
+    calls: list[TrainSettings] = []
 
-    def stand_in(config: TrainSettings, _progress: object) -> dict[str, Any]:
-        seen.append(config)
-        return {"test": {"right": 1, "total": 1}}
+    def stand_in(settings: TrainSettings, _progress: object) -> SimpleNamespace:
+        calls.append(settings)
+        return RESULT
 
-    def ask(*arguments: object) -> TrainSettings:
+    def parse_arguments(*arguments: object) -> TrainSettings:
         result = invoke("train", *arguments)
         assert result.exit_code == 0, result.output
-        return seen.pop()
+        return calls.pop()
 
     monkeypatch.setattr("retrain.training.train.train", stand_in)
     monkeypatch.setattr(backbones, "NAMES", (DEFAULT_ARCHITECTURE, "other_net"))
-    return ask
+    return parse_arguments
 
 
 @pytest.mark.parametrize("joined", [False, True])
 @pytest.mark.parametrize(("option", "text", "where", "value"), SETTINGS)
 def test_an_option_sets_its_setting_and_no_other(
-    option: str, text: str | None, where: str, value: object, joined: bool, asked: Asked
+    option: str, text: str | None, where: str, value: object, joined: bool, parse: Parse
 ) -> None:
     typed = [option] if text is None else [f"{option}={text}"] if joined else [option, text]
     photos = [] if option == "--image_dir" else ["photos"]
-    found = asked(*typed, *photos)
-    assert attrgetter(where)(found) == value
-    names = [name for _, _, name, _ in SETTINGS]
-    assert [name for name in names if attrgetter(name)(found) != attrgetter(name)(USUAL)] == [where]
+    settings = parse(*typed, *photos)
+    assert attrgetter(where)(settings) == value
+    names = {name for _, _, name, _ in SETTINGS}
+    assert {name for name in names if attrgetter(name)(settings) != attrgetter(name)(USUAL)} == {
+        where
+    }
+
+
+def all_options() -> list[str]:
+    return [option for parameter in command.params for option in parameter.opts]
 
 
 def test_no_option_is_forgotten_here() -> None:
-    there = {option for each in command.params for option in each.opts if option.startswith("--")}
+    there = {option for option in all_options() if option.startswith("--")}
     assert {option.replace("_", "-") for option, *_ in SETTINGS} | SHOWN | {*OWN} == there
 
 
-def test_a_network_of_ones_own_is_described_in_full(asked: Asked, invoke: Invoke) -> None:
-    found = asked("photos", *(word for pair in OWN.items() for word in pair)).source
-    assert found.graph == Path(__file__)
-    assert (found.input_tensor, found.bottleneck_tensor) == ("Mul:0", "pool_3/_reshape:0")
-    assert (found.input_size, found.input_mean, found.input_std) == (299, 128.0, 127.5)
+def test_a_network_of_ones_own_is_described_in_full(parse: Parse, invoke: Invoke) -> None:
+    source = parse("photos", *(word for pair in OWN.items() for word in pair)).source
+    assert source.graph == Path(__file__)
+    assert (source.input_tensor, source.bottleneck_tensor) == ("Mul:0", "pool_3/_reshape:0")
+    assert (source.input_size, source.input_mean, source.input_std) == (299, 128.0, 127.5)
     for option, value in list(OWN.items())[1:]:
         result = invoke("train", "photos", option, value)
         assert result.exit_code == 2
         assert f"{option} is for a network named with --graph" in result.stderr
 
 
-def test_without_options_the_command_asks_for_what_python_does(asked: Asked) -> None:
-    assert asked("photos") == USUAL
+def test_without_options_the_command_asks_for_what_python_does(parse: Parse) -> None:
+    assert parse("photos") == USUAL
 
 
 @pytest.mark.parametrize(("name", "default"), CLASSIC_DEFAULTS.items())
 def test_defaults_are_the_classics_and_shown(
-    name: str, default: object, asked: Asked, invoke: Invoke
+    name: str, default: object, parse: Parse, invoke: Invoke
 ) -> None:
-    found = [where for option, _, where, _ in SETTINGS if option == f"--{name}"]
-    assert [attrgetter(where)(asked("photos")) for where in found] == [default] * len(found)
+    places = [where for option, _, where, _ in SETTINGS if option == f"--{name}"]
+    assert [attrgetter(where)(parse("photos")) for where in places] == [default] * len(places)
     text = re.sub(r"\s+", " ", invoke("train", "--help").stdout)
     shown = text.split(f" --{name.replace('_', '-')}")[1].split(" --")[0]
     assert re.findall(r"\[default: ([^];]+)", shown) == [str(default)] * (default is not False)
@@ -189,13 +198,14 @@ def test_an_unknown_option_is_refused_with_the_nearest(
         ("--saved_model_dir", "run"),
     ],
 )
-def test_nonsense_is_refused_before_anything_is_done(
+def test_nonsense_is_refused_by_option_before_anything_is_done(
     typed: tuple[str, ...], tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     # There are no such photos: were they looked for first, the exit code would say bad data.
     result = invoke("train", "none", "--output-dir", "run", *typed)
     assert result.exit_code == 2, result.stderr
+    assert typed[0].replace("_", "-") in result.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -203,11 +213,11 @@ def test_nonsense_is_refused_before_anything_is_done(
 def test_a_terminal_gets_a_bar_unless_plain_lines_are_asked_for(
     form: str, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def on_terminal(_config: object, progress: Progress) -> dict[str, Any]:
+    def on_terminal(_settings: object, progress: Progress) -> SimpleNamespace:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
         with progress.bar("training", 2, "steps") as advance:
             advance(2)
-        return {"test": {"right": 1, "total": 1}}
+        return RESULT
 
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr("retrain.training.train.train", on_terminal)

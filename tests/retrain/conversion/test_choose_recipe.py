@@ -1,24 +1,26 @@
-"""`--choose`: every recipe is tried, measured and kept; what goes wrong is told for what it is."""
+"""`--choose` tries, measures and keeps every recipe, and reports what fails."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench import find_models
 from deploy import model_file
 from deploy.errors import BadData
-from retrain.conversion import choose_recipe, convert, recipes
-from retrain.conversion.layer_errors import Layer
+from retrain.conversion import choose_recipe, layer_errors, quantize
+from retrain.conversion.choose_recipe import RecipeFigures, mark_best
+from retrain.conversion.layer_errors import LayerError
 from retrain.conversion.parity import Parity
+from retrain.conversion.quantize import Pixels
 from retrain.data.manifest import read_manifest
+from retrain.frozen_graph import FrozenGraph
 from retrain.settings.conversion import RECIPES, Quantization
-from tests.conftest import Invoke
+from tests.helpers.conversions import tiny_flatbuffer
 from tests.helpers.deploy_fixtures import networks
-from tests.helpers.gate_fixtures import converted, run
+from tests.helpers.runs import Invoke
 
-__all__ = ["run"]
+TRIED = [recipe.name for recipe in RECIPES.values() if recipe.tried_by_choose]
 
 
 def recipe_models(folder: Path) -> set[str]:
@@ -29,12 +31,12 @@ def recipe_models(folder: Path) -> set[str]:
 def choices(monkeypatch: pytest.MonkeyPatch) -> None:
     """Choose among two recipes, converted already, and one that TFLite does not convert."""
 
-    def made(_graph: bytes, how: Quantization, *_: Any) -> bytes:
+    def convert(_graph: FrozenGraph, how: Quantization, _photos: Pixels) -> bytes:
         if how.recipe == "dynamic":
             raise BadData("converting with dynamic failed")
-        return converted(how)
+        return tiny_flatbuffer(how)
 
-    monkeypatch.setattr(recipes, "quantize", made)
+    monkeypatch.setattr(quantize, "quantize", convert)
     tried = ("int8", "dynamic", "float32")
     monkeypatch.setattr(choose_recipe, "RECIPES", {name: RECIPES[name] for name in tried})
 
@@ -44,12 +46,12 @@ def choices(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_choice_is_of_what_was_measured(run: Path, invoke: Invoke, by: str, value: str) -> None:
     result = invoke("convert", "--output-dir", run, "--choose", by)
     assert result.exit_code == 0, result.output
-    found = json.loads((run / "conversion.json").read_text("utf-8"))
-    rows = {row["recipe"]: row for row in found["candidates"]}
+    result_json = json.loads((run / "conversion.json").read_text("utf-8"))
+    rows = {row["recipe"]: row for row in result_json["candidates"]}
     assert set(rows) == {"int8", "float32"} == recipe_models(run)
-    assert found["failed"] == {"dynamic": "converting with dynamic failed"}
+    assert result_json["failed"] == {"dynamic": "converting with dynamic failed"}
     best = min(rows.values(), key=lambda row: row[value])
-    assert found["recipe"] == best["recipe"]
+    assert result_json["recipe"] == best["recipe"]
     assert best["best"]
     assert (run / "model.tflite").read_bytes() == run.joinpath(
         "recipes", f"{best['recipe']}.tflite"
@@ -63,11 +65,11 @@ def test_no_choice_is_the_gates_refusal(run: Path, invoke: Invoke) -> None:
     bounds = ("--max-mean-difference", 0, "--max-accuracy-drop", 0)
     result = invoke("convert", "--output-dir", run, "--choose", "smallest", *bounds)
     assert result.exit_code == 4
-    _, _, said = result.stderr.partition("Warning: no recipe is near enough to the graph\n")
-    for line, name in zip(said.splitlines(), ("int8", "float32"), strict=False):
+    _, _, report = result.stderr.partition("Warning: no recipe is near enough to the graph\n")
+    for line, name in zip(report.splitlines(), ("int8", "float32"), strict=False):
         assert line.startswith(f"  {name}: its probabilities are ")
         assert line.endswith(" from the graph's in the mean; --max-mean-difference is 0")
-    assert f"Error: {run / 'model.rejected.tflite'}: its probabilities are" in said
+    assert f"Error: {run / 'model.rejected.tflite'}: its probabilities are" in report
     assert not (run / "model.tflite").exists()
     assert json.loads((run / "conversion.json").read_text("utf-8"))["passed"] is False
     assert invoke("bundle", "--output-dir", run).exit_code == 4
@@ -77,10 +79,10 @@ def test_no_choice_is_the_gates_refusal(run: Path, invoke: Invoke) -> None:
 def test_what_is_refused_is_kept_as_such_and_what_an_earlier_run_tried_is_not(
     run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = Parity.beyond
+    right = Parity.violations
     monkeypatch.setattr(
         Parity,
-        "beyond",
+        "violations",
         lambda self, bounds: ["too far"] if self.max_difference > 1e-4 else right(self, bounds),
     )
     for name in ("int16x8.tflite", "int8.tflite", "rejected/dynamic.tflite"):
@@ -89,12 +91,12 @@ def test_what_is_refused_is_kept_as_such_and_what_an_earlier_run_tried_is_not(
     (run / "recipes/mine.txt").touch()
     result = invoke("convert", "--output-dir", run, "--choose")
     assert result.exit_code == 0, result.output
-    kept = {
+    files = {
         path.relative_to(run / "recipes").as_posix()
         for path in (run / "recipes").rglob("*")
         if path.is_file()
     }
-    assert kept == {"float32.tflite", "rejected/int8.tflite", "mine.txt"}
+    assert files == {"float32.tflite", "rejected/int8.tflite", "mine.txt"}
     assert model_file.read(run / "recipes/rejected/int8.tflite").contract.recipe == "int8"
     names = {file.name for file in find_models.models_of_run(run)}
     assert names == {"output_graph.pb", "model.tflite"}
@@ -105,7 +107,7 @@ def test_what_is_refused_is_kept_as_such_and_what_an_earlier_run_tried_is_not(
 
 @pytest.mark.usefixtures("choices")
 def test_a_photo_that_changed_is_no_fault_of_a_recipe(run: Path, invoke: Invoke) -> None:
-    photo = next(each for each, name in read_manifest(run / "manifest.csv") if name == "testing")
+    photo = next(photo for photo, name in read_manifest(run / "manifest.csv") if name == "testing")
     photo.path.write_bytes(b"GIF89a")
     result = invoke("convert", "--output-dir", run, "--choose")
     assert result.exit_code == 3
@@ -116,13 +118,13 @@ def test_a_photo_that_changed_is_no_fault_of_a_recipe(run: Path, invoke: Invoke)
 def test_a_graph_that_no_recipe_converts_is_bad_data(
     run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(_graph: bytes, how: Quantization, *_: Any) -> bytes:
+    def fail(_graph: FrozenGraph, how: Quantization, _photos: Pixels) -> bytes:
         raise BadData(f"converting with {how.recipe} failed")
 
-    monkeypatch.setattr(recipes, "quantize", fails)
+    monkeypatch.setattr(quantize, "quantize", fail)
     result = invoke("convert", "--output-dir", run, "--choose")
     assert result.exit_code == 3
-    for name in choose_recipe.RECIPES:
+    for name in TRIED:
         assert f"converting with {name} failed" in result.stderr
     assert "Error: no recipe makes a model of this graph" in result.stderr
 
@@ -130,18 +132,18 @@ def test_a_graph_that_no_recipe_converts_is_bad_data(
 def test_what_is_for_int8_is_for_int8_alone(
     run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {}
+    used = {}
 
-    def made(_graph: bytes, how: Quantization, *_: Any) -> bytes:
-        asked[how.recipe] = (how.output_type, how.keep_float, how.seconds)
+    def convert(_graph: FrozenGraph, how: Quantization, _photos: Pixels) -> bytes:
+        used[how.recipe] = (how.output_type, how.keep_float, how.time_limit)
         return networks().float32
 
-    monkeypatch.setattr(recipes, "quantize", made)
+    monkeypatch.setattr(quantize, "quantize", convert)
     options = ("--output-type", "uint8", "--keep-float", "x", "--time-limit", 60)
     result = invoke("convert", "--output-dir", run, "--choose", *options)
     assert result.exit_code == 0, result.output
-    others = set(choose_recipe.RECIPES) - {"int8"}
-    assert asked == {"int8": ("uint8", ("x",), 60)} | dict.fromkeys(others, ("float32", (), 60))
+    defaults = dict.fromkeys(set(TRIED) - {"int8"}, ("float32", (), 60))
+    assert used == {"int8": ("uint8", ("x",), 60)} | defaults
 
 
 @pytest.mark.usefixtures("choices")
@@ -150,11 +152,11 @@ def test_int8_is_explained_whatever_is_chosen(
 ) -> None:
     explained = []
 
-    def explain(_graph: bytes, how: Quantization, *_: Any) -> list[Layer]:
+    def explain(_graph: FrozenGraph, how: Quantization, _photos: Pixels) -> list[LayerError]:
         explained.append(how.recipe)
-        return [Layer("MatMul", 20.0, None)]
+        return [LayerError("MatMul", 20.0, None)]
 
-    monkeypatch.setattr(convert, "explain", explain)
+    monkeypatch.setattr(layer_errors, "explain", explain)
     result = invoke("convert", "--output-dir", run, "--choose", "--explain")
     assert result.exit_code == 0, result.output
     assert explained == ["int8"]
@@ -169,6 +171,14 @@ def test_a_choice_leaves_no_recipe_to_be_named(run: Path, invoke: Invoke) -> Non
 
 
 def test_int8_that_is_slower_is_said_and_why() -> None:
-    assert not choose_recipe._slow_int8({"int8": 1.0, "float32": 2.0})
-    (line,) = choose_recipe._slow_int8({"int8": 5.0, "float32": 2.0})
+    assert not choose_recipe.explain_slow_int8({"int8": 1.0, "float32": 2.0})
+    (line,) = choose_recipe.explain_slow_int8({"int8": 5.0, "float32": 2.0})
     assert line.startswith("int8 takes 2.5 times the time of float32 here: ")
+
+
+def test_the_best_models_are_those_that_no_other_beats() -> None:
+    def figures(accuracy: float, size: int, p50_ms: float) -> RecipeFigures:
+        return RecipeFigures("int8", accuracy, (0.0, 1.0), 1.0, size, p50_ms, ())
+
+    rows = [figures(0.9, 4, 2.0), figures(0.9, 4, 2.0), figures(0.9, 4, 3.0), figures(0.8, 3, 9.0)]
+    assert [row.best for row in mark_best(rows)] == [True, True, False, True]

@@ -1,7 +1,6 @@
 """The conversion: calibrated on training photos only, a pixel its own byte, and a gate."""
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,17 +12,21 @@ import numpy.typing as npt
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from deploy import model_file
-from deploy.contract import InputSpec, read_labels
+from deploy import files, model_file
+from deploy.contract import Contract, InputSpec, read_labels
 from deploy.errors import BadData
-from deploy.image import open_image, to_pixels
 from retrain import tf_graph
-from retrain.conversion import recipes
+from retrain.conversion import quantize
 from retrain.data.manifest import read_manifest, write_manifest
 from retrain.data.photo_folder import Photo
+from retrain.data.photo_pixels import pixels
+from retrain.frozen_graph import FrozenGraph
+from retrain.run_folder import RunFolder
 from retrain.settings.conversion import About, Quantization
 from retrain.tflite.metadata import describe, extract
-from tests.conftest import Invoke
+from tests.helpers.conversions import tiny_flatbuffer
+from tests.helpers.deploy_fixtures import LABELS
+from tests.helpers.runs import Invoke
 
 SPEC = InputSpec(height=8, width=8, crop=None, mean=127, std=128)
 INT8 = Quantization()
@@ -33,68 +36,54 @@ ABOUT = About("Żółwie", "Ada", "CC0")
 
 
 @pytest.fixture
-def run(trained: Path, photos: Path, tmp_path: Path) -> Path:
-    """Return a run folder, with photos of its own beside it, which a test may change."""
-    shutil.copytree(photos, tmp_path / "photos")
-    folder = tmp_path / "run"
-    shutil.copytree(trained, folder)
-    manifest = read_manifest(folder / "manifest.csv")
-    moved = [
-        Photo(tmp_path / "photos" / photo.path.relative_to(photos), photo.label, photo.digest)
-        for photo, _ in manifest
-    ]
-    write_manifest(folder / "manifest.csv", moved, [split for _, split in manifest])
-    return folder
-
-
-@pytest.fixture
-def flatbuffer(converted: Path) -> bytes:
-    return model_file.read(converted / "model.tflite").flatbuffer
+def flatbuffer() -> bytes:
+    return tiny_flatbuffer(INT8)
 
 
 @pytest.fixture
 def calibrations(monkeypatch: pytest.MonkeyPatch, flatbuffer: bytes) -> list[Any]:
-    """Return what conversions will be calibrated on; each gives the model that is there."""
-    seen: list[Any] = []
+    """Return what conversions are calibrated on; each gives the model that is there."""
+    recorded: list[Any] = []
 
-    def spy(_graph: bytes, _how: Any, calibration: Any, _spec: InputSpec, _output: str) -> bytes:
-        seen.append(calibration)
+    def convert(_graph: FrozenGraph, _how: Quantization, calibration: Any) -> bytes:
+        recorded.append(calibration)
         return flatbuffer
 
-    monkeypatch.setattr(recipes, "quantize", spy)
-    return seen
+    monkeypatch.setattr(quantize, "quantize", convert)
+    return recorded
 
 
 def of_split(run: Path, name: str) -> list[Photo]:
     return [photo for photo, split in read_manifest(run / "manifest.csv") if split == name]
 
 
-def used(calibration: npt.NDArray[Any], run: Path, converted: Path) -> list[Photo]:
+def used(calibration: npt.NDArray[Any], run: Path) -> list[Photo]:
     """Return the photos that `calibration` holds, whatever its first two pixels' values."""
-    spec = model_file.read(converted / "model.tflite").contract.input
-    by_tensor = {
-        to_pixels(open_image(photo.read(), spec), spec)[0, 1:].tobytes(): photo
+    spec = Contract.from_json((run / "contract.json").read_bytes()).input
+    by_pixels = {
+        pixels(photo, spec)[0, 1:].tobytes(): photo
         for photo, _ in read_manifest(run / "manifest.csv")
     }
-    return [by_tensor[image[1:].tobytes()] for image in calibration]
+    return [by_pixels[image[1:].tobytes()] for image in calibration]
 
 
-def test_a_pixel_is_its_byte(flatbuffer: bytes) -> None:
+def test_a_pixel_is_its_byte(converted: Path) -> None:
+    flatbuffer = model_file.read(converted / "model.tflite").flatbuffer
     interpreter = Interpreter(model_content=flatbuffer)
-    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
-    assert (taken["dtype"], tuple(taken["shape"])) == (np.uint8, (1, 224, 224, 3))
-    assert taken["quantization"] == (1 / 128, 127)
-    assert (given["dtype"], tuple(given["shape"])) == (np.float32, (1, 3))
+    (image,), (scores,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert (image["dtype"], tuple(image["shape"])) == (np.uint8, (1, 32, 32, 3))
+    assert image["quantization"] == (1 / 128, 128)
+    assert (scores["dtype"], tuple(scores["shape"])) == (np.float32, (1, 4))
 
 
 def test_the_files_tell_of_the_model_that_is_there(converted: Path) -> None:
     result = json.loads((converted / "conversion.json").read_text("utf-8"))
     file = model_file.read(converted / "model.tflite")
-    assert file.contract.labels == ("circles", "stripes", "żółw ☀")
+    assert file.contract.labels == LABELS
     assert read_labels((converted / "labels.txt").read_text("utf-8")) == file.contract.labels
     assert file.contract.graph_sha256 == result["graph_sha256"]
     assert result["bytes"]["model"] == (converted / "model.tflite").stat().st_size
-    assert 3 * result["bytes"]["model"] < result["bytes"]["graph"]
+    assert result["bytes"]["graph"] == (converted / "output_graph.pb").stat().st_size
     assert result["passed"]
     assert result["agreement"] == result["graph"]["accuracy"] == result["model"]["accuracy"] == 1
     assert result["graph"]["total"] == len(of_split(converted, "testing"))
@@ -104,17 +93,17 @@ def test_the_files_tell_of_the_model_that_is_there(converted: Path) -> None:
 
 
 def test_calibration_photos_are_of_training_and_of_all_classes_alike(
-    run: Path, converted: Path, calibrations: list[Any], invoke: Invoke
+    run: Path, calibrations: list[Any], invoke: Invoke
 ) -> None:
-    for count in (12, 500):
+    for count in (8, 500):
         result = invoke("convert", "--output-dir", run, "--calibration-images", count)
         assert result.exit_code == 0, result.output
-    few, all_there = (used(calibration, run, converted) for calibration in calibrations)
+    few, everything = (used(calibration, run) for calibration in calibrations)
     training = of_split(run, "training")
-    assert set(few) <= set(training) == set(all_there)
-    assert set(Counter(photo.label for photo in few).values()) == {4}
-    assert len(set(few)) == 12
-    assert len(all_there) == len(training)
+    assert set(few) <= set(training) == set(everything)
+    assert set(Counter(photo.label for photo in few).values()) == {2}
+    assert len(set(few)) == 8
+    assert len(everything) == len(training)
     assert json.loads((run / "conversion.json").read_text())["calibration_images"] == len(training)
 
 
@@ -127,26 +116,24 @@ def test_calibration_spans_all_bytes(run: Path, calibrations: list[Any], invoke:
     assert calibration[1:].max() < 255
 
 
-def test_calibration_hangs_on_the_seed(
-    run: Path, converted: Path, calibrations: list[Any], invoke: Invoke
-) -> None:
+def test_calibration_hangs_on_the_seed(run: Path, calibrations: list[Any], invoke: Invoke) -> None:
     for seed in (0, 0, 1):
         invoke("convert", "--output-dir", run, "--calibration-images", 6, "--seed", seed)
-    first, again, other = (used(each, run, converted) for each in calibrations)
+    first, again, other = (used(calibration, run) for calibration in calibrations)
     assert first == again
     assert set(first) != set(other)
 
 
 @pytest.mark.usefixtures("calibrations")
-def test_the_file_tells_who_made_it_and_holds_as_many_goldens_as_wanted(
+def test_the_file_tells_who_made_it_and_has_the_number_of_goldens(
     run: Path, invoke: Invoke
 ) -> None:
-    told = ("--model-name", "Żółwie", "--author", "Ada", "--license", "CC0")
-    for words, about, goldens in (
-        ((*told, "--goldens", 3), ABOUT, 3),
+    texts = ("--model-name", "Żółwie", "--author", "Ada", "--license", "CC0")
+    for options, about, goldens in (
+        ((*texts, "--goldens", 3), ABOUT, 3),
         (("--goldens", 0), About(), 0),
     ):
-        result = invoke("convert", "--output-dir", run, *words)
+        result = invoke("convert", "--output-dir", run, *options)
         assert result.exit_code == 0, result.output
         file = model_file.read(run / "model.tflite")
         assert len(file.goldens) == goldens
@@ -154,19 +141,20 @@ def test_the_file_tells_who_made_it_and_holds_as_many_goldens_as_wanted(
 
 
 def spoiled(flatbuffer: bytes) -> bytes:
-    """Return the model with the final layer's weights negated: it takes the worst label."""
+    """Return the model with weights and biases of the final layer negated: the worst label wins."""
     interpreter = Interpreter(model_content=flatbuffer)
-    (weights,) = (
-        interpreter.get_tensor(each["index"])
-        for each in interpreter.get_tensor_details()
-        if tuple(each["shape"]) == (3, 1280)
-    )
-    assert flatbuffer.count(weights.tobytes()) == 1
-    return flatbuffer.replace(weights.tobytes(), (-weights).tobytes())
+    for shape in ((4, 6), (4,)):
+        (values,) = (
+            interpreter.get_tensor(tensor["index"])
+            for tensor in interpreter.get_tensor_details()
+            if tuple(tensor["shape"]) == shape
+        )
+        assert flatbuffer.count(values.tobytes()) == 1
+        flatbuffer = flatbuffer.replace(values.tobytes(), (-values).tobytes())
+    return flatbuffer
 
 
-@pytest.mark.parametrize("drop", ["1", "99", "nan"])
-@pytest.mark.parametrize("old", [None, b"an older model"])
+@pytest.mark.parametrize(("drop", "old"), [("1", None), ("99", b"older"), ("nan", b"older")])
 def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
     run: Path,
     flatbuffer: bytes,
@@ -178,7 +166,10 @@ def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
     model = run / "model.tflite"
     if old:
         model.write_bytes(old)
-    monkeypatch.setattr(recipes, "quantize", lambda *_: spoiled(flatbuffer))
+    digest = RunFolder(run).read_contract().graph_sha256
+    test = {"right": 12, "total": 12, "per_class": dict.fromkeys(LABELS)}
+    files.write_json(run / "metrics.json", {"graph_sha256": digest, "test": test})
+    monkeypatch.setattr(quantize, "quantize", lambda *_: spoiled(flatbuffer))
     result = invoke("convert", "--output-dir", run, "--max-accuracy-drop", drop)
     assert result.exit_code == 4
     error, *worst = result.stderr[result.stderr.index("Error: ") :].splitlines()
@@ -189,7 +180,7 @@ def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
     assert "--calibration-images" in error
     testing = of_split(run, "testing")
     assert len(worst) == min(len(testing), 10)
-    assert {line.split(": ")[0].strip() for line in worst} <= {str(each.path) for each in testing}
+    assert {line.split(": ")[0].strip() for line in worst} <= {str(photo.path) for photo in testing}
     assert model_file.read(run / "model.rejected.tflite").flatbuffer.endswith(spoiled(flatbuffer))
     assert (model.read_bytes() if model.exists() else None) == old
     assert not (run / "labels.txt").exists()
@@ -202,15 +193,15 @@ def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
 def test_a_drop_that_is_allowed_passes(
     run: Path, flatbuffer: bytes, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipes, "quantize", lambda *_: spoiled(flatbuffer))
+    monkeypatch.setattr(quantize, "quantize", lambda *_: spoiled(flatbuffer))
     result = invoke("convert", "--output-dir", run, *LOOSE, "--json")
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert found == json.loads((run / "conversion.json").read_text("utf-8"))
-    assert found["passed"]
-    assert found["model"]["right"] == 0
-    assert found["agreement"] == 0
-    assert found["max_difference"] > 0.9
+    printed = json.loads(result.stdout)
+    assert printed == json.loads((run / "conversion.json").read_text("utf-8"))
+    assert printed["passed"]
+    assert printed["model"]["right"] == 0
+    assert printed["agreement"] == 0
+    assert printed["max_difference"] > 0.9
     assert model_file.read(run / "model.tflite").flatbuffer.endswith(spoiled(flatbuffer))
     assert not (run / "model.rejected.tflite").exists()
 
@@ -236,7 +227,7 @@ def test_a_photo_that_changed_since_training_is_named(
 def other_graph(run: Path) -> str:
     with (run / "output_graph.pb").open("ab") as stream:
         stream.write(b"\0")
-    return f"{run / 'output_graph.pb'}: not the graph that {run / 'contract.json'} tells of"
+    return f"{run / 'output_graph.pb'}: not the graph that {run / 'contract.json'} describes"
 
 
 def no_graph(run: Path) -> str:
@@ -273,29 +264,30 @@ def test_a_run_folder_that_is_not_whole_is_refused(
     assert not (run / "model.rejected.tflite").exists()
 
 
-def test_two_cannot_write_into_one_folder(run: Path, photos: Path, invoke: Invoke) -> None:
+def test_two_cannot_write_into_one_folder(run: Path, invoke: Invoke) -> None:
     with filelock.FileLock(run / ".lock"):
-        for command in (("convert",), ("train", photos)):
+        for command in (("convert",), ("train", run.parent / "photos")):
             result = invoke(*command, "--output-dir", run)
             assert result.exit_code == 2
             assert f"{run}: another retrain is writing there: wait" in result.stderr
 
 
-def trace(body: Callable[[Any], Any]) -> bytes:
-    serialized: bytes = tf_graph.trace(body, (8, 8, 3), "output").SerializeToString()
-    return serialized
+def trace(body: Callable[[Any], Any]) -> FrozenGraph:
+    graph_def = tf_graph.trace(body, (8, 8, 3), "output").SerializeToString()
+    return FrozenGraph(graph_def, SPEC, "output")
 
 
 def test_a_graph_that_cannot_be_converted_is_bad_data() -> None:
     raw = tf_graph.tensorflow().raw_ops
-    frozen = trace(lambda images: raw.BesselI0(x=images))
+    graph = trace(lambda images: raw.BesselI0(x=images))
     with pytest.raises(BadData, match=r"int8 failed: TFLite has no operation for BesselI0"):
-        recipes.quantize(frozen, INT8, np.zeros((1, 8, 8, 3), np.uint8), SPEC, "output")
+        quantize.quantize(graph, INT8, np.zeros((1, 8, 8, 3), np.uint8))
 
 
+@pytest.mark.usefixtures("in_process")
 def test_an_input_scale_that_is_not_a_byte_a_pixel_is_refused() -> None:
     tf = tf_graph.tensorflow()
-    frozen = trace(lambda images: tf.nn.relu(tf.reduce_mean(images, [1, 2])))
+    graph = trace(lambda images: tf.nn.relu(tf.reduce_mean(images, [1, 2])))
     calibration = np.linspace(64, 191, 192).astype(np.uint8).reshape(1, 8, 8, 3)
     with pytest.raises(BadData, match="a pixel would not be its byte"):
-        recipes.quantize(frozen, Quantization("int8-edgetpu"), calibration, SPEC, "output")
+        quantize.quantize(graph, Quantization("int8-edgetpu"), calibration)

@@ -1,7 +1,6 @@
-"""The gate gates: what goes wrong between graph and model is refused, whatever it is."""
+"""The gate refuses a model that differs from its graph, whatever the cause."""
 
 import json
-import shutil
 import sys
 import venv
 from collections.abc import Callable
@@ -11,18 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from deploy import classifier, model_file
+from deploy import classifier, image, model_file
 from deploy.contract import Contract, InputSpec
 from retrain.conversion import inputs
-from retrain.conversion.quantize import spanned
+from retrain.conversion.quantize import span_byte_range
 from retrain.tflite import metadata as model_metadata
 from retrain.tflite.model import operators
-from tests.conftest import Invoke
-from tests.helpers.deploy_fixtures import DEVICE, has_tflite_runtime
-from tests.helpers.gate_fixtures import ready, run
+from tests.helpers.conversions import wide_network
+from tests.helpers.deploy_fixtures import DEVICE, has_tflite_runtime, write_colour_run
+from tests.helpers.runs import Invoke
 
-__all__ = ["ready", "run"]
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -31,28 +30,30 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 def test_a_good_model_passes(run: Path, invoke: Invoke, recipe: str) -> None:
     result = invoke("convert", "--output-dir", run, "--quantize", recipe)
     assert result.exit_code == 0, result.output
-    found = json.loads((run / "conversion.json").read_text("utf-8"))
-    assert found["graph"]["right"] == found["graph"]["total"] == 12
-    assert found["agreement"] == 1
-    assert [each["graph"] for each in found["worst"]] == [each["model"] for each in found["worst"]]
+    result_json = json.loads((run / "conversion.json").read_text("utf-8"))
+    assert result_json["graph"]["right"] == result_json["graph"]["total"] == 12
+    assert result_json["agreement"] == 1
+    assert all(photo["graph"] == photo["model"] for photo in result_json["worst"])
     assert model_file.read(run / "model.tflite").contract.recipe == recipe
-    largest, mean = found["max_difference"], found["mean_difference"]
+    largest, mean = result_json["max_difference"], result_json["mean_difference"]
     words = f"probabilities differ by {mean:.4f} in the mean, by {largest:.3f} at most, in "
-    assert f"{words}{found['worst'][0]['photo']}\n" in result.stdout
+    assert f"{words}{result_json['worst'][0]['photo']}\n" in result.stdout
 
 
 def swapped_channels(patch: pytest.MonkeyPatch) -> None:
     """Give the model BGR."""
-    right = classifier.to_pixels
-    patch.setattr(classifier, "to_pixels", lambda image, spec: right(image, spec)[..., ::-1].copy())
+
+    def to_pixels(photo: Image.Image, spec: InputSpec) -> Any:
+        return image.to_pixels(photo, spec)[..., ::-1].copy()
+
+    patch.setattr(classifier, "to_pixels", to_pixels)
 
 
 def other_mean(patch: pytest.MonkeyPatch) -> None:
     """Normalise the model's photos with another mean than the graph's."""
-    right = classifier.normalise
 
     def normalise(pixels: Any, spec: InputSpec) -> Any:
-        return right(pixels, replace(spec, mean=60.0))
+        return image.normalise(pixels, replace(spec, mean=60.0))
 
     patch.setattr(classifier, "normalise", normalise)
 
@@ -142,30 +143,31 @@ def test_metadata_that_reads_otherwise_is_caught(
 ) -> None:
     right = model_metadata.attach
 
-    def attach(flatbuffer: bytes, told: dict[str, Any]) -> bytes:
-        return right(flatbuffer, {**told, "name": "another"})
+    def attach(flatbuffer: bytes, metadata: dict[str, Any]) -> bytes:
+        return right(flatbuffer, {**metadata, "name": "another"})
 
     monkeypatch.setattr(model_metadata, "attach", attach)
     result = invoke("convert", "--output-dir", run)
     assert result.exit_code == 3
-    assert "the metadata in the model reads otherwise than it was written" in result.stderr
+    assert "the metadata in the model differs from what was written" in result.stderr
     assert not (run / "model.tflite").exists()
 
 
+@pytest.mark.usefixtures("in_process")
 def test_dense_layers_get_one_scale_for_a_runtime_that_needs_it(
-    trained: Path, tmp_path: Path, invoke: Invoke
+    tmp_path: Path, invoke: Invoke
 ) -> None:
-    run = shutil.copytree(trained, tmp_path / "run")
+    run = write_colour_run(tmp_path, graph=wide_network())
     options = ("--quantize", "dynamic", "--target", "tflite-runtime==2.14")
     proof = ("--target-python", DEVICE) if has_tflite_runtime() else ()
     result = invoke("convert", "--output-dir", run, *options, *proof)
     assert result.exit_code == 0, result.output
     assert ("all goldens pass on tflite-runtime 2.14" in result.stderr) == bool(proof)
     flatbuffer = model_file.read(run / "model.tflite").flatbuffer
-    (dense,) = [each for each in operators(flatbuffer) if each.name == "FULLY_CONNECTED"]
+    (dense,) = [layer for layer in operators(flatbuffer) if layer.name == "FULLY_CONNECTED"]
     assert dense.version == 9
     assert "converting again: one scale for each dense layer" in result.stderr
-    assert "test accuracy 100.0% (N=7, " in result.stderr
+    assert "test accuracy 100.0% (N=12, " in result.stderr
     assert json.loads((run / "conversion.json").read_text("utf-8"))["otherwise"]["agreement"] == 1
 
 
@@ -195,9 +197,10 @@ def test_another_python_must_pass_the_goldens(run: Path, invoke: Invoke) -> None
     assert not (run / "model.tflite").exists()
     result = invoke("convert", *options, sys.executable, "--goldens", 0)
     assert result.exit_code == 2
-    assert "--goldens 0 leaves it none" in result.stderr
+    assert "--goldens 0 leaves none to run" in result.stderr
 
 
+@pytest.mark.usefixtures("in_process")
 def test_the_layer_that_is_blamed_can_be_kept(run: Path, invoke: Invoke) -> None:
     result = invoke("convert", "--output-dir", run, "--explain")
     assert result.exit_code == 0, result.output
@@ -210,13 +213,14 @@ def test_the_layer_that_is_blamed_can_be_kept(run: Path, invoke: Invoke) -> None
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.usefixtures("in_process")
 def test_calibration_on_noise_is_caught(
     run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def noise(_photos: Any, _spec: InputSpec) -> Any:
-        return spanned(np.random.default_rng(0).integers(0, 256, (99, 32, 32, 3), np.uint8))
+        return span_byte_range(np.random.default_rng(0).integers(0, 256, (99, 32, 32, 3), np.uint8))
 
-    monkeypatch.setattr(inputs, "_calibration", noise)
+    monkeypatch.setattr(inputs, "_calibration_pixels", noise)
     result = invoke("convert", "--output-dir", run)
     assert result.exit_code == 4, result.output
     assert "model.rejected.tflite: it loses" in result.stderr

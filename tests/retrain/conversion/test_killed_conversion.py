@@ -1,7 +1,6 @@
-"""A conversion that is killed while it writes: what lies there afterwards is never misread."""
+"""A conversion that is killed while it writes leaves nothing that is misread."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -9,12 +8,11 @@ from deploy import files, model_file
 from deploy.errors import GateFailed
 from retrain.conversion.convert import convert
 from retrain.conversion.parity import Parity
+from retrain.conversion.result import ConversionResult
 from retrain.run_folder import RunFolder
 from retrain.settings.conversion import ConvertSettings, Quantization
-from tests.conftest import Invoke
-from tests.helpers.gate_fixtures import ready, run
+from tests.helpers.runs import Invoke
 
-__all__ = ["ready", "run"]
 pytestmark = pytest.mark.usefixtures("ready")
 WRITES = 3
 """Files that a conversion writes: the model, its labels and its record."""
@@ -34,13 +32,13 @@ def trained_run(run: Path) -> Path:
     return run
 
 
-def conversion(run: Path, recipe: str) -> dict[str, Any]:
+def conversion(run: Path, recipe: str) -> ConversionResult:
     return convert(ConvertSettings(run, Quantization(recipe), calibration_images=4))
 
 
 def refused(run: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Parity, "beyond", lambda *_: ["it is worse"])
+        patch.setattr(Parity, "violations", lambda *_: ["it is worse"])
         with pytest.raises(GateFailed, match=r"model\.rejected\.tflite: it is worse"):
             conversion(run, recipe)
 

@@ -20,8 +20,7 @@ from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
 from retrain.settings.conversion import RECIPES
-from tests.conftest import LABELS as DRAWN
-from tests.helpers.deploy_fixtures import encoded, write_run
+from tests.helpers.deploy_fixtures import LABELS, encoded, write_run
 
 COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128)]
 
@@ -31,10 +30,10 @@ def test_conversion_makes_them_of_each_class_and_they_pass(converted: Path) -> N
     file_goldens = classifier.file.goldens
     assert classifier.file.tolerance == 0.1
     manifest = read_manifest(converted / "manifest.csv")
-    there = Counter(photo.label for photo, name in manifest if name == split.TESTING)
+    testing = Counter(photo.label for photo, name in manifest if name == split.TESTING)
     count = Counter(golden.label for golden in file_goldens)
-    assert len(file_goldens) == min(8, there.total())
-    assert all(count[label] >= min(2, there[label]) for label in DRAWN)
+    assert len(file_goldens) == min(8, testing.total())
+    assert all(count[label] >= min(2, testing[label]) for label in LABELS)
     for golden in file_goldens:
         image = Image.open(io.BytesIO(golden.png))
         assert (image.format, image.size, image.mode) == ("PNG", (64, 64), "RGB")

@@ -1,4 +1,4 @@
-"""Another Python proves the goldens, and each way in which it can fail to is told."""
+"""Another Python runs the goldens; each way to fail has its own message."""
 
 import os
 import stat
@@ -17,9 +17,10 @@ from deploy.contract import Contract
 from deploy.errors import GateFailed, RetrainError, WrongUse
 from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
-from retrain.conversion import recipes, targets
-from retrain.conversion.prove_goldens import selftest
-from retrain.conversion.quantize import spanned
+from retrain.conversion import targets
+from retrain.conversion.prove_goldens import Proof, prove_goldens
+from retrain.conversion.quantize import quantize, span_byte_range
+from retrain.frozen_graph import FrozenGraph
 from retrain.settings.conversion import RECIPES, Quantization
 from tests.helpers.deploy_fixtures import (
     CONTRACT,
@@ -69,16 +70,15 @@ def python(request: pytest.FixtureRequest) -> Path:
 
 
 def test_goldens_pass(python: Path, model: Path) -> None:
-    said = selftest(python, model)
-    assert said["passed"] is True
-    assert said["runtime"]["name"] == (
-        "tflite-runtime" if python == DEVICE and has_tflite_runtime() else "LiteRT"
-    )
+    proof = prove_goldens(python, model)
+    assert proof.goldens == 1
+    old = python == DEVICE and has_tflite_runtime()
+    assert proof.runtime.split()[0] == ("tflite-runtime" if old else "LiteRT")
 
 
 def test_goldens_that_fail_are_a_gate(python: Path, tmp_path: Path) -> None:
     with pytest.raises(GateFailed, match=r"golden-0\.png"):
-        selftest(python, write_model(tmp_path / "model.tflite", better=0.5))
+        prove_goldens(python, write_model(tmp_path / "model.tflite", better=0.5))
 
 
 def said_to_be(flatbuffer: bytes, version: int) -> bytes:
@@ -101,41 +101,42 @@ def test_what_a_file_says_of_its_versions_is_not_believed(tmp_path: Path) -> Non
         pytest.skip(NO_TFLITE_RUNTIME)
     target = targets.TARGETS["tflite-runtime==2.14"]
     honest = write_model(tmp_path / "per_tensor.tflite", convert(PER_TENSOR), MANY)
-    assert selftest(DEVICE, honest)["goldens"]["right"] == 1
+    assert prove_goldens(DEVICE, honest).goldens == 1
     newer = write_model(tmp_path / "per_channel.tflite", convert(DYNAMIC), MANY)
     with pytest.raises(GateFailed, match="does not load this model"):
-        selftest(DEVICE, newer)
+        prove_goldens(DEVICE, newer)
     lie = said_to_be(convert(DYNAMIC), 9)
     assert targets.check(lie, target) == []
     lying = write_model(tmp_path / "lie.tflite", said_to_be(convert(DYNAMIC), 9), MANY)
-    assert selftest(Path(sys.executable), lying)["passed"] is True
+    assert prove_goldens(Path(sys.executable), lying).goldens == 1
     with pytest.raises(GateFailed, match=r"golden-0\.png"):
-        selftest(DEVICE, lying)
+        prove_goldens(DEVICE, lying)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("per_tensor_dense", [False, True])
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize(
+    ("recipe", "per_tensor_dense"),
+    [*((recipe, False) for recipe in RECIPES), ("dynamic", True), ("int8", True)],
+)
 def test_each_recipe_runs_there_as_its_table_says(
-    recipe: str, per_tensor_dense: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: str, per_tensor_dense: bool, tmp_path: Path
 ) -> None:
     if not has_tflite_runtime():
         pytest.skip(NO_TFLITE_RUNTIME)
-    monkeypatch.setattr(recipes, "run_isolated", lambda _what, _seconds, body, *rest: body(*rest))
-    graph = network().SerializeToString()
+    graph = FrozenGraph(network().SerializeToString(), SPEC, "final_result")
     photos = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
     how = Quantization(recipe, per_tensor_dense=per_tensor_dense)
-    flatbuffer = recipes.quantize(graph, how, spanned(photos), SPEC, "final_result")
+    flatbuffer = quantize(graph, how, span_byte_range(photos))
     path = write_model(
         tmp_path / "model.tflite", flatbuffer, MANY, tolerance=RECIPES[recipe].golden_tolerance
     )
-    assert selftest(Path(sys.executable), path)["passed"] is True
     refused = targets.check(flatbuffer, targets.TARGETS["tflite-runtime==2.14"])
     assert bool(refused) == (recipe == "dynamic" and not per_tensor_dense)
     if refused:
         with pytest.raises(GateFailed, match="does not load this model"):
-            selftest(DEVICE, path)
+            prove_goldens(DEVICE, path)
     else:
-        assert selftest(DEVICE, path)["passed"] is True
+        assert prove_goldens(DEVICE, path).goldens == 1
 
 
 def test_nothing_of_this_environment_is_seen(
@@ -146,20 +147,20 @@ def test_nothing_of_this_environment_is_seen(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
-    assert selftest(Path(sys.executable), model)["passed"] is True
+    assert prove_goldens(Path(sys.executable), model).goldens == 1
 
 
 def test_a_damaged_model_fails(model: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "model.tflite"
     damaged.write_bytes(model.read_bytes().replace(b"Conv2D", b"Conv3D"))
     with pytest.raises(GateFailed, match=r"damaged \(model\)"):
-        selftest(Path(sys.executable), damaged)
+        prove_goldens(Path(sys.executable), damaged)
 
 
 def test_a_missing_package_is_named(model: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "bare", with_pip=False)
     with pytest.raises(WrongUse, match=r"No module named '\w+'. Remedy: install click, numpy"):
-        selftest(tmp_path / "bare/bin/python", model)
+        prove_goldens(tmp_path / "bare/bin/python", model)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +172,7 @@ def test_a_missing_package_is_named(model: Path, tmp_path: Path) -> None:
         ("echo 3 11", "kill -SEGV $$", GateFailed, r"died at the goldens \(SIGSEGV\)"),
         ("echo 3 11", "exec sleep 60", GateFailed, "no answer in 1 s"),
         ("echo 3 11", "echo no JSON", GateFailed, "exit code 0"),
+        ("echo 3 11", """echo '{"failures": []}'""", GateFailed, "exit code 0"),
         ("echo 3 11", "echo it broke >&2; exit 1", GateFailed, ": it broke$"),
         ("echo 3 11", """echo '{"failures": ["a", "b"]}'; exit 4""", GateFailed, ": a; b$"),
         ("echo 3 11", """echo '{"failures": ["no TFLite runtime"]}'""", WrongUse, "Remedy: inst"),
@@ -183,9 +185,9 @@ def test_a_python_that_does_not_do_it_is_told(
     program.write_text(f'#!/bin/sh\nif [ "$1" = -c ]; then {version}; else {then}; fi\n')
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     with pytest.raises(kind, match=reason) as error:
-        selftest(program, model, seconds=1)
+        prove_goldens(program, model, time_limit_s=1)
     assert type(error.value) is kind
-    assert "--target-python" in str(error.value)
+    assert f"`target_python` {program}: " in str(error.value)
 
 
 @pytest.mark.parametrize("name", ["missing", "a/missing", "."])
@@ -194,19 +196,18 @@ def test_what_is_no_program_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WrongUse, match="no such program"):
-        selftest(Path(name), model)
+        prove_goldens(Path(name), model)
 
 
 def test_a_relative_path_and_a_name_are_found(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    record = '{"failures": [], "goldens": {"right": 8}, "runtime": {"name": "x", "version": "1"}}'
     program = tmp_path / "bin" / "quick"
     program.parent.mkdir()
-    program.write_text(
-        '#!/bin/sh\nif [ "$1" = -c ]; then echo 3 11; else echo \'{"failures": []}\'; fi\n'
-    )
+    program.write_text(f"#!/bin/sh\nif [ $1 = -c ]; then echo 3 11; else echo '{record}'; fi\n")
     program.chmod(0o755)
     monkeypatch.chdir(tmp_path)
-    assert selftest(Path("bin/quick"), model) == {"failures": []}
+    assert prove_goldens(Path("bin/quick"), model) == Proof(8, "x 1")
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    assert selftest(Path("quick"), model) == {"failures": []}
+    assert prove_goldens(Path("quick"), model) == Proof(8, "x 1")

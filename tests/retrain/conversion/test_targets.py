@@ -1,4 +1,4 @@
-"""What each target is told to run is what it runs: the tables are asked of the runtimes."""
+"""The runtimes run what the tables of targets say."""
 
 import json
 import pickle
@@ -36,13 +36,13 @@ print(json.dumps(loaded))
 
 def loads(python: str | Path, module: str, flatbuffers: dict[str, bytes]) -> dict[str, bool]:
     """Ask another process, by name, which of these the runtime `module` takes."""
-    done = subprocess.run(
+    process = subprocess.run(
         [python, "-c", LOADS, module],
         input=pickle.dumps(flatbuffers),
         capture_output=True,
         check=True,
     )
-    loaded: dict[str, bool] = json.loads(done.stdout)
+    loaded: dict[str, bool] = json.loads(process.stdout)
     return loaded
 
 
@@ -83,7 +83,7 @@ def every_operation() -> dict[str, bytes]:
     }
 
 
-def told(newest: dict[str, int]) -> set[str]:
+def versions(newest: dict[str, int]) -> set[str]:
     return {
         f"{name} {version}"
         for name, latest in newest.items()
@@ -95,12 +95,12 @@ def test_litert_has_what_its_table_says() -> None:
     if not metadata.version("ai-edge-litert").startswith("2.3."):
         pytest.skip("the table is of LiteRT 2.3")
     loaded = loads(sys.executable, "ai_edge_litert.interpreter", every_operation())
-    assert {name for name, loads in loaded.items() if loads} == told(LITERT_2_3)
+    assert {name for name, loads in loaded.items() if loads} == versions(LITERT_2_3)
 
 
 def test_tflite_runtime_has_what_its_table_says() -> None:
     loaded = old_runtime(every_operation())
-    assert {name for name, loads in loaded.items() if loads} == told(TFLITE_RUNTIME_2_14)
+    assert {name for name, loads in loaded.items() if loads} == versions(TFLITE_RUNTIME_2_14)
 
 
 KINDS = ("int8", "int8 in and out", "int16x8", "float16")
@@ -132,7 +132,7 @@ def test_only_a_fully_integer_model_of_batch_1_is_for_the_edge_tpu() -> None:
     assert "size is open" in open_batch[0]
     float_output = targets.check(convert("int8"), EDGETPU)
     assert "DEQUANTIZE version 2: it is not among the operations of the Edge TPU" in float_output
-    with pytest.raises(BadData, match="Remedy: --quantize int8-edgetpu"):
+    with pytest.raises(BadData, match="Remedy: `recipe` int8-edgetpu, or another `target`"):
         targets.require(convert("int16x8"), EDGETPU)
 
 

@@ -11,11 +11,12 @@ from PIL import Image
 from deploy import model_file
 from deploy.classifier import UNKNOWN, Classifier
 from deploy.contract import Contract
-from retrain.conversion import parity, rejection
+from retrain.conversion import parity, quantize, unknown
 from retrain.data.manifest import read_manifest
 from retrain.progress import Progress
-from tests.conftest import Invoke
+from tests.helpers.conversions import call_here
 from tests.helpers.deploy_fixtures import COLOURS, LABELS, networks, write_colour_run
+from tests.helpers.runs import Invoke
 
 STRANGE = [(220, 30, 220), (30, 220, 220), (220, 220, 30)]
 """Mixtures: the network has no class for them, and its softmax takes them for one of two."""
@@ -30,17 +31,21 @@ def validation(run: Path) -> list[Any]:
     return [photo for photo, name in read_manifest(run / "manifest.csv") if name == "validation"]
 
 
+def remove_grey(run: Path) -> None:
+    """Remove grey photos from the manifest: the network has no feature for grey."""
+    lines = (run / "manifest.csv").read_text("utf-8").splitlines(keepends=True)
+    without_grey = "".join(line for line in lines if "grey" not in line)
+    (run / "manifest.csv").write_text(without_grey, "utf-8")
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, invoke: Invoke) -> Path:
-    """Return a run folder that was converted to int8 with a reject rate of a third.
-
-    Without grey photos: the network has no feature for grey, and nothing is in no direction.
-    """
+    """Return a run folder that was converted to int8 with a reject rate of a third."""
     run = write_colour_run(tmp_path_factory.mktemp("rejecting"))
-    lines = (run / "manifest.csv").read_text("utf-8").splitlines(keepends=True)
-    kept = "".join(line for line in lines if "grey" not in line)
-    (run / "manifest.csv").write_text(kept, "utf-8")
-    result = invoke("convert", "--output-dir", run, "--reject-rate", 0.34)
+    remove_grey(run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quantize, "run_isolated", call_here)
+        result = invoke("convert", "--output-dir", run, "--reject-rate", 0.34)
     assert result.exit_code == 0, result.output
     return run
 
@@ -66,13 +71,13 @@ def test_without_it_the_network_names_one_of_its_classes(run: Path) -> None:
 
 
 def test_photos_of_known_classes_are_known_but_for_the_rate(run: Path) -> None:
-    told = json.loads((run / "conversion.json").read_text("utf-8"))["rejection"]
+    rejection = json.loads((run / "conversion.json").read_text("utf-8"))["rejection"]
     classifier = Classifier.open(run / "model.tflite")
-    assert told["threshold"] == classifier.contract.reject_threshold
+    assert rejection["threshold"] == classifier.contract.reject_threshold
     photos = validation(run)
-    found = [classifier.answer(photo.read()).rejected for photo in photos]
-    assert (told["rate"], told["photos"]) == (0.34, len(photos)) == (0.34, 9)
-    assert told["rejected"] == sum(found) <= 3
+    rejected = [classifier.answer(photo.read()).rejected for photo in photos]
+    assert (rejection["rate"], rejection["photos"]) == (0.34, len(photos)) == (0.34, 9)
+    assert rejection["rejected"] == sum(rejected) <= 3
 
 
 def test_its_labels_and_accuracy_are_those_of_the_plain_graph(run: Path) -> None:
@@ -86,10 +91,10 @@ def test_label_prints_unknown_whatever_the_threshold(
 ) -> None:
     path = tmp_path / "strange.png"
     Image.fromarray(colour(STRANGE[0])).save(path)
-    known = tmp_path / "known.png"
-    Image.fromarray(colour(COLOURS["red"])).save(known)
+    red = tmp_path / "red.png"
+    Image.fromarray(colour(COLOURS["red"])).save(red)
     options = ("--model", run / "model.tflite", "--threshold", 0.999)
-    result = invoke("label", path, known, *options, "--json")
+    result = invoke("label", path, red, *options, "--json")
     first, second = (json.loads(line) for line in result.stdout.splitlines())
     assert (first["unknown"], second["unknown"]) == (True, False)
     assert first["labels"] == [UNKNOWN]
@@ -103,20 +108,30 @@ def test_the_threshold_is_the_quantile(
 ) -> None:
     best = np.random.default_rng(0).permutation(np.linspace(0.5, 0.95, 10, dtype=np.float32))
     scores = np.stack([best, 1 - best], axis=1)
-    monkeypatch.setattr(rejection, "model_scores", lambda *_: scores)
-    found = rejection.calibrate(None, [], rate, Progress())  # type: ignore[arg-type]
-    assert (found.photos, found.rejected) == (10, rejected)
-    assert found.threshold == np.sort(best)[rejected]
-    warned = "unknown is what scores less than each of them" in capsys.readouterr().err
+    monkeypatch.setattr(unknown, "model_scores", lambda *_: scores)
+    rejection = unknown.find_threshold(None, [], rate, Progress())  # type: ignore[arg-type]
+    assert (rejection.photos, rejection.rejected) == (10, rejected)
+    assert rejection.threshold == np.sort(best)[rejected]
+    warned = "a photo is unknown if it scores less than each of them" in capsys.readouterr().err
     assert warned == (rate < 0.1)
+
+
+def test_a_share_that_floating_point_rounds_down_rejects_as_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert int(0.29 * 100) == 28
+    scores = np.linspace(0.5, 0.95, 100, dtype=np.float32)[:, np.newaxis]
+    monkeypatch.setattr(unknown, "model_scores", lambda *_: scores)
+    rejection = unknown.find_threshold(None, [], 0.29, Progress())  # type: ignore[arg-type]
+    assert rejection.rejected == 29
 
 
 def test_equal_scores_are_accepted_together(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = np.array([[0.9, 0.1]] * 8 + [[0.5, 0.5]] * 2, np.float32)
-    monkeypatch.setattr(rejection, "model_scores", lambda *_: scores)
+    monkeypatch.setattr(unknown, "model_scores", lambda *_: scores)
     for rate, rejected in ((0.1, 0), (0.2, 2), (0.9, 2)):
-        found = rejection.calibrate(None, [], rate, Progress())  # type: ignore[arg-type]
-        assert found.rejected == rejected
+        rejection = unknown.find_threshold(None, [], rate, Progress())  # type: ignore[arg-type]
+        assert rejection.rejected == rejected
 
 
 def test_no_validation_photo_is_an_error(tmp_path: Path, invoke: Invoke) -> None:
@@ -133,3 +148,26 @@ def test_the_scores_of_the_model_file_itself_calibrate(run: Path) -> None:
     file = model_file.read(run / "model.tflite")
     best = np.sort(parity.model_scores(file, validation(run), Progress()).max(axis=1))
     assert file.contract.reject_threshold in best
+
+
+def test_classes_may_be_named_unknown_and_none(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quantize, "run_isolated", call_here)
+    names = (UNKNOWN, "none", "red", "grey")
+    colours = dict(zip(names, COLOURS.values(), strict=True))
+    run = write_colour_run(tmp_path, colours, networks().graph)
+    remove_grey(run)
+    result = invoke("convert", "--output-dir", run, "--reject-rate", 0.34)
+    assert result.exit_code == 0, result.output
+    file = model_file.read(run / "model.tflite")
+    assert file.contract.labels == names
+    assert {golden.label for golden in file.goldens} == set(names[:3])
+    figures = json.loads((run / "conversion.json").read_text("utf-8"))
+    assert figures["graph"]["right"] == figures["model"]["right"] == 9
+    classifier = Classifier(file)
+    strange = classifier.answer(colour(STRANGE[0]), top=9)
+    assert strange.rejected
+    assert {prediction.label for prediction in strange.predictions} == {None, *names}
+    answer = classifier.answer(colour(colours[UNKNOWN]))
+    assert (answer.rejected, answer.predictions[0].label) == (False, UNKNOWN)

@@ -87,9 +87,9 @@ def test_each_option_alone_is_active(distortion: Distortion) -> None:
 def test_half_of_the_views_are_mirrored(spec: InputSpec) -> None:
     image = noise()
     photo = to_pixels(image, spec)[0]
-    found = views(image, spec, Distortion(flip_left_right=True))
-    mirrored = np.array([np.array_equal(view, photo[:, ::-1]) for view in found])
-    assert all(np.array_equal(view, photo) for view in found[~mirrored])
+    observed = views(image, spec, Distortion(flip_left_right=True))
+    mirrored = np.array([np.array_equal(view, photo[:, ::-1]) for view in observed])
+    assert all(np.array_equal(view, photo) for view in observed[~mirrored])
     assert mirrored.mean() == pytest.approx(0.5, abs=0.07)
 
 
@@ -97,11 +97,11 @@ def test_half_of_the_views_are_mirrored(spec: InputSpec) -> None:
 def test_a_crop_is_a_box_of_the_field_of_one_size_anywhere(spec: InputSpec) -> None:
     field = np.array(kept_box(ramp(), spec))
     size = field[2:] - field[:2]
-    found = boxes(Distortion(random_crop=50), spec)
-    assert np.abs(found[:, 2:] - found[:, :2] - size / 1.5).max() < 1
-    assert (found[:, :2] > field[:2] - 0.6).all()
-    assert (found[:, 2:] < field[2:] + 0.6).all()
-    places = (found[:, :2] - field[:2]) / (size - size / 1.5)
+    observed = boxes(Distortion(random_crop=50), spec)
+    assert np.abs(observed[:, 2:] - observed[:, :2] - size / 1.5).max() < 1
+    assert (observed[:, :2] > field[:2] - 0.6).all()
+    assert (observed[:, 2:] < field[2:] + 0.6).all()
+    places = (observed[:, :2] - field[:2]) / (size - size / 1.5)
     for place in places.T:
         assert_uniform(place, 0, 1)
 
@@ -110,13 +110,13 @@ def test_a_crop_is_a_box_of_the_field_of_one_size_anywhere(spec: InputSpec) -> N
 def test_scale_takes_boxes_of_any_size_up_to_the_field(spec: InputSpec) -> None:
     field = np.array(kept_box(ramp(), spec))
     size = field[2:] - field[:2]
-    found = boxes(Distortion(random_scale=50), spec)
-    enlarged = size / (found[:, 2:] - found[:, :2])
+    observed = boxes(Distortion(random_scale=50), spec)
+    enlarged = size / (observed[:, 2:] - observed[:, :2])
     assert np.abs(enlarged[:, 0] - enlarged[:, 1]).max() < 0.03
     assert_uniform(enlarged[:, 0], 1, 1.5)
-    assert (found[:, :2] > field[:2] - 0.6).all()
-    assert (found[:, 2:] < field[2:] + 0.6).all()
-    roomy = found[enlarged[:, 0] > 1.2]
+    assert (observed[:, :2] > field[:2] - 0.6).all()
+    assert (observed[:, 2:] < field[2:] + 0.6).all()
+    roomy = observed[enlarged[:, 0] > 1.2]
     spare = size - (roomy[:, 2:] - roomy[:, :2])
     for place in ((roomy[:, :2] - field[:2]) / spare).T:
         assert place.min() < 0.1
@@ -124,16 +124,16 @@ def test_scale_takes_boxes_of_any_size_up_to_the_field(spec: InputSpec) -> None:
 
 
 def test_crop_and_scale_multiply() -> None:
-    found = boxes(Distortion(random_crop=20, random_scale=30), WHOLE)
-    assert_uniform(240 / (found[:, 2] - found[:, 0]), 1.2, 1.2 * 1.3)
+    observed = boxes(Distortion(random_crop=20, random_scale=30), WHOLE)
+    assert_uniform(240 / (observed[:, 2] - observed[:, 0]), 1.2, 1.2 * 1.3)
 
 
 def test_brightness_multiplies_up_and_down_by_as_much() -> None:
-    found = views(grey(100), WHOLE, Distortion(random_brightness=30)).reshape(400, -1)
-    assert (found.min(axis=1) == found.max(axis=1)).all()
-    assert found.min() >= 70
-    assert found.max() <= 130
-    assert_uniform(found[:, 0].astype(float), 70, 130)
+    observed = views(grey(100), WHOLE, Distortion(random_brightness=30)).reshape(400, -1)
+    assert (observed.min(axis=1) == observed.max(axis=1)).all()
+    assert observed.min() >= 70
+    assert observed.max() <= 130
+    assert_uniform(observed[:, 0].astype(float), 70, 130)
 
 
 def test_brightness_is_rounded_and_clipped_to_a_byte() -> None:
@@ -155,12 +155,12 @@ def test_digest_and_view_decide_a_view_and_nothing_else_does() -> None:
     first = distort(image, CENTRE, ALL, DIGESTS[0], 0)
     distort(image, CENTRE, ALL, DIGESTS[1], 0)
     assert np.array_equal(distort(image, CENTRE, ALL, DIGESTS[0], 0), first)
-    others = [
+    different = [
         distort(image, CENTRE, ALL, DIGESTS[1], 0),
         distort(image, CENTRE, ALL, DIGESTS[0], 1),
         distort(image, CENTRE, ALL, DIGESTS[0], 11),
     ]
-    assert len({pixels.tobytes() for pixels in [first, *others]}) == 4
+    assert len({pixels.tobytes() for pixels in [first, *different]}) == 4
 
 
 def test_the_views_of_one_photo_differ_as_those_of_many_do() -> None:
@@ -174,8 +174,8 @@ def test_the_views_of_one_photo_differ_as_those_of_many_do() -> None:
 def test_one_option_leaves_the_draws_of_another() -> None:
     flips = views(ramp(), WHOLE, Distortion(flip_left_right=True))
     both = views(ramp(), WHOLE, Distortion(flip_left_right=True, random_crop=50))
-    for one, other in zip(flips, both, strict=True):
-        assert (one[0, 0, 0] > one[0, -1, 0]) == (other[0, 0, 0] > other[0, -1, 0])
+    for flipped, cropped in zip(flips, both, strict=True):
+        assert (flipped[0, 0, 0] > flipped[0, -1, 0]) == (cropped[0, 0, 0] > cropped[0, -1, 0])
 
 
 def test_one_draw_tells_nothing_of_another() -> None:
@@ -191,8 +191,8 @@ def test_one_draw_tells_nothing_of_another() -> None:
 
 def test_these_pixels_are_of_the_rules_that_have_this_name() -> None:
     """Whoever changes a pixel changes the name, or views of the old rules pass for new ones."""
-    found = views(ramp(), WHOLE, ALL)[:4]
-    ends = np.concatenate([found[:, 0, [0, -1], 0], found[:, [0, -1], 0, 1]], axis=1)
+    observed = views(ramp(), WHOLE, ALL)[:4]
+    ends = np.concatenate([observed[:, 0, [0, -1], 0], observed[:, [0, -1], 0, 1]], axis=1)
     pinned = [[235, 29, 54, 225], [255, 46, 7, 184], [181, 6, 22, 167], [42, 235, 55, 213]]
     assert (RULES, ends.tolist()) == ("distort-2", pinned)
 

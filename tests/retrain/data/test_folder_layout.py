@@ -10,9 +10,9 @@ from deploy.errors import BadData, WrongUse
 from retrain.data.photo_folder import Dataset, Photo, scan
 from retrain.data.split import SPLITS, assign
 from retrain.settings.training import SplitSettings
-from tests.conftest import EACH, LABELS, Invoke
-from tests.helpers.train_fixtures import Train
-from tests.retrain.data.test_photo_folder import put
+from tests.helpers.photo_folders import put
+from tests.helpers.photos import LABELS, PER_LABEL
+from tests.helpers.runs import Invoke, Train
 
 WHOLE = ("train/cat", "train/dog", "valid/cat", "valid/dog", "test/cat", "test/dog")
 
@@ -24,12 +24,12 @@ def folders(root: Path, *names: str) -> Path:
     return root
 
 
-def by_label(found: Dataset) -> dict[str, list[str]]:
+def by_label(dataset: Dataset) -> dict[str, list[str]]:
     return {
         label: [
-            str(p.path.parent.relative_to(found.root)) for p in found.photos if p.label == label
+            str(p.path.parent.relative_to(dataset.root)) for p in dataset.photos if p.label == label
         ]
-        for label in found.labels
+        for label in dataset.labels
     }
 
 
@@ -37,7 +37,9 @@ def test_whole_splits_are_the_split_of_the_run(photos: Path, tmp_path: Path, tra
     source = tmp_path / "split"
     for label in LABELS:
         for i, path in enumerate(sorted((photos / label).iterdir())):
-            target = source / ("train", "Val", "TEST")[max(0, i - EACH + 3)] / label / path.name
+            target = (
+                source / ("train", "Val", "TEST")[max(0, i - PER_LABEL + 3)] / label / path.name
+            )
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
     (source / "README.roboflow.txt").touch()
@@ -61,12 +63,12 @@ def test_whole_splits_are_the_split_of_the_run(photos: Path, tmp_path: Path, tra
 def test_the_usual_names_of_splits_are_known(tmp_path: Path, names: tuple[str, ...]) -> None:
     root = folders(tmp_path, *(f"{name}/{label}" for name in names for label in ("cat", "dog")))
     put(root / "unlabeled" / "x.png", 1)
-    found = scan(root)
-    assert found.labels == ("cat", "dog")
-    assert Counter(photo.split for photo in found.photos) == dict.fromkeys(
+    dataset = scan(root)
+    assert dataset.labels == ("cat", "dog")
+    assert Counter(photo.split for photo in dataset.photos) == dict.fromkeys(
         ("training", "validation", "testing"), 2
     )
-    assert any(f"{root / 'unlabeled'} is left out" in line for line in found.warnings())
+    assert any(f"{root / 'unlabeled'} is left out" in line for line in dataset.warnings())
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_a_root_that_is_no_whole_split_is_an_error_with_a_remedy(
     with pytest.raises(BadData) as error:
         scan(folders(tmp_path, *names))
     assert words.format(root=tmp_path) in str(error.value)
-    assert "--labels-from" in str(error.value) or "data" in words
+    assert "`labels_from`" in str(error.value) or "data" in words
 
 
 def test_a_folder_of_a_split_without_photos_is_named(tmp_path: Path) -> None:
@@ -115,11 +117,11 @@ def test_copies_across_splits_of_the_user_stay_in_training(tmp_path: Path) -> No
     shutil.copy(root / "train/cat/photo.png", root / "test/cat/again.png")
     shutil.copy(root / "valid/dog/photo.png", root / "test/dog/again.png")
     shutil.copy(root / "train/cat/photo.png", root / "train/cat/again.png")
-    found = scan(root)
-    kept = {str(photo.path.relative_to(root)) for photo in found.photos}
-    assert len(kept) == 6
-    assert not {"test/cat/again.png", "test/dog/again.png"} & kept
-    lines = found.warnings()
+    dataset = scan(root)
+    paths = {str(photo.path.relative_to(root)) for photo in dataset.photos}
+    assert len(paths) == 6
+    assert not {"test/cat/again.png", "test/dog/again.png"} & paths
+    lines = dataset.warnings()
     assert any(line.startswith("2 photos are exact copies of one in another") for line in lines)
     assert "1 exact copies of other photos are passed over" in lines
 
@@ -127,26 +129,28 @@ def test_copies_across_splits_of_the_user_stay_in_training(tmp_path: Path) -> No
 def test_a_split_of_copies_alone_is_an_error(tmp_path: Path) -> None:
     root = folders(tmp_path, *WHOLE[:4])
     shutil.copytree(root / "train", root / "test")
-    with pytest.raises(BadData, match=r"no photo is left for testing: .*--labels-from 2"):
+    with pytest.raises(BadData, match=r"no photo is left for testing: .*`labels_from` 2"):
         scan(root)
 
 
-@pytest.mark.parametrize("config", [SplitSettings(testing_percentage=20), SplitSettings(salt="x")])
-def test_an_option_for_another_split_is_refused(config: SplitSettings) -> None:
+@pytest.mark.parametrize(
+    "settings", [SplitSettings(testing_percentage=20), SplitSettings(salt="x")]
+)
+def test_an_option_for_another_split_is_refused(settings: SplitSettings) -> None:
     photos = [Photo(Path(name), "cat", name.encode(), name) for name in ("training", "testing")]
-    with pytest.raises(WrongUse, match=r"--testing-percentage, .*--split-salt .*--labels-from 2"):
-        assign(photos, config)
+    with pytest.raises(WrongUse, match=r"`testing_percentage`, .*`split_salt` .*`labels_from` 2"):
+        assign(photos, settings)
     assert assign(photos, SplitSettings()) == ["training", "testing"]
 
 
 def test_repeated_names_are_a_warning_with_both_readings(tmp_path: Path) -> None:
     root = folders(tmp_path, "cam1/daisy", "cam1/roses", "cam2/tulips", "cam2/daisy")
-    found = scan(root)
-    assert found.labels == ("cam1", "cam2")
-    (line,) = [line for line in found.warnings() if "two ways" in line]
+    dataset = scan(root)
+    assert dataset.labels == ("cam1", "cam2")
+    (line,) = [line for line in dataset.warnings() if "two ways" in line]
     assert "2 folders are the classes: cam1, cam2." in line
     assert "3 classes: daisy, roses, tulips." in line
-    assert "--labels-from 2" in line
+    assert "`labels_from` 2" in line
     assert scan(root, 2).labels == ("daisy", "roses", "tulips")
     assert not [line for line in scan(root, 1).warnings() if "two ways" in line]
 
@@ -164,18 +168,18 @@ def test_repeated_names_further_down_are_a_warning_too(
 ) -> None:
     root = folders(tmp_path, *(name + label for name in names for label in ("cat", "dog")))
     (line,) = [line for line in scan(root).warnings() if "two ways" in line]
-    assert f"2 classes: cat, dog. To train on these, use --labels-from {level};" in line
+    assert f"2 classes: cat, dog. To train on these, use `labels_from` {level};" in line
     assert scan(root, level).labels == ("cat", "dog")
 
 
 def test_a_split_in_a_folder_of_its_own_name_is_a_split(tmp_path: Path) -> None:
     root = folders(tmp_path, *(f"{name.split('/')[0]}/{name}" for name in WHOLE))
-    found = scan(root)
-    assert found.labels == ("cat", "dog")
-    assert Counter(photo.split for photo in found.photos) == dict.fromkeys(SPLITS, 2)
+    dataset = scan(root)
+    assert dataset.labels == ("cat", "dog")
+    assert Counter(photo.split for photo in dataset.photos) == dict.fromkeys(SPLITS, 2)
     shutil.rmtree(root / "valid")
     with pytest.raises(
-        BadData, match=r"no validation .* train on \S+/train/train .*-from 3 to put"
+        BadData, match=r"no validation .* train on \S+/train/train .*`labels_from` 3 to put"
     ):
         scan(root)
 
@@ -184,14 +188,16 @@ def test_the_hint_for_one_class_names_the_level_of_folders_with_several_parents(
     tmp_path: Path,
 ) -> None:
     root = folders(tmp_path, *(name.replace("/", "/images/") for name in WHOLE))
-    with pytest.raises(BadData, match=r"one class \(images\).* use --labels-from 3$"):
+    with pytest.raises(BadData, match=r"one class \(images\).* use `labels_from` 3$"):
         scan(root)
 
 
 def test_splits_below_the_classes_are_a_warning(tmp_path: Path) -> None:
-    found = scan(folders(tmp_path, "cat/train", "cat/test", "dog/train", "dog/test"))
-    assert found.labels == ("cat", "dog")
-    assert any("test, train below the classes are not taken as a split" in w for w in found.remarks)
+    dataset = scan(folders(tmp_path, "cat/train", "cat/test", "dog/train", "dog/test"))
+    assert dataset.labels == ("cat", "dog")
+    assert any(
+        "test, train below the classes are not taken as a split" in w for w in dataset.remarks
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,13 +209,14 @@ def test_splits_below_the_classes_are_a_warning(tmp_path: Path) -> None:
         (("daisy/daisy", "roses/roses"), ("daisy", "roses")),
         (("daisy/images", "roses/images"), ("daisy", "roses")),
         (("train/steam", "train", "bus/red", "car"), ("bus", "car", "train")),
+        (("none", "unknown", "hidden", "training"), ("hidden", "none", "training", "unknown")),
     ],
 )
 def test_other_nested_folders_belong_to_their_class_without_a_word(
     tmp_path: Path, names: tuple[str, ...], labels: tuple[str, ...]
 ) -> None:
-    found = scan(folders(tmp_path, *names))
-    assert (found.labels, found.remarks) == (labels, ())
+    dataset = scan(folders(tmp_path, *names))
+    assert (dataset.labels, dataset.remarks) == (labels, ())
 
 
 def test_the_level_is_an_option_of_both_commands_and_kept(
@@ -223,7 +230,7 @@ def test_the_level_is_an_option_of_both_commands_and_kept(
     assert run.metrics["settings"]["source"]["labels_from"] == 2
     where = ("--cache-dir", cache_dir, "--labels-from", 2)
     result = invoke("bottlenecks", tmp_path, *where)
-    assert f"{len(LABELS) * EACH} photos in {len(LABELS)} classes" in result.stderr
+    assert f"{len(LABELS) * PER_LABEL} photos in {len(LABELS)} classes" in result.stderr
 
 
 def test_two_classes_that_are_one_folder_are_an_error(tmp_path: Path) -> None:

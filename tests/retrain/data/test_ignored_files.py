@@ -1,4 +1,4 @@
-"""What a scan does not take is named: beside the class folders, and left there by systems."""
+"""Files that a scan leaves out are named: those beside class folders, and those of systems."""
 
 import shutil
 import zipfile
@@ -10,7 +10,7 @@ from deploy.errors import BadData
 from deploy.user_files import is_user_file, walk
 from retrain.data.photo_folder import scan
 from tests.helpers.deploy_fixtures import forbid
-from tests.retrain.data.test_photo_folder import names, put, reasons
+from tests.helpers.photo_folders import names, put, reasons
 
 SYSTEM_FOLDERS = {
     "@eaDir": "Synology",
@@ -37,22 +37,14 @@ SYSTEM_FOLDERS = {
 }
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Return a folder of two classes with one photo each."""
-    put(tmp_path / "photos" / "cat" / "1.png", 1)
-    put(tmp_path / "photos" / "dog" / "2.png", 2)
-    return tmp_path / "photos"
-
-
 @pytest.mark.parametrize("name", SYSTEM_FOLDERS)
 def test_folders_of_systems_are_left_out_at_every_level_and_counted(root: Path, name: str) -> None:
     put(root / name / "a" / "3.png", 3)
     put(root / "cat" / "more" / name / "4.png", 4)
     put(root / "cat" / "more" / name.upper() / "5.png", 4)
-    found = scan(root)
-    assert names(found) == ["cat/1.png", "dog/2.png"]
-    (line,) = [line for line in found.warnings() if "left out" in line]
+    dataset = scan(root)
+    assert names(dataset) == ["cat/1.png", "dog/2.png"]
+    (line,) = [line for line in dataset.warnings() if "left out" in line]
     assert line.startswith("3 photos are left out")
     assert SYSTEM_FOLDERS[name] in line
     assert name in line
@@ -63,9 +55,9 @@ def test_files_of_systems_are_left_out(root: Path) -> None:
         put(root / "cat" / name, 3)
     for name in ("Thumbs.db", "ehthumbs.db", "desktop.ini", ".DS_Store"):
         (root / "cat" / name).touch()
-    found = scan(root)
-    assert names(found) == ["cat/1.png", "dog/2.png"]
-    lines = [line for line in found.warnings() if "left out" in line]
+    dataset = scan(root)
+    assert names(dataset) == ["cat/1.png", "dog/2.png"]
+    lines = [line for line in dataset.warnings() if "left out" in line]
     assert [line.split(":")[0] for line in lines] == [
         "1 photos are left out, put there by a Synology NAS (SYNOPHOTO_THUMB_M.jpg)",
         "1 photos are left out, put there by a camera (MVI_1.THM)",
@@ -126,10 +118,10 @@ def test_a_folder_that_cannot_be_opened_is_named(
     put(root / "owl" / "3.png", 3)
     put(root / "cat" / "closed" / "4.png", 4)
     forbid(monkeypatch, "owl", "closed")
-    found = scan(root)
-    assert found.labels == ("cat", "dog")
-    assert f"{root / 'owl'} is left out: the folder cannot be opened" in found.remarks[0]
-    assert reasons(found) == {"closed": "the folder cannot be opened (Permission denied)"}
+    dataset = scan(root)
+    assert dataset.labels == ("cat", "dog")
+    assert f"{root / 'owl'} is left out: the folder cannot be opened" in dataset.remarks[0]
+    assert reasons(dataset) == {"closed": "the folder cannot be opened (Permission denied)"}
 
 
 def test_the_error_of_a_root_without_classes_names_what_is_there(root: Path) -> None:

@@ -6,47 +6,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from deploy.errors import BadData
 from deploy.image import FORMATS
-from retrain.data.manifest import read_manifest, write_manifest
-from retrain.data.photo_folder import Dataset, Photo, scan
+from retrain.data.photo_folder import scan
+from tests.helpers.photo_folders import names, put, reasons
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's file names or /proc")
-
-
-def put(path: Path, colour: int, form: str = "PNG") -> Path:
-    """Write a small photo whose content hangs on `colour`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as stream:
-        Image.new("RGB", (8, 8), (colour, 7, 255 - colour)).save(stream, form)
-    return path
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Return a folder of two classes with one photo each."""
-    put(tmp_path / "photos" / "cat" / "1.png", 1)
-    put(tmp_path / "photos" / "dog" / "2.png", 2)
-    return tmp_path / "photos"
-
-
-def names(dataset: Dataset) -> list[str]:
-    return [str(photo.path.relative_to(dataset.root)) for photo in dataset.photos]
-
-
-def reasons(dataset: Dataset) -> dict[str, str]:
-    return {bad.path.name: bad.reason for bad in dataset.bad}
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("name", ["x.dat", "x", "x.txt", "x.JPG"])
 def test_a_photo_is_known_by_its_content(root: Path, form: str, name: str) -> None:
     put(root / "cat" / name, 3, form)
-    found = scan(root)
-    assert f"cat/{name}" in names(found)
-    assert found.bad == ()
+    dataset = scan(root)
+    assert f"cat/{name}" in names(dataset)
+    assert dataset.bad == ()
 
 
 def test_files_that_claim_to_be_photos_are_listed_with_a_reason(root: Path) -> None:
@@ -55,9 +30,9 @@ def test_files_that_claim_to_be_photos_are_listed_with_a_reason(root: Path) -> N
     (root / "cat" / "phone.CR3").write_bytes(b"\0\0\0\x18ftypcrx \0\0\0\0")
     (root / "cat" / "game.tga").write_bytes(bytes(100))
     (root / "cat" / "gone.png").symlink_to(root / "nowhere")
-    found = scan(root)
-    assert names(found) == ["cat/1.png", "dog/2.png"]
-    assert reasons(found) == {
+    dataset = scan(root)
+    assert names(dataset) == ["cat/1.png", "dog/2.png"]
+    assert reasons(dataset) == {
         "text.jpg": f"not a photo: its content is none of {', '.join(FORMATS)}",
         "empty": "the file is empty",
         "phone.CR3": "camera raw file: develop it to JPEG, PNG or TIFF",
@@ -96,9 +71,9 @@ def test_a_huge_file_is_not_read(root: Path) -> None:
 
 def test_nested_folders_belong_to_their_class(root: Path) -> None:
     put(root / "cat" / "more" / "of them" / "3.png", 3)
-    found = scan(root)
-    assert names(found) == ["cat/1.png", "cat/more/of them/3.png", "dog/2.png"]
-    assert [photo.label for photo in found.photos] == ["cat", "cat", "dog"]
+    dataset = scan(root)
+    assert names(dataset) == ["cat/1.png", "cat/more/of them/3.png", "dog/2.png"]
+    assert [photo.label for photo in dataset.photos] == ["cat", "cat", "dog"]
 
 
 def test_hidden_files_and_folders_are_skipped(root: Path) -> None:
@@ -109,10 +84,10 @@ def test_hidden_files_and_folders_are_skipped(root: Path) -> None:
     for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
         (root / "cat" / name).touch()
     put(root / "loose.png", 14)
-    found = scan(root)
-    assert found.labels == ("cat", "dog")
-    assert names(found) == ["cat/1.png", "dog/2.png"]
-    assert found.bad == ()
+    dataset = scan(root)
+    assert dataset.labels == ("cat", "dog")
+    assert names(dataset) == ["cat/1.png", "dog/2.png"]
+    assert dataset.bad == ()
 
 
 def test_labels_are_folder_names_in_order(root: Path) -> None:
@@ -126,28 +101,28 @@ def test_link_loops_end_and_links_are_followed(root: Path) -> None:
     (root / "dog" / "self.png").symlink_to(root / "dog" / "self.png")
     (root / "dog" / "linked").symlink_to(put(root / ".elsewhere" / "3.png", 3).parent)
     (root / "owl").symlink_to(put(root / ".owls" / "4.png", 4).parent)
-    found = scan(root)
-    assert names(found) == ["cat/1.png", "dog/2.png", "dog/linked/3.png", "owl/4.png"]
-    assert found.copies == 0
-    assert reasons(found) == {"self.png": "a link to nothing"}
+    dataset = scan(root)
+    assert names(dataset) == ["cat/1.png", "dog/2.png", "dog/linked/3.png", "owl/4.png"]
+    assert dataset.copies == 0
+    assert reasons(dataset) == {"self.png": "a link to nothing"}
 
 
 def test_exact_copies_count_once(root: Path) -> None:
     put(root / "cat" / "copy.png", 1)
     put(root / "cat" / "other" / "copy.png", 1)
-    found = scan(root)
-    assert names(found) == ["cat/1.png", "dog/2.png"]
-    assert found.copies == 2
-    assert "2 exact copies of other photos are passed over" in found.warnings()
+    dataset = scan(root)
+    assert names(dataset) == ["cat/1.png", "dog/2.png"]
+    assert dataset.copies == 2
+    assert "2 exact copies of other photos are passed over" in dataset.warnings()
 
 
 def test_a_photo_in_two_classes_is_left_out_of_both(root: Path) -> None:
     put(root / "cat" / "same.png", 3)
     put(root / "dog" / "again.png", 3)
-    found = scan(root)
-    assert names(found) == ["cat/1.png", "dog/2.png"]
+    dataset = scan(root)
+    assert names(dataset) == ["cat/1.png", "dog/2.png"]
     reason = "the same photo is in 2 classes: cat, dog"
-    assert reasons(found) == {"same.png": reason, "again.png": reason}
+    assert reasons(dataset) == {"same.png": reason, "again.png": reason}
 
 
 def test_few_photos_are_a_warning(root: Path) -> None:
@@ -238,30 +213,3 @@ def test_a_photo_notices_that_it_changed(root: Path) -> None:
     photo.path.unlink()
     with pytest.raises(BadData, match=r"1\.png: cannot be read \(No such file"):
         photo.read()
-
-
-def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    files = ["żółw ☀.png", 'a,"b",c.png', "line\nbreak.png", "Icon\r", "caf\udce9.png"]
-    photos = [Photo(tmp_path / name, "ape, 2", os.urandom(32)) for name in files]
-    splits = ["training", "validation", "testing", "training", "testing"]
-    write_manifest(tmp_path / "manifest.csv", photos, splits)
-    assert read_manifest(tmp_path / "manifest.csv") == list(zip(photos, splits, strict=True))
-
-
-def test_manifest_paths_are_absolute(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(root)
-    photos = scan(Path()).photos
-    write_manifest(tmp_path / "manifest.csv", photos, ["training"] * 2)
-    monkeypatch.chdir("/")
-    assert [photo.label for photo, _ in read_manifest(tmp_path / "manifest.csv") if photo.read()]
-
-
-@pytest.mark.parametrize("text", ["", "path,label\nx,y\n", "path,label,digest,split\nx,y,zz,t\n"])
-def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "manifest.csv"
-    if text:
-        path.write_text(text)
-    with pytest.raises(BadData, match=r"cannot be read as a manifest .*: train again"):
-        read_manifest(path)

@@ -2,16 +2,16 @@
 
 import os
 import tarfile
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from deploy.errors import BadData
 from retrain.data import sample_datasets
+from retrain.progress import Progress
 from tests.helpers.archive_fixtures import named, tgz
 
-GOOD = (named("top/a/1.jpg"), b"photo")
+PHOTO = (named("top/a/1.jpg"), b"photo")
 
 
 @pytest.mark.parametrize(
@@ -42,10 +42,13 @@ def test_member_that_is_no_plain_photo_is_refused(
     tmp_path: Path, member: tarfile.TarInfo, data: bytes
 ) -> None:
     archive, folder = tmp_path / "bad.tgz", tmp_path / "work" / "photos"
-    tgz(archive, GOOD, (member, data))
-    fill = partial(sample_datasets.unpack, archive, size=1_500)
+    tgz(archive, PHOTO, (member, data))
+
+    def fill(unfinished: Path, _: Progress) -> None:
+        sample_datasets.unpack(archive, unfinished, size=1_500)
+
     with pytest.raises(BadData) as raised:
-        sample_datasets.put(sample_datasets.Sample("flowers", "", "", fill), folder)
+        sample_datasets.put(sample_datasets.Sample("flowers", "", "", fill), folder, Progress())
     assert f"{archive}: member {member.name!r}: " in str(raised.value)
     assert list(folder.parent.iterdir()) == []
     assert {path.name for path in tmp_path.iterdir()} == {"bad.tgz", "work"}
@@ -60,7 +63,7 @@ def test_absolute_path_is_refused_even_alone(tmp_path: Path) -> None:
 
 def test_bounds_count_members_and_stop_at_the_limit(tmp_path: Path) -> None:
     archive = tmp_path / "many.tgz"
-    tgz(archive, GOOD, (named("top/a/2.jpg"), bytes(5_000_000)), (named("top/a/3.jpg"), b"x"))
+    tgz(archive, PHOTO, (named("top/a/2.jpg"), bytes(5_000_000)), (named("top/a/3.jpg"), b"x"))
     sample_datasets.unpack(archive, tmp_path / "fits", members=3, size=5_000_006)
     with pytest.raises(BadData, match=r"3\.jpg': more than 2 members"):
         sample_datasets.unpack(archive, tmp_path / "few", members=2)

@@ -23,11 +23,11 @@ ALIKE = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other", "difference"), ALIKE)
-def test_labels_that_look_alike_are_shown_escaped(one: str, other: str, difference: str) -> None:
-    (line,) = warnings([one, "something else", other])
-    assert ascii(one) in line
-    assert ascii(other) in line
+@pytest.mark.parametrize(("first", "second", "difference"), ALIKE)
+def test_labels_that_look_alike_are_shown_escaped(first: str, second: str, difference: str) -> None:
+    (line,) = warnings([first, "something else", second])
+    assert ascii(first) in line
+    assert ascii(second) in line
     assert difference in line
 
 

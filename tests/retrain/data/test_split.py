@@ -26,7 +26,9 @@ MANY = [photo(f"{i}.jpg", ("cat", "dog", "owl")[i % 3]) for i in range(5000)]
 
 
 def by_digest(photos: list[Photo], config: SplitSettings = DEFAULT) -> dict[bytes, str]:
-    return {each.digest: name for each, name in zip(photos, assign(photos, config), strict=True)}
+    return {
+        member.digest: name for member, name in zip(photos, assign(photos, config), strict=True)
+    }
 
 
 @pytest.mark.parametrize(("testing", "validation"), [(10, 10), (25, 5), (1, 40)])
@@ -39,7 +41,7 @@ def test_shares_are_as_asked(testing: float, validation: float) -> None:
 
 def test_new_names_folders_and_order_change_nothing() -> None:
     moved = [
-        replace(each, path=Path("elsewhere", f"renamed {i}.png")) for i, each in enumerate(MANY)
+        replace(member, path=Path("elsewhere", f"renamed {i}.png")) for i, member in enumerate(MANY)
     ]
     assert by_digest(moved[::-1]) == by_digest(MANY)
 
@@ -64,17 +66,17 @@ def test_shots_of_one_thing_stay_together_even_across_classes() -> None:
         for shot in range(3)
     ]
     splits: dict[str, set[str]] = {}
-    for each, name in zip(shots, assign(shots, DEFAULT), strict=True):
-        splits.setdefault(each.path.name.partition("_nohash_")[0], set()).add(name)
+    for member, name in zip(shots, assign(shots, DEFAULT), strict=True):
+        splits.setdefault(member.path.name.partition("_nohash_")[0], set()).add(name)
     assert all(len(names) == 1 for names in splits.values())
     counts = Counter(next(iter(names)) for names in splits.values())
     assert all(counts[name] >= 15 for name in SPLITS)
 
 
 def test_the_split_of_shots_hangs_on_their_common_name() -> None:
-    one = [photo(f"a{i}_nohash_1.jpg") for i in range(500)]
-    other = [photo(f"a{i}_nohash_2.jpg", content=f"other {i}") for i in range(500)]
-    assert assign(one, DEFAULT) == assign(other, DEFAULT)
+    first = [photo(f"a{i}_nohash_1.jpg") for i in range(500)]
+    second = [photo(f"a{i}_nohash_2.jpg", content=f"other {i}") for i in range(500)]
+    assert assign(first, DEFAULT) == assign(second, DEFAULT)
 
 
 @pytest.mark.parametrize("percentages", [(10, 10), (1, 1), (40, 40), (1, 98), (98, 1)])
@@ -87,8 +89,8 @@ def test_each_class_of_three_or_more_is_in_each_split(percentages: tuple[float, 
             for i in range(int(random.integers(3, 9)))
         ]
         splits = assign(photos, SplitSettings(*percentages, salt=str(trial)))
-        found = {(each.label, name) for each, name in zip(photos, splits, strict=True)}
-        assert found == {(each.label, name) for each in photos for name in SPLITS}
+        present = {(member.label, name) for member, name in zip(photos, splits, strict=True)}
+        assert present == {(member.label, name) for member in photos for name in SPLITS}
 
 
 def test_filling_one_class_does_not_empty_another() -> None:
@@ -98,10 +100,11 @@ def test_filling_one_class_does_not_empty_another() -> None:
         )
         shared = [photo(f"{trial} both_nohash_{label}", label) for label in ("ape", "cat")]
         photos = [*ape, *cat, *shared]
-        found = {
-            (each.label, name) for each, name in zip(photos, assign(photos, DEFAULT), strict=True)
+        present = {
+            (member.label, name)
+            for member, name in zip(photos, assign(photos, DEFAULT), strict=True)
         }
-        assert found == {(label, name) for label in ("ape", "cat") for name in SPLITS}
+        assert present == {(label, name) for label in ("ape", "cat") for name in SPLITS}
 
 
 def test_no_group_is_torn_to_fill_a_split() -> None:
@@ -112,8 +115,8 @@ def test_no_group_is_torn_to_fill_a_split() -> None:
             for i in range(30)
         ]
         subjects: dict[str, set[str]] = {}
-        for each, name in zip(photos, assign(photos, DEFAULT), strict=True):
-            subjects.setdefault(each.path.name.partition("_nohash_")[0], set()).add(name)
+        for member, name in zip(photos, assign(photos, DEFAULT), strict=True):
+            subjects.setdefault(member.path.name.partition("_nohash_")[0], set()).add(name)
         assert all(len(names) == 1 for names in subjects.values())
 
 
@@ -135,13 +138,13 @@ def test_each_class_trains_however_few_its_photos() -> None:
     """A class that only tests or validates would have no weights."""
     many = [photo(f"{i}.jpg", ("cat", "dog")[i % 2]) for i in range(40)]
     for trial in range(300):
-        one, shots = (
+        single, shots = (
             photo(f"one {trial}", "ant"),
             [photo(f"mug {trial}_nohash_{i}", "mug") for i in range(50)],
         )
-        splits = assign([*many, one, *shots], DEFAULT)
+        splits = assign([*many, single, *shots], DEFAULT)
         assert splits[40:] == ["training"] * 51
-    assert warnings([*many, one, *shots], splits) == [
+    assert warnings([*many, single, *shots], splits) == [
         f"no photo of {label} is left for {name}: it needs three or more; those with the same name "
         "before _nohash_ count as one"
         for label in ("ant", "mug")
@@ -159,6 +162,6 @@ def test_what_one_class_needs_to_train_is_not_what_another_validates_on() -> Non
             for i in members
         ]
         splits = assign(photos, DEFAULT)
-        held = {(each.label, name) for each, name in zip(photos, splits, strict=True)}
-        assert {(label, "training") for label in things} <= held
-        assert {("a", name) for name in SPLITS} <= held
+        present = {(member.label, name) for member, name in zip(photos, splits, strict=True)}
+        assert {(label, "training") for label in things} <= present
+        assert {("a", name) for name in SPLITS} <= present

@@ -14,8 +14,8 @@ import pytest
 from deploy.bundle import write
 from retrain.push.address import parse_address
 from retrain.push.remote import Remote
-from tests.conftest import Invoke
 from tests.helpers.push_fixtures import Host, names, push, write_program
+from tests.helpers.runs import Invoke
 
 
 @pytest.mark.parametrize("name", ["-rf", 'deeper/it\'s "$(touch pwned)`x`" $HOME; & *\n é\\'])

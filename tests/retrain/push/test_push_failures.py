@@ -14,7 +14,6 @@ from PIL import Image
 
 from deploy import model_file
 from deploy.goldens import Golden
-from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import LABELS, encoded
 from tests.helpers.push_fixtures import (
     Host,
@@ -25,6 +24,7 @@ from tests.helpers.push_fixtures import (
     wait_until,
     write_program,
 )
+from tests.helpers.runs import Invoke
 
 
 def test_a_model_that_fails_there_does_not_go_live(

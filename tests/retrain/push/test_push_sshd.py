@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Invoke
 from tests.helpers.push_fixtures import Host, names, push, slow_ssh, start_push, wait_until
+from tests.helpers.runs import Invoke
 
 
 @pytest.mark.parametrize("name", ["-rf", 'deeper/it\'s "$(touch pwned)`x`" $HOME; & *\n é\\'])

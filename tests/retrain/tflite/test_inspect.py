@@ -27,8 +27,8 @@ from deploy.model_file import ModelFile
 from retrain.settings.conversion import About
 from retrain.tflite.inspection import inspect
 from retrain.tflite.metadata import attach, describe
-from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import CONTRACT, LABELS, encoded, networks
+from tests.helpers.runs import Invoke
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from deploy import model_file
 from retrain.settings.conversion import About
 from retrain.tflite.inspection import inspect
 from retrain.tflite.metadata import attach, describe
-from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import CONTRACT, networks
+from tests.helpers.runs import Invoke
 
 
 def objects(flatbuffer: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""A run of a frozen graph as it is."""
+"""Test `retrain adopt`: a run of a frozen classifier, without training."""
 
 import json
 import shutil
@@ -12,11 +12,10 @@ from click.testing import Result
 from deploy.contract import Contract
 from deploy.errors import BadData
 from retrain.cli import commands as laptop
-from retrain.conversion import recipes
+from retrain.conversion import quantize
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import scan
-from retrain.training.adopt import match
-from tests.conftest import Invoke
+from retrain.training.adopt import match_labels
 from tests.helpers.classic_graphs import (
     LABELS,
     SIDE,
@@ -33,6 +32,7 @@ from tests.helpers.classic_graphs import (
 )
 from tests.helpers.deploy_fixtures import networks, write_colour_run
 from tests.helpers.label_fixtures import assert_failed, label
+from tests.helpers.runs import Invoke
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_run_gives_what_the_graph_gave(style: Style, adopt: Adopt, tmp_path:
 def test_the_run_is_one_as_train_writes_it(
     adopt: Adopt, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipes, "run_isolated", lambda _what, _seconds, body, *rest: body(*rest))
+    monkeypatch.setattr(quantize, "run_isolated", lambda _what, _seconds, body, *rest: body(*rest))
     result = adopt(tiny(hub))
     assert "which photos this graph was trained on is not known" in result.stderr
     contract = Contract.from_json((adopt.run / "contract.json").read_bytes())
@@ -95,7 +95,7 @@ def test_the_run_is_one_as_train_writes_it(
     assert metrics["split"] == {name: splits.count(name) for name in set(splits)}
     assert metrics["test"]["total"] == splits.count("testing") > splits.count("training") > 0
     assert metrics["test"]["right"] == metrics["test"]["total"]
-    assert any("not known" in each for each in metrics["warnings"])
+    assert any("not known" in warning for warning in metrics["warnings"])
     options = ("--output-dir", adopt.run)
     result = invoke("convert", *options, "--quantize", "float32", "--goldens", 2)
     assert result.exit_code == 0, result.output
@@ -204,8 +204,8 @@ def without_inputs(graph_def: Any) -> None:
 def test_a_damaged_graph_is_bad_data(damage: Callable[[Any], None], adopt: Adopt) -> None:
     graph_def = tiny(mobilenet)
     damage(graph_def)
-    ends = ("--input-layer", "input", "--input-height", SIDE, "--input-width", SIDE)
-    ends = (*ends, "--input-mean", 128, "--input-std", 128)
+    ends: list[object] = ["--input-layer", "input", "--input-height", SIDE, "--input-width", SIDE]
+    ends += ["--input-mean", 128, "--input-std", 128]
     assert_failed(adopt(graph_def, *ends), 3, str(adopt.graph))
     photo = adopt.photos / "red" / "0.png"
     result = label(laptop, photo, "--graph", adopt.graph, "--labels", adopt.labels, *ends)
@@ -223,14 +223,14 @@ def test_folders_have_the_labels_that_the_script_gave_them(photos: Path, tmp_pat
         shutil.copytree(photos / folder, tmp_path / name)
     shutil.copy(photos / "grün, hell" / "0.png", tmp_path / "none" / "green.png")
     labels = ("blue", "dark green", "red")
-    found, said = match(scan(tmp_path), labels, Path("labels.txt"))
-    assert found.labels == ("blue", "red")
-    assert {photo.path.parent.name: photo.label for photo in found.photos} == {
+    dataset, warnings = match_labels(scan(tmp_path), labels, Path("labels.txt"))
+    assert dataset.labels == ("blue", "red")
+    assert {photo.path.parent.name: photo.label for photo in dataset.photos} == {
         "Red": "red",
         "BLUE_": "blue",
     }
-    assert str(tmp_path / "none") in said[0]
-    assert "10 photos" in said[0]
-    assert "dark green" in said[1]
+    assert str(tmp_path / "none") in warnings[0]
+    assert "10 photos" in warnings[0]
+    assert "dark green" in warnings[1]
     with pytest.raises(BadData, match=r"no folder has a label of labels\.txt"):
-        match(scan(tmp_path), ("x", "y"), Path("labels.txt"))
+        match_labels(scan(tmp_path), ("x", "y"), Path("labels.txt"))

@@ -1,4 +1,4 @@
-"""The figures that `retrain train` writes agree with each other and with its graphs."""
+"""Test that the figures of `retrain train` agree with each other and with its graphs."""
 
 import hashlib
 import io
@@ -21,9 +21,9 @@ from retrain.backbones import Backbone
 from retrain.data import split
 from retrain.metrics import expected_calibration_error, fit_temperature
 from retrain.training.head import Floats, Head, softmax
-from tests.conftest import LABELS
 from tests.helpers.graph_fixtures import predict
-from tests.helpers.train_fixtures import STEPS, Run, Train, shards, tensors
+from tests.helpers.photos import LABELS
+from tests.helpers.runs import STEPS, Run, Train, shards, tensors
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +51,22 @@ def test_figures_of_the_test_agree(mixed: Run) -> None:
     assert test["interval95"][0] < test["accuracy"] < test["interval95"][1]
     assert metrics["accuracy"]["testing"].items() <= test.items()
     wrong = test["misclassified"]
-    assert len(wrong) == test["total"] - test["right"] == len({each["path"] for each in wrong})
-    missed = Counter((each["true"], each["predicted"]) for each in wrong)
+    assert len(wrong) == test["total"] - test["right"] == len({photo["path"] for photo in wrong})
+    missed = Counter((photo["true"], photo["predicted"]) for photo in wrong)
     for row, true in enumerate(labels):
-        found = test["per_class"][true]
-        assert found["support"] == confusion[row].sum()
-        assert found["recall"] == confusion[row, row] / confusion[row].sum()
-        assert found["precision"] == confusion[row, row] / confusion[:, row].sum()
-        assert found["f1"] == pytest.approx(2 / (1 / found["recall"] + 1 / found["precision"]))
+        scores = test["per_class"][true]
+        assert scores["support"] == confusion[row].sum()
+        assert scores["recall"] == confusion[row, row] / confusion[row].sum()
+        assert scores["precision"] == confusion[row, row] / confusion[:, row].sum()
+        assert scores["f1"] == pytest.approx(2 / (1 / scores["recall"] + 1 / scores["precision"]))
         for column, predicted in enumerate(labels):
             if row != column:
                 assert missed[true, predicted] == confusion[row, column]
     manifest = {str(photo.path): (photo.label, name) for photo, name in mixed.manifest}
-    for each in wrong:
-        assert manifest[each["path"]] == (each["true"], split.TESTING)
-        assert 1 >= each["probability"] >= each["runner_up_probability"] >= 0
-        assert each["runner_up"] in set(labels) - {each["predicted"]}
+    for photo in wrong:
+        assert manifest[photo["path"]] == (photo["true"], split.TESTING)
+        assert 1 >= photo["probability"] >= photo["runner_up_probability"] >= 0
+        assert photo["runner_up"] in set(labels) - {photo["predicted"]}
     assert metrics["photos"] == Counter(label for label, _ in manifest.values())
     assert metrics["split"] == Counter(name for _, name in manifest.values())
 
@@ -79,18 +79,18 @@ def test_figures_are_those_of_the_head_divided_by_its_temperature(
     with np.load(mixed.folder / "checkpoint.npz") as checkpoint:
         head = Head(checkpoint["best_weights"], checkpoint["best_bias"])
 
-    def logits(part: str) -> tuple[Floats, npt.NDArray[Any], list[str]]:
-        chosen = [photo for photo, name in mixed.manifest if name == part]
+    def logits(name: str) -> tuple[Floats, npt.NDArray[Any], list[str]]:
+        chosen = [photo for photo, where in mixed.manifest if where == name]
         values = np.array([cached[photo.digest, 0] for photo in chosen], np.float32)
         labels = np.array([LABELS.index(photo.label) for photo in chosen])
         return head.logits(values), labels, [str(photo.path) for photo in chosen]
 
-    found, labels, _ = logits(split.VALIDATION)
+    outputs, labels, _ = logits(split.VALIDATION)
     temperature = metrics["temperature"]
-    assert temperature == pytest.approx(fit_temperature(found, labels), rel=1e-4)
+    assert temperature == pytest.approx(fit_temperature(outputs, labels), rel=1e-4)
     assert abs(temperature - 1) > 0.01
-    found, labels, paths = logits(split.TESTING)
-    probabilities = softmax(np.asarray(found / temperature, np.float32))
+    outputs, labels, paths = logits(split.TESTING)
+    probabilities = softmax(np.asarray(outputs / temperature, np.float32))
     test = metrics["test"]
     right = probabilities[np.arange(len(labels)), labels]
     assert test["cross_entropy"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
@@ -98,12 +98,12 @@ def test_figures_are_those_of_the_head_divided_by_its_temperature(
         expected_calibration_error(probabilities, labels), rel=1e-3
     )
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
-    assert [each["path"] for each in test["misclassified"]] == [paths[i] for i in wrong]
-    for i, each in zip(wrong, test["misclassified"], strict=True):
+    assert [photo["path"] for photo in test["misclassified"]] == [paths[i] for i in wrong]
+    for i, photo in zip(wrong, test["misclassified"], strict=True):
         ranked = sorted(zip(probabilities[i], LABELS, strict=True), reverse=True)
-        assert (each["predicted"], each["runner_up"]) == (ranked[0][1], ranked[1][1])
-        assert each["probability"] == pytest.approx(ranked[0][0], rel=1e-4)
-        assert each["runner_up_probability"] == pytest.approx(ranked[1][0], rel=1e-4)
+        assert (photo["predicted"], photo["runner_up"]) == (ranked[0][1], ranked[1][1])
+        assert photo["probability"] == pytest.approx(ranked[0][0], rel=1e-4)
+        assert photo["runner_up_probability"] == pytest.approx(ranked[1][0], rel=1e-4)
 
 
 def test_the_graph_holds_the_head_divided_by_its_temperature(
@@ -148,7 +148,7 @@ import tensorflow as tf
 assert not {"retrain", "deploy"} & set(sys.modules)
 images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (2, 224, 224, 3)), tf.float32)
 signature = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
-found = signature(image=images)
+outputs = signature(image=images)
 definition = tf.compat.v1.GraphDef.FromString(open(sys.argv[2], "rb").read())
 with tf.Graph().as_default() as graph:
     tf.import_graph_def(definition, name="")
@@ -156,8 +156,8 @@ with tf.Graph().as_default() as graph:
         expected = session.run("final_result:0", {"input:0": images_array})
 print(json.dumps({
     "inputs": list(signature.structured_input_signature[1]),
-    "outputs": list(found),
-    "off": float(abs(found["prediction"].numpy() - expected).max()),
+    "outputs": list(outputs),
+    "off": float(abs(outputs["prediction"].numpy() - expected).max()),
     "sums": expected.sum(axis=1).tolist(),
 }))
 """.replace("images_array", "images.numpy()")
@@ -165,15 +165,15 @@ print(json.dumps({
 
 def test_the_saved_model_serves_the_same_without_retrain(mixed: Run, tmp_path: Path) -> None:
     saved = mixed.metrics["settings"]["saved_model_dir"]
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", SERVE, saved, mixed.folder / "output_graph.pb"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert (found["inputs"], found["outputs"]) == (["image"], ["prediction"])
-    assert found["off"] < 1e-5
-    assert found["sums"] == pytest.approx([1, 1], abs=1e-5)
+    assert process.returncode == 0, process.stderr
+    served = json.loads(process.stdout)
+    assert (served["inputs"], served["outputs"]) == (["image"], ["prediction"])
+    assert served["off"] < 1e-5
+    assert served["sums"] == pytest.approx([1, 1], abs=1e-5)
 
 
 def test_tensorboard_reads_the_three_folders(mixed: Run) -> None:

@@ -1,4 +1,4 @@
-"""What `retrain train` leaves behind and says: files where they were asked for."""
+"""Test the files that `retrain train` writes, their places, and its messages."""
 
 import json
 import os
@@ -15,9 +15,9 @@ import pytest
 from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.data import split
-from retrain.training.linear import Evaluation, fit
-from tests.conftest import EACH_IN_TINY, LABELS, Invoke
-from tests.helpers.train_fixtures import STEPS, Run, Train, shards, tensors
+from retrain.training.linear import StepReport, fit
+from tests.helpers.photos import LABELS, PER_LABEL_IN_TINY
+from tests.helpers.runs import STEPS, Invoke, Run, Train, shards, tensors
 
 DISTORTIONS = (
     ("flip_left_right",),
@@ -61,21 +61,21 @@ def test_paths_are_honoured_exactly(train: Train, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_folder", [True, False])
 def test_a_saved_model_replaces_nothing(is_folder: bool, tmp_path: Path, invoke: Invoke) -> None:
-    taken = tmp_path / "saved"
-    mine = taken / "mine.txt" if is_folder else taken
+    target = tmp_path / "saved"
+    mine = target / "mine.txt" if is_folder else target
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("kept")
     # There are no such photos: were they looked for first, that would be said.
-    result = invoke("train", "none", "--saved_model_dir", taken, "--output-dir", tmp_path / "run")
+    result = invoke("train", "none", "--saved_model_dir", target, "--output-dir", tmp_path / "run")
     assert result.exit_code == 2
     assert "--saved-model-dir" in result.stderr
-    assert (list(tmp_path.iterdir()), mine.read_text()) == ([taken], "kept")
+    assert (list(tmp_path.iterdir()), mine.read_text()) == ([target], "kept")
 
 
 def test_intermediate_graphs_are_in_the_run_if_not_told_where(train: Train, base: Run) -> None:
     run = train("--intermediate_store_frequency", 15)
-    found = sorted(path.name for path in (run.folder / "intermediate").iterdir())
-    assert found == ["intermediate_15.pb", "intermediate_30.pb"]
+    names = sorted(path.name for path in (run.folder / "intermediate").iterdir())
+    assert names == ["intermediate_15.pb", "intermediate_30.pb"]
     assert not (base.folder / "intermediate").exists()
 
 
@@ -93,11 +93,11 @@ def test_resume_goes_on_where_a_run_was_killed(
     base: Run, train: Train, photos: Path, cache_dir: Path, invoke: Invoke,
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    def killed(*arguments: Any) -> Iterator[Evaluation]:
-        for each in fit(*arguments):
-            if each.step > STEPS / 2:
+    def killed(*arguments: Any) -> Iterator[StepReport]:
+        for report in fit(*arguments):
+            if report.step > STEPS / 2:
                 raise KeyboardInterrupt
-            yield each
+            yield report
 
     options = ("--cache-dir", cache_dir, "--output-dir", tmp_path)
     with monkeypatch.context() as patch:
@@ -117,13 +117,13 @@ def test_bottlenecks_are_kept_where_asked_for(
 ) -> None:
     before = sorted((cache_dir / "bottlenecks").rglob("*"))
     run = train("--bottleneck_dir", tmp_path / "there", source=tiny)
-    assert run.metrics["analysed"] == 2 * EACH_IN_TINY
+    assert run.metrics["analysed"] == 2 * PER_LABEL_IN_TINY
     (rows,) = shards(tmp_path / "there").values()
-    assert [view for _, view in rows] == [0] * 2 * EACH_IN_TINY
+    assert [view for _, view in rows] == [0] * 2 * PER_LABEL_IN_TINY
     assert sorted((cache_dir / "bottlenecks").rglob("*")) == before
     shutil.copytree(cache_dir / "backbones", tmp_path / "cache" / "backbones")
     run = train("--cache-dir", tmp_path / "cache", source=tiny)
-    assert run.metrics["analysed"] == 2 * EACH_IN_TINY
+    assert run.metrics["analysed"] == 2 * PER_LABEL_IN_TINY
     assert shards(tmp_path / "cache" / "bottlenecks") == shards(tmp_path / "there")
 
 
@@ -134,29 +134,42 @@ def test_each_distortion_reaches_the_views_of_training_photos(
     for name, *text in DISTORTIONS:
         folder = tmp_path / name
         options = (f"--{name}", *text, "--views", 2, "--bottleneck_dir", folder)
-        first, second = (train(*options, source=tiny) for _ in range(2))
-        training = {photo.digest for photo, where in first.manifest if where == split.TRAINING}
-        assert len(training) < 2 * EACH_IN_TINY
-        assert first.metrics["analysed"] == 2 * EACH_IN_TINY + 2 * len(training)
-        assert second.metrics["analysed"] == 0
-        assert second.metrics["graph_sha256"] == first.metrics["graph_sha256"]
+        run = train(*options, source=tiny)
+        training = {photo.digest for photo, where in run.manifest if where == split.TRAINING}
+        assert len(training) < 2 * PER_LABEL_IN_TINY
+        assert run.metrics["analysed"] == 2 * PER_LABEL_IN_TINY + 2 * len(training)
         caches = shards(folder)
         photos = caches.pop(backbone.fingerprint)
         ((fingerprint, views),) = caches.items()
-        assert set(photos) == {(photo.digest, 0) for photo, _ in first.manifest}
+        assert set(photos) == {(photo.digest, 0) for photo, _ in run.manifest}
         assert set(views) == {(digest, view) for digest in training for view in (1, 2)}
-        assert any(found != photos[digest, 0] for (digest, _), found in views.items())
+        assert any(view != photos[digest, 0] for (digest, _), view in views.items())
         fingerprints.add(fingerprint)
-        graphs.add(first.metrics["graph_sha256"])
+        graphs.add(run.metrics["graph_sha256"])
     assert (len(fingerprints), len(graphs)) == (4, 5)
+    again = train(*options, source=tiny)
+    assert again.metrics["analysed"] == 0
+    assert again.metrics["graph_sha256"] == run.metrics["graph_sha256"]
 
 
-@pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARN", "ERROR", "FATAL", "warn"])
+def test_a_class_may_bear_any_name(train: Train, photos: Path, tmp_path: Path) -> None:
+    names = ("none", "training", "unknown")
+    for name, label in zip(names, LABELS, strict=True):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for path in sorted((photos / label).iterdir())[:6]:
+            shutil.copy(path, tmp_path / "photos" / name)
+    run = train(source=tmp_path / "photos")
+    assert list(run.metrics["test"]["per_class"]) == list(names)
+    assert run.metrics["photos"] == dict.fromkeys(names, 6)
+    assert set(run.metrics["split"]) == set(split.SPLITS)
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "WARN", "fatal"])
 def test_verbosity_decides_what_is_said(level: str, train: Train, tiny: Path) -> None:
     lines = train("--logging_verbosity", level, source=tiny).result.stderr.splitlines()
     warnings = [line for line in lines if line.startswith("Warning: ")]
-    assert bool(warnings) == (level not in ("ERROR", "FATAL"))
-    assert (len(lines) > len(warnings)) == (level in ("DEBUG", "INFO"))
+    assert bool(warnings) == (level != "fatal")
+    assert (len(lines) > len(warnings)) == (level == "DEBUG")
 
 
 @pytest.mark.parametrize("level", ["info", "warn"])
@@ -185,11 +198,11 @@ def test_a_new_process_says_only_json(
     assert backbone.graph_path.is_relative_to(cache_dir)  # so it is prepared already
     options = ("--cache-dir", cache_dir, "--bottleneck_dir", tmp_path / "b", "--progress", "json")
     arguments = ("train", tiny, *options, "--output-dir", tmp_path, "--how_many_training_steps", 2)
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "retrain", *map(str, arguments)],
         capture_output=True, text=True, check=True, encoding="utf-8",
     )  # fmt: skip
-    assert [line for line in done.stderr.splitlines() if not line.startswith('{"event": ')] == []
+    assert [line for line in process.stderr.splitlines() if not line.startswith('{"event": ')] == []
 
 
 def test_a_name_that_is_not_utf8_does_not_end_the_run(

@@ -7,7 +7,6 @@ import pytest
 
 from retrain.backbones.custom.classic_graph import find_ends, find_scores
 from retrain.backbones.custom.custom_network import Ends
-from tests.conftest import Invoke
 from tests.helpers.classic_graphs import (
     SIDE,
     STYLES,
@@ -25,6 +24,7 @@ from tests.helpers.classic_graphs import (
     v1,
 )
 from tests.helpers.deploy_fixtures import write_colour_run
+from tests.helpers.runs import Invoke
 
 EXPECTED: dict[Style, Ends] = {
     inception: Ends("Mul:0", "pool_3/_reshape:0", (SIDE, SIDE), 128.0, 128.0),

@@ -16,7 +16,6 @@ from retrain.backbones import Backbone
 from retrain.backbones.custom import read_file
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
-from tests.conftest import Invoke
 from tests.helpers.own_networks import (
     SIDE,
     Array,
@@ -34,6 +33,7 @@ from tests.helpers.own_networks import (
     v1,
     values,
 )
+from tests.helpers.runs import Invoke
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
-from tests.conftest import Invoke
 from tests.helpers.deploy_fixtures import networks, write_colour_run
 from tests.helpers.lite_fixtures import (
     blurs,
@@ -20,6 +19,7 @@ from tests.helpers.lite_fixtures import (
     tf,
     to_tflite,
 )
+from tests.helpers.runs import Invoke
 
 
 def test_mobilenet_v2(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
-from tests.conftest import LABELS, Invoke
 from tests.helpers.own_networks import (
     Array,
     define,
@@ -26,6 +25,8 @@ from tests.helpers.own_networks import (
     v1,
     values,
 )
+from tests.helpers.photos import LABELS
+from tests.helpers.runs import Invoke
 
 HEIGHT, WIDTH = 24, 32
 

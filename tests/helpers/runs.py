@@ -1,10 +1,10 @@
-"""A run of `retrain train` that is over, and what to read of it."""
+"""Run `retrain` in tests, and read what a run of `retrain train` wrote."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +16,41 @@ from tensorboard.util.tensor_util import make_ndarray
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
 
+Invoke = Callable[..., Result]
 STEPS = 40
-"""Of the runs that the fixture `train` makes, unless told otherwise."""
+"""Training steps of the runs that the fixture `train` makes."""
+
+
+class Streams(Protocol):
+    """What a command printed."""
+
+    @property
+    def stdout(self) -> str:
+        """The data."""
+
+    @property
+    def stderr(self) -> str:
+        """The progress and the warnings."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command printed in another process."""
+
+    stdout: str
+    stderr: str
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that is over."""
+    """A finished run of `retrain train`."""
 
     folder: Path
-    result: Result
+    result: Streams
 
     @property
     def metrics(self) -> Any:
-        """What metrics.json holds."""
+        """The content of metrics.json."""
         return json.loads((self.folder / "metrics.json").read_text("utf-8"))
 
     @property
@@ -44,11 +65,11 @@ class Run:
 
     def weights(self, name: str = "weights") -> npt.NDArray[Any]:
         """Return an array of the checkpoint."""
-        with np.load(self.folder / "checkpoint.npz") as found:
-            return np.asarray(found[name])
+        with np.load(self.folder / "checkpoint.npz") as checkpoint:
+            return np.asarray(checkpoint[name])
 
     def curve(self, tag: str, side: str = "train") -> dict[int, npt.NDArray[Any]]:
-        """Return what TensorBoard has under `tag`, by step."""
+        """Return the tensors that TensorBoard has under `tag`, by step."""
         (folder,) = self.folder.glob(f"summaries/*/{side}")
         return tensors(folder, tag)
 
@@ -57,15 +78,15 @@ Train = Callable[..., Run]
 
 
 def tensors(folder: Path, tag: str) -> dict[int, npt.NDArray[Any]]:
-    """Return what TensorBoard has under `tag` in `folder`, by step."""
+    """Return the tensors that TensorBoard has under `tag` in `folder`, by step."""
     events = EventAccumulator(str(folder), {"tensors": 0}).Reload().Tensors(tag)
     return {event.step: make_ndarray(event.tensor_proto) for event in events}
 
 
 def shards(folder: Path) -> dict[str, dict[tuple[bytes, int], Any]]:
     """Return the bottlenecks in each cache below `folder`, by digest and view."""
-    found: dict[str, dict[tuple[bytes, int], Any]] = {}
+    caches: dict[str, dict[tuple[bytes, int], Any]] = {}
     for path in folder.glob("*/shard-*.parquet"):
         for row in pq.read_table(path).to_pylist():
-            found.setdefault(path.parent.name, {})[row["digest"], row["view"]] = row["bottleneck"]
-    return found
+            caches.setdefault(path.parent.name, {})[row["digest"], row["view"]] = row["bottleneck"]
+    return caches

@@ -1,0 +1,105 @@
+"""Hold what a conversion measured, and read and write it as conversion.json."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy import untrusted_files, versioned_json
+from deploy.versioned_json import Fields
+from retrain.conversion.choose_recipe import RecipeComparison
+from retrain.conversion.layer_errors import LayerError
+from retrain.conversion.parity import Parity
+from retrain.conversion.unknown import Rejection
+from retrain.settings.conversion import Bounds
+
+SCHEMA_VERSION = 1
+REMEDY = "run `retrain convert`"
+
+
+@dataclass(frozen=True)
+class ConversionResult:
+    """What `retrain convert` measured of a model, and whether the model passed the gate.
+
+    `graph_sha256` is of the run's graph, `model_sha256` of the model file; empty in files of
+    versions that did not write it. Sizes are in bytes. `per_channel_dense` is the parity of a
+    model that a target did not run, because its dense layers have a scale for each channel.
+    `comparison` is of the recipes that `choose` tried, `layers` the layers that `explain`
+    measured, the worst first. `seconds` are by stage.
+    """
+
+    recipe: str
+    graph_sha256: str
+    calibration_images: int
+    bounds: Bounds
+    passed: bool
+    model_sha256: str
+    graph_bytes: int
+    model_bytes: int
+    parity: Parity
+    rejection: Rejection | None
+    per_channel_dense: Parity | None
+    comparison: RecipeComparison | None
+    layers: tuple[LayerError, ...] | None
+    seconds: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, which is the content of conversion.json."""
+        layers = None if self.layers is None else [layer.to_json() for layer in self.layers]
+        return {
+            "schema": SCHEMA_VERSION,
+            "recipe": self.recipe,
+            "graph_sha256": self.graph_sha256,
+            "calibration_images": self.calibration_images,
+            **asdict(self.bounds),
+            "passed": self.passed,
+            "model_sha256": self.model_sha256,
+            "bytes": {"graph": self.graph_bytes, "model": self.model_bytes},
+            **self.parity.to_json(),
+            "rejection": self.rejection and self.rejection.to_json(),
+            "otherwise": self.per_channel_dense and self.per_channel_dense.to_json(),
+            **(self.comparison.to_json() if self.comparison else {}),
+            **({} if layers is None else {"layers": layers}),
+            "seconds": dict(self.seconds),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> "ConversionResult":
+        """Read what `to_json` wrote, or an earlier version; raise BadData that names `where`."""
+        fields = versioned_json.read(value, where, SCHEMA_VERSION, REMEDY)
+        sizes, seconds = fields.object("bytes"), fields.object("seconds")
+        rejection = fields.object_or_none("rejection")
+        per_channel_dense = fields.object_or_none("otherwise")
+        return cls(
+            recipe=fields.text("recipe"),
+            graph_sha256=fields.text("graph_sha256"),
+            calibration_images=fields.integer("calibration_images"),
+            bounds=_bounds(fields),
+            passed=fields.boolean("passed"),
+            model_sha256=fields.text("model_sha256", default=""),
+            graph_bytes=sizes.integer("graph"),
+            model_bytes=sizes.integer("model"),
+            parity=Parity.from_json(fields),
+            rejection=Rejection.from_json(rejection) if rejection else None,
+            per_channel_dense=Parity.from_json(per_channel_dense) if per_channel_dense else None,
+            comparison=RecipeComparison.from_json(fields)
+            if "candidates" in fields.values
+            else None,
+            layers=tuple(LayerError.from_json(layer) for layer in fields.objects("layers"))
+            if "layers" in fields.values
+            else None,
+            seconds={stage: seconds.number(stage) for stage in seconds.values},
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> "ConversionResult":
+        """Read the conversion.json at `path`; raise BadData if it is missing or damaged."""
+        return cls.from_json(untrusted_files.read_json(path, REMEDY), str(path))
+
+
+def _bounds(fields: Fields) -> Bounds:
+    return Bounds(
+        fields.number("max_accuracy_drop"),
+        fields.number("min_agreement"),
+        fields.number("max_mean_difference"),
+    )

@@ -1,0 +1,155 @@
+"""Let a model call a photo unknown: lower its scores for unfamiliar photos, and set a threshold.
+
+A softmax must choose among the classes that it knows, and is often surest of photos that belong to
+none of them. The distance to the training photos identifies those: the cosine between a photo's
+bottleneck and the nearest class's mean. `python -m bench.experiments.unknown` measures this.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from deploy.contract import InputSpec
+from deploy.errors import BadData
+from deploy.image import normalise
+from deploy.model_file import ModelFile
+from deploy.versioned_json import Fields
+from retrain import parallel
+from retrain.conversion.parity import model_scores
+from retrain.data.photo_folder import Photo
+from retrain.data.photo_pixels import pixels
+from retrain.frozen_graph import FrozenGraph
+from retrain.progress import Progress
+from retrain.tf_graph import BOTTLENECK, parse, session, tensorflow
+
+_FULL_FAMILIARITY_STDS, _ZERO_FAMILIARITY_STDS = 2.0, 4.0
+"""How many standard deviations below the mean cosine familiarity is still 1, and is 0.
+
+Measured on solar cells and flowers: few photos of a known class are below the first, and most of
+the other data set are below the second.
+"""
+_RELU6_MAX = 6.0
+"""RELU6 clips in the operation that multiplies. A later clip would be quantized in between, in the
+range of the calibration photos, which are all of known classes."""
+_ROUNDING_SLACK = 1e-9
+"""Added to a share of photos before it is cut to a whole number: 0.29 * 100 is 28.999..."""
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """The threshold below which a photo is unknown, and what it does to the validation photos.
+
+    `rate` is the share that the user allows, of 0..1; `rejected` of the `photos` score below
+    `threshold`.
+    """
+
+    rate: float
+    threshold: float
+    photos: int
+    rejected: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> "Rejection":
+        """Read what `to_json` wrote; raise BadData for anything else."""
+        return cls(
+            fields.number("rate"),
+            fields.number("threshold"),
+            fields.integer("photos"),
+            fields.integer("rejected"),
+        )
+
+
+def add_familiarity(
+    graph: FrozenGraph,
+    training: Sequence[Photo],
+    validation: Sequence[Photo],
+    progress: Progress,
+) -> FrozenGraph:
+    """Return the graph whose output is its probabilities times familiarity, of 0..1.
+
+    A photo has one familiarity, whatever the class. `training` photos of every class give the
+    means; `validation` photos, of known classes too, give the usual cosines. Raises BadData
+    without validation photos.
+    """
+    if not validation:
+        raise BadData("no validation photos: `reject_rate` needs some")
+    definition = parse(graph.graph_def)
+    training_rows = _bottlenecks(definition, training, graph.spec, progress)
+    validation_rows = _bottlenecks(definition, validation, graph.spec, progress)
+    labels = np.array([photo.label for photo in training])
+    means = np.stack([training_rows[labels == label].mean(axis=0) for label in np.unique(labels)])
+    directions = _unit(means)
+    cosines = (_unit(validation_rows) @ directions.T).max(axis=1)
+    mean, deviation = float(cosines.mean()), max(float(cosines.std()), 1e-3)
+    low = mean - _ZERO_FAMILIARITY_STDS * deviation
+    high = mean - _FULL_FAMILIARITY_STDS * deviation
+    scale = _RELU6_MAX / (high - low)
+
+    tf = tensorflow()
+    softmax = f"{graph.output}_of_the_known"
+    for node in definition.node:
+        if node.name == graph.output:
+            node.name = softmax
+    with tf.Graph().as_default() as extended:
+        tf.graph_util.import_graph_def(definition, name="")
+        direction = tf.math.l2_normalize(extended.get_tensor_by_name(f"{BOTTLENECK}:0"), axis=1)
+        product = tf.matmul(direction, tf.constant((directions.T * scale).astype(np.float32)))
+        bias = tf.constant(np.full(len(means), -low * scale, np.float32))
+        near = tf.nn.relu6(tf.nn.bias_add(product, bias))
+        familiarity = tf.reduce_max(near, axis=1, keepdims=True) * (1 / _RELU6_MAX)
+        probabilities = extended.get_tensor_by_name(f"{softmax}:0")
+        tf.multiply(probabilities, familiarity, name=graph.output)
+    serialized = extended.as_graph_def().SerializeToString(deterministic=True)
+    return replace(graph, graph_def=serialized)
+
+
+def _bottlenecks(
+    definition: Any, photos: Sequence[Photo], spec: InputSpec, progress: Progress
+) -> Floats:
+    """Return float32 (N, width), the bottleneck of each photo."""
+    run = session(definition, BOTTLENECK)
+
+    def analyse(_: None, photo: Photo) -> Floats:
+        row: Floats = run(normalise(pixels(photo, spec), spec))[0]
+        return row
+
+    with progress.bar("comparing", len(photos), "photos") as advance:
+        return np.stack(parallel.run_in_order(photos, lambda: None, analyse, advance))
+
+
+def _unit(vectors: Floats) -> Floats:
+    """Return each row (N, width) divided by its length."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-6), np.float32)
+
+
+def find_threshold(
+    file: ModelFile, photos: Sequence[Photo], rate: float, progress: Progress
+) -> Rejection:
+    """Return the highest threshold at which the model rejects at most the share `rate` of photos.
+
+    `photos` are of known classes, and used neither to train nor to test. With fewer than
+    1 / `rate` photos none is rejected, and a warning says so.
+    """
+    best = np.sort(model_scores(file, photos, progress).max(axis=1))
+    threshold = best[int(rate * len(best) + _ROUNDING_SLACK)]
+    if rate * len(best) < 1:
+        progress.warn(
+            f"`reject_rate` {rate:g} needs {1 / rate:.0f} validation photos, there are "
+            f"{len(best)}: a photo is unknown if it scores less than each of them"
+        )
+    if not threshold:
+        progress.warn(
+            f"`reject_rate` {rate:g}: a larger share of validation photos scores 0, so no photo "
+            "is unknown: are they like the training photos?"
+        )
+    return Rejection(rate, float(threshold), len(best), int((best < threshold).sum()))

@@ -1,0 +1,141 @@
+"""Define the result of a training, and write it with its graph into the run's folder."""
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from typing import Any, Literal
+
+from deploy import files
+from deploy.contract import Contract, write_labels
+from retrain import __version__
+from retrain.bottlenecks.near_duplicates import Pair
+from retrain.data import manifest, split
+from retrain.data.photo_folder import BadPhoto, shown
+from retrain.frozen_graph import FrozenGraph
+from retrain.metrics import Accuracy
+from retrain.run_folder import METRICS_VERSION, RunFolder
+from retrain.settings.training import AdoptSettings, TrainSettings
+from retrain.training.evaluate import Evaluation
+from retrain.training.head import Head
+from retrain.training.load_examples import TrainingData
+
+_PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "pillow", "pyarrow")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The result of `train` or `adopt`.
+
+    `run` names the files that were written. `accuracy` holds that of each split, `test` all figures
+    on the test photos. `photos` counts them by label, `splits` by split, `analysed` those that were
+    not in the cache. `bad` are the files left out. `copies_across_splits` are photos that look the
+    same; None if they were not searched for. `seconds` holds the time of each stage.
+    """
+
+    run: RunFolder
+    contract: Contract
+    accuracy: Mapping[str, Accuracy]
+    test: Evaluation
+    photos: Mapping[str, int]
+    splits: Mapping[str, int]
+    split_by: Literal["folders", "content"]
+    bad: tuple[BadPhoto, ...]
+    warnings: tuple[str, ...]
+    analysed: int
+    settings: TrainSettings | AdoptSettings
+    versions: Mapping[str, str]
+    copies_across_splits: tuple[Pair, ...] | None
+    seconds: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of metrics.json."""
+        values: dict[str, Any] = {"schema": METRICS_VERSION}
+        if isinstance(self.settings, AdoptSettings):
+            values["command"] = "adopt"
+        values |= {
+            "graph_sha256": self.contract.graph_sha256,
+            "accuracy": {name: accuracy.to_json() for name, accuracy in self.accuracy.items()},
+            "test": self.test.to_json(),
+            "temperature": self.contract.temperature,
+            "labels": self.contract.labels,
+            "photos": self.photos,
+            "split": self.splits,
+            "split_by": self.split_by,
+            "bad": [{"path": shown(photo.path), "reason": photo.reason} for photo in self.bad],
+            "warnings": self.warnings,
+            "analysed": self.analysed,
+            "settings": json.loads(json.dumps(asdict(self.settings), default=shown)),
+            "versions": self.versions,
+        }
+        if self.copies_across_splits is not None:
+            values["copies_across_splits"] = [pair.to_json() for pair in self.copies_across_splits]
+        return {**values, "seconds": self.seconds}
+
+
+def build_contract(data: TrainingData, graph: FrozenGraph, temperature: float = 1.0) -> Contract:
+    """Return the contract of the retrained graph."""
+    return Contract(
+        input=graph.spec,
+        labels=data.labels,
+        backbone=data.backbone.name,
+        weights_sha256=data.backbone.weights_sha256,
+        dataset_sha256=data.dataset.sha256,
+        graph_sha256=graph.sha256,
+        tool_version=__version__,
+        output=graph.output,
+        temperature=temperature,
+    )
+
+
+def build_result(
+    settings: TrainSettings | AdoptSettings,
+    data: TrainingData,
+    head: Head,
+    test: Evaluation,
+    contract: Contract,
+    warnings: Sequence[str],
+    copies: Sequence[Pair] | None,
+    seconds: Mapping[str, float],
+) -> TrainResult:
+    """Return the result of a run; `warnings` are those beside the data set's own."""
+    photos = data.dataset.photos
+    return TrainResult(
+        run=RunFolder(settings.output_dir),
+        contract=contract,
+        accuracy={
+            name: Accuracy.of(head.logits_of(examples), examples.labels)
+            for name, examples in data.examples.items()
+        },
+        test=test,
+        photos=Counter(photo.label for photo in photos),
+        splits=Counter(data.splits),
+        split_by="folders" if split.own_split(photos) else "content",
+        bad=data.dataset.bad,
+        warnings=(*data.dataset.warnings(), *warnings),
+        analysed=data.analysed,
+        settings=settings,
+        versions={
+            "retrain": __version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in _PACKAGES},
+        },
+        copies_across_splits=None if copies is None else tuple(copies),
+        seconds=dict(seconds),
+    )
+
+
+def write_run(result: TrainResult, data: TrainingData, graph: FrozenGraph) -> None:
+    """Write graph, labels, manifest, contract and metrics into the run's folder.
+
+    The contract is written after the graph. Until then its digest does not match, and no command
+    reads a run that is only partly written.
+    """
+    run = result.run
+    files.write(run.graph, graph.graph_def)
+    files.write(run.graph_labels, write_labels(data.labels))
+    manifest.write_manifest(run.manifest, data.dataset.photos, data.splits)
+    files.write(run.contract, result.contract.to_json())
+    files.write_json(run.metrics, result.to_json())
