@@ -32,7 +32,7 @@ LONGEST_FILES = (
     "tests/deploy/test_image.py",
     "tests/end_to_end/test_pythons.py",
     "tests/retrain/training/test_train_outputs.py",
-    "tests/test_readme.py",
+    "tests/docs/test_examples.py",
     "tests/retrain/backbones/custom/test_tflite_networks.py",
     "tests/retrain/backbones/surgery/test_cut.py",
 )

@@ -10,7 +10,7 @@ from tests.helpers.chromium import Browser, find_chromium, start_chromium
 
 CHROMIUM = find_chromium()
 DESKTOP, PHONE = 1280, 375
-PAGES = ("index.html", "reference/cli.html", "reference/files.html")
+PAGES = ("index.html", "tutorials/first-model.html", "reference/cli.html")
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
 
 
