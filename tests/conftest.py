@@ -33,6 +33,7 @@ LONGEST_FILES = (
     "tests/end_to_end/test_pythons.py",
     "tests/retrain/training/test_train_outputs.py",
     "tests/docs/test_examples.py",
+    "tests/docs/test_python_reference.py",
     "tests/retrain/backbones/custom/test_tflite_networks.py",
     "tests/retrain/backbones/surgery/test_cut.py",
 )
