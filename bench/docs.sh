@@ -1,10 +1,10 @@
 #!/bin/sh
-# Measures what docs/bench.md shows and writes it, with its plots. `make bench-docs` runs it.
+# Measures what docs/measurements/latency.md shows and writes it, with its plots. `make bench-docs` runs it.
 # $1: a folder to work in. $2: a Python with tflite-runtime. $3: the folder to write into.
 # MOBILENET_V2_WEIGHTS: a .weights.h5 file; without it, as for Inception v3, weights are random,
 # which costs the same time and has no accuracy worth showing.
 set -eu
-mkdir -p "$1" "$3"
+mkdir -p "$1" "$3/assets" "$3/measurements"
 work=$(cd "$1" && pwd)
 device=$2
 docs=$3
@@ -34,10 +34,9 @@ measure() {
     {
         printf '\n## %s, %s weights\n\n' "$name" "$kind"
         retrain bench show "$work/$name.json" --markdown
-        printf '\n![%s](bench-%s.png)\n' "$name" "$name"
+        printf '\n![Latency and accuracy of the models of %s](../assets/bench-%s.svg)\n' "$name" "$name"
     } >>"$work/bench.md"
-    retrain bench plot "$work/$name.json" \
-        --output "$docs/bench-$name.png" --output "$docs/bench-$name.svg"
+    retrain bench plot "$work/$name.json" --output "$docs/assets/bench-$name.svg"
 }
 
 retrain sample solar-cells "$work/all"
@@ -52,11 +51,11 @@ done
 cat >"$work/bench.md" <<'TEXT'
 # Latency
 
-Written by `make bench-docs`. The models were trained on the photos of `retrain sample
-solar-cells`. What the columns mean is in the README, under `retrain bench`. Ratios are against the
-original network's frozen graph, from photo to bottleneck, as `retrain backbones --output-graph` writes
-it. MobileNetV2's published weights are those of the file that `MOBILENET_V2_WEIGHTS` names; without
-it they are random, as Inception v3's are here, which costs the same time.
+`make bench-docs` writes this page. The models were trained on the photos of `retrain sample solar-cells`.
+[How the benchmark measures](../explanation/benchmark.md) says what the columns mean. Ratios are against the
+frozen graph of the original network, from photo to bottleneck, as `retrain backbones --output-graph`
+writes it. MobileNetV2's published weights are those of the file that `MOBILENET_V2_WEIGHTS` names.
+Without it they are random, as those of Inception v3 are here. Random weights take the same time.
 TEXT
 
 photos=$work/all
@@ -82,5 +81,5 @@ failed=0
     (cd "$lite0" && python -m bench.experiments.bare recipes/int8.tflite) || failed=$?
     printf '```\n'
 } >>"$work/bench.md"
-cp "$work/bench.md" "$docs/bench.md"
+cp "$work/bench.md" "$docs/measurements/latency.md"
 exit "$failed"

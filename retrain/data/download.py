@@ -1,8 +1,11 @@
 """Download a file of known size and SHA-256, whole or not at all."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import IncompleteRead, responses
 from pathlib import Path
+from typing import Any
 
 from deploy.errors import BadData
 from deploy.system.error_messages import doing
@@ -40,6 +43,7 @@ def fetch(remote: Remote, folder: Path, progress: Progress) -> Path:
     total_mb = max(1, round(remote.size / 1e6))
     try:
         with (
+            ExitStack() as responses_to_close,
             doing("write", path),
             progress.bar(f"Downloading {remote.url}", total_mb, "MB") as advance,
         ):
@@ -49,6 +53,7 @@ def fetch(remote: Remote, folder: Path, progress: Progress) -> Path:
                     progressbar=_SizeCheck(remote, advance),
                     chunk_size=_BLOCK_BYTES,
                     timeout=_TIMEOUT_S,
+                    hooks={"response": _close_with(responses_to_close)},
                     headers={"Accept-Encoding": "identity"},
                 )
                 downloaded = pooch.retrieve(
@@ -68,6 +73,15 @@ def fetch(remote: Remote, folder: Path, progress: Progress) -> Path:
             "serves another file"
         ) from error
     return path
+
+
+def _close_with(stack: ExitStack) -> Callable[..., None]:
+    """Return a hook of requests that closes a response with `stack`; pooch leaves it open."""
+
+    def hook(response: Any, *_: object, **__: object) -> None:
+        stack.callback(response.close)
+
+    return hook
 
 
 class _SizeCheck:

@@ -76,7 +76,7 @@ def test_only_code_is_copied() -> None:
     with packages() as folder:
         assert {path.name for path in folder.iterdir()} == {"bench", "deploy"}
         files = [path for path in folder.rglob("*") if path.is_file()]
-        assert {path.suffix for path in files} == {".py"}
+        assert {path.suffix for path in files} <= {".py", ".typed"}
         assert (folder / "bench" / "worker_process.py").read_bytes() == Path(
             sys.modules["bench.worker_process"].__file__ or ""
         ).read_bytes()

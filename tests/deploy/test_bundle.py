@@ -185,7 +185,7 @@ def test_a_model_of_an_older_graph_is_refused(run: Path, invoke: Invoke) -> None
     for command in (("bundle",), ("push", "nobody@nowhere.invalid")):
         result = invoke(*command, "--output-dir", run)
         assert result.exit_code == 3
-        assert "model.tflite: not of " in result.stderr
+        assert "model.tflite: converted from another graph than " in result.stderr
         assert "`retrain convert`" in result.stderr
     (run / "contract.json").unlink()  # a model alone, moved elsewhere, has no other graph
     (run / "output_graph.pb").unlink()

@@ -159,11 +159,12 @@ def test_a_photo_may_be_a_path_bytes_an_image_or_an_array(
     for label, path in drawn.items():
         expected = classifier.classify(path)
         assert expected[0].label == label
-        image = Image.open(path)
         assert classifier.classify(str(path)) == expected
         assert classifier.classify(path.read_bytes()) == expected
-        assert classifier.classify(np.asarray(image.convert("RGB"))) == expected
-        assert classifier.classify(Image.open(path)) == expected
+        with Image.open(path) as image:
+            assert classifier.classify(np.asarray(image.convert("RGB"))) == expected
+        with Image.open(path) as image:
+            assert classifier.classify(image) == expected
 
 
 def test_an_image_is_turned_as_its_exif_says(classifier: Classifier, tmp_path: Path) -> None:
@@ -173,13 +174,14 @@ def test_an_image_is_turned_as_its_exif_says(classifier: Classifier, tmp_path: P
     exif = Image.Exif()
     exif[0x0112] = 6
     upright.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
-    image = Image.open(tmp_path / "turned.png")
-    assert classifier.classify(image)[0].label == "blue"
-    assert image.size == (120, 40)  # the caller's image is left as it was
+    with Image.open(tmp_path / "turned.png") as image:
+        assert classifier.classify(image)[0].label == "blue"
+        assert image.size == (120, 40)  # the caller's image is left as it was
 
 
 def test_an_array_may_be_a_view(classifier: Classifier, drawn: dict[str, Path]) -> None:
-    wide = np.asarray(Image.open(drawn["red"]).convert("RGB"))
+    with Image.open(drawn["red"]) as image:
+        wide = np.asarray(image.convert("RGB"))
     for view in (wide[::-1], wide[:, ::-1], wide[..., ::-1]):
         assert classifier.classify(view) == classifier.classify(view.copy())
     assert classifier.classify(wide[..., ::-1])[0].label == "blue"
@@ -210,8 +212,8 @@ def test_an_image_that_does_not_decode_is_bad(
 ) -> None:
     cut = tmp_path / "cut.png"
     cut.write_bytes(drawn["grün, hell"].read_bytes()[:-40])
-    with pytest.raises(BadData, match=r"the image is damaged: ."):
-        classifier.classify(Image.open(cut))
+    with Image.open(cut) as image, pytest.raises(BadData, match=r"the image is damaged: ."):
+        classifier.classify(image)
 
 
 @pytest.mark.parametrize("top", [0, -1])

@@ -22,7 +22,9 @@ def test_content_follows_the_values() -> None:
 
 
 def test_a_backbone_has_the_key_that_its_caches_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrain.backbones.decoder", lambda: "pillow-12.0.0/heif-none/rules-4")
+    monkeypatch.setattr(
+        "retrain.backbones.backbone.decoder", lambda: "pillow-12.0.0/heif-none/rules-4"
+    )
     spec = InputSpec(224, 224, 0.875, 127.0, 128.0)
     backbone = Backbone("any", spec, 1280, "1" * 64, Path(), b"")
     expected = "da0b74578cb529a1371c86c4881919ca39a7c5f8bb32c3a135a51d3a8aa76b69"

@@ -402,7 +402,8 @@ def test_a_snapshot_has_a_plain_name(model: Path, drawn: dict[str, Path], tmp_pa
     photo.write_bytes(drawn["red"].read_bytes())
     result = watch(model, "--source", tmp_path, "--snapshot-dir", tmp_path / "inside")
     assert result.exit_code == 2
-    frame = cameras.Frame(Image.open(photo), photo)
-    snapshot = Snapshots(tmp_path / "kept", pytest.fail)(frame, FrameLabel("r\x1b\u202eed"))
+    with Image.open(photo) as image:
+        frame = cameras.Frame(image, photo)
+        snapshot = Snapshots(tmp_path / "kept", pytest.fail)(frame, FrameLabel("r\x1b\u202eed"))
     assert snapshot
     assert Path(snapshot).name.isprintable()

@@ -126,7 +126,8 @@ def test_train_names_copies_and_keeps_them_in_metrics(
 ) -> None:
     for folder in photos.iterdir():
         (tmp_path / folder.name).symlink_to(folder)
-    image = Image.open(photos / "circles" / "00.jpg")
+    with Image.open(photos / "circles" / "00.jpg") as file:
+        image = file.copy()
     for size in (90, 84, 78, 72, 66, 60, 54, 48):
         path = tmp_path / "small" / f"{size}.png"
         path.parent.mkdir(exist_ok=True)

@@ -33,7 +33,9 @@ DISTORTED = DistortedViews(2, Distortion(True, 10, 20, 30))
 
 @pytest.fixture(autouse=True)
 def _same_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("retrain.backbones.decoder", lambda: "pillow-13.0.0/heif-1.8.1/rules-4")
+    monkeypatch.setattr(
+        "retrain.backbones.backbone.decoder", lambda: "pillow-13.0.0/heif-1.8.1/rules-4"
+    )
 
 
 def load(photos: tuple[Photo, ...], distorted: DistortedViews | None) -> Bottlenecks:

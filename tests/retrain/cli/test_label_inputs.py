@@ -79,7 +79,7 @@ def channels_first() -> Any:
     [
         (channels_first(), ("channels first",)),
         (of_lightness(4), ("4 channels",)),
-        (of_lightness(3, tf.int32), ("int32", "--input-tensor")),
+        (of_lightness(3, tf.int32), ("int32", "`input_tensor`")),
     ],
 )
 def test_what_takes_no_photos_is_refused_in_words(

@@ -204,8 +204,7 @@ NAMES = ["random_crop", "random_scale", "random_brightness"]
 @pytest.mark.parametrize("name", NAMES)
 def test_percentages_out_of_range_are_refused_by_name(name: str, percentage: int) -> None:
     options: dict[str, Any] = {name: percentage}
-    option = "--" + name.replace("_", "-")
-    with pytest.raises(WrongUse, match=rf"^{option} {percentage} is not within 0\.\.100: give"):
+    with pytest.raises(WrongUse, match=rf"^`{name}`: must be .* 0\.\.100, not {percentage}$"):
         Distortion(**options)
 
 

@@ -37,6 +37,16 @@ def test_the_same_bytes_are_written_as_before_issue_16(tmp_path: Path) -> None:
     assert (tmp_path / "manifest.csv").read_bytes() == BEFORE_ISSUE_16.read_bytes()
 
 
+def test_a_relative_path_is_written_as_an_absolute_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_manifest(Path("manifest.csv"), [Photo(Path("a/1.jpg"), "a", bytes(32))], ["training"])
+    monkeypatch.chdir("/")
+    ((photo, _),) = read_manifest(tmp_path / "manifest.csv")
+    assert photo.path == tmp_path / "a/1.jpg"
+
+
 def test_unknown_columns_are_ignored_in_any_order(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     line = f"7,training,{'00' * 32},cat,/photos/1.jpg,1\n"

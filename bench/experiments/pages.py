@@ -1,0 +1,307 @@
+"""Write the tables of docs/measurements from saved results: `python -m bench.experiments.pages`.
+
+A page holds its own text, and each table between two comments: `<!-- table: NAME -->` and
+`<!-- end -->`. What is between them is replaced.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
+
+import click
+
+from bench.experiments.shared import run
+from bench.stats import student_quantile
+from deploy import files
+from deploy.errors import BadData, GateFailed
+from deploy.system.terminal import say
+
+RESULTS = Path(__file__).parent / "results"
+PAGES = Path(__file__).parents[2] / "docs" / "measurements"
+_TABLE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_BACKBONES = {
+    "efficientnet_lite0": "EfficientNet-Lite0",
+    "efficientnet_lite1": "EfficientNet-Lite1",
+    "efficientnet_lite2": "EfficientNet-Lite2",
+    "mobilenet_v2": "MobileNetV2",
+}
+_PHOTOS = {"solar-cells": "solar cells", "photos": "solar cells"}
+"""Names of folders that were measured, where they are not the photos' own."""
+_DEVICE_ROWS = {
+    "classify": "a 320x240 JPEG, `Classifier.classify`",
+    "bare": "the same calls of Pillow and the runtime alone",
+    "classify 12 MP": "a 12-megapixel JPEG, `Classifier.classify`",
+    "decode 12 MP": "its decoding alone, at 1/8",
+    "classify, 2 threads": "the 320x240 JPEG on two threads",
+}
+
+Row = Sequence[str]
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; exit code 4 if a page is out of date.")
+def main(check: bool) -> None:
+    """Write the tables of docs/measurements from the results under bench/experiments/results."""
+    for page in sorted(PAGES.glob("*.md")):
+        text = page.read_text("utf-8")
+        new = fill(text)
+        if new == text:
+            continue
+        if check:
+            raise GateFailed(f"{page}: out of date: run `python -m bench.experiments.pages`")
+        files.write(page, new)
+        say(f"Written: {page}")
+
+
+def fill(text: str) -> str:
+    """Return the text of a page with each of its tables made anew."""
+
+    def replace(match: re.Match[str]) -> str:
+        begin, name, end = match.groups()
+        if name not in TABLES:
+            raise BadData(f"no table {name}: there are {', '.join(TABLES)}")
+        return f"{begin}\n{TABLES[name]()}\n\n{end}"
+
+    return _TABLE.sub(replace, text)
+
+
+def accuracy() -> str:
+    """Return accuracies of graph and int8 model, over splits."""
+    rows = []
+    for name in ("solar-cells", "flowers"):
+        for measured in _read(f"accuracy-{name}")["recipes"].values():
+            means, errors = measured["mean"], measured["standard_error"]
+            rows.append(
+                [
+                    _PHOTOS.get(name, name),
+                    _options(measured["train"]),
+                    str(len(measured["salts"])),
+                    f"{means['graph']:.1%} ± {errors['graph'] * 100:.1f}",
+                    f"{means['int8']:.1%} ± {errors['int8'] * 100:.1f}",
+                    f"{means['agreement']:.1%}",
+                ]
+            )
+    head = ["photos", "options of `train`", "splits", "graph", "int8", "same best label"]
+    return table(head, rows, text_columns=2)
+
+
+def training_settings() -> str:
+    """Return accuracies with several settings of training, less that of the classic ones."""
+    flowers, cells = (_read(f"recipes-{name}")["recipes"] for name in ("flowers", "solar-cells"))
+    rows = [
+        [_options(flowers[name]["train"]), *_against(flowers, name), *_against(cells, name)]
+        for name in flowers
+    ]
+    head = ["options of `train`", "flowers", "less classic", "solar cells", "less classic"]
+    return table(head, rows, text_columns=1)
+
+
+def unknown() -> str:
+    """Return how well photos of other things are rejected."""
+    rows = [
+        [
+            row["name"].replace("-", " "),
+            f"{row['known']:,}",
+            f"{row['unknown']:,}",
+            f"{row['auroc']:.3f}",
+            f"{row['false_accept_at_95']:.2%}",
+            f"{1 - row['rule']['true_accept']:.1%}",
+            f"{1 - row['rule']['false_accept']:.1%}",
+        ]
+        for row in _read("unknown")["rows"]
+    ]
+    head = [
+        "model and photos",
+        "known photos",
+        "others",
+        "AUROC",
+        "others accepted where 95% of known are",
+        "known called unknown",
+        "others called unknown",
+    ]
+    return table(head, rows, text_columns=1)
+
+
+def backbones() -> str:
+    """Return what each backbone gives and costs."""
+    rows = [
+        [
+            f"{_PHOTOS.get(row['folder'], row['folder'])} ({row['photos']:,})",
+            _BACKBONES[row["backbone"]],
+            *(_interval(row, form) for form in ("graph", "int8")),
+            f"{row['mean']['agreement']:.1%}",
+            " / ".join(f"{row['p50_ms'][form]:.1f}" for form in ("graph", "float32", "int8")),
+            " / ".join(f"{row['bytes'][form] / 1e6:.1f}" for form in ("float32", "int8")),
+            f"{median(row['photos_per_s']):.0f}",
+        ]
+        for row in sorted(_read("backbones")["rows"], key=lambda row: str(row["backbone"]))
+    ]
+    head = [
+        "photos",
+        "backbone",
+        "accuracy, graph",
+        "accuracy, int8",
+        "same best label",
+        "p50 of graph / float32 / int8, ms",
+        "MB of float32 / int8",
+        "photos/s",
+    ]
+    return table(head, rows, text_columns=2)
+
+
+def recipes() -> str:
+    """Return accuracy, size and time of each recipe, one table for each network and data set."""
+    return "\n\n".join(
+        f"### {row['photos']}, {row['network']}: graph {row['graph']:.1%}\n\n{_recipes(row)}"
+        for row in _read("convert-recipes")["measured"]
+    )
+
+
+def int8_forms() -> str:
+    """Return int8 with its first layer in float32, and with all layers in int8."""
+    rows = [
+        [
+            _PHOTOS.get(measured["photos"], measured["photos"]),
+            f"`{name}`",
+            f"{row['accuracy']:.1%}",
+            f"{row['drop']:.2f}",
+            f"{row['agreement']:.1%}",
+            f"{row['times'][0]['ms']['p50']:.1f}",
+        ]
+        for measured in _read("int8-lite0")["measured"]
+        for name, row in measured["recipes"].items()
+    ]
+    head = ["photos", "recipe", "accuracy", "points below the graph", "same best label", "p50, ms"]
+    return table(head, rows, text_columns=2)
+
+
+def device() -> str:
+    """Return what a photo takes besides the network, on two runtimes."""
+    measured = [_read("device"), _read("device-tflite-runtime")]
+    rows = [
+        [what, *(f"{figures['ms'][name]['p50']:.1f} ms" for figures in measured)]
+        for name, what in _DEVICE_ROWS.items()
+    ]
+    first = [f"{median(figures['first_label_s']):.2f} s" for figures in measured]
+    rows += [
+        ["first label from a cold process", *first],
+        ["most memory", *(f"{figures['peak_mb']:.0f} MB" for figures in measured)],
+        [
+            "growth of memory",
+            *(f"{f['growth_mb']:.0f} MB over {f['classifications']:,} photos" for f in measured),
+        ],
+    ]
+    return table(["p50", *(figures["runtime"] for figures in measured)], rows, text_columns=1)
+
+
+def extraction() -> str:
+    """Return how many photos a second each way of running Inception v3 analyses."""
+    figures = _read("extract-inception")
+    rows = [
+        [figures["names"][key], f"{median(rates):.1f}"]
+        for key, rates in figures["photos_per_s"].items()
+    ]
+    return table(["way", "photos/s"], rows, text_columns=1)
+
+
+def memory() -> str:
+    """Return the most memory of each command with Inception v3."""
+    figures = _read("extract-inception")
+    names = {**figures["names"], "train": "retrain train", "convert": "retrain convert"}
+    rows = [[names[key], f"{max(peaks) / 1e3:.2f} GB"] for key, peaks in figures["peak_mb"].items()]
+    return table(["command", "most memory"], rows, text_columns=1)
+
+
+def busy() -> str:
+    """Return the seconds of training steps, alone and beside busy processes."""
+    rows = [
+        [
+            str(number),
+            f"{pair['quiet_s']:.2f} s",
+            f"{pair['busy_s']:.2f} s",
+            f"{pair['busy_s'] / pair['quiet_s']:.2f}",
+        ]
+        for number, pair in enumerate(_read("busy")["pairs"], 1)
+    ]
+    return table(["pair", "alone", "beside two busy processes", "times as long"], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "accuracy": accuracy,
+    "training-settings": training_settings,
+    "unknown": unknown,
+    "backbones": backbones,
+    "recipes": recipes,
+    "int8-forms": int8_forms,
+    "device": device,
+    "extraction": extraction,
+    "memory": memory,
+    "busy": busy,
+}
+
+
+def table(head: Row, rows: Sequence[Row], text_columns: int = 0) -> str:
+    """Return a table in Markdown; all but the first `text_columns` are aligned to the right."""
+    rules = ["---" if i < text_columns else "---:" for i in range(len(head))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rules, *rows))
+
+
+def _recipes(measured: dict[str, Any]) -> str:
+    by_name = measured["recipes"]
+    # A time that was refused does not name its runtime, but has its place.
+    runtimes = next(
+        [time["runtime"] for time in row["times"]]
+        for row in by_name.values()
+        if all("runtime" in time for time in row["times"])
+    )
+    rows = []
+    for name, row in by_name.items():
+        low, high = row["interval95"]
+        rows.append(
+            [
+                f"`{name}`",
+                f"{row['accuracy']:.1%}",
+                f"{low:.1%} to {high:.1%}",
+                f"{round(row['drop'], 2) + 0.0:.2f}",
+                f"{row['agreement']:.1%}",
+                f"{row['bytes'] / 1e6:.2f}",
+                *(_time(time) for time in row["times"]),
+            ]
+        )
+    head = ["recipe", "accuracy", "95% interval", "drop", "same best label", "MB", *runtimes]
+    return table(head, rows, text_columns=1)
+
+
+def _time(figures: dict[str, Any]) -> str:
+    return "refused" if "refused" in figures else f"{figures['ms']['p50']:.1f} ms"
+
+
+def _interval(row: dict[str, Any], form: str) -> str:
+    half = student_quantile(len(row["salts"]) - 1) * row["standard_error"][form]
+    return f"{row['mean'][form]:.1%} ± {half * 100:.1f}"
+
+
+def _against(measured: dict[str, Any], name: str) -> tuple[str, str]:
+    """Return the mean accuracy, and by how many points it is above that of the classic settings."""
+    pairs = zip(measured[name]["salts"], measured["classic"]["salts"], strict=True)
+    points = [100 * (row["graph"] - classic["graph"]) for row, classic in pairs]
+    accuracy = f"{measured[name]['mean']['graph']:.1%}"
+    if name == "classic":
+        return accuracy, "-"
+    return accuracy, f"{mean(points):+.2f} ± {stdev(points) / math.sqrt(len(points)):.2f}"
+
+
+def _options(options: Sequence[str]) -> str:
+    return f"`{' '.join(options)}`" if options else "the defaults"
+
+
+def _read(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+
+
+if __name__ == "__main__":
+    run(main)
