@@ -8,7 +8,7 @@ TESTS ?= -m 'not network'
 install = $(BIN)/uv --no-config pip install --quiet --python $(1)/bin/python $(2) \
 	|| $(1)/bin/python -m pip install --quiet $(2)
 
-.PHONY: demo test bench-docs lock clean
+.PHONY: demo test docs bench-docs lock clean
 
 demo: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh bench/demo.sh demo
@@ -18,7 +18,12 @@ test: $(READY) $(VENV)-device/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) docs
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+# Into build/site. All pages are made anew: those made from code do not change their own file.
+docs: $(READY)
+	PYTHONPATH="$(CURDIR)" $(BIN)/zensical build --strict --clean
 
 bench-docs: $(READY) $(VENV)-device/.ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh bench/docs.sh bench-docs "$(CURDIR)/$(VENV)-device/bin/python" docs
@@ -45,4 +50,4 @@ lock: $(READY)
 		--no-annotate --upgrade --output-file .ci/uv.txt -
 
 clean:
-	rm -rf $(VENV) $(VENV)-device demo bench-docs build dist
+	rm -rf $(VENV) $(VENV)-device demo bench-docs build dist .cache

@@ -10,6 +10,7 @@ import click
 
 from bench.record import SCHEMA_VERSION, BenchRecord, Settings, read, read_one, to_text
 from deploy.cli import SETTINGS, Commands, name_options
+from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.errors import BadData, GateFailed
 from deploy.system.terminal import say, say_table
 
@@ -34,7 +35,8 @@ class _Bench(Commands):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         names = (*self.commands, *SETTINGS["help_option_names"])
-        if not args or args[0] not in names:
+        completing = not args and ctx.resilient_parsing  # a shell asks what may come here
+        if not completing and (not args or args[0] not in names):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
@@ -48,10 +50,36 @@ def bench() -> None:
     """
 
 
-@bench.command()
+_GROUPS: Groups = {
+    "What is timed": (
+        "--output-dir",
+        "--runtime",
+        "--runtime-python",
+        "--threads",
+        "--photo",
+        "--profile",
+    ),
+    "How long": ("--rounds", "--runs", "--seconds"),
+    "A model that does not describe itself": (
+        "--input-tensor",
+        "--output-tensor",
+        "--input-size",
+    ),
+    "General": ("--markdown", *GENERAL["General"]),
+    "Rarely used": ("--seed",),
+}
+
+
+@bench.command(cls=GroupedCommand, groups=_GROUPS)
 @click.argument("models", nargs=-1, metavar="[MODEL]...", type=click.Path(path_type=Path))
 @_output_dir_option
-@click.option("--rounds", default=_DEFAULTS.rounds, show_default=True, type=click.IntRange(2))
+@click.option(
+    "--rounds",
+    default=_DEFAULTS.rounds,
+    show_default=True,
+    type=click.IntRange(2),
+    help="Processes that time each model, one after the other.",
+)
 @click.option(
     "--runs",
     default=_DEFAULTS.runs,

@@ -22,6 +22,7 @@ from tests.helpers.runs import STEPS, Invoke, Output, Run, Train
 NETWORK = "efficientnet_lite0"
 LONGEST_FILES = (
     "tests/end_to_end/test_families.py",
+    "tests/docs/test_examples.py",
     "tests/end_to_end/test_arm.py",
     "tests/bench/test_load_models.py",
     "tests/bench/test_cli.py",
@@ -32,7 +33,7 @@ LONGEST_FILES = (
     "tests/deploy/test_image.py",
     "tests/end_to_end/test_pythons.py",
     "tests/retrain/training/test_train_outputs.py",
-    "tests/test_readme.py",
+    "tests/docs/test_python_reference.py",
     "tests/retrain/backbones/custom/test_tflite_networks.py",
     "tests/retrain/backbones/surgery/test_cut.py",
 )

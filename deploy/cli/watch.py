@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 
+from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.label import model_option, open_model, threads_option
 from deploy.errors import WrongUse
 from deploy.system.terminal import say
@@ -79,7 +80,15 @@ class _EventPrinter:
         self("source", text, state="gone" if reason else "back", reason=reason)
 
 
-@click.command()
+_GROUPS: Groups = {
+    "What is watched": ("--source", "--model", "--fps", "--threads"),
+    "When a label counts": ("--threshold", "--frames"),
+    "What follows a change": ("--on-label", "--post", "--snapshot-dir"),
+    "General": ("--status-every", *GENERAL["General"]),
+}
+
+
+@click.command(cls=GroupedCommand, groups=_GROUPS)
 @click.option(
     "--source",
     type=click.Path(),

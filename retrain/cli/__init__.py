@@ -10,21 +10,35 @@ from deploy.cli import SETTINGS, Commands
 from deploy.errors import MissingPackage, WrongUse
 from retrain import __version__
 
-_COMMANDS = {
-    "sample": ("retrain.cli.sample", "Put a sample data set into a folder."),
-    "backbones": ("retrain.cli.backbones", "List the available backbones."),
-    "bottlenecks": ("retrain.cli.bottlenecks", "Compute the bottleneck of each photo in a folder."),
-    "train": ("retrain.cli.train", "Train the final layer on a folder of photos."),
-    "adopt": ("retrain.cli.adopt", "Make a run from a frozen graph, without training it."),
-    "convert": ("retrain.cli.convert", "Convert the trained graph to a quantized TFLite model."),
-    "inspect": ("retrain.cli.inspect", "Print what a .tflite file contains."),
-    "bench": ("bench.cli", "Measure the latency of graphs and models."),
-    "label": ("retrain.cli.label", "Print the best labels of photos."),
-    "watch": ("deploy.cli.watch", "Watch a camera, and print its label when it changes."),
-    "bundle": ("retrain.cli.bundle", "Write the folder that is copied to a device."),
-    "push": ("retrain.cli.push", "Install the bundle on a device over ssh."),
-    "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),
+_SECTIONS = {
+    "From photos to a model": {
+        "sample": ("retrain.cli.sample", "Put a sample data set into a folder."),
+        "train": ("retrain.cli.train", "Train the final layer on a folder of photos."),
+        "convert": (
+            "retrain.cli.convert",
+            "Convert the trained graph to a quantized TFLite model.",
+        ),
+        "adopt": ("retrain.cli.adopt", "Make a run from a frozen graph, without training it."),
+        "backbones": ("retrain.cli.backbones", "List the available backbones."),
+        "bottlenecks": (
+            "retrain.cli.bottlenecks",
+            "Compute the bottleneck of each photo in a folder.",
+        ),
+    },
+    "Use and check a model": {
+        "label": ("retrain.cli.label", "Print the best labels of photos."),
+        "watch": ("deploy.cli.watch", "Watch a camera, and print its label when it changes."),
+        "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),
+        "bench": ("bench.cli", "Measure the latency of graphs and models."),
+        "inspect": ("retrain.cli.inspect", "Print what a .tflite file contains."),
+    },
+    "Put it on a device": {
+        "push": ("retrain.cli.push", "Install the bundle on a device over ssh."),
+        "bundle": ("retrain.cli.bundle", "Write the folder that is copied to a device."),
+    },
 }
+_COMMANDS = {name: row for rows in _SECTIONS.values() for name, row in rows.items()}
+_LONGEST = max(map(len, _COMMANDS))
 _OURS = ("retrain", "deploy", "bench")
 
 
@@ -42,8 +56,15 @@ class _LazyCommands(Commands):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+        for title, rows in _SECTIONS.items():
+            with formatter.section(title):
+                names = [name.ljust(_LONGEST) for name in rows]
+                texts = [text for _, text in rows.values()]
+                formatter.write_dl(list(zip(names, texts, strict=True)))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -66,7 +87,13 @@ class _LazyCommands(Commands):
 def commands() -> None:
     """Train an image classifier for small devices on your own photos.
 
-    You need a folder of photos with one sub-folder for each class. `retrain train DIR` trains
-    the final layer of a pretrained network, `retrain convert` makes a TFLite model of it, and
-    `retrain push` installs that on a device.
-    """
+    The road takes five commands. `sample` gets photos to try it with; photos of your own need one
+    sub-folder for each class.
+
+    \b
+    retrain sample solar-cells photos   # 2,223 photos in 2 classes
+    retrain train photos                # train the final layer of a network
+    retrain convert                     # write retrained/model.tflite
+    retrain label photo.jpg             # print the labels of a photo
+    retrain push pi@raspberrypi.local   # install it on a device
+    """  # noqa: D301 (click takes the backspace for a paragraph that keeps its lines)

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.system.terminal import say
 from retrain.cli.options import (
+    CLASSIFIER_NAMES,
     FOLDER,
     cache_dir_option,
     classifier_options,
@@ -27,7 +29,14 @@ from retrain.settings.training import (
 _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
 
 
-@click.command()
+_GROUPS: Groups = {
+    "Photos": ("--labels-from", "--testing-percentage", "--validation-percentage"),
+    "The graph, if it does not say": CLASSIFIER_NAMES,
+    "General": ("--output-dir", "--cache-dir", *GENERAL["General"]),
+}
+
+
+@click.command(cls=GroupedCommand, groups=_GROUPS)
 @click.argument("graph", type=click.Path(path_type=Path))
 @click.argument("labels", type=click.Path(path_type=Path, dir_okay=False))
 @click.argument("photos", type=FOLDER)

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
+from deploy.cli.help_groups import GroupedCommand
 from deploy.system.terminal import say
-from retrain.cli.options import json_option, progress, source, source_options
+from retrain.cli.options import SOURCE_GROUPS, json_option, progress, source, source_options
 
 
-@click.command()
+@click.command(cls=GroupedCommand, groups=SOURCE_GROUPS)
 @source_options
 @json_option
 def bottlenecks(as_json: bool, **where: Any) -> None:

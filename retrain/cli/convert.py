@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
+from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.errors import WrongUse
 from deploy.system.terminal import say
 from retrain.cli.options import FILE, json_option, output_dir_option, progress
@@ -26,7 +27,23 @@ if TYPE_CHECKING:
     from retrain.conversion.result import ConversionResult
 
 
-@click.command()
+_GROUPS: Groups = {
+    "Model": ("--quantize", "--output-type", "--choose", "--reject-rate"),
+    "What is accepted": ("--max-accuracy-drop", "--min-agreement", "--max-mean-difference"),
+    "Where it must run": ("--target", "--target-python"),
+    "In the file": ("--goldens", "--model-name", "--author", "--license"),
+    "General": ("--output-dir", *GENERAL["General"]),
+    "Rarely used": (
+        "--explain",
+        "--keep-float",
+        "--calibration-images",
+        "--time-limit",
+        "--seed",
+    ),
+}
+
+
+@click.command(cls=GroupedCommand, groups=_GROUPS)
 @output_dir_option
 @click.option(
     "--quantize",
@@ -125,7 +142,13 @@ if TYPE_CHECKING:
 )
 @click.option("--author", default=About.author, help="Author that apps show.")
 @click.option("--license", "licence", default=About.licence, help="Licence that apps show.")
-@click.option("--seed", default=ConvertSettings.seed, show_default=True, type=click.IntRange(0))
+@click.option(
+    "--seed",
+    default=ConvertSettings.seed,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Seed of the choice of calibration photos and goldens.",
+)
 @json_option
 def convert(
     output_dir: Path,

@@ -6,16 +6,26 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.cli import name_options
+from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.label import check_labels, label_options, open_model, show_labels
 from deploy.errors import BadData, WrongUse
 from deploy.system.terminal import say
-from retrain.cli.options import FILE, classifier_options
+from retrain.cli.options import CLASSIFIER_NAMES, FILE, classifier_options
 
 if TYPE_CHECKING:
     from retrain.conversion.graph_classifier import GraphClassifier
 
 
-@click.command()
+_GROUPS: Groups = {
+    "Model": ("--model", "--labels", "--threads"),
+    "Output": ("--top", "--threshold"),
+    **GENERAL,
+    "A frozen graph instead of a model": ("--graph", *CLASSIFIER_NAMES),
+    "As in label_image.py": ("--image", "--num-top-predictions"),
+}
+
+
+@click.command(cls=GroupedCommand, groups=_GROUPS)
 @label_options
 @click.option(
     "--graph", type=FILE, help="Classify with this frozen graph instead of the TFLite model."

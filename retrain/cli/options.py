@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args
 import click
 
 from deploy.cli import name_options
+from deploy.cli.help_groups import GENERAL, Groups
 from deploy.errors import WrongUse
 from retrain.settings.training import (
     DEFAULT_ARCHITECTURE,
@@ -25,6 +26,36 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+NETWORK_GROUPS: Groups = {
+    "Network": ("--architecture", "--weights"),
+    "A network of your own": (
+        "--graph",
+        "--input-tensor",
+        "--bottleneck-tensor",
+        "--input-size",
+        "--input-mean",
+        "--input-std",
+    ),
+}
+CACHE_GROUP: Groups = {"Cache": ("--cache-dir", "--bottleneck-dir", "--extract-engine")}
+SOURCE_GROUPS: Groups = {
+    "Photos": ("--image-dir", "--labels-from"),
+    **NETWORK_GROUPS,
+    **CACHE_GROUP,
+    **GENERAL,
+}
+"""Groups of the options that `source_options` and `json_option` add."""
+CLASSIFIER_NAMES = (
+    "--input-layer",
+    "--output-layer",
+    "--input-height",
+    "--input-width",
+    "--input-mean",
+    "--input-std",
+)
+"""Names of the options that `classifier_options` adds."""
 
 
 def image_size(text: str) -> int | tuple[int, int]:

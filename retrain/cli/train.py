@@ -6,10 +6,13 @@ from typing import Any, get_args
 
 import click
 
+from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.system.terminal import say
 from retrain.cli.options import (
+    CACHE_GROUP,
     FILE,
     FOLDER,
+    NETWORK_GROUPS,
     Command,
     json_option,
     output_dir_option,
@@ -26,6 +29,53 @@ from retrain.settings.training import (
     TrainSettings,
 )
 
+_GROUPS: Groups = {
+    "Photos": (
+        "--image-dir",
+        "--labels-from",
+        "--testing-percentage",
+        "--validation-percentage",
+        "--split-salt",
+    ),
+    "Training": (
+        "--how-many-training-steps",
+        "--learning-rate",
+        "--optimizer",
+        "--weight-decay",
+        "--label-smoothing",
+        "--class-weight",
+        "--train-batch-size",
+        "--early-stop",
+        "--seed",
+    ),
+    "Distorted views": (
+        "--flip-left-right",
+        "--random-crop",
+        "--random-scale",
+        "--random-brightness",
+        "--views",
+    ),
+    "Output": (
+        "--output-dir",
+        "--output-graph",
+        "--output-labels",
+        "--saved-model-dir",
+        "--print-misclassified-test-images",
+    ),
+    **NETWORK_GROUPS,
+    **CACHE_GROUP,
+    "General": ("--resume", "--progress", "--logging-verbosity", *GENERAL["General"]),
+    "Rarely used": (
+        "--checkpoint-path",
+        "--summaries-dir",
+        "--eval-step-interval",
+        "--validation-batch-size",
+        "--test-batch-size",
+        "--final-tensor-name",
+        "--intermediate-store-frequency",
+        "--intermediate-output-graphs-dir",
+    ),
+}
 _PERCENT = click.IntRange(0, 100)
 
 
@@ -205,7 +255,7 @@ def _options(command: Command) -> Command:
     return command
 
 
-@click.command()
+@click.command(cls=GroupedCommand, groups=_GROUPS)
 @source_options
 @output_dir_option
 @_options

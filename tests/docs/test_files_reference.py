@@ -1,0 +1,63 @@
+"""The page on files names every key of real files, of this version and of earlier ones."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.bundle_texts import NAMES
+from retrain.run_folder import RunFolder
+from retrain.training.checkpoint import _MEMBERS
+from tests.docs.conftest import REPOSITORY
+
+FORMATS = REPOSITORY / "tests/formats"
+PAGE = (REPOSITORY / "docs/reference/files.md").read_text("utf-8")
+FREE_KEYS = frozenset({"settings", "versions", "photos", "per_class", "seconds", "peak_gmacs"})
+"""Objects whose keys are settings, packages, labels, stages or numbers of threads."""
+RECORDS = {
+    "contract.json": FORMATS / "training/before_issue_16/contract.json",
+    "metrics.json": FORMATS / "training/before_issue_16/metrics.json",
+    "conversion.json": FORMATS / "conversion/before_issue_16/conversion.json",
+    "bench.json": FORMATS / "bench/today.json",
+}
+
+
+def section(title: str) -> str:
+    """Return the text of a section of the page."""
+    return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def words(text: str) -> set[str]:
+    """Return every name in backquotes; `a.b` names both."""
+    return {word for code in re.findall(r"`([^`]+)`", text) for word in re.findall(r"\w+", code)}
+
+
+def keys(value: Any) -> set[str]:
+    """Return the keys of all objects in a JSON value."""
+    if isinstance(value, list):
+        return set().union(*map(keys, value))
+    if not isinstance(value, dict):
+        return set()
+    inner = (keys(member) for name, member in value.items() if name not in FREE_KEYS)
+    return set(value).union(*inner)
+
+
+@pytest.mark.parametrize("title", RECORDS)
+def test_every_key_is_described(title: str) -> None:
+    record = json.loads(RECORDS[title].read_text("utf-8"))
+    assert keys(record) - words(section(title)) == set()
+
+
+def test_every_member_of_a_checkpoint_is_described() -> None:
+    assert set(_MEMBERS) <= words(section("checkpoint.npz"))
+
+
+def test_every_file_of_a_run_and_of_a_bundle_is_named() -> None:
+    run = RunFolder(Path("run"))
+    properties = [name for name, value in vars(RunFolder).items() if isinstance(value, property)]
+    names = [getattr(run, name).name for name in properties]
+    assert len(names) > 8
+    assert not [name for name in names if name not in section("The run folder")]
+    assert not [name for name in NAMES if name not in section("The bundle")]
