@@ -7,7 +7,7 @@ from bench.machine import BUSY_SHARE
 from bench.match_runners import Key, runners_by_key
 from bench.record import BenchRecord, RunnerRecord
 from deploy.system.machine import NO_FAST_INT8, lacks_fast_int8
-from deploy.system.terminal import printable
+from deploy.system.terminal import align, printable
 
 Row = Sequence[str]
 Runners = Mapping[Key, RunnerRecord]
@@ -71,14 +71,7 @@ def render(rows: Sequence[Row], markdown: bool = False) -> str:
     if markdown:
         rule = ["---" if text else "---:" for text in is_text]
         return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], rule, *rows[1:]))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if text else cell.rjust(width)
-            for cell, width, text in zip(row, widths, is_text, strict=True)
-        ).rstrip()
-        for row in rows
-    )
+    return "\n".join(align(rows, [i for i, text in enumerate(is_text) if text]))
 
 
 def lines(texts: Iterable[str], markdown: bool = False) -> str:

@@ -14,7 +14,7 @@ import click
 from deploy import versioned_json
 from deploy.bundle_texts import SUMS
 from deploy.errors import BadData, GateFailed, MissingPackage, RetrainError
-from deploy.system.terminal import say
+from deploy.system.terminal import align, say
 from deploy.versioned_json import Fields
 
 if TYPE_CHECKING:
@@ -268,7 +268,8 @@ def table(result: SelfTest) -> list[str]:
         "temperature": device.temperature_c and f"{device.temperature_c:.1f} C",
         "throttling": device.throttling,
     }
-    lines = [f"{name:<12} {'unknown' if value is None else value}" for name, value in rows.items()]
+    cells = [(name, "unknown" if value is None else str(value)) for name, value in rows.items()]
+    lines = align(cells, (0, 1))
     lines += [f"note: {note}" for note in result.notes]
     lines += [f"FAIL: {failure}" for failure in result.failures]
     if result.passed:

@@ -5,6 +5,7 @@ An older Python can parse this file, as `__main__` needs it.
 
 import sys
 import unicodedata
+from collections.abc import Collection, Sequence
 
 _JOINERS = "\u200c\u200d"
 
@@ -43,6 +44,22 @@ def say(*lines: str, err: bool = False) -> None:
 def say_table(text: str) -> None:
     """Print a table, whose lines are those of `text`."""
     say(*text.split("\n"))
+
+
+def align(rows: "Sequence[Sequence[str]]", text_columns: "Collection[int]") -> "list[str]":
+    """Return a line for each of `rows`, whose columns are as wide as their widest cell.
+
+    Columns of the numbers in `text_columns` are aligned left, the others, of figures, right.
+    """
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows)]  # noqa: B905 (older Pythons)
+    return [
+        "  ".join(
+            cell.ljust(widths[i]) if i in text_columns else cell.rjust(widths[i])
+            for i, cell in enumerate(row)
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def _escape(before: str, char: str, after: str) -> str:

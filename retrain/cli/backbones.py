@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.errors import WrongUse
-from deploy.system.terminal import say
+from deploy.system.terminal import align, say
 from retrain.cli.options import FILE, cache_dir_option, json_option
 
 if TYPE_CHECKING:
@@ -55,17 +55,16 @@ def backbones(
     if as_json:
         say(json.dumps({"schema": 1, "backbones": rows}))
         return
-    form = "{:<20}{:>6}{:>7}{:>12}{:>14}{:>8}  {:<9}{}"
-    head = ("", "input", "width", "parameters", "multiply-adds", "top-1", "weights", "from")
-    say(form.format(*head))
+    table = [["", "input", "width", "parameters", "multiply-adds", "top-1", "weights", "from"]]
     for row in rows:
         sizes = [
             "?" if row[name] is None else f"{row[name] / 1e6:,.1f} M"
             for name in ("parameters", "multiply_adds")
         ]
-        ends = (row["input"]["width"], row["width"])
+        ends = (str(row["input"]["width"]), str(row["width"]))
         where = ("here" if row["weights"]["path"] else "-", row["weights"]["source"])
-        say(form.format(row["name"], *ends, *sizes, f"{row['top1']:.1%}", *where))
+        table.append([row["name"], *ends, *sizes, f"{row['top1']:.1%}", *where])
+    say(*align(table, (0, 6, 7)))
     say(f"Inception of 2015: fetch {_INCEPTION_2015}, and pass it with --graph")
     say("top-1: of the whole network on ImageNet, as published:")
     for source in dict.fromkeys(row["top1_source"] for row in rows):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.errors import BadData
-from deploy.system.terminal import say
+from deploy.system.terminal import align, say
 from deploy.untrusted_files import damaged, read_json
 from retrain.cli.options import json_option, output_dir_option
 
@@ -48,13 +48,15 @@ def summary(output_dir: Path, as_json: bool) -> None:
         say(json.dumps({"schema": _SCHEMA_VERSION, **records}))
         return
     with damaged(f"{run.bench}: cannot be read", "run `retrain bench`"):
-        latencies = _latencies(bench, (run.graph.name, model.name))
+        runners = [_runner(bench, name) for name in (run.graph.name, model.name)]
+        latencies = _latencies(runners)
         bench_seconds = [_seconds("bench", bench["seconds"])] if bench else []
     with damaged(f"{run.metrics}: cannot be read", "run `retrain train`"):
         train_seconds = _seconds(metrics.get("command", "train"), metrics["seconds"])
+    missing = [] if all(runners) else ["- not measured of this file: run `retrain bench`"]
     say(
-        *_measured(conversion),
-        *latencies,
+        *align([*_measured(conversion), *latencies], (0, 1, 2)),
+        *missing,
         f"same best label on {conversion.parity.agreement:.1%} of the test photos",
         train_seconds,
         _seconds("convert", conversion.seconds),
@@ -85,17 +87,17 @@ def _read_bench(path: Path, digests: dict[str, str]) -> dict[str, Any]:
     return bench
 
 
-def _measured(conversion: "ConversionResult") -> list[str]:
-    """Return the lines of accuracy and size."""
+def _measured(conversion: "ConversionResult") -> list[tuple[str, ...]]:
+    """Return the rows of accuracy and size."""
     accuracies = conversion.parity.graph, conversion.parity.model
     return [
-        _row("", "output_graph.pb", "model.tflite"),
-        _row("test accuracy", *(f"{accuracy.value:.1%}" for accuracy in accuracies)),
-        _row(
+        ("", "output_graph.pb", "model.tflite"),
+        ("test accuracy", *(f"{accuracy.value:.1%}" for accuracy in accuracies)),
+        (
             f"  95% interval, N={conversion.parity.graph.total}",
             *("{:.1%} to {:.1%}".format(*accuracy.interval) for accuracy in accuracies),
         ),
-        _row(
+        (
             "size",
             f"{conversion.graph_bytes / 1e6:.1f} MB",
             f"{conversion.model_bytes / 1e6:.1f} MB",
@@ -103,17 +105,15 @@ def _measured(conversion: "ConversionResult") -> list[str]:
     ]
 
 
-def _latencies(bench: Any, names: tuple[str, str]) -> list[str]:
-    """Return the lines of the latency of both files."""
-    runners = [_runner(bench, name) for name in names]
-    lines = [
-        _row(
+def _latencies(runners: list[Any]) -> list[tuple[str, ...]]:
+    """Return the rows of the latency of both files."""
+    return [
+        (
             f"latency {percentile}",
             *(f"{runner['ms'][percentile]:.2f} ms" if runner else "-" for runner in runners),
         )
         for percentile in ("p50", "p90")
     ]
-    return lines if all(runners) else [*lines, "- not measured of this file: run `retrain bench`"]
 
 
 def _runner(bench: Any, name: str) -> Any:
@@ -125,7 +125,3 @@ def _runner(bench: Any, name: str) -> Any:
 def _seconds(command: str, seconds: Any) -> str:
     stages = ", ".join(f"{stage} {duration:.1f}" for stage, duration in seconds.items())
     return f"seconds, {command}: {stages}"
-
-
-def _row(*cells: str) -> str:
-    return "{:<28}{:<20}{}".format(*cells).rstrip()

@@ -15,6 +15,7 @@ from deploy.errors import BadData
 from deploy.image import normalise
 from deploy.runtime import Model, find_runtime
 from deploy.system.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
+from deploy.system.terminal import align
 from deploy.versioned_json import Fields
 from retrain.conversion.build_model import (
     ConvertedModel,
@@ -235,16 +236,23 @@ def _report(comparison: RecipeComparison, chosen: str, progress: Progress) -> No
 
 
 def _table(figures: Sequence[RecipeFigures], chosen: str) -> list[str]:
-    lines = ["recipe     accuracy  95% interval     agreement     MB  p50 ms"]
+    rows = [("recipe", "accuracy", "95% interval", "agreement", "MB", "p50 ms", "", "")]
     for row in figures:
         low, high = row.interval95
         remark = "refused" if row.reasons else "chosen" if row.recipe == chosen else ""
-        lines.append(
-            f"{row.recipe:<10}{row.accuracy:>9.1%}  {f'{low:.1%} to {high:.1%}':<16}"
-            f"{row.agreement:>10.1%}{row.bytes / 1e6:>7.2f}{row.p50_ms:>8.2f}"
-            f"  {'*' if row.best else ' '} {remark}".rstrip()
+        rows.append(
+            (
+                row.recipe,
+                f"{row.accuracy:.1%}",
+                f"{low:.1%} to {high:.1%}",
+                f"{row.agreement:.1%}",
+                f"{row.bytes / 1e6:.2f}",
+                f"{row.p50_ms:.2f}",
+                "*" if row.best else "",
+                remark,
+            )
         )
-    return [*lines, "* no other is as accurate, as small and as fast"]
+    return [*align(rows, (0, 2, 6, 7)), "* no other is as accurate, as small and as fast"]
 
 
 def explain_slow_int8(p50_ms: Mapping[str, float]) -> list[str]:
