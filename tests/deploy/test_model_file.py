@@ -9,16 +9,23 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from deploy import model_file
-from deploy.contract import Contract
+from deploy.contract import Contract, write_labels
 from deploy.errors import BadData
+from deploy.goldens import Golden
 from deploy.model_file import ModelFile, pack, unpack
 from tests.helpers.deploy_fixtures import CONTRACT, LABELS
 
 FLATBUFFER = random.Random(0).randbytes(500)  # noqa: S311
 PACKED = pack(FLATBUFFER, CONTRACT)
+GOLDENS = tuple(
+    Golden(f"photo {i}".encode(), f"{i}" * 64, LABELS[i], tuple(np.eye(4)[i].tolist()))
+    for i in range(2)
+)
+WITH_GOLDENS = pack(FLATBUFFER, CONTRACT, GOLDENS, 0.07)
 Read = Callable[[bytes], ModelFile]
 
 
@@ -34,11 +41,15 @@ def read(tmp_path: Path) -> Read:
     return write_and_read
 
 
-def handmade(contract: str, labels: bytes) -> bytes:
-    """Return a .tflite file whose digests are right, whatever its parts say."""
+def handmade(contract: str, labels: bytes, left_out: str = "") -> bytes:
+    """Return a .tflite file whose digests, but for that of `left_out`, are there and right."""
     parts = {"contract.json": contract.encode(), "labels.txt": labels}
     sums = {"model": FLATBUFFER, **parts}
-    lines = [f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in sums.items()]
+    lines = [
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n"
+        for name, data in sums.items()
+        if name != left_out
+    ]
     stream = io.BytesIO(FLATBUFFER)
     stream.seek(0, io.SEEK_END)
     with zipfile.ZipFile(stream, "a") as archive:
@@ -53,6 +64,29 @@ def handmade(contract: str, labels: bytes) -> bytes:
 def test_what_is_packed_is_read(read: Read, labels: tuple[str, ...]) -> None:
     contract = replace(CONTRACT, labels=labels)
     assert read(pack(FLATBUFFER, contract)) == ModelFile(FLATBUFFER, contract)
+
+
+def test_goldens_and_their_tolerance_are_read(read: Read) -> None:
+    whole = read(WITH_GOLDENS)
+    assert whole == ModelFile(FLATBUFFER, CONTRACT, GOLDENS, 0.07)
+
+
+def test_every_part_has_its_digest() -> None:
+    with zipfile.ZipFile(io.BytesIO(WITH_GOLDENS)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    lines = parts.pop("SHA256SUMS").decode().splitlines()
+    assert set(parts) > {"goldens.json", "golden-0.png", "golden-1.png"}
+    parts["model"] = FLATBUFFER
+    assert sorted(lines) == sorted(
+        f"{hashlib.sha256(data).hexdigest()}  {name}" for name, data in parts.items()
+    )
+
+
+@pytest.mark.parametrize("part", [b"photo 1", b'"tolerance": 0.07'])
+def test_a_damaged_golden_is_noticed(read: Read, part: bytes) -> None:
+    at = WITH_GOLDENS.index(part) + len(part) - 1
+    with pytest.raises(BadData, match="damaged"):
+        read(WITH_GOLDENS[:at] + b"8" + WITH_GOLDENS[at + 1 :])
 
 
 def test_any_zip_tool_shows_labels_and_contract() -> None:
@@ -79,6 +113,13 @@ def test_the_same_parts_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_handmade_file_is_read_too(read: Read) -> None:
     content = handmade(CONTRACT.to_json(), "red\ngrün, hell\nblue\ngrey\n".encode())
     assert read(content) == ModelFile(FLATBUFFER, CONTRACT)
+
+
+@pytest.mark.parametrize("left_out", ["model", "contract.json", "labels.txt"])
+def test_a_part_without_a_digest_is_refused(read: Read, left_out: str) -> None:
+    labels = write_labels(LABELS).encode()
+    with pytest.raises(BadData, match=r"model\.tflite: damaged"):
+        read(handmade(CONTRACT.to_json(), labels, left_out))
 
 
 @pytest.mark.parametrize("labels", [b"gr\xfcn\n", "grün, hell\nred\nblue\ngrey\n".encode(), b""])

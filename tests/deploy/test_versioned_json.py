@@ -77,6 +77,12 @@ def test_fields_of_the_right_type_are_returned_as_they_are() -> None:
     assert lists.objects("empty") == ()
 
 
+def test_only_a_field_that_is_there_is_null() -> None:
+    some = fields(nothing=None, zero=0, text="")
+    names = ("nothing", "zero", "text", "missing")
+    assert [some.is_null(name) for name in names] == [True, False, False, False]
+
+
 def test_a_missing_field_has_its_default_or_is_named() -> None:
     assert fields().text("name", default="a") == "a"
     assert fields().boolean("flag", default=False) is False

@@ -16,6 +16,7 @@ from deploy.image import normalise, open_image, to_tensor, upright
 from deploy.runtime import Model
 from retrain.backbones import Backbone
 from retrain.bottlenecks import extract as extract_module
+from retrain.bottlenecks.cache import Row
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, Task, extract, plan
 from retrain.data.distort import distort
@@ -273,6 +274,38 @@ def test_a_photo_that_goes_before_its_views_are_made_is_listed(
     assert [(bad.path, "vanished" in bad.reason) for bad in result.bad] == [(scanned[0].path, True)]
     assert result.photos == scanned[1:]
     assert (result.analysed, result.rows.shape) == (14, (7, 2))
+
+
+def test_a_photo_whose_views_cannot_be_decoded_is_listed_with_the_reason(
+    root: Path, backbone: Backbone, cache: Path
+) -> None:
+    path = truncated(root)
+    for analysed in (18, 0):
+        scanned, two = scan(root).photos, DistortedViews(2, STRONG)
+        result = extract(scanned, backbone, TFLITE, cache, Progress(), distorted=two)
+        ((bad, reason),) = [(bad.path, bad.reason) for bad in result.bad]
+        assert bad == path
+        assert reason.startswith("the file is damaged: ")
+        assert (result.analysed, result.rows.shape) == (analysed, (8, 2))
+
+
+def test_a_photo_without_one_of_its_views_is_listed(
+    root: Path, backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanned, two = scan(root).photos, DistortedViews(2, STRONG)
+    make_row = extract_module._row
+
+    def odd(digest: bytes, view: int, bottleneck: npt.NDArray[np.float32]) -> Row:
+        is_odd = (digest, view) == (scanned[5].digest, 2)
+        return make_row(digest, view, bottleneck * np.float32(np.nan if is_odd else 1))
+
+    monkeypatch.setattr(extract_module, "_row", odd)
+    result = extract(scanned, backbone, TFLITE, cache, Progress(), distorted=two)
+    assert {bad.path: bad.reason for bad in result.bad} == {
+        scanned[5].path: "its bottleneck is not finite in float16"
+    }
+    assert result.photos == (*scanned[:5], *scanned[6:])
+    assert (result.rows >= 0).all()
 
 
 def test_views_are_appended_to_a_store(root: Path, backbone: Backbone, cache: Path) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -165,3 +166,31 @@ def test_what_one_class_needs_to_train_is_not_what_another_validates_on() -> Non
         present = {(member.label, name) for member, name in zip(photos, splits, strict=True)}
         assert {(label, "training") for label in things} <= present
         assert {("a", name) for name in SPLITS} <= present
+
+
+def photo_at(percent: int) -> Photo:
+    """Return a photo whose position, of 0..100, is from `percent` up to the next whole number."""
+    for i in count():
+        member = photo(f"{percent} {i}", "ant")
+        place = hashlib.sha256(b"\0" + member.digest).digest()
+        if int.from_bytes(place[:8]) * 100 >> 64 == percent:
+            return member
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("percents", "splits"),
+    [
+        ((5, 15, 50), ("validation", "testing", "training")),
+        ((90, 30, 60), ("training", "validation", "testing")),
+        ((3, 7, 12), ("validation", "training", "testing")),
+        ((5, 12, 15), ("validation", "testing", "training")),
+        ((12, 15, 40, 70, 90), ("testing", "testing", "validation", "training", "training")),
+        ((2, 6, 40, 70, 90), ("validation", "validation", "testing", "training", "training")),
+    ],
+)
+def test_an_empty_split_gets_the_nearest_group_of_the_largest(
+    percents: tuple[int, ...], splits: tuple[str, ...]
+) -> None:
+    photos = [photo_at(percent) for percent in percents]
+    assert tuple(assign(photos, DEFAULT)) == splits

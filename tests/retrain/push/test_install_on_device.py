@@ -256,6 +256,12 @@ def test_a_laptop_that_lost_its_network_holds_nobody_up_for_ever(place: Path, st
     assert process.communicate()[1] == b"the copy takes too long\n"
 
 
+def test_the_clock_of_a_copy_does_not_stop_the_self_test(place: Path) -> None:
+    slow = f"import time; time.sleep(2.5); {PASSES}"
+    assert install(place / "c", archive(self_test=slow), limit_s=2)["state"] == "first"
+    assert names(place) == ["c"]
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_who_is_stopped_while_it_copies_leaves_nothing(
     place: Path, start: Start, number: signal.Signals

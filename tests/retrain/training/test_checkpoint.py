@@ -164,6 +164,8 @@ def test_unknown_members_are_ignored(tmp_path: Path) -> None:
         ({"best_cross_entropy": "low"}, "best_cross_entropy has another type"),
         ({"weights": np.zeros((2, 5))}, "do not fit each other"),
         ({"bias": np.zeros(4, np.float32)}, "do not fit each other"),
+        ({"best_weights": np.zeros((3, 5), np.float32)}, "do not fit each other"),
+        ({"best_bias": np.zeros(4, np.float32)}, "do not fit each other"),
     ],
 )
 def test_a_member_of_another_type_or_version_is_refused(

@@ -114,6 +114,8 @@ def test_a_standardized_step_is_that_of_standardized_bottlenecks() -> None:
     np.testing.assert_allclose(
         reports.head.weights, expected.head.weights * scale[:, np.newaxis], atol=2e-4
     )
+    shift = values(of).mean(axis=0) @ reports.head.weights
+    np.testing.assert_allclose(reports.head.bias, expected.head.bias - shift, atol=2e-4)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "standardized"])
@@ -274,6 +276,12 @@ def test_a_run_that_is_interrupted_after_any_round_ends_the_same(config: HeadSet
         latest = Checkpoint.from_bytes(latest.to_bytes(""))[1]
     assert latest is not None
     assert latest.to_bytes("") == end
+
+
+def test_no_round_draws_the_photos_of_another() -> None:
+    config = HeadSettings(40, 1e-12, 8, eval_step_interval=1)  # the head stays as it is
+    _, reports = train(EASY, config)
+    assert len({np.round(report.logits, 6).tobytes() for report in reports}) == 40
 
 
 def test_a_round_does_not_change_earlier_checkpoints() -> None:
