@@ -1,10 +1,10 @@
 """The Python page: its examples run, and it describes every public name of `retrain`."""
 
-import os
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 import retrain
 from tests.docs.conftest import REPOSITORY
@@ -13,39 +13,41 @@ PAGE = (REPOSITORY / "docs/reference/python.md").read_text("utf-8")
 ON_THE_LAPTOP, ON_THE_DEVICE = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
 
 
-def run(example: str, folder: Path, cache: Path) -> list[str]:
-    """Run an example as a script in `folder`; return the words that it prints."""
-    script = folder / "example.py"
-    script.write_text(example, "utf-8")
-    (folder / "cache").mkdir()
-    (folder / "cache/retrain").symlink_to(cache)
-    environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
-    process = subprocess.run(
-        [sys.executable, script],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr
-    return process.stdout.split()
+@pytest.fixture
+def run(
+    cache_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[[str], list[str]]:
+    """Return a function that runs an example in `tmp_path`, and returns the words it prints."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/retrain").symlink_to(cache_dir)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run_example(example: str) -> list[str]:
+        exec(example, {"__name__": "__main__"})  # noqa: S102 (an example of our own page)
+        return capsys.readouterr().out.split()
+
+    return run_example
 
 
-def test_train_and_convert_from_python(photos: Path, cache_dir: Path, tmp_path: Path) -> None:
+def test_train_and_convert_from_python(
+    run: Callable[[str], list[str]], photos: Path, tmp_path: Path
+) -> None:
     (tmp_path / "photos").symlink_to(photos)
-    figures = run(ON_THE_LAPTOP, tmp_path, cache_dir)
+    figures = run(ON_THE_LAPTOP)
     assert len(figures) == 2
     assert all(float(figure) > 0.8 for figure in figures)
 
 
 def test_classify_from_python(
-    converted: Path, photos: Path, cache_dir: Path, tmp_path: Path
+    run: Callable[[str], list[str]], converted: Path, photos: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "retrained").symlink_to(converted)
     (tmp_path / "photo.jpg").symlink_to(photos / "stripes" / "00.jpg")
-    score, label, *_ = run(ON_THE_DEVICE, tmp_path, cache_dir)
+    score, label, *_ = run(ON_THE_DEVICE)
     assert label == "stripes"
     assert float(score.removesuffix("%")) > 50
 
