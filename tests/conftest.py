@@ -24,18 +24,17 @@ LONGEST_FILES = (
     "tests/end_to_end/test_families.py",
     "tests/docs/test_examples.py",
     "tests/end_to_end/test_arm.py",
+    "tests/retrain/test_isolated.py",
     "tests/bench/test_load_models.py",
     "tests/bench/test_cli.py",
     "tests/retrain/backbones/test_keras_applications.py",
     "tests/end_to_end/test_road.py",
-    "tests/end_to_end/test_isolated.py",
     "tests/retrain/training/test_resume.py",
     "tests/deploy/test_image.py",
     "tests/end_to_end/test_pythons.py",
     "tests/retrain/training/test_train_outputs.py",
     "tests/docs/test_python_reference.py",
     "tests/retrain/backbones/custom/test_tflite_networks.py",
-    "tests/retrain/backbones/surgery/test_cut.py",
 )
 """Test files that take longest: they start first, so that no worker ends long after the others."""
 
@@ -61,7 +60,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _one_process() -> Iterator[None]:
     """Prepare backbones and convert in this process, where TensorFlow is loaded already.
 
-    The fixture `isolated` undoes it.
+    `tests/retrain/test_isolated.py` runs all of it in processes of their own, as users do.
     """
     from retrain.backbones import backbone
     from retrain.conversion import layer_errors, quantize
@@ -70,17 +69,6 @@ def _one_process() -> Iterator[None]:
         for module in (backbone, quantize, layer_errors):
             patch.setattr(module, "run_isolated", one_process.call)
         yield
-
-
-@pytest.fixture
-def isolated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prepare backbones and convert in processes of their own, as users do."""
-    from retrain.backbones import backbone
-    from retrain.conversion import layer_errors, quantize
-    from retrain.isolated import run_isolated
-
-    for module in (backbone, quantize, layer_errors):
-        monkeypatch.setattr(module, "run_isolated", run_isolated)
 
 
 @pytest.fixture(scope="session")
