@@ -40,7 +40,7 @@ def run_isolated(
     begins with `task`, for another error, a crash, or more than `limit_s` seconds. The process is
     killed when this process is.
     """
-    job = pickle.dumps(sys.path) + pickle.dumps((function, arguments))
+    job = pickle.dumps(sys.path) + pickle.dumps((task, function, arguments))
     with scratch() as folder:
         job_path, log_path, result_path = (folder / name for name in ("job", "log", "result"))
         job_path.write_bytes(job)
@@ -69,21 +69,30 @@ def run_isolated(
     if succeeded:
         value: Result = result
         return value
-    if isinstance(result, RetrainError):
-        raise result
-    raise BadData(f"{task} failed: {result}")
+    raise result
 
 
 def run_job(job: BinaryIO, path: str) -> None:
     """Run the pickled `job`; write to `path` whether it succeeded, and its result or error."""
     answer: tuple[bool, Any]
     try:
-        function, arguments = pickle.load(job)  # noqa: S301 (written by `run_isolated`)
-        answer = True, function(*arguments)
+        task, function, arguments = pickle.load(job)  # noqa: S301 (written by `run_isolated`)
+        answer = True, run_here(task, function, *arguments)
     except RetrainError as error:
         answer = False, error
-    except OSError as error:
-        answer = False, BadData(explain(error))
-    except Exception as error:  # TensorFlow's converter raises kinds that nobody documents
-        answer = False, failure_reason(error)
     Path(path).write_bytes(pickle.dumps(answer))
+
+
+def run_here(task: str, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Return `function(*arguments)`; raise BadData, in one line, for any error but a RetrainError.
+
+    The line begins with `task`, except for an error of the operating system.
+    """
+    try:
+        return function(*arguments)
+    except RetrainError:
+        raise
+    except OSError as error:
+        raise BadData(explain(error)) from error
+    except Exception as error:  # TensorFlow's converter raises kinds that nobody documents
+        raise BadData(f"{task} failed: {failure_reason(error)}") from error

@@ -1,8 +1,5 @@
 """Stand-ins for the conversion of the tiny network, which take no time."""
 
-from collections.abc import Callable
-from typing import Any
-
 from retrain.settings.conversion import Quantization
 from tests.helpers.deploy_fixtures import networks
 
@@ -11,11 +8,6 @@ def tiny_flatbuffer(quantization: Quantization) -> bytes:
     """Return the flatbuffer of the tiny network: of uint8 input for int8, else of float32."""
     record = quantization.record
     return networks().uint8 if record.has_uint8_input else networks().float32
-
-
-def call_here(_what: str, _seconds: float, body: Callable[..., Any], *arguments: Any) -> Any:
-    """Return `body(*arguments)`: `isolated.run_isolated` without its process."""
-    return body(*arguments)
 
 
 def wide_network() -> bytes:

@@ -132,7 +132,7 @@ def test_every_user_works_in_a_process_of_its_own(
     def recording_run(command: list[Any], **options: Any) -> Any:
         if isolated._CHILD in command:
             with command[-2].open("rb") as job:
-                _, (function, _) = pickle.load(job), pickle.load(job)  # noqa: S301 (our own)
+                _, (_, function, _) = pickle.load(job), pickle.load(job)  # noqa: S301 (our own)
                 functions.add(function.__name__)
         return run(command, **options)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from retrain.conversion import layer_errors, quantize
-from tests.helpers.conversions import call_here, tiny_flatbuffer
+from retrain.conversion import quantize
+from tests.helpers.conversions import tiny_flatbuffer
 from tests.helpers.deploy_fixtures import write_colour_run
 from tests.helpers.runs import Invoke
 
@@ -34,10 +34,3 @@ def run(tmp_path: Path) -> Path:
 def ready(monkeypatch: pytest.MonkeyPatch) -> None:
     """Return the tiny network's flatbuffers instead of converting."""
     monkeypatch.setattr(quantize, "quantize", lambda _graph, how, _photos: tiny_flatbuffer(how))
-
-
-@pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Convert and explain in this process, where TensorFlow is loaded already."""
-    for module in (quantize, layer_errors):
-        monkeypatch.setattr(module, "run_isolated", call_here)

@@ -284,7 +284,6 @@ def test_a_graph_that_cannot_be_converted_is_bad_data() -> None:
         quantize.quantize(graph, INT8, np.zeros((1, 8, 8, 3), np.uint8))
 
 
-@pytest.mark.usefixtures("in_process")
 def test_an_input_scale_that_is_not_a_byte_a_pixel_is_refused() -> None:
     tf = tf_graph.tensorflow()
     graph = trace(lambda images: tf.nn.relu(tf.reduce_mean(images, [1, 2])))

@@ -153,7 +153,6 @@ def test_metadata_that_reads_otherwise_is_caught(
     assert not (run / "model.tflite").exists()
 
 
-@pytest.mark.usefixtures("in_process")
 def test_dense_layers_get_one_scale_for_a_runtime_that_needs_it(
     tmp_path: Path, invoke: Invoke
 ) -> None:
@@ -200,7 +199,6 @@ def test_another_python_must_pass_the_goldens(run: Path, invoke: Invoke) -> None
     assert "--goldens 0 leaves none to run" in result.stderr
 
 
-@pytest.mark.usefixtures("in_process")
 def test_the_layer_that_is_blamed_can_be_kept(run: Path, invoke: Invoke) -> None:
     result = invoke("convert", "--output-dir", run, "--explain")
     assert result.exit_code == 0, result.output
@@ -213,7 +211,6 @@ def test_the_layer_that_is_blamed_can_be_kept(run: Path, invoke: Invoke) -> None
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.usefixtures("in_process")
 def test_calibration_on_noise_is_caught(
     run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,6 @@ def name_otherwise(patch: pytest.MonkeyPatch, names: dict[str, str]) -> None:
     patch.setattr(model_file, "pack", pack)
 
 
-@pytest.mark.usefixtures("in_process")
 def test_two_of_ten_labels_swapped_in_the_file_are_caught(
     tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,12 +56,8 @@ def kill_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "write", count)
 
 
-@pytest.mark.parametrize("number", range(WRITES + 1))
-def test_killed_after_one_that_passed(
-    trained_run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    run = trained_run
-    conversion(run, "float32")
+def convert_and_kill(run: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convert to int8, killed before write `number`, counted from 0; WRITES is after the last."""
     with monkeypatch.context() as patch:
         kill_at(number, patch)
         if number < WRITES:
@@ -69,6 +65,15 @@ def test_killed_after_one_that_passed(
                 conversion(run, "int8")
         else:
             conversion(run, "int8")
+
+
+@pytest.mark.parametrize("number", range(WRITES + 1))
+def test_killed_after_one_that_passed(
+    trained_run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    run = trained_run
+    conversion(run, "float32")
+    convert_and_kill(run, number, monkeypatch)
     assert not (run / "model.rejected.tflite").exists(), "a good model is called rejected"
     model = RunFolder(run).accepted_model()
     expected = "float32" if number == 0 else "int8"
@@ -87,13 +92,7 @@ def test_killed_after_one_that_was_refused(
     run: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     refused(run, "float32", monkeypatch)
-    with monkeypatch.context() as patch:
-        kill_at(number, patch)
-        if number < WRITES:
-            with pytest.raises(Killed):
-                conversion(run, "int8")
-        else:
-            conversion(run, "int8")
+    convert_and_kill(run, number, monkeypatch)
     if number < WRITES:
         assert model_file.read(run / "model.rejected.tflite").contract.recipe == "float32"
         with pytest.raises(GateFailed, match="the last conversion did not pass"):

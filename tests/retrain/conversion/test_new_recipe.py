@@ -34,7 +34,6 @@ ROW = Recipe(
     mixed_precision=True,
     targets=("litert",),
 )
-pytestmark = pytest.mark.usefixtures("in_process")
 
 
 @pytest.fixture(autouse=True)

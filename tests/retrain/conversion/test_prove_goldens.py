@@ -113,7 +113,6 @@ def test_what_a_file_says_of_its_versions_is_not_believed(tmp_path: Path) -> Non
         prove_goldens(DEVICE, lying)
 
 
-@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize(
     ("recipe", "per_tensor_dense"),
     [*((recipe, False) for recipe in RECIPES), ("dynamic", True), ("int8", True)],

@@ -19,7 +19,6 @@ from retrain.frozen_graph import FrozenGraph
 from retrain.settings.conversion import Quantization
 from tests.helpers.deploy_fixtures import SPEC, networks, probabilities
 
-pytestmark = pytest.mark.usefixtures("in_process")
 COLOURS = [(200, 60, 50), (60, 180, 70), (40, 60, 200), (128, 128, 128), (0, 0, 0), (255, 255, 255)]
 
 

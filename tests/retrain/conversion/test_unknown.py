@@ -11,10 +11,9 @@ from PIL import Image
 from deploy import model_file
 from deploy.classifier import UNKNOWN, Classifier
 from deploy.contract import Contract
-from retrain.conversion import parity, quantize, unknown
+from retrain.conversion import parity, unknown
 from retrain.data.manifest import read_manifest
 from retrain.progress import Progress
-from tests.helpers.conversions import call_here
 from tests.helpers.deploy_fixtures import COLOURS, LABELS, networks, write_colour_run
 from tests.helpers.runs import Invoke
 
@@ -43,9 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, invoke: Invoke) -> Path:
     """Return a run folder that was converted to int8 with a reject rate of a third."""
     run = write_colour_run(tmp_path_factory.mktemp("rejecting"))
     remove_grey(run)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quantize, "run_isolated", call_here)
-        result = invoke("convert", "--output-dir", run, "--reject-rate", 0.34)
+    result = invoke("convert", "--output-dir", run, "--reject-rate", 0.34)
     assert result.exit_code == 0, result.output
     return run
 
@@ -150,10 +147,7 @@ def test_the_scores_of_the_model_file_itself_calibrate(run: Path) -> None:
     assert file.contract.reject_threshold in best
 
 
-def test_classes_may_be_named_unknown_and_none(
-    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(quantize, "run_isolated", call_here)
+def test_classes_may_be_named_unknown_and_none(tmp_path: Path, invoke: Invoke) -> None:
     names = (UNKNOWN, "none", "red", "grey")
     colours = dict(zip(names, COLOURS.values(), strict=True))
     run = write_colour_run(tmp_path, colours, networks().graph)
