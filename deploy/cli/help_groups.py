@@ -33,8 +33,8 @@ class GroupedCommand(click.Command):
             for title, names in self.groups.items()
         }
         placed = [option for members in grouped.values() for option in members]
-        others = [option for option in options.values() if option not in placed]
-        return grouped | ({"Other options": list(dict.fromkeys(others))} if others else {})
+        ungrouped = [option for option in options.values() if option not in placed]
+        return grouped | ({"Other options": list(dict.fromkeys(ungrouped))} if ungrouped else {})
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group."""

@@ -69,6 +69,19 @@ def image_size(text: str) -> int | tuple[int, int]:
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
+_INPUT_SCALE = (
+    click.option(
+        "--input-mean",
+        type=click.FloatRange(0, 255),
+        help="Mean that is subtracted from pixels of 0..255 before the network.",
+    ),
+    click.option(
+        "--input-std",
+        type=click.FloatRange(0, min_open=True),
+        help="Number that the pixels are then divided by.",
+    ),
+)
+
 _BACKBONE = (
     click.option(
         "--architecture",
@@ -93,16 +106,7 @@ _BACKBONE = (
         metavar="HEIGHTxWIDTH",
         help="Size of your network's photos in pixels, such as 96x128; 224 means 224x224.",
     ),
-    click.option(
-        "--input-mean",
-        type=click.FloatRange(0, 255),
-        help="Mean that is subtracted from pixels of 0..255 before the network.",
-    ),
-    click.option(
-        "--input-std",
-        type=click.FloatRange(0, min_open=True),
-        help="Number that the pixels are then divided by.",
-    ),
+    *_INPUT_SCALE,
 )
 
 
@@ -117,16 +121,7 @@ _CLASSIFIER = (
     click.option(
         "--input-width", type=click.IntRange(1, 4096), help="Width of the graph's input in pixels."
     ),
-    click.option(
-        "--input-mean",
-        type=click.FloatRange(0, 255),
-        help="Mean that is subtracted from pixels of 0..255 before the network.",
-    ),
-    click.option(
-        "--input-std",
-        type=click.FloatRange(0, min_open=True),
-        help="Number that the pixels are then divided by.",
-    ),
+    *_INPUT_SCALE,
 )
 
 

@@ -55,7 +55,7 @@ def test_the_search_works_in_an_opened_folder(browser: Browser, site: Path) -> N
     links: list[str] = []
     while time.monotonic() < end and not any("files.html" in link for link in links):
         # The dialog takes letters only once it is open.
-        browser.evaluate("new Promise(done => setTimeout(done, 200))")
+        browser.evaluate("new Promise(resolve => setTimeout(resolve, 200))")
         if not browser.evaluate(
             "[...document.querySelectorAll('*')].some(e => e.shadowRoot?.activeElement?.value)"
         ):
