@@ -134,7 +134,7 @@ def compare(
 
 def _describe(python: str, folder: Path) -> PythonPackages:
     values = call("python", "bench.load_tflite:describe_python", {}, folder, python=python)
-    return PythonPackages.from_json(Fields(values, python, _BUG))
+    return Fields(values, python, _BUG).record(PythonPackages)
 
 
 def _possible_runners(
@@ -243,7 +243,7 @@ def _operators(
         except RetrainError as error:  # the latencies are worth keeping
             report(f"{name}: not profiled: {error}")
         else:
-            times[runner] = tuple(OperatorTime.from_json(Fields(row, name, _BUG)) for row in rows)
+            times[runner] = tuple(Fields(row, name, _BUG).record(OperatorTime) for row in rows)
     return times
 
 

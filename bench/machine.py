@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.system.machine import cpu_name, governor, temperature, text_of, throttled_bits
-from deploy.versioned_json import Fields
 
 BUSY_SHARE = 0.1
 """A round in which others take more than this share of all cores is a busy one."""
@@ -32,19 +31,6 @@ class Machine:
     governor: str | None
     memory_bytes: int | None
 
-    @classmethod
-    def from_json(cls, values: Fields) -> "Machine":
-        """Return the machine of a record."""
-        return cls(
-            values.text("cpu"),
-            values.text("architecture"),
-            values.integer("cores"),
-            values.text("os"),
-            values.text("python"),
-            values.text_or_none("governor"),
-            values.integer_or_none("memory_bytes"),
-        )
-
 
 @dataclass(frozen=True)
 class State:
@@ -54,16 +40,6 @@ class State:
     mhz: float | None
     celsius: float | None
     throttled: int | None
-
-    @classmethod
-    def from_json(cls, values: Fields) -> "State":
-        """Return a state of a record."""
-        return cls(
-            values.number_or_none("load"),
-            values.number_or_none("mhz"),
-            values.number_or_none("celsius"),
-            values.integer_or_none("throttled"),
-        )
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,22 @@
 import json
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from bench.machine import Machine, State
 from deploy import untrusted_files, versioned_json
 from deploy.errors import BadData
 from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, parse_json
-from deploy.versioned_json import Fields
+from deploy.versioned_json import Fields, Limits
 
 SCHEMA_VERSION = 3
 """Records of schema 1 and 2 do not say of which file an accuracy is, so they are refused."""
 _REMEDY = "not a file of `retrain bench`, or damaged: measure it again"
 _MAX = 1e18
-_MIN_MS = 1e-9
+_Figure = Annotated[float, Limits(-_MAX, _MAX)]
+_Milliseconds = Annotated[float, Limits(1e-9, _MAX)]
+_Nanoseconds = Annotated[int, Limits(1, 10**18)]
+_Share = Annotated[float, Limits(0, 1)]
 _OPTIONAL: dict[str, Any] = {"optional": True}
 """Metadata of a field that early files of schema 3 lack. None is not written."""
 
@@ -30,26 +33,12 @@ class Settings:
 
     rounds: int = 5
     runs: int = 100
-    seconds: float = 3.0
+    seconds: _Figure = 3.0
     threads: tuple[int, ...] = (1,)
     runtimes: tuple[str, ...] = ()
     profile: bool = False
-    seed: int = 0
+    seed: int = field(default=0, metadata=_OPTIONAL)
     photo_bytes: int | None = None
-
-    @classmethod
-    def from_json(cls, values: Fields) -> "Settings":
-        """Return the settings of a record."""
-        return cls(
-            rounds=values.integer("rounds"),
-            runs=values.integer("runs"),
-            seconds=_number(values, "seconds"),
-            threads=values.integers("threads"),
-            runtimes=values.texts("runtimes"),
-            profile=values.boolean("profile"),
-            seed=values.integer("seed", default=0),
-            photo_bytes=values.integer_or_none("photo_bytes"),
-        )
 
 
 @dataclass(frozen=True)
@@ -65,16 +54,16 @@ class Round:
     version: str
     delegate: str | None
     input: str
-    load_s: float
+    load_s: _Figure
     multiply_adds: int | None
     first_ns: int
     warm_up: int
     steady: bool
-    samples_ns: tuple[int, ...]
+    samples_ns: tuple[_Nanoseconds, ...]
     photo_ns: dict[str, tuple[int, ...]]
     bare_bytes: int
     peak_bytes: int
-    others_share: float | None = field(metadata={"key": "others"})
+    others_share: _Figure | None = field(metadata={"key": "others"})
     throttled: bool
     bad: bool
     repeated: bool
@@ -83,46 +72,18 @@ class Round:
     @classmethod
     def from_json(cls, values: Fields) -> "Round":
         """Return a round of a record."""
-        samples = values.integers("samples_ns", least=1, most=int(_MAX))
-        if not samples:
-            raise values.error(f"{values.parent}samples_ns is empty")
-        photo = values.object("photo_ns")
-        return cls(
-            runtime=values.text("runtime"),
-            version=values.text("version"),
-            delegate=values.text_or_none("delegate"),
-            input=values.text("input"),
-            load_s=_number(values, "load_s"),
-            multiply_adds=values.integer_or_none("multiply_adds"),
-            first_ns=values.integer("first_ns"),
-            warm_up=values.integer("warm_up"),
-            steady=values.boolean("steady"),
-            samples_ns=samples,
-            photo_ns={name: photo.integers(name) for name in photo.values},
-            bare_bytes=values.integer("bare_bytes"),
-            peak_bytes=values.integer("peak_bytes"),
-            others_share=_number_or_none(values, "others"),
-            throttled=values.boolean("throttled"),
-            bad=values.boolean("bad"),
-            repeated=values.boolean("repeated"),
-            round=values.integer("round"),
-        )
+        _require_members(values, "samples_ns")
+        return values.record(cls)
 
 
 @dataclass(frozen=True)
 class Percentiles:
     """Milliseconds of a call."""
 
-    p50: float
-    p90: float
-    p99: float
-    mean: float
-
-    @classmethod
-    def from_json(cls, values: Fields) -> "Percentiles":
-        """Return the percentiles of a record."""
-        names = ("p50", "p90", "p99", "mean")
-        return cls(*(values.number(name, least=_MIN_MS, most=_MAX) for name in names))
+    p50: _Milliseconds
+    p90: _Milliseconds
+    p99: _Milliseconds
+    mean: _Milliseconds
 
 
 @dataclass(frozen=True)
@@ -131,12 +92,7 @@ class OperatorTime:
 
     kind: str
     count: int
-    ms: float
-
-    @classmethod
-    def from_json(cls, values: Fields) -> "OperatorTime":
-        """Return the times of one kind of operator."""
-        return cls(values.text("kind"), values.integer("count"), _number(values, "ms"))
+    ms: _Figure
 
 
 @dataclass(frozen=True)
@@ -150,8 +106,8 @@ class RunnerRecord:
     model: str
     sha256: str
     size_bytes: int
-    accuracy: float | None
-    accuracy_interval95: tuple[float, float] | None
+    accuracy: _Share | None
+    accuracy_interval95: tuple[_Share, _Share] | None
     runtime: str
     version: str
     delegate: str | None
@@ -159,16 +115,16 @@ class RunnerRecord:
     python: str
     threads: int
     ms: Percentiles
-    ratio_p50: float
-    ratio_interval95: tuple[float, float]
-    per_second: float
-    photo_ms: dict[str, float]
-    load_s: float
-    first_ms: float
+    ratio_p50: _Figure
+    ratio_interval95: tuple[_Figure, _Figure]
+    per_second: _Figure
+    photo_ms: dict[str, _Figure]
+    load_s: _Figure
+    first_ms: _Figure
     peak_rss_bytes: int
     multiply_adds: int | None
-    gmacs: float | None
-    share_of_peak: float | None
+    gmacs: _Figure | None
+    share_of_peak: _Figure | None
     operators: tuple[OperatorTime, ...] | None
     rounds: tuple[Round, ...]
 
@@ -185,41 +141,8 @@ class RunnerRecord:
     @classmethod
     def from_json(cls, values: Fields) -> "RunnerRecord":
         """Return a runner of a record."""
-        rounds = tuple(map(Round.from_json, values.objects("rounds")))
-        if not rounds:
-            raise values.error(f"{values.parent}rounds is empty")
-        operators = None
-        if values.values.get("operators") is not None:
-            operators = tuple(map(OperatorTime.from_json, values.objects("operators")))
-        interval = None
-        if values.values.get("accuracy_interval95") is not None:
-            interval = _pair(values, "accuracy_interval95", 0, 1)
-        return cls(
-            model=values.text("model"),
-            sha256=values.text("sha256"),
-            size_bytes=values.integer("size_bytes"),
-            accuracy=values.number_or_none("accuracy", least=0, most=1),
-            accuracy_interval95=interval,
-            runtime=values.text("runtime"),
-            version=values.text("version"),
-            delegate=values.text_or_none("delegate"),
-            input=values.text("input"),
-            python=values.text("python"),
-            threads=values.integer("threads"),
-            ms=Percentiles.from_json(values.object("ms")),
-            ratio_p50=_number(values, "ratio_p50"),
-            ratio_interval95=_pair(values, "ratio_interval95", -_MAX, _MAX),
-            per_second=_number(values, "per_second"),
-            photo_ms=_numbers(values, "photo_ms"),
-            load_s=_number(values, "load_s"),
-            first_ms=_number(values, "first_ms"),
-            peak_rss_bytes=values.integer("peak_rss_bytes"),
-            multiply_adds=values.integer_or_none("multiply_adds"),
-            gmacs=_number_or_none(values, "gmacs"),
-            share_of_peak=_number_or_none(values, "share_of_peak"),
-            operators=operators,
-            rounds=rounds,
-        )
+        _require_members(values, "rounds")
+        return values.record(cls)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,17 +158,6 @@ class NotRun:
     def __str__(self) -> str:
         return f"{self.model} on {self.runtime}: not run: {self.reason}"
 
-    @classmethod
-    def from_json(cls, values: Fields) -> "NotRun":
-        """Return a model without figures of a record."""
-        return cls(
-            model=values.text("model"),
-            runtime=values.text("runtime"),
-            threads=values.integer_or_none("threads"),
-            python=values.text_or_none("python"),
-            reason=values.text("reason"),
-        )
-
 
 @dataclass(frozen=True)
 class PythonPackages:
@@ -256,18 +168,6 @@ class PythonPackages:
     pillow: str
     runtimes: tuple[str, ...]
     unusable: dict[str, str]
-
-    @classmethod
-    def from_json(cls, values: Fields) -> "PythonPackages":
-        """Return a Python of a record."""
-        unusable = values.object("unusable")
-        return cls(
-            values.text("python"),
-            values.text("numpy"),
-            values.text("pillow"),
-            values.texts("runtimes"),
-            {name: unusable.text(name) for name in unusable.values},
-        )
 
 
 @dataclass(frozen=True)
@@ -286,9 +186,9 @@ class WarmUpRule:
     """
 
     window: int
-    steady: float
-    least_seconds: float | None = field(default=None, metadata=_OPTIONAL)
-    seconds: float
+    steady: _Figure
+    least_seconds: _Figure | None = field(default=None, metadata=_OPTIONAL)
+    seconds: _Figure
 
 
 @dataclass(frozen=True)
@@ -296,22 +196,10 @@ class Rules:
     """How calls were warmed up, and which share of the CPU taken by others marks a round busy."""
 
     warm: WarmUpRule
-    busy: float
-
-    @classmethod
-    def from_json(cls, values: Fields) -> "Rules":
-        """Return the rules of a record."""
-        warm = values.object("warm")
-        rule = WarmUpRule(
-            window=warm.integer("window"),
-            steady=_number(warm, "steady"),
-            least_seconds=_number_or_none(warm, "least_seconds"),
-            seconds=_number(warm, "seconds"),
-        )
-        return cls(rule, _number(values, "busy"))
+    busy: _Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BenchRecord:
     """All that one `retrain bench` measured; `peak_gmacs` is numpy's best by threads."""
 
@@ -321,10 +209,10 @@ class BenchRecord:
     settings: Settings
     rules: Rules
     pythons: tuple[PythonPackages, ...]
-    peak_gmacs: dict[str, float]
-    not_run: tuple[NotRun, ...]
+    peak_gmacs: dict[str, _Figure]
+    not_run: tuple[NotRun, ...] = field(default=(), metadata=_OPTIONAL)
     runners: tuple[RunnerRecord, ...]
-    seconds: dict[str, float]
+    seconds: dict[str, _Figure]
 
     @property
     def references(self) -> str:
@@ -342,24 +230,8 @@ class BenchRecord:
     @classmethod
     def from_json(cls, values: Fields) -> "BenchRecord":
         """Return the record in a file's values; raise BadData."""
-        runners = tuple(map(RunnerRecord.from_json, values.objects("runners")))
-        if not runners:
-            raise values.error(f"{values.parent}runners is empty")
-        state = values.object("state")
-        # Early files of schema 3 have no `not_run`.
-        refusals = values.objects("not_run") if "not_run" in values.values else ()
-        return cls(
-            machine=Machine.from_json(values.object("machine")),
-            graph_sha256=values.text_or_none("graph_sha256"),
-            state=States(*(State.from_json(state.object(when)) for when in ("before", "after"))),
-            settings=Settings.from_json(values.object("settings")),
-            rules=Rules.from_json(values.object("rules")),
-            pythons=tuple(map(PythonPackages.from_json, values.objects("pythons"))),
-            peak_gmacs=_numbers(values, "peak_gmacs"),
-            not_run=tuple(map(NotRun.from_json, refusals)),
-            runners=runners,
-            seconds=_numbers(values, "seconds"),
-        )
+        _require_members(values, "runners")
+        return values.record(cls)
 
 
 def to_text(value: Any) -> str:
@@ -410,21 +282,7 @@ def _to_json(value: Any) -> Any:
     return value
 
 
-def _number(values: Fields, name: str) -> float:
-    return values.number(name, least=-_MAX, most=_MAX)
-
-
-def _number_or_none(values: Fields, name: str) -> float | None:
-    return values.number_or_none(name, least=-_MAX, most=_MAX)
-
-
-def _numbers(values: Fields, name: str) -> dict[str, float]:
-    members = values.object(name)
-    return {key: _number(members, key) for key in members.values}
-
-
-def _pair(values: Fields, name: str, least: float, most: float) -> tuple[float, float]:
-    numbers = values.numbers(name, least, most)
-    if len(numbers) != 2:
-        raise values.error(f"{values.parent}{name} has {len(numbers)} members, not 2")
-    return numbers[0], numbers[1]
+def _require_members(values: Fields, name: str) -> None:
+    """Raise BadData if the list `name` is there and empty."""
+    if values.values.get(name) == []:
+        raise values.error(f"{values.parent}{name} is empty")

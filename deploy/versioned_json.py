@@ -17,8 +17,9 @@ number, 3.0 is not a whole number, NaN and infinity are not numbers.
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from deploy.errors import BadData
 
@@ -28,6 +29,15 @@ _UPDATE = "install a newer version of retrain-tflite (on a device: a newer bundl
 _MAX_INT = 2**63 - 1
 _MAX_FLOAT = sys.float_info.max
 _Number = TypeVar("_Number", int, float)
+_Record = TypeVar("_Record")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The least and the greatest value of a number: `Annotated[float, Limits(0, 1)]`."""
+
+    least: float
+    most: float
 
 
 @dataclass(frozen=True)
@@ -65,22 +75,13 @@ class Fields:
 
     def boolean(self, name: str, default: bool | None = None) -> bool:
         """Return true or false."""
-        value = self._value(name, default)
-        if not isinstance(value, bool):
-            raise self._wrong(name, value, "true or false")
-        return value
+        return self._as_boolean(name, self._value(name, default))
 
     def integer(
         self, name: str, default: int | None = None, least: int = -_MAX_INT, most: int = _MAX_INT
     ) -> int:
         """Return a whole number from `least` to `most`."""
         return self._as_integer(name, self._value(name, default), least, most)
-
-    def integer_or_none(
-        self, name: str, least: int = -_MAX_INT, most: int = _MAX_INT
-    ) -> int | None:
-        """Return a whole number from `least` to `most`, or None."""
-        return self.integer(name, least=least, most=most) if self._is_set(name) else None
 
     def number(
         self,
@@ -103,11 +104,6 @@ class Fields:
         items = self._items(name)
         return tuple(self._as_text(item_name, item) for item_name, item in items)
 
-    def integers(self, name: str, least: int = -_MAX_INT, most: int = _MAX_INT) -> tuple[int, ...]:
-        """Return the whole numbers of a list."""
-        items = self._items(name)
-        return tuple(self._as_integer(item_name, item, least, most) for item_name, item in items)
-
     def numbers(
         self, name: str, least: float = -_MAX_FLOAT, most: float = _MAX_FLOAT
     ) -> tuple[float, ...]:
@@ -127,6 +123,26 @@ class Fields:
         """Return the fields of every object of a list."""
         return tuple(self._as_object(item_name, item) for item_name, item in self._items(name))
 
+    def record(self, kind: type[_Record]) -> _Record:
+        """Return a dataclass, whose fields are read by their types.
+
+        Types are str, bool, int, float (with `Limits` or without), tuples, mappings from str, and
+        dataclasses; one with a method `from_json` is read by that. A field of a type `... | None`
+        may be missing. So may one whose metadata have "optional": it then keeps its default. The
+        metadata "key" is the name in the file, if that differs.
+        """
+        types = get_type_hints(kind, include_extras=True)
+        values = {}
+        for field in fields(kind):  # type: ignore[arg-type]
+            name = field.metadata.get("key", field.name)
+            if name in self.values:
+                values[field.name] = self._as(name, self.values[name], types[field.name])
+            elif _may_be_none(types[field.name]):
+                values[field.name] = None
+            elif not field.metadata.get("optional"):
+                raise self.error(f"{self.parent}{name} is missing")
+        return kind(**values)
+
     def is_null(self, name: str) -> bool:
         """Return whether a field is there and null; a missing field is not."""
         return name in self.values and self.values[name] is None
@@ -142,11 +158,46 @@ class Fields:
         return default
 
     def _items(self, name: str) -> list[tuple[str, Any]]:
+        return self._as_list(name, self._value(name, None))
+
+    def _as_list(self, name: str, value: Any) -> list[tuple[str, Any]]:
         """Return the items of a list, each with the name that a message gives to it."""
-        value = self._value(name, None)
         if not isinstance(value, list):
             raise self._wrong(name, value, "a list")
         return [(f"{name}[{i}]", item) for i, item in enumerate(value)]
+
+    def _as(self, name: str, value: Any, kind: Any) -> Any:
+        """Return `value` as the type `kind`; see `record`."""
+        arguments = get_args(kind)
+        if _may_be_none(kind):
+            return None if value is None else self._as(name, value, arguments[0])
+        if kind is str:
+            return self._as_text(name, value)
+        if kind is bool:
+            return self._as_boolean(name, value)
+        if get_origin(kind) is Annotated:
+            kind, limits = arguments
+        else:
+            limits = Limits(-_MAX_INT, _MAX_INT) if kind is int else Limits(-_MAX_FLOAT, _MAX_FLOAT)
+        if kind is int:
+            return self._as_integer(name, value, limits.least, limits.most)
+        if kind is float:
+            return self._as_number(name, value, limits.least, limits.most)
+        if get_origin(kind) is tuple:
+            items = self._as_list(name, value)
+            kinds = arguments[:1] * len(items) if Ellipsis in arguments else arguments
+            if len(items) != len(kinds):
+                raise self.error(f"{self.parent}{name} has {len(items)} members, not {len(kinds)}")
+            return tuple(self._as(*item, of) for item, of in zip(items, kinds, strict=True))
+        inner = self._as_object(name, value)
+        if get_origin(kind):  # a mapping
+            return {key: inner._as(key, inner.values[key], arguments[1]) for key in inner.values}
+        return kind.from_json(inner) if hasattr(kind, "from_json") else inner.record(kind)
+
+    def _as_boolean(self, name: str, value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self._wrong(name, value, "true or false")
+        return value
 
     def _as_text(self, name: str, value: Any) -> str:
         if not isinstance(value, str):
@@ -194,3 +245,7 @@ def read(value: Any, where: str, version: int, remedy: str) -> Fields:
             f"{version}: {_UPDATE}"
         )
     return fields
+
+
+def _may_be_none(kind: Any) -> bool:
+    return NoneType in get_args(kind)

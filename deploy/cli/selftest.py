@@ -14,12 +14,11 @@ import click
 from deploy import versioned_json
 from deploy.bundle_texts import SUMS
 from deploy.errors import BadData, GateFailed, MissingPackage, RetrainError
+from deploy.system.machine import Device
 from deploy.system.terminal import align, say
-from deploy.versioned_json import Fields
 
 if TYPE_CHECKING:
     from deploy.classifier import Classifier
-    from deploy.system.machine import Device
 
 SCHEMA_VERSION = 1
 _NO_GOLDENS = (
@@ -55,7 +54,7 @@ class SelfTest:
     """
 
     model: str
-    device: "Device"
+    device: Device
     failures: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     sha256: str | None = None
@@ -90,7 +89,7 @@ class SelfTest:
             "packages": self.packages and dict(self.packages),
             "load_ms": self.load_ms,
             "ms": self.ms and dict(self.ms),
-            "device": self.device._asdict(),
+            "device": asdict(self.device),
         }
 
     @classmethod
@@ -100,46 +99,7 @@ class SelfTest:
         `where` and `remedy` are for the error, as in `versioned_json.read`.
         """
         fields = versioned_json.read(value, where, SCHEMA_VERSION, remedy)
-        goldens, runtime = fields.object_or_none("goldens"), fields.object_or_none("runtime")
-        packages, ms = fields.object_or_none("packages"), fields.object_or_none("ms")
-        return cls(
-            model=fields.text("model"),
-            device=_read_device(fields.object("device")),
-            failures=fields.texts("failures"),
-            notes=fields.texts("notes"),
-            sha256=fields.text_or_none("sha256"),
-            bytes=fields.integer_or_none("bytes"),
-            files=fields.integer_or_none("files"),
-            labels=fields.integer_or_none("labels"),
-            goldens=_read_golden_count(goldens) if goldens else None,
-            runtime=RuntimeVersion(runtime.text("name"), runtime.text("version"))
-            if runtime
-            else None,
-            packages={name: packages.text(name) for name in packages.values} if packages else None,
-            load_ms=fields.number_or_none("load_ms"),
-            ms={name: ms.number(name) for name in ms.values} if ms else None,
-        )
-
-
-def _read_golden_count(fields: Fields) -> GoldenCount:
-    return GoldenCount(fields.integer("right"), fields.integer("total"), fields.number("tolerance"))
-
-
-def _read_device(fields: Fields) -> "Device":
-    from deploy.system.machine import Device
-
-    return Device(
-        board=fields.text_or_none("board"),
-        cpu=fields.text("cpu"),
-        architecture=fields.text("architecture"),
-        bits=fields.integer("bits"),
-        os=fields.text("os"),
-        kernel=fields.text("kernel"),
-        python=fields.text("python"),
-        governor=fields.text_or_none("governor"),
-        temperature_c=fields.number_or_none("temperature_c"),
-        throttling=fields.text_or_none("throttling"),
-    )
+        return fields.record(cls)
 
 
 @click.command()

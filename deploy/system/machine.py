@@ -4,8 +4,8 @@ import platform
 import shutil
 import struct
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 NO_FAST_INT8 = "this runtime has no fast int8 kernels on x86 (it has on ARM)"
 _X86 = ("x86_64", "amd64", "i386", "i686")
@@ -14,7 +14,8 @@ _ROOT = Path("/")
 _THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 
 
-class Device(NamedTuple):
+@dataclass(frozen=True)
+class Device:
     """The properties of a machine that decide how fast a model runs; None is unknown.
 
     `bits` are Python's, which may be fewer than the kernel's; `temperature_c` is in degrees

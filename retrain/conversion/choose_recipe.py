@@ -16,7 +16,6 @@ from deploy.image import normalise
 from deploy.runtime import Model, find_runtime
 from deploy.system.machine import NO_FAST_INT8, cpu_name, lacks_fast_int8
 from deploy.system.terminal import align
-from deploy.versioned_json import Fields
 from retrain.conversion.build_model import (
     ConvertedModel,
     ScoredModel,
@@ -57,23 +56,6 @@ class RecipeFigures:
         """Return the JSON form."""
         return asdict(self)
 
-    @classmethod
-    def from_json(cls, fields: Fields) -> "RecipeFigures":
-        """Read what `to_json` wrote; raise BadData for anything else."""
-        interval = fields.numbers("interval95")
-        if len(interval) != 2:
-            raise fields.error(f"{fields.parent}interval95 has {len(interval)} numbers, not 2")
-        return cls(
-            fields.text("recipe"),
-            fields.number("accuracy"),
-            (interval[0], interval[1]),
-            fields.number("agreement"),
-            fields.integer("bytes"),
-            fields.number("p50_ms"),
-            fields.texts("reasons"),
-            fields.boolean("best"),
-        )
-
 
 @dataclass(frozen=True)
 class RecipeComparison:
@@ -95,17 +77,6 @@ class RecipeComparison:
             "runtime": self.runtime,
             "cpu": self.cpu,
         }
-
-    @classmethod
-    def from_json(cls, fields: Fields) -> "RecipeComparison":
-        """Read what `to_json` wrote; raise BadData for anything else."""
-        failed = fields.object("failed")
-        return cls(
-            tuple(RecipeFigures.from_json(figures) for figures in fields.objects("candidates")),
-            {recipe: failed.text(recipe) for recipe in failed.values},
-            fields.text("runtime"),
-            fields.text("cpu"),
-        )
 
 
 def choose(

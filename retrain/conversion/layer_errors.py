@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deploy.versioned_json import Fields
 from retrain.conversion.mixed_precision import float_layers
 from retrain.conversion.quantize import (
     GraphFile,
@@ -51,15 +50,6 @@ class LayerError:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Fields) -> "LayerError":
-        """Read what `to_json` wrote; raise BadData for anything else."""
-        return cls(
-            fields.text("name"),
-            fields.number("signal_to_noise_db"),
-            fields.number_or_none("scores_db"),
-        )
 
 
 def explain(

@@ -40,16 +40,6 @@ class Difference:
         """Return the JSON form."""
         return asdict(self)
 
-    @classmethod
-    def from_json(cls, fields: Fields) -> "Difference":
-        """Read what `to_json` wrote; raise BadData for anything else."""
-        return cls(
-            fields.text("photo"),
-            fields.text("graph"),
-            fields.text("model"),
-            fields.number("difference"),
-        )
-
 
 @dataclass(frozen=True)
 class Parity:
@@ -112,7 +102,7 @@ class Parity:
             fields.number("agreement", least=0, most=1),
             fields.number("mean_difference"),
             fields.number("max_difference"),
-            tuple(Difference.from_json(photo) for photo in fields.objects("worst")),
+            tuple(photo.record(Difference) for photo in fields.objects("worst")),
         )
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from deploy import untrusted_files, versioned_json
-from deploy.versioned_json import Fields
 from retrain.conversion.choose_recipe import RecipeComparison
 from retrain.conversion.layer_errors import LayerError
 from retrain.conversion.parity import Parity
@@ -74,18 +73,16 @@ class ConversionResult:
             recipe=fields.text("recipe"),
             graph_sha256=fields.text("graph_sha256"),
             calibration_images=fields.integer("calibration_images"),
-            bounds=_bounds(fields),
+            bounds=fields.record(Bounds),
             passed=fields.boolean("passed"),
             model_sha256=fields.text("model_sha256", default=""),
             graph_bytes=sizes.integer("graph"),
             model_bytes=sizes.integer("model"),
             parity=Parity.from_json(fields),
-            rejection=Rejection.from_json(rejection) if rejection else None,
+            rejection=rejection.record(Rejection) if rejection else None,
             per_channel_dense=Parity.from_json(per_channel_dense) if per_channel_dense else None,
-            comparison=RecipeComparison.from_json(fields)
-            if "candidates" in fields.values
-            else None,
-            layers=tuple(LayerError.from_json(layer) for layer in fields.objects("layers"))
+            comparison=fields.record(RecipeComparison) if "candidates" in fields.values else None,
+            layers=tuple(layer.record(LayerError) for layer in fields.objects("layers"))
             if "layers" in fields.values
             else None,
             seconds={stage: seconds.number(stage) for stage in seconds.values},
@@ -95,11 +92,3 @@ class ConversionResult:
     def read(cls, path: Path) -> "ConversionResult":
         """Read the conversion.json at `path`; raise BadData if it is missing or damaged."""
         return cls.from_json(untrusted_files.read_json(path, REMEDY), str(path))
-
-
-def _bounds(fields: Fields) -> Bounds:
-    return Bounds(
-        fields.number("max_accuracy_drop"),
-        fields.number("min_agreement"),
-        fields.number("max_mean_difference"),
-    )

@@ -16,7 +16,6 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import normalise
 from deploy.model_file import ModelFile
-from deploy.versioned_json import Fields
 from retrain import parallel
 from retrain.conversion.parity import model_scores
 from retrain.data.photo_folder import Photo
@@ -56,16 +55,6 @@ class Rejection:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: Fields) -> "Rejection":
-        """Read what `to_json` wrote; raise BadData for anything else."""
-        return cls(
-            fields.number("rate"),
-            fields.number("threshold"),
-            fields.integer("photos"),
-            fields.integer("rejected"),
-        )
 
 
 def add_familiarity(

@@ -1,14 +1,78 @@
 """Versions and types of JSON files: later files open, wrong types are refused with their name."""
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
 
 import pytest
 
 from deploy.errors import BadData
-from deploy.versioned_json import Fields, read
+from deploy.versioned_json import Fields, Limits, read
 
 REMEDY = "train again"
+
+
+@dataclass(frozen=True)
+class OptionalCount:
+    """A whole number that may be missing."""
+
+    name: int | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Whole numbers."""
+
+    name: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    """A record with its own way to be read."""
+
+    doubled: int
+
+    @classmethod
+    def from_json(cls, values: Fields) -> "Inner":
+        """Return a record."""
+        return cls(doubled=2 * values.integer("count"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    """A record with a field of every kind."""
+
+    text: str
+    flag: bool
+    share: Annotated[float, Limits(0, 1)]
+    pair: tuple[int, float] | None
+    seconds: Mapping[str, float]
+    inner: Inner
+    counts: tuple[Counts, ...]
+    other_name: int = field(metadata={"key": "otherName"})
+    added: int = field(default=7, metadata={"optional": True})
+
+
+OUTER: dict[str, Any] = {
+    "text": "a",
+    "flag": True,
+    "share": 1,
+    "pair": [1, 0.5],
+    "seconds": {"scan": 0.25},
+    "inner": {"count": 2},
+    "counts": [{"name": [1, 2]}],
+    "otherName": 3,
+    "unknown": None,
+}
+
+
+def optional_count(values: Fields, _name: str) -> int | None:
+    return values.record(OptionalCount).name
+
+
+def counts(values: Fields, _name: str) -> tuple[int, ...]:
+    return values.record(Counts).name
 
 
 def fields(**values: Any) -> Fields:
@@ -59,28 +123,30 @@ def test_fields_of_the_right_type_are_returned_as_they_are() -> None:
     )
     assert all_types.text("text") == all_types.text_or_none("text") == "a"
     assert all_types.boolean("flag") is False
-    assert all_types.integer("whole", least=3, most=3) == all_types.integer_or_none("whole") == 3
+    assert all_types.integer("whole", least=3, most=3) == 3
+    assert optional_count(fields(name=3), "name") == 3
     assert type(all_types.number("whole")) is int
     assert all_types.number("number") == all_types.number_or_none("number") == 0.5
     assert all_types.object("inner").text("a") == "b"
     assert [item.integer("a") for item in all_types.objects("items")] == [1]
     for name in ("none", "missing"):
         assert all_types.text_or_none(name) is None
-        assert all_types.integer_or_none(name) is None
         assert all_types.number_or_none(name) is None
         assert all_types.object_or_none(name) is None
-    lists = fields(texts=["a", "b"], numbers=[1, 0.5], whole=[1, 2], empty=[])
+    assert optional_count(fields(name=None), "name") is None
+    assert optional_count(fields(), "name") is None
+    lists = fields(texts=["a", "b"], numbers=[1, 0.5], empty=[])
     assert lists.texts("texts") == ("a", "b")
     assert lists.numbers("numbers") == (1, 0.5)
-    assert lists.integers("whole") == (1, 2)
+    assert counts(fields(name=[1, 2]), "name") == (1, 2)
     assert lists.texts("empty") == ()
     assert lists.objects("empty") == ()
 
 
 def test_only_a_field_that_is_there_is_null() -> None:
-    some = fields(nothing=None, zero=0, text="")
+    optional_fields = fields(nothing=None, zero=0, text="")
     names = ("nothing", "zero", "text", "missing")
-    assert [some.is_null(name) for name in names] == [True, False, False, False]
+    assert [optional_fields.is_null(name) for name in names] == [True, False, False, False]
 
 
 def test_a_missing_field_has_its_default_or_is_named() -> None:
@@ -106,7 +172,7 @@ def test_a_missing_field_has_its_default_or_is_named() -> None:
         (Fields.integer, 3.0, "is 3.0, not a whole number"),
         (Fields.integer, False, "is False, not a whole number"),
         (Fields.integer, 10**30, "is 1000"),
-        (Fields.integer_or_none, "3", "is '3', not a whole number"),
+        (optional_count, "3", "is '3', not a whole number"),
         (Fields.text, 7, "is 7, not text"),
         (Fields.text_or_none, [], "is [], not text"),
         (Fields.boolean, 1, "is 1, not true or false"),
@@ -115,7 +181,7 @@ def test_a_missing_field_has_its_default_or_is_named() -> None:
         (Fields.texts, "ab", "is 'ab', not a list"),
         (Fields.texts, ["a", 2], "[1] is 2, not text"),
         (Fields.numbers, [1, float("nan")], "[1] is nan, not a number"),
-        (Fields.integers, [True], "[0] is True, not a whole number"),
+        (counts, [True], "[0] is True, not a whole number"),
         (Fields.objects, [{}, 3], "[1] is 3, not an object"),
     ],
 )
@@ -143,3 +209,48 @@ def test_a_field_of_an_inner_object_is_named_by_its_path() -> None:
         outer.object("input").object("size").integer("height")
     with pytest.raises(BadData, match=r": goldens\[1\]\.label is 1, not text"):
         outer.objects("goldens")[1].text("label")
+
+
+def test_a_record_is_read_by_the_types_of_its_fields() -> None:
+    expected = Outer(
+        text="a",
+        flag=True,
+        share=1,
+        pair=(1, 0.5),
+        seconds={"scan": 0.25},
+        inner=Inner(doubled=4),
+        counts=(Counts((1, 2)),),
+        other_name=3,
+        added=7,
+    )
+    assert fields(**OUTER).record(Outer) == expected
+    later = {**OUTER, "pair": None, "added": 8}
+    assert fields(**later).record(Outer) == replace(expected, pair=None, added=8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"text": None}, "text is None, not text"),
+        ({"flag": 1}, "flag is 1, not true or false"),
+        ({"share": 1.5}, "share is 1.5, not from 0 to 1"),
+        ({"share": float("nan")}, "share is nan, not a number"),
+        ({"pair": [1]}, "pair has 1 members, not 2"),
+        ({"pair": [0.5, 1]}, "pair[0] is 0.5, not a whole number"),
+        ({"seconds": {"scan": "1"}}, "seconds.scan is '1', not a number"),
+        ({"seconds": []}, "seconds is [], not an object"),
+        ({"inner": {}}, "inner.count is missing"),
+        ({"counts": [{"name": [True]}]}, "counts[0].name[0] is True, not a whole number"),
+        ({"added": None}, "added is None, not a whole number"),
+    ],
+)
+def test_a_wrong_field_of_a_record_is_named(changes: dict[str, Any], problem: str) -> None:
+    with pytest.raises(BadData) as refused:
+        fields(**{**OUTER, **changes}).record(Outer)
+    assert str(refused.value) == f"run/metrics.json: {problem}: {REMEDY}"
+
+
+def test_a_missing_field_of_a_record_is_named() -> None:
+    without = {name: value for name, value in OUTER.items() if name != "otherName"}
+    with pytest.raises(BadData, match=r"json: otherName is missing: train again"):
+        fields(**without).record(Outer)
