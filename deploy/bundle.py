@@ -1,4 +1,7 @@
-"""Write the folder that is copied to a device, and the same as a .tar.gz: always the same bytes."""
+"""Write the bundle that is copied to a device, as a folder and as a .tar.gz.
+
+The same model gives the same folder; the archive is the same on the same Python and zlib.
+"""
 
 import gzip
 import hashlib

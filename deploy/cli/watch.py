@@ -153,9 +153,9 @@ def watch(
     """Print the label of what the camera sees each time that the label changes.
 
     The label changes when another label is the best one, and probable enough, in several frames in
-    a row. A camera that is unplugged is tried again until it is back. Ends at the end of a video,
-    or when it is stopped. A source with fewer frames than that, such as a photo, has the label of
-    its last frame.
+    a row. A source may end before, as a photo does: then its last frame decides. The command tries
+    a camera that was unplugged again until it is back. It ends at the end of a video, or when you
+    stop it.
     """
     from deploy.errors import BadData
     from deploy.user_files import contains
