@@ -10,7 +10,8 @@ from deploy.errors import BadData, WrongUse
 from retrain import tf_graph
 from retrain.backbones.cost import multiply_adds
 
-_MAX_VIEW_KILOBYTES = 200.0
+_MAX_VIEW_KILOBYTES = 210.0
+"""11 views of 1,000 photos are 2.3 GB then. ResNet50's last maps, 7x7x2048, take 201."""
 _MAX_SHARE_ABOVE = 0.6
 """The trained share of Lite0 above its block 7, the best of those measured, is 0.59."""
 _MIN_SHARE_ABOVE = 0.05

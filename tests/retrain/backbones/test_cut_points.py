@@ -112,7 +112,7 @@ POINTS = tuple(
     CutPoint(name, shape, share, round(share * 1e6))
     for name, shape, share in (
         ("stem", (112, 112, 32), 0.9),
-        ("wide", (50, 50, 41), 0.59),
+        ("wide", (50, 50, 43), 0.59),
         ("block/add", (14, 14, 80), 0.5),
         ("late", (7, 7, 8), 0.1),
         ("last", (7, 7, 320), 0.04),
@@ -121,7 +121,7 @@ POINTS = tuple(
 
 
 def test_the_default_is_the_deepest_training_that_is_affordable() -> None:
-    assert choose_cut_point(POINTS, None).name == "block/add"  # `wide` takes 205 kB a view
+    assert choose_cut_point(POINTS, None).name == "block/add"  # `wide` takes 215 kB a view
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Prepare the trunk below a cut: a backbone whose bottlenecks are feature maps."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
-from retrain import tf_graph
+from retrain import backbones, tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones import backbone as preparation
 from retrain.backbones.cut_points import CutPoint, choose_cut_point, find_cut_points
@@ -18,7 +19,9 @@ from retrain.bottlenecks.engine import EngineChoice, tensorflow
 from retrain.bottlenecks.extract import extract
 from retrain.data.photo_folder import scan
 from retrain.progress import Progress
+from tests.helpers import lite_fixtures, own_networks
 
+NETWORK = "efficientnet_lite0"
 Array = npt.NDArray[np.float32]
 
 
@@ -56,6 +59,11 @@ def top(backbone: Backbone, point: CutPoint, maps: Array) -> Array:
     with tf.compat.v1.Session(graph=graph) as session:
         fed: dict[str, Any] = {f"{point.name}:0": maps.reshape(-1, *point.shape)}
         return np.asarray(session.run(f"{tf_graph.BOTTLENECK}:0", fed))
+
+
+def test_random_weights_have_the_cuts_of_the_real_network(points: tuple[CutPoint, ...]) -> None:
+    # `retrain backbones --cuts` lists those, `load_trunk` takes these.
+    assert find_cut_points(backbones.NETWORKS[NETWORK].graph_def(None)) == points
 
 
 def test_graph_and_flatbuffer_of_a_trunk_agree(
@@ -109,3 +117,30 @@ def test_each_cut_has_a_folder_and_a_fingerprint(
     assert other.width == points[0].width != trunk.width
     assert len({backbone.graph_path, trunk.graph_path, other.graph_path}) == 3
     assert len({backbone.fingerprint, trunk.fingerprint, other.fingerprint}) == 3
+
+
+def frozen_graph(folder: Path) -> Path:
+    return own_networks.save(own_networks.define(own_networks.classic), folder / "mine.pb")
+
+
+def keras_file(folder: Path) -> Path:
+    path = folder / "mine.keras"
+    own_networks.keras_model().save(path)
+    return path
+
+
+def tflite_file(folder: Path) -> Path:
+    return lite_fixtures.write(folder / "mine.tflite", lite_fixtures.network())
+
+
+@pytest.mark.parametrize("write", [frozen_graph, keras_file, tflite_file])
+def test_a_network_of_ones_own_has_a_trunk(write: Callable[[Path], Path], tmp_path: Path) -> None:
+    backbone = own_networks.load(write(tmp_path), tmp_path)
+    (point, *_) = points = find_cut_points(tf_graph.read(backbone.graph_path))
+    assert choose_cut_point(points, None) in points
+    trunk = load_trunk(backbone, point, tmp_path)
+    shape = (2, own_networks.SIDE, own_networks.SIDE, 3)
+    tensors = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    maps, expected = by_tensorflow(trunk, tensors), by_tensorflow(backbone, tensors)
+    np.testing.assert_allclose(Model(trunk.flatbuffer)(tensors[:1]), maps[0], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(top(backbone, point, maps), expected, rtol=1e-4, atol=1e-5)
