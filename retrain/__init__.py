@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from retrain.settings.label_image import LabelImageSettings as LabelImageSettings
     from retrain.settings.training import AdoptSettings as AdoptSettings
     from retrain.settings.training import Distortion as Distortion
+    from retrain.settings.training import FineTuneSettings as FineTuneSettings
     from retrain.settings.training import HeadSettings as HeadSettings
     from retrain.settings.training import Source as Source
     from retrain.settings.training import SplitSettings as SplitSettings
@@ -35,6 +36,7 @@ _MODULES = {
     "ConversionResult": "retrain.conversion.result",
     "ConvertSettings": "retrain.settings.conversion",
     "Distortion": "retrain.settings.training",
+    "FineTuneSettings": "retrain.settings.training",
     "GateFailed": "deploy.errors",
     "HeadSettings": "retrain.settings.training",
     "LabelImageSettings": "retrain.settings.label_image",

@@ -156,3 +156,13 @@ def fit_temperature(logits: npt.NDArray[Any], labels: Labels) -> float:
         else:
             high = middle
     return math.exp((low + high) / 2)
+
+
+def calibrated_cross_entropies(logits: npt.NDArray[Any], labels: Labels) -> npt.NDArray[np.float64]:
+    """Return each photo's cross entropy in nats, (N,), of `logits` (N, C) at their temperature.
+
+    The temperature is the one that `fit_temperature` fits to the same photos.
+    """
+    z = np.asarray(logits, np.float64) / fit_temperature(logits, labels)
+    z -= z.max(axis=1, keepdims=True)
+    return np.asarray(np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(labels)), labels])

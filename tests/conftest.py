@@ -32,6 +32,7 @@ LONGEST_FILES = (
     "tests/retrain/training/test_resume.py",
     "tests/deploy/test_image.py",
     "tests/end_to_end/test_pythons.py",
+    "tests/retrain/training/test_fine_tuning.py",
     "tests/retrain/training/test_train_outputs.py",
     "tests/docs/test_python_reference.py",
     "tests/retrain/backbones/custom/test_tflite_networks.py",

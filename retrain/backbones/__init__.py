@@ -28,7 +28,15 @@ def load(name: str, cache_dir: Path, weights: Path | None = None) -> Backbone:
     trace = partial(_rounded_graph, network, path)
     sides = (network.spec.height, network.spec.width)
     graph_path, flatbuffer = prepare(name, sha256, trace, sides, cache_dir)
-    return Backbone(name, network.spec, network.width, sha256, graph_path, flatbuffer)
+    return Backbone(
+        name,
+        network.spec,
+        network.width,
+        sha256,
+        graph_path,
+        flatbuffer,
+        has_rounded_kernels=True,
+    )
 
 
 def _rounded_graph(network: Network, weights: Path) -> Any:

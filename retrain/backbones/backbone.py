@@ -32,7 +32,8 @@ class Backbone:
     Both take float32 (N, height, width, 3), normalised as `spec` says, and give float32
     (N, width): operation `input` to `bottleneck` in `graph_path`, N = 1 in `flatbuffer`. It ends
     before its last layer, or as a trunk with a deeper cut (`load_trunk`) at the operation `cut` of
-    that graph, whose feature map is flattened.
+    that graph, whose feature map is flattened. `has_rounded_kernels` says that kernels are on the
+    int8 grid (`round_kernels`), where training keeps them.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Backbone:
     graph_path: Path
     flatbuffer: bytes
     cut: str = BOTTLENECK
+    has_rounded_kernels: bool = False
 
     @property
     def fingerprint(self) -> str:

@@ -46,6 +46,19 @@ def to_int8_grid(kernel: npt.NDArray[np.float32], axes: tuple[int, ...]) -> npt.
     return np.asarray(grid.reshape(by_output.shape).transpose(np.argsort([*axes, *summed])))
 
 
+def round_in_training(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the kernel of a convolution (height, width, in, out) on its grid; others as they are.
+
+    Each value is rounded to the nearest step. Training adapts to this rounding, so that the sum of
+    an output's kernel need not be kept, and it is fast enough for every step.
+    """
+    if values.ndim != 4:
+        return values
+    scale = np.abs(values).max(axis=(0, 1, 2)) / np.float32(127)
+    scale[scale == 0] = 1
+    return np.asarray(np.rint(values / scale) * scale)
+
+
 def round_kernels(graph: Any) -> Any:
     """Return a copy of the GraphDef `graph` with each constant kernel on the int8 grid."""
     tf = tensorflow()

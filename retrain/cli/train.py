@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, get_args
 
 import click
 
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
+from deploy.errors import WrongUse
 from deploy.system.terminal import say
 from retrain.cli.options import (
     CACHE_GROUP,
@@ -23,6 +25,7 @@ from retrain.cli.options import (
 from retrain.settings.training import (
     ClassWeight,
     Distortion,
+    FineTuneSettings,
     HeadSettings,
     Optimizer,
     SplitSettings,
@@ -48,8 +51,10 @@ _GROUPS: Groups = {
         "--early-stop",
         "--seed",
     ),
+    "Fine-tuning": ("--fine-tune", "--cut", "--epochs", "--average"),
     "Distorted views": (
         "--flip-left-right",
+        "--random-area",
         "--random-crop",
         "--random-scale",
         "--random-brightness",
@@ -79,10 +84,19 @@ _GROUPS: Groups = {
     ),
 }
 _PERCENT = click.IntRange(0, 100)
+_PERCENT_BELOW_100 = click.IntRange(0, 99)
 
 
 def _value(name: str, default: Any, kind: Any, text: str) -> Callable[[Command], Command]:
     return click.option(name, default=default, show_default=True, type=kind, help=text)
+
+
+def _by_stage(
+    name: str, default: Any, fine_tuning_default: Any, kind: Any, text: str
+) -> Callable[[Command], Command]:
+    """Return an option of the head, or with --fine-tune of fine-tuning."""
+    defaults = f"[default: {default}; with --fine-tune {fine_tuning_default}]"
+    return click.option(name, type=kind, default=None, help=f"{text}  {defaults}")
 
 
 def _path(name: str, kind: click.Path, text: str) -> Callable[[Command], Command]:
@@ -96,11 +110,36 @@ _OPTIONS = (
         click.IntRange(1),
         "Number of training steps.",
     ),
-    _value(
+    click.option(
+        "--fine-tune",
+        is_flag=True,
+        help="Train the last blocks of the network too. Then --learning-rate, --weight-decay, "
+        "--label-smoothing, --train-batch-size and the options of distorted views are those of "
+        "fine-tuning.",
+    ),
+    click.option(
+        "--cut",
+        metavar="NAME",
+        help="Train what lies above this tensor; `retrain backbones --cuts` lists them.  "
+        "[default: chosen by cost]",
+    ),
+    click.option(
+        "--epochs",
+        type=click.IntRange(1),
+        help="Epochs of fine-tuning.  [default: by the number of photos, 16 for 1,000]",
+    ),
+    click.option(
+        "--average",
+        type=click.IntRange(1, 100),
+        help="Average the weights of so many fine-tunings with different seeds.  "
+        f"[default: {FineTuneSettings.average}]",
+    ),
+    _by_stage(
         "--learning-rate",
         HeadSettings.learning_rate,
+        FineTuneSettings.learning_rate,
         click.FloatRange(0, min_open=True),
-        "Learning rate of the first step.",
+        "Highest learning rate.",
     ),
     _value(
         "--optimizer",
@@ -109,14 +148,17 @@ _OPTIONS = (
         "standardized: SGD on standardized bottlenecks, with a falling rate; sgd: bottlenecks "
         "unchanged and a constant rate, as the classic script.",
     ),
-    click.option(
+    _by_stage(
         "--weight-decay",
-        type=click.FloatRange(0, 10),
-        help="Weight decay.  [default: 0.1 if standardized, 0 if sgd]",
+        "0.1 if standardized, 0 if sgd",
+        FineTuneSettings.weight_decay,
+        click.FloatRange(0, 10),
+        "Weight decay.",
     ),
-    _value(
+    _by_stage(
         "--label-smoothing",
         HeadSettings.label_smoothing,
+        FineTuneSettings.label_smoothing,
         click.FloatRange(0, 1, max_open=True),
         "Share of each target spread over all classes.",
     ),
@@ -127,9 +169,10 @@ _OPTIONS = (
         "balanced: probabilities as if all classes were equally frequent; none: as frequent as "
         "in the folder.",
     ),
-    _value(
+    _by_stage(
         "--train-batch-size",
         HeadSettings.train_batch_size,
+        FineTuneSettings.train_batch_size,
         click.IntRange(1, 10_000),
         "Photos per training step.",
     ),
@@ -155,7 +198,8 @@ _OPTIONS = (
         "--early-stop",
         HeadSettings.early_stop,
         click.IntRange(0),
-        "Stop after so many rounds (twentieths of the run) without better weights; 0: never.",
+        "Stop after so many rounds (twentieths of the run; of fine-tuning: epochs) without better "
+        "weights; 0: never.",
     ),
     _value(
         "--testing-percentage",
@@ -180,40 +224,59 @@ _OPTIONS = (
         click.IntRange(0),
         "Seed of the first weights and of the batches.",
     ),
-    click.option("--flip-left-right", is_flag=True, help="Mirror half of the distorted views."),
-    _value(
+    _by_stage(
+        "--flip-left-right/--no-flip-left-right",
+        "no",
+        "yes",
+        None,
+        "Mirror half of the distorted views.",
+    ),
+    _by_stage(
+        "--random-area",
+        Distortion.random_area,
+        FineTuneSettings.distortion.random_area,
+        _PERCENT_BELOW_100,
+        "Show a box anywhere in the photo, smaller than its area by up to so many percent.",
+    ),
+    _by_stage(
         "--random-crop",
         Distortion.random_crop,
+        FineTuneSettings.distortion.random_crop,
         _PERCENT,
         "Margin around the random crop of a view, percent.",
     ),
-    _value(
+    _by_stage(
         "--random-scale",
         Distortion.random_scale,
+        FineTuneSettings.distortion.random_scale,
         _PERCENT,
         "Largest enlargement of a view, percent.",
     ),
-    _value(
+    _by_stage(
         "--random-brightness",
         Distortion.random_brightness,
+        FineTuneSettings.distortion.random_brightness,
         _PERCENT,
         "Largest change of a view's brightness, percent.",
     ),
-    _value(
+    _by_stage(
         "--random-contrast",
         Distortion.random_contrast,
+        FineTuneSettings.distortion.random_contrast,
         _PERCENT,
         "Largest change of a view's contrast, percent.",
     ),
-    _value(
+    _by_stage(
         "--random-saturation",
         Distortion.random_saturation,
+        FineTuneSettings.distortion.random_saturation,
         _PERCENT,
         "Largest change of how strong a view's colours are, percent.",
     ),
-    _value(
+    _by_stage(
         "--views",
         TrainSettings.views,
+        "10 for 1,000 photos",
         click.IntRange(1, 1000),
         "Distorted views of each training photo.",
     ),
@@ -279,16 +342,25 @@ def train(progress_form: Any, logging_verbosity: Any, as_json: bool, **options: 
     from retrain.training.train import train as run
 
     def take(kind: Any) -> dict[str, Any]:
-        """Remove the options that are fields of the dataclass `kind`, and return them."""
+        """Remove the options that are fields of the dataclass `kind`; return those with a value."""
         names = [name for name in kind.__dataclass_fields__ if name in options]
-        return {name: options.pop(name) for name in names}
+        values = {name: options.pop(name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
 
     split = SplitSettings(**take(SplitSettings), salt=options.pop("split_salt"))
-    head, distortion = HeadSettings(**take(HeadSettings)), Distortion(**take(Distortion))
+    distortion = take(Distortion)
+    stages: dict[str, Any] = {}
+    if options.pop("fine_tune"):
+        views = replace(FineTuneSettings.distortion, **distortion)
+        stages["fine_tuning"] = FineTuneSettings(**take(FineTuneSettings), distortion=views)
+    else:
+        for name in ("cut", "epochs", "average"):
+            if options.pop(name) is not None:
+                raise WrongUse(f"--{name} is for --fine-tune: add it")
+        stages["distortion"] = Distortion(**distortion)
+    stages["head"] = HeadSettings(**take(HeadSettings))
     paths = take(TrainSettings)
-    settings = TrainSettings(
-        source(**options), split=split, head=head, distortion=distortion, **paths
-    )
+    settings = TrainSettings(source(**options), split=split, **stages, **paths)
     result = run(settings, progress(progress_form, logging_verbosity.upper()))
     if as_json:
         say(json.dumps(result.to_json()))

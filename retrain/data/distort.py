@@ -5,6 +5,7 @@ difference is deliberate: brightness is clipped to 0..255, since a device's pixe
 """
 
 import hashlib
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from retrain.settings.training import Distortion
 
 RULES = "distort-2"
 """The version of these rules, part of a cached view's fingerprint: change it with any pixel."""
+_MAX_STRETCH = 4 / 3
+"""The largest factor by which a random box is stretched, in both directions."""
 _GREY = np.array([0.299, 0.587, 0.114])
 """The shares of red, green and blue in a pixel's grey (ITU-R 601), as Pillow's mode L has them."""
 
@@ -25,7 +28,7 @@ def distort(
 ) -> npt.NDArray[np.uint8]:
     """Return uint8 (1, height, width, 3): a random view of `image`, the same in every run.
 
-    The part of the photo that `spec` keeps is enlarged by
+    The part of the photo that `spec` keeps, or a random box of `random_area`, is enlarged by
     (1 + random_crop%) * U(1, 1 + random_scale%), and a random box of the input's size is cropped
     out of it. `flip_left_right` mirrors half of the views. Then brightness, contrast and saturation
     are multiplied, each by a factor of its own of U(1 - N%, 1 + N%), where N is its setting:
@@ -41,7 +44,11 @@ def distort(
 
     enlarged = (1 + distortion.random_crop / 100) * (1 + distortion.random_scale / 100 * zoom)
     # Cropping a box out of an enlarged photo equals resizing a smaller box of the photo itself.
-    left, top, right, bottom = kept_box(image, spec)
+    left, top, right, bottom = (
+        _random_box(image, spec, distortion.random_area, key)
+        if distortion.random_area
+        else kept_box(image, spec)
+    )
     spare_width = (right - left) * (1 - 1 / enlarged)
     spare_height = (bottom - top) * (1 - 1 / enlarged)
     box = (
@@ -67,6 +74,23 @@ def distort(
         matrix[:, :3] = saturation * np.eye(3) + (1 - saturation) * _GREY
         resized = resized.convert("RGB", tuple(matrix.ravel().tolist()))
     return np.asarray(resized)[np.newaxis]
+
+
+def _random_box(
+    image: Image.Image, spec: InputSpec, percentage: int, key: bytes
+) -> tuple[float, float, float, float]:
+    """Return a box of `image` with up to `percentage` less than its area.
+
+    Its sides have the ratio of the input's, changed by up to a third, as far as the photo allows.
+    """
+    draws = np.frombuffer(hashlib.sha256(b"box " + key).digest(), "<u4") / 2**32
+    size, stretch, across, down = draws[:4].tolist()
+    area = (1 - percentage / 100 * size) * image.width * image.height
+    ratio = spec.width / spec.height * _MAX_STRETCH ** (2 * stretch - 1)
+    width = min(math.sqrt(area * ratio), image.width)
+    height = min(math.sqrt(area / ratio), image.height)
+    left, top = across * (image.width - width), down * (image.height - height)
+    return left, top, left + width, top + height
 
 
 def _factor(percentage: int, draw: float) -> float:

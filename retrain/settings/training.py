@@ -19,6 +19,7 @@ ExtractEngine = Literal["auto", "tensorflow", "tflite"]
 Optimizer = Literal["standardized", "sgd"]
 
 DEFAULT_WEIGHT_DECAY: dict[Optimizer, float] = {"standardized": 0.1, "sgd": 0.0}
+_MAX_EPOCHS, _MAX_VIEWS, _MAX_TOTAL_VIEWS = 40, 10, 10_000
 _OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """TensorFlow's rule for the name of an operation."""
 
@@ -120,7 +121,8 @@ class HeadSettings:
     photo, so that rare classes are learned too. `class_weight` "balanced" gives probabilities for
     equally frequent classes; "none" adds each class's frequency in the folder to the bias.
     A `validation_batch_size` of -1 is the whole validation set. `early_stop` ends the run after
-    that many rounds (twentieths of the run) without a lower validation cross entropy; 0 is never.
+    that many rounds (twentieths of the run) without a lower validation cross entropy, and each run
+    of fine-tuning after that many epochs; 0 is never.
     """
 
     how_many_training_steps: int = 4000
@@ -137,15 +139,7 @@ class HeadSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.learning_rate < math.inf:
-            raise WrongUse(f"`learning_rate`: must be above 0 and finite, not {self.learning_rate}")
-        # `not ... >= 0` also refuses NaN, which compares false.
-        if not (self.weight_decay is None or self.weight_decay >= 0):
-            raise WrongUse(f"`weight_decay`: must be 0 or more, not {self.weight_decay}")
-        if not 0 <= self.label_smoothing < 1:
-            raise WrongUse(
-                f"`label_smoothing`: must be 0 or more and below 1, not {self.label_smoothing}"
-            )
+        _require_usable(self.learning_rate, self.effective_weight_decay, self.label_smoothing)
         if self.validation_batch_size == 0:
             raise WrongUse("`validation_batch_size`: 0 validates nothing: -1 is the whole set")
 
@@ -157,13 +151,24 @@ class HeadSettings:
         return self.weight_decay
 
 
+def _require_usable(learning_rate: float, weight_decay: float, label_smoothing: float) -> None:
+    if not 0 < learning_rate < math.inf:
+        raise WrongUse(f"`learning_rate`: must be above 0 and finite, not {learning_rate}")
+    # `not ... >= 0` also refuses NaN, which compares false.
+    if not weight_decay >= 0:
+        raise WrongUse(f"`weight_decay`: must be 0 or more, not {weight_decay}")
+    if not 0 <= label_smoothing < 1:
+        raise WrongUse(f"`label_smoothing`: must be 0 or more and below 1, not {label_smoothing}")
+
+
 @dataclass(frozen=True)
 class Distortion:
     """How views of training photos are distorted at random; the numbers are percentages, 0..100.
 
     `random_crop` is the margin around the random crop box, `random_scale` the largest enlargement.
     `random_brightness`, `random_contrast` and `random_saturation` are the largest changes of each,
-    in both directions.
+    in both directions. With `random_area`, a view shows a box anywhere in the photo that has up to
+    so many percent less than its area; `random_crop` and `random_scale` crop that box.
     """
 
     flip_left_right: bool = False
@@ -172,11 +177,14 @@ class Distortion:
     random_brightness: int = 0
     random_contrast: int = 0
     random_saturation: int = 0
+    random_area: int = 0
 
     def __post_init__(self) -> None:
         for name, percentage in asdict(self).items():
             if not 0 <= percentage <= 100:
                 raise WrongUse(f"`{name}`: must be a percentage of 0..100, not {percentage}")
+        if self.random_area == 100:
+            raise WrongUse("`random_area`: 100 leaves nothing of the photo: it must be below")
 
     @property
     def active(self) -> bool:
@@ -190,23 +198,71 @@ class Distortion:
         The fields that came later are left out while they are 0, so that the caches and checkpoints
         of earlier versions are found.
         """
-        later = ("random_contrast", "random_saturation")
+        later = ("random_contrast", "random_saturation", "random_area")
         return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @property
     def most_enlarged(self) -> float:
         """The largest factor by which a photo is enlarged before it is cropped."""
-        return (1 + self.random_crop / 100) * (1 + self.random_scale / 100)
+        smallest_side = math.sqrt(1 - self.random_area / 100)
+        return (1 + self.random_crop / 100) * (1 + self.random_scale / 100) / smallest_side
+
+
+@dataclass(frozen=True)
+class FineTuneSettings:
+    """How to train the last blocks of the network, above a cut.
+
+    `cut` is the operation of the network after which training begins, None the default by cost.
+    `epochs` and `views`, distorted views of each photo, follow from the number of photos if None.
+    The weights of `average` runs with different seeds are averaged. `python -m
+    bench.experiments.fine_tuning` measures the defaults.
+    """
+
+    cut: str | None = None
+    epochs: int | None = None
+    views: int | None = None
+    average: int = 1
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.1
+    train_batch_size: int = 32
+    distortion: Distortion = Distortion(
+        flip_left_right=True,
+        random_area=65,
+        random_brightness=30,
+        random_contrast=30,
+        random_saturation=30,
+    )
+
+    def __post_init__(self) -> None:
+        _require_usable(self.learning_rate, self.weight_decay, self.label_smoothing)
+        for name in ("epochs", "views", "average", "train_batch_size"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise WrongUse(f"`{name}`: must be 1 or more, not {count}")
+
+    def epochs_for(self, photos: int) -> int:
+        """Return the epochs for so many training photos: 40 for up to 80, 16 for 800."""
+        if self.epochs is not None:
+            return self.epochs
+        return max(1, round(min(_MAX_EPOCHS, 16 * math.pow(800 / photos, 0.4))))
+
+    def views_for(self, photos: int) -> int:
+        """Return the views of each of so many training photos: 10 for up to 1000, 1 for 10,000."""
+        if self.views is not None:
+            return self.views
+        return max(1, min(_MAX_VIEWS, _MAX_TOTAL_VIEWS // photos))
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """Every setting of `train`.
 
-    If `distortion` is active, each training photo gets `views` distorted views. A `test_batch_size`
-    of -1 is the whole test set. Files whose path is None go into `output_dir`; but the SavedModel
-    is then not written, and intermediate graphs are written only every
-    `head.intermediate_store_frequency` steps. `resume` continues a run that was killed.
+    With `fine_tuning` the last blocks of the network are trained after the head. If `distortion`
+    is active, each training photo gets `views` distorted views. A `test_batch_size` of -1 is the
+    whole test set. Files whose path is None go into `output_dir`; but the SavedModel is then not
+    written, and intermediate graphs are written only every `head.intermediate_store_frequency`
+    steps. `resume` continues a run that was killed.
     """
 
     source: Source
@@ -215,6 +271,7 @@ class TrainSettings:
     head: HeadSettings = HeadSettings()
     distortion: Distortion = Distortion()
     views: int = 4
+    fine_tuning: FineTuneSettings | None = None
     test_batch_size: int = -1
     final_tensor_name: str = "final_result"
     print_misclassified_test_images: bool = False

@@ -21,6 +21,7 @@ from retrain.training.export_graph import export_graph
 from retrain.training.extract_head import extract_head
 from retrain.training.load_examples import load_undistorted, print_left_out
 from retrain.training.result import TrainResult, build_contract, build_result, write_run
+from retrain.training.trained_network import LinearNetwork
 
 TRAINING_PHOTOS_UNKNOWN = (
     "which photos this graph was trained on is not known: those among the test photos make its "
@@ -88,13 +89,17 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
             progress.warn(warning)
         with progress.stage("assess"):
             paths = [photo.path for photo in data.test_photos]
-            test = evaluate(classifier.head, data.examples[split.TESTING], paths, labels)
+            network = LinearNetwork(classifier.head, data.examples)
+            logits = {name: network.logits_of(name) for name in split.SPLITS}
+            test = evaluate(
+                logits[split.TESTING], data.examples[split.TESTING].labels, paths, labels
+            )
         with progress.stage("export"):
-            graph = export_graph(backbone, classifier.head, OUTPUT)
+            graph = export_graph(backbone, network, OUTPUT)
         progress.show_seconds()
         contract = build_contract(data, graph)
         result = build_result(
-            settings, data, classifier.head, test, contract, warnings, None, progress.seconds
+            settings, data, logits, test, contract, warnings, None, progress.seconds
         )
         write_run(result, data, graph)
     return result

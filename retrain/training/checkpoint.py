@@ -2,18 +2,21 @@
 
 import hashlib
 import io
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from deploy import files
 from deploy.errors import BadData
 from deploy.untrusted_files import damaged, read
+from retrain.data import split
 from retrain.data.photo_folder import Photo
 from retrain.fingerprint import fingerprint
-from retrain.settings.training import TrainSettings
+from retrain.settings.training import FineTuneSettings, TrainSettings
 from retrain.training.head import Head
 
 FORMAT_VERSION = 1
@@ -21,9 +24,11 @@ MAX_CHECKPOINT_BYTES = 2 * 1024**3
 
 _DIGEST_BYTES = 32
 _ARRAYS = ("weights", "bias", "best_weights", "best_bias")
-_MEMBERS = ("key", "step", *_ARRAYS, "best_cross_entropy", "rounds_since")
-_SCALAR_KINDS = {"key": "U", "step": "iu", "best_cross_entropy": "f", "rounds_since": "iu"}
-"""The numpy kinds that each member which is no array may have."""
+_NUMBER_KINDS = {"step": "iu", "best_cross_entropy": "f", "rounds_since": "iu"}
+"""The numpy kinds that each member which is a number may have."""
+
+Array = npt.NDArray[Any]
+State = TypeVar("State")
 
 
 @dataclass(frozen=True)
@@ -44,62 +49,88 @@ class Checkpoint:
 
     def to_bytes(self, key: str) -> bytes:
         """Return an .npz file followed by its SHA-256; `key` identifies the run."""
-        content = io.BytesIO()
-        np.savez(
-            content,
-            key=key,
-            step=self.step,
-            weights=self.head.weights,
-            bias=self.head.bias,
-            best_weights=self.best.weights,
-            best_bias=self.best.bias,
-            best_cross_entropy=self.best_cross_entropy,
-            rounds_since=self.rounds_since_best,
+        return pack(
+            key,
+            {
+                "step": self.step,
+                "weights": self.head.weights,
+                "bias": self.head.bias,
+                "best_weights": self.best.weights,
+                "best_bias": self.best.bias,
+                "best_cross_entropy": self.best_cross_entropy,
+                "rounds_since": self.rounds_since_best,
+            },
         )
-        return content.getvalue() + hashlib.sha256(content.getvalue()).digest()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> tuple[str, "Checkpoint"]:
-        """Return the key and the checkpoint that `to_bytes` wrote; raise ValueError for others.
+        """Return the key and the checkpoint that `to_bytes` wrote; raise ValueError for others."""
+        key, members = unpack(content)
+        return key, cls.from_members(members)
 
-        Members with other names are ignored. A file whose `min_reader` is above FORMAT_VERSION is
-        refused, and so is one whose arrays unpack to more than the file's size.
-        """
-        content, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-        if hashlib.sha256(content).digest() != digest:
-            raise ValueError("not a checkpoint, or damaged")
-        with np.load(io.BytesIO(content), allow_pickle=False) as members:
-            if sum(member.file_size for member in members.zip.infolist()) > len(content):
-                raise ValueError("its arrays are larger than the file")
-            min_reader = members["min_reader"] if "min_reader" in members.files else np.int64(1)
-            if min_reader.dtype.kind not in "iu" or min_reader.shape:
-                raise ValueError("min_reader is not a whole number")
-            if min_reader > FORMAT_VERSION:
-                raise ValueError(
-                    f"it needs a reader of version {min_reader}, and this program reads version "
-                    f"{FORMAT_VERSION}: install a newer version of retrain-tflite"
-                )
-            if not set(_MEMBERS) <= set(members.files):
-                raise ValueError("a checkpoint of another version")
-            values = {name: members[name] for name in _MEMBERS}
-        for name, kinds in _SCALAR_KINDS.items():
-            if values[name].dtype.kind not in kinds or values[name].shape:
-                raise ValueError(f"{name} has another type")
-        weights, bias, best_weights, best_bias = (values[name] for name in _ARRAYS)
+    @classmethod
+    def from_members(cls, members: Mapping[str, Array]) -> "Checkpoint":
+        """Return the checkpoint of these members; raise ValueError for others."""
+        if not {*_ARRAYS, *_NUMBER_KINDS} <= set(members):
+            raise ValueError("a checkpoint of another version")
+        weights, bias, best_weights, best_bias = (members[name] for name in _ARRAYS)
         if not (
             weights.ndim == 2
             and weights.shape == best_weights.shape
             and weights.shape[1:] == bias.shape == best_bias.shape
-            and all(values[name].dtype == np.float32 for name in _ARRAYS)
+            and all(members[name].dtype == np.float32 for name in _ARRAYS)
         ):
             raise ValueError("its arrays do not fit each other")
-        return str(values["key"]), cls(
-            int(values["step"]),
+        step, cross_entropy, rounds = (
+            number(members, name, kinds) for name, kinds in _NUMBER_KINDS.items()
+        )
+        return cls(
+            int(step),
             Head(weights, bias),
             Head(best_weights, best_bias),
-            float(values["best_cross_entropy"]),
-            int(values["rounds_since"]),
+            cross_entropy,
+            int(rounds),
         )
+
+
+def pack(key: str, members: Mapping[str, npt.ArrayLike]) -> bytes:
+    """Return an .npz file of `members` and the run's `key`, followed by its SHA-256."""
+    content = io.BytesIO()
+    np.savez(content, key=key, **members)  # type: ignore[arg-type]
+    return content.getvalue() + hashlib.sha256(content.getvalue()).digest()
+
+
+def unpack(content: bytes) -> tuple[str, dict[str, Array]]:
+    """Return the key and the members that `pack` wrote; raise ValueError for others.
+
+    A file whose `min_reader` is above FORMAT_VERSION is refused, and so is one whose arrays unpack
+    to more than the file's size.
+    """
+    content, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("not a checkpoint, or damaged")
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        if sum(member.file_size for member in archive.zip.infolist()) > len(content):
+            raise ValueError("its arrays are larger than the file")
+        members = {name: archive[name] for name in archive.files}
+    min_reader = number(members, "min_reader", "iu") if "min_reader" in members else 1
+    if min_reader > FORMAT_VERSION:
+        raise ValueError(
+            f"it needs a reader of version {min_reader:g}, and this program reads version "
+            f"{FORMAT_VERSION}: install a newer version of retrain-tflite"
+        )
+    key = members.pop("key", np.array(0))
+    if key.dtype.kind != "U" or key.shape:
+        raise ValueError("key has another type")
+    return str(key), members
+
+
+def number(members: Mapping[str, Array], name: str, kinds: str) -> float:
+    """Return the member `name`; raise ValueError unless it is a number of these numpy kinds."""
+    value = members.get(name)
+    if value is None or value.dtype.kind not in kinds or value.shape:
+        raise ValueError(f"{name} has another type")
+    return float(value)
 
 
 def run_key(
@@ -107,17 +138,31 @@ def run_key(
     backbone_fingerprint: str,
     photos: Sequence[Photo],
     splits: Sequence[str],
+    fine_tuning: FineTuneSettings | None = None,
 ) -> str:
-    """Return the key that identifies a run: a digest of settings, backbone, photos and splits."""
-    values = (
+    """Return the key that identifies a run: a digest of settings, backbone, photos and splits.
+
+    The run is that of the head, or with `fine_tuning` that of the last blocks.
+    """
+    values: list[Any] = [
         asdict(settings.head),
         settings.distortion.identity,
         settings.views,
         backbone_fingerprint,
-    )
+    ]
+    if fine_tuning:
+        photo_count = splits.count(split.TRAINING)
+        known = replace(
+            fine_tuning,
+            cut=None,  # it is part of the trunk's fingerprint
+            epochs=fine_tuning.epochs_for(photo_count),
+            views=fine_tuning.views_for(photo_count),
+            average=1,  # a run resumes with a higher one: the networks trained already count
+        )
+        values.append({**asdict(known), "distortion": known.distortion.identity})
     lines = (
-        photo.digest + f"{split} {photo.label}\n".encode()
-        for photo, split in zip(photos, splits, strict=True)
+        photo.digest + f"{name} {photo.label}\n".encode()
+        for photo, name in zip(photos, splits, strict=True)
     )
     return fingerprint(values, lines)
 
@@ -132,14 +177,26 @@ def read_checkpoint(path: Path, key: str) -> Checkpoint | None:
 
     Raises BadData for a damaged file and for a checkpoint of a run with another key.
     """
+    return read_members(path, key, Checkpoint.from_members)
+
+
+def read_members(
+    path: Path, key: str, parse: Callable[[Mapping[str, Array]], State]
+) -> State | None:
+    """Return what `parse` makes of the members of the checkpoint at `path`, None without a file.
+
+    Raises BadData for a damaged file and for a checkpoint of a run with another key. `parse` raises
+    ValueError for members that are not its own.
+    """
     remedy = "leave out `resume` to train anew"
     try:
         with damaged(f"{path}: cannot be read", remedy):
-            file_key, checkpoint = Checkpoint.from_bytes(read(path, MAX_CHECKPOINT_BYTES))
+            file_key, members = unpack(read(path, MAX_CHECKPOINT_BYTES))
+            state = parse(members)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise BadData(f"{path}: cannot be read ({error.strerror}): {remedy}") from error
     if file_key != key:
         raise BadData(f"{path}: a checkpoint of other settings or photos: {remedy}")
-    return checkpoint
+    return state

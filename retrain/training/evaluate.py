@@ -1,4 +1,4 @@
-"""Evaluate a trained head on the test photos."""
+"""Evaluate a trained network on the test photos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from retrain import metrics
 from retrain.data.photo_folder import shown
 from retrain.metrics import Accuracy
-from retrain.training.head import Examples, Head, score, softmax
+from retrain.training.head import Floats, Ints, score, softmax
 
 
 class Misclassified(NamedTuple):
@@ -40,7 +40,7 @@ class Misclassified(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A head's figures on the test photos.
+    """A network's figures on the test photos.
 
     `cross_entropy` is in nats, `calibration_error` 0..1; `confusion` is int64 (C, C), a row for
     each true label, a column for each predicted one.
@@ -67,19 +67,18 @@ class Evaluation:
 
 
 def evaluate(
-    head: Head, testing: Examples, paths: Sequence[Path], labels: tuple[str, ...]
+    logits: Floats, label_indices: Ints, paths: Sequence[Path], labels: tuple[str, ...]
 ) -> Evaluation:
-    """Return the figures of `head` on the photos `testing`, whose files are `paths`."""
-    logits = head.logits_of(testing)
+    """Return the figures of `logits` (N, C) for test photos with `label_indices` (N,)."""
     probabilities = softmax(logits)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")
     misclassified = []
-    for i in map(int, np.flatnonzero(ranked[:, 0] != testing.labels)):
+    for i in map(int, np.flatnonzero(ranked[:, 0] != label_indices)):
         best, second = ranked[i, :2]
         misclassified.append(
             Misclassified(
                 paths[i],
-                labels[testing.labels[i]],
+                labels[label_indices[i]],
                 labels[best],
                 float(probabilities[i, best]),
                 labels[second],
@@ -88,9 +87,9 @@ def evaluate(
         )
     return Evaluation(
         labels,
-        Accuracy.of(logits, testing.labels),
-        score(logits, testing.labels).cross_entropy,
-        metrics.expected_calibration_error(probabilities, testing.labels),
-        metrics.confusion_matrix(ranked[:, 0], testing.labels, len(labels)),
+        Accuracy.of(logits, label_indices),
+        score(logits, label_indices).cross_entropy,
+        metrics.expected_calibration_error(probabilities, label_indices),
+        metrics.confusion_matrix(ranked[:, 0], label_indices, len(labels)),
         tuple(misclassified),
     )

@@ -8,18 +8,24 @@ from deploy.system.temporary_files import scratch
 from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.frozen_graph import BOTTLENECK, LOGITS, FrozenGraph
-from retrain.training.head import Head
+from retrain.training.trained_network import TrainedNetwork
 
 
-def export_graph(backbone: Backbone, head: Head, output: str) -> FrozenGraph:
-    """Return backbone and head as one graph, whose operation `output` gives probabilities.
+def export_graph(backbone: Backbone, network: TrainedNetwork, output: str) -> FrozenGraph:
+    """Return the network as one graph, whose operation `output` gives probabilities.
 
     The operations BOTTLENECK and LOGITS can be read too. Raises WrongUse if the backbone has an
     operation named `output`.
     """
     tf = tf_graph.tensorflow()
+    graph_def = tf_graph.read(backbone.graph_path)
+    constants = network.constants
+    for node in graph_def.node:
+        if node.name in constants:
+            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(constants[node.name]))
+    head = network.head
     with tf.Graph().as_default() as retrained:
-        tf.import_graph_def(tf_graph.read(backbone.graph_path), name="")
+        tf.import_graph_def(graph_def, name="")
         bottleneck = retrained.get_tensor_by_name(f"{BOTTLENECK}:0")
         product = tf.matmul(bottleneck, tf.constant(head.weights, name="final_weights"))
         bias = tf.constant(head.bias, name="final_biases")
@@ -31,8 +37,8 @@ def export_graph(backbone: Backbone, head: Head, output: str) -> FrozenGraph:
             "another"
         )
     # Deterministic: else protobuf shuffles attributes, and the same weights give other bytes.
-    graph_def: bytes = retrained.as_graph_def().SerializeToString(deterministic=True)
-    return FrozenGraph(graph_def, backbone.spec, output)
+    content: bytes = retrained.as_graph_def().SerializeToString(deterministic=True)
+    return FrozenGraph(content, backbone.spec, output)
 
 
 def require_empty(folder: Path) -> None:

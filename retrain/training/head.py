@@ -25,6 +25,12 @@ class Examples(NamedTuple):
     labels: Ints
 
 
+def evenly_spaced(examples: Examples, count: int) -> Examples:
+    """Return about `count` of the photos, evenly spaced, or all if they are fewer."""
+    stride = max(1, len(examples.labels) // count)
+    return Examples(examples.store, examples.rows[::stride], examples.labels[::stride])
+
+
 @dataclass(frozen=True)
 class Head:
     """The final dense layer: `weights` float32 (D, C), `bias` float32 (C,)."""

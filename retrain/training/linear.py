@@ -10,7 +10,16 @@ from threadpoolctl import threadpool_limits
 
 from retrain.settings.training import HeadSettings
 from retrain.training.checkpoint import Checkpoint
-from retrain.training.head import Examples, Floats, Head, Ints, Score, score, softmax
+from retrain.training.head import (
+    Examples,
+    Floats,
+    Head,
+    Ints,
+    Score,
+    evenly_spaced,
+    score,
+    softmax,
+)
 
 ROUNDS = 20
 """Rounds per run; after each the head is compared with the best one and may be saved."""
@@ -74,7 +83,7 @@ def fit(
         head = Head(weights.astype(np.float32), np.zeros(classes, np.float32))
         checkpoint = Checkpoint(0, head, exported(head), math.inf, 0)
     head = Head(checkpoint.head.weights.copy(), checkpoint.head.bias.copy())
-    compared = _subset(validation)
+    compared = evenly_spaced(validation, _MAX_COMPARED_PHOTOS)
     bottlenecks = compared.store.take(compared.rows[:, 0])
     targets = np.eye(classes, dtype=np.float32) * (1 - settings.label_smoothing)
     targets += settings.label_smoothing / classes
@@ -141,12 +150,6 @@ def _moments(training: Examples, settings: HeadSettings) -> tuple[Floats, Floats
     rows = training.rows.T.ravel()  # all first views, then all second ones: each gets its share
     bottlenecks = training.store.take(rows[:: max(1, len(rows) // _MAX_MOMENT_ROWS)])
     return bottlenecks.mean(axis=0), bottlenecks.std(axis=0) + _DEVIATION_OFFSET
-
-
-def _subset(examples: Examples) -> Examples:
-    """Return about _MAX_COMPARED_PHOTOS of the photos, evenly spaced."""
-    stride = max(1, len(examples.labels) // _MAX_COMPARED_PHOTOS)
-    return Examples(examples.store, examples.rows[::stride], examples.labels[::stride])
 
 
 def _batches(training: Examples, rows: Ints) -> Iterator[Floats]:

@@ -1,23 +1,24 @@
 """Load training data: extract bottlenecks, assign splits, add distorted views."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deploy.errors import BadData
-from retrain import backbones
+from retrain import backbones, tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
+from retrain.backbones.cut_points import CutPoint, choose_cut_point, find_cut_points
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import photo_folder, split
 from retrain.data.photo_folder import Dataset, Photo
 from retrain.progress import Progress
-from retrain.settings.training import Source, SplitSettings, TrainSettings
+from retrain.settings.training import FineTuneSettings, Source, SplitSettings, TrainSettings
 from retrain.training.head import Examples
 
 _MAX_LINES_PER_REASON = 20
@@ -43,12 +44,15 @@ class TrainingData:
 
 
 def analyse(
-    source: Source, progress: Progress, settings: SplitSettings | None = None
+    source: Source,
+    progress: Progress,
+    settings: SplitSettings | None = None,
+    check: Callable[[Backbone], object] = lambda _: None,
 ) -> tuple[Backbone, Dataset, Bottlenecks]:
     """Return the backbone, the usable photos and their bottlenecks; the cache gets those it lacks.
 
     Raises WrongUse before the long work if the folders make a split and `settings` asks for
-    another.
+    another; `check` may raise too, for a backbone that does not serve.
     """
     with progress.stage("scan"):
         dataset = photo_folder.scan(source.image_dir, source.labels_from)
@@ -65,6 +69,7 @@ def analyse(
         )
     with progress.stage("backbone"):
         backbone = _load_backbone(source)
+        check(backbone)
     with progress.stage("bottlenecks"):
         bottlenecks = extract(
             photos,
@@ -92,6 +97,15 @@ def _load_backbone(source: Source) -> Backbone:
         source.input_std,
     )
     return load_custom(source.graph, ends, source.cache_dir)
+
+
+def choose_cut(backbone: Backbone, fine_tuning: FineTuneSettings) -> CutPoint:
+    """Return the cut above which `backbone` is trained.
+
+    Raises WrongUse for a `cut` that it does not have, BadData for a network without any.
+    """
+    points = find_cut_points(tf_graph.read(backbone.graph_path))
+    return choose_cut_point(points, fine_tuning.cut)
 
 
 def print_left_out(dataset: Dataset, progress: Progress) -> None:
@@ -142,16 +156,61 @@ def load_undistorted(
 
 def load_examples(settings: TrainSettings, progress: Progress) -> TrainingData:
     """Return the photos that `settings` names, with distorted views if any are set."""
-    backbone, dataset, bottlenecks = analyse(settings.source, progress, settings.split)
+    fine_tuning = settings.fine_tuning
+
+    def check(backbone: Backbone) -> None:
+        if fine_tuning:
+            choose_cut(backbone, fine_tuning)
+
+    backbone, dataset, bottlenecks = analyse(settings.source, progress, settings.split, check)
     data = load_undistorted(backbone, dataset, bottlenecks, dataset.labels, settings.split)
     for warning in split.warnings(data.dataset.photos, data.splits):
         progress.warn(warning)
     if settings.distortion.active:
-        data = _with_views(data, settings, progress)
+        views = DistortedViews(settings.views, settings.distortion)
+        data = _with_views(data, views, settings.source, progress)
     return _with_fewer_test_photos(data, settings)
 
 
-def _with_views(data: TrainingData, settings: TrainSettings, progress: Progress) -> TrainingData:
+def load_feature_maps(
+    data: TrainingData,
+    trunk: Backbone,
+    views: DistortedViews,
+    settings: TrainSettings,
+    progress: Progress,
+) -> dict[str, Examples]:
+    """Return the examples of each split as the outputs of `trunk`, of the same photos as `data`.
+
+    Training photos have `views` too. Raises BadData for a photo without a feature map.
+    """
+    photos = data.dataset.photos
+    with progress.stage("feature maps"):
+        maps = extract(
+            photos,
+            trunk,
+            EngineChoice(settings.source.extract_engine, settings.source.engines),
+            settings.source.bottlenecks,
+            progress,
+        )
+    _require_all(maps, ": name another `cut`, or remove the photo")
+    progress.info(
+        f"{maps.analysed} feature maps analysed now, {len(photos) - maps.analysed} taken from the "
+        "cache"
+    )
+    undistorted = load_undistorted(trunk, data.dataset, maps, data.labels, settings.split)
+    complete = _with_views(undistorted, views, settings.source, progress)
+    return _with_fewer_test_photos(complete, settings).examples
+
+
+def _require_all(bottlenecks: Bottlenecks, remedy: str = "") -> None:
+    if bottlenecks.bad:
+        photo = bottlenecks.bad[0]
+        raise BadData(f"{photo.path}: {photo.reason}{remedy}")
+
+
+def _with_views(
+    data: TrainingData, views: DistortedViews, source: Source, progress: Progress
+) -> TrainingData:
     """Return `data` whose training examples have distorted views too."""
     training = _photos_of(split.TRAINING, data.dataset.photos, data.splits)
     undistorted = data.examples[split.TRAINING]
@@ -159,22 +218,20 @@ def _with_views(data: TrainingData, settings: TrainSettings, progress: Progress)
         bottlenecks = extract(
             training,
             data.backbone,
-            EngineChoice(settings.source.extract_engine, settings.source.engines),
-            settings.source.bottlenecks,
+            EngineChoice(source.extract_engine, source.engines),
+            source.bottlenecks,
             progress,
-            distorted=DistortedViews(settings.views, settings.distortion),
+            distorted=views,
             store=undistorted.store,
         )
-    if bottlenecks.bad:
-        photo = bottlenecks.bad[0]
-        raise BadData(f"{photo.path}: {photo.reason}")
+    _require_all(bottlenecks)
     rows, analysed = bottlenecks.rows, bottlenecks.analysed
     progress.info(
-        f"{settings.views} distorted views of each of {len(training)} training photos: "
+        f"{views.count} distorted views of each of {len(training)} training photos: "
         f"{analysed} analysed now, {rows.size - analysed} taken from the cache"
     )
-    views = undistorted._replace(rows=np.hstack([undistorted.rows, rows]))
-    examples = {**data.examples, split.TRAINING: views}
+    with_views = undistorted._replace(rows=np.hstack([undistorted.rows, rows]))
+    examples = {**data.examples, split.TRAINING: with_views}
     return replace(data, examples=examples, analysed=data.analysed + analysed)
 
 

@@ -24,6 +24,7 @@ from retrain.training.head import Head
 from retrain.training.linear import StepReport, fit
 from retrain.training.load_examples import TrainingData
 from retrain.training.tensorboard import EventWriter
+from retrain.training.trained_network import LinearNetwork
 
 _PRINTED_STEPS = 10
 """About how many steps of a run are printed."""
@@ -93,7 +94,7 @@ def _write_intermediate_graph(
 ) -> None:
     interval = settings.head.intermediate_store_frequency
     if interval and report.step and report.step % interval == 0:
-        graph = export_graph(backbone, report.head, settings.final_tensor_name)
+        graph = export_graph(backbone, LinearNetwork(report.head, {}), settings.final_tensor_name)
         path = _intermediate_folder(settings) / f"intermediate_{report.step}.pb"
         files.write(path, graph.graph_def)
 

@@ -19,7 +19,8 @@ from retrain.metrics import Accuracy
 from retrain.run_folder import METRICS_VERSION, RunFolder
 from retrain.settings.training import AdoptSettings, TrainSettings
 from retrain.training.evaluate import Evaluation
-from retrain.training.head import Head
+from retrain.training.fine_tuning import FineTuning
+from retrain.training.head import Floats
 from retrain.training.load_examples import TrainingData
 
 _PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "pillow", "pyarrow")
@@ -33,6 +34,7 @@ class TrainResult:
     on the test photos. `photos` counts them by label, `splits` by split, `analysed` those that were
     not in the cache. `bad` are the files left out. `copies_across_splits` are photos that look the
     same; None if they were not searched for. `seconds` holds the time of each stage.
+    `fine_tuning` is the record of fine-tuning; None without it.
     """
 
     run: RunFolder
@@ -49,6 +51,7 @@ class TrainResult:
     versions: Mapping[str, str]
     copies_across_splits: tuple[Pair, ...] | None
     seconds: Mapping[str, float]
+    fine_tuning: FineTuning | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of metrics.json."""
@@ -72,6 +75,8 @@ class TrainResult:
         }
         if self.copies_across_splits is not None:
             values["copies_across_splits"] = [pair.to_json() for pair in self.copies_across_splits]
+        if self.fine_tuning:
+            values["fine_tuning"] = self.fine_tuning.to_json()
         return {**values, "seconds": self.seconds}
 
 
@@ -93,20 +98,24 @@ def build_contract(data: TrainingData, graph: FrozenGraph, temperature: float = 
 def build_result(
     settings: TrainSettings | AdoptSettings,
     data: TrainingData,
-    head: Head,
+    logits: Mapping[str, Floats],
     test: Evaluation,
     contract: Contract,
     warnings: Sequence[str],
     copies: Sequence[Pair] | None,
     seconds: Mapping[str, float],
+    fine_tuning: FineTuning | None = None,
 ) -> TrainResult:
-    """Return the result of a run; `warnings` are those beside the data set's own."""
+    """Return the result of a run; `logits` are those of each split.
+
+    `warnings` are those beside the data set's own.
+    """
     photos = data.dataset.photos
     return TrainResult(
         run=RunFolder(settings.output_dir),
         contract=contract,
         accuracy={
-            name: Accuracy.of(head.logits_of(examples), examples.labels)
+            name: Accuracy.of(logits[name], examples.labels)
             for name, examples in data.examples.items()
         },
         test=test,
@@ -124,6 +133,7 @@ def build_result(
         },
         copies_across_splits=None if copies is None else tuple(copies),
         seconds=dict(seconds),
+        fine_tuning=fine_tuning,
     )
 
 

@@ -51,13 +51,17 @@ class EventWriter:
         train: tuple[float, float],
         validation: tuple[float, float],
         learning_rate: float,
+        stage: str = "",
     ) -> None:
-        """Write accuracy (0..1) and cross entropy (nats) of `train` and `validation`."""
+        """Write accuracy (0..1) and cross entropy (nats) of `train` and `validation`.
+
+        `stage` begins the names of their runs in TensorBoard, so that each stage has its curves.
+        """
         for name, (accuracy, cross_entropy) in (("train", train), ("validation", validation)):
             values = [_scalar("accuracy", accuracy), _scalar("cross_entropy", cross_entropy)]
             if name == "train":
                 values.append(_scalar("learning_rate", learning_rate))
-            self._file(name).add(step, values)
+            self._file(stage + name).add(step, values)
 
     def write_layer(self, step: int, weights: Floats, bias: Floats, logits: Floats) -> None:
         """Write histograms of the head's weights (D, C), bias (C,) and logits (N, C)."""

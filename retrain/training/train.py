@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from contextlib import closing
 
+import numpy as np
+
 from deploy import files
 from deploy.contract import write_labels
 from deploy.errors import BadData
 from deploy.system.temporary_files import sweep
+from retrain import tf_graph
 from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import ThumbnailCache
@@ -18,10 +21,12 @@ from retrain.run_folder import RunFolder
 from retrain.settings.training import TrainSettings
 from retrain.training.evaluate import Evaluation, evaluate
 from retrain.training.export_graph import export_graph, require_empty, write_saved_model
+from retrain.training.fine_tuning import fine_tune_network
 from retrain.training.load_examples import TrainingData, load_examples
 from retrain.training.loop import train_head
 from retrain.training.result import TrainResult, build_contract, build_result, write_run
 from retrain.training.tensorboard import MAX_POINTS, THUMBNAIL_SIDE, EventWriter
+from retrain.training.trained_network import LinearNetwork, TrainedNetwork
 
 _MAX_PRINTED_PAIRS = 5
 
@@ -33,6 +38,8 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
     weights or a checkpoint that cannot be used, and OSError for files that cannot be written.
     """
     progress = progress or Progress()
+    if settings.fine_tuning:
+        tf_graph.use_onednn()
     run = RunFolder(settings.output_dir)
     if settings.saved_model_dir:
         require_empty(settings.saved_model_dir)
@@ -44,16 +51,26 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
         with closing(EventWriter(settings.summaries_dir or run.summaries)) as events:
             with progress.stage("train"):
                 head = train_head(settings, data, events, progress)
+            linear = LinearNetwork(head, data.examples)
+            network: TrainedNetwork = linear
+            fine_tuning = None
+            if settings.fine_tuning:
+                network, fine_tuning = fine_tune_network(
+                    settings, settings.fine_tuning, data, linear, events, progress
+                )
             with progress.stage("assess"):
-                validation = data.examples[split.VALIDATION]
-                temperature = fit_temperature(head.logits_of(validation), validation.labels)
-                head = head.with_temperature(temperature)
+                labels = {name: examples.labels for name, examples in data.examples.items()}
+                temperature = fit_temperature(
+                    network.logits_of(split.VALIDATION), labels[split.VALIDATION]
+                )
+                network = network.with_temperature(temperature)
+                logits = {name: network.logits_of(name) for name in split.SPLITS}
                 paths = [photo.path for photo in data.test_photos]
-                test = evaluate(head, data.examples[split.TESTING], paths, data.labels)
-                _write_test_events(events, settings, data, test)
+                test = evaluate(logits[split.TESTING], labels[split.TESTING], paths, data.labels)
+                _write_test_events(events, settings, data, network, test)
                 copies = _find_copies(settings, data, progress)
         with progress.stage("export"):
-            graph = export_graph(data.backbone, head, settings.final_tensor_name)
+            graph = export_graph(data.backbone, network, settings.final_tensor_name)
             contract = build_contract(data, graph, temperature)
             if settings.saved_model_dir:
                 write_saved_model(graph, settings.saved_model_dir)
@@ -64,7 +81,15 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
         progress.show_seconds()
         warnings = split.warnings(data.dataset.photos, data.splits)
         result = build_result(
-            settings, data, head, test, contract, warnings, copies, progress.seconds
+            settings,
+            data,
+            logits,
+            test,
+            contract,
+            warnings,
+            copies,
+            progress.seconds,
+            fine_tuning,
         )
         write_run(result, data, graph)
         if settings.output_graph:
@@ -88,7 +113,11 @@ def _find_copies(settings: TrainSettings, data: TrainingData, progress: Progress
 
 
 def _write_test_events(
-    events: EventWriter, settings: TrainSettings, data: TrainingData, test: Evaluation
+    events: EventWriter,
+    settings: TrainSettings,
+    data: TrainingData,
+    network: TrainedNetwork,
+    test: Evaluation,
 ) -> None:
     """Write the projector of the test photos, at most MAX_POINTS, and the confusion matrix."""
     photos = data.test_photos
@@ -101,8 +130,7 @@ def _write_test_events(
         image.thumbnail((2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
         thumbnails[i] = image
     if thumbnails:
-        testing = data.examples[split.TESTING]
-        bottlenecks = testing.store.take(testing.rows[list(thumbnails), 0])
+        bottlenecks = network.bottlenecks_of(split.TESTING, np.array(list(thumbnails)))
         labels = [photos[i].label for i in thumbnails]
         events.write_projector(bottlenecks, labels, list(thumbnails.values()))
     steps = settings.head.how_many_training_steps

@@ -8,7 +8,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from retrain import tf_graph
-from retrain.backbones.round_kernels import round_kernels, to_int8_grid
+from retrain.backbones.round_kernels import round_in_training, round_kernels, to_int8_grid
 from tests.helpers.lite_fixtures import to_tflite
 
 RANDOM = np.random.default_rng(0)
@@ -99,3 +99,12 @@ def test_the_converter_finds_the_same_grid_again() -> None:
     for kernel, axes in ((CONV, (3,)), (DEPTHWISE, (2, 3))):
         expected = np.rint(to_int8_grid(kernel, axes) / step(kernel, axes)).transpose(3, 0, 1, 2)
         np.testing.assert_array_equal(stored[expected.shape], expected)
+
+
+def test_training_rounds_to_the_nearest_step_of_the_same_grid_and_leaves_other_arrays() -> None:
+    scale = step(CONV, (3,))
+    np.testing.assert_allclose(round_in_training(CONV), np.rint(CONV / scale) * scale, rtol=1e-6)
+    rounded = to_int8_grid(CONV, (3,))
+    np.testing.assert_allclose(round_in_training(rounded), rounded, rtol=1e-6)
+    for values in (CONV[0, 0], CONV[0, 0, 0]):  # of a dense layer, a bias
+        np.testing.assert_array_equal(round_in_training(values), values)

@@ -103,7 +103,7 @@ def complete(words: str, folder: Path) -> list[str]:
     [
         ("retrain tr", ["train"]),
         ("retrain train --optimizer s", ["standardized", "sgd"]),
-        ("retrain train --random-s", ["--random-scale"]),
+        ("retrain train --random-sc", ["--random-scale"]),
         ("retrain bench co", ["compare"]),
     ],
 )

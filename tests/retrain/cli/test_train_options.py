@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from retrain import backbones
 from retrain.cli.train import train as command
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
-from retrain.settings.training import DEFAULT_ARCHITECTURE, Source, TrainSettings
+from retrain.settings.training import DEFAULT_ARCHITECTURE, FineTuneSettings, Source, TrainSettings
 from tests.helpers.runs import Invoke
 
 CLASSIC_DEFAULTS = {
@@ -70,6 +71,7 @@ SETTINGS = [
     ("--random_brightness", "7", "distortion.random_brightness", 7),
     ("--random-contrast", "7", "distortion.random_contrast", 7),
     ("--random-saturation", "7", "distortion.random_saturation", 7),
+    ("--random-area", "7", "distortion.random_area", 7),
     ("--views", "7", "views", 7),
     ("--final_tensor_name", "my_result", "final_tensor_name", "my_result"),
     ("--print_misclassified_test_images", None, "print_misclassified_test_images", True),
@@ -77,6 +79,24 @@ SETTINGS = [
     ("--extract-engine", "tensorflow", "source.extract_engine", "tensorflow"),
     ("--weights", "a_b/c.h5", "source.weights", Path("a_b/c.h5")),
 ]
+FINE_TUNING = [
+    ("--cut", "block_7", "cut", "block_7"),
+    ("--epochs", "7", "epochs", 7),
+    ("--average", "7", "average", 7),
+    ("--learning_rate", "0.5", "learning_rate", 0.5),
+    ("--weight-decay", "0.5", "weight_decay", 0.5),
+    ("--label-smoothing", "0.5", "label_smoothing", 0.5),
+    ("--train_batch_size", "7", "train_batch_size", 7),
+    ("--views", "7", "views", 7),
+    ("--no-flip-left-right", None, "distortion.flip_left_right", False),
+    ("--random_crop", "7", "distortion.random_crop", 7),
+    ("--random_scale", "7", "distortion.random_scale", 7),
+    ("--random_brightness", "7", "distortion.random_brightness", 7),
+    ("--random-contrast", "7", "distortion.random_contrast", 7),
+    ("--random-saturation", "7", "distortion.random_saturation", 7),
+    ("--random-area", "7", "distortion.random_area", 7),
+]
+"""Options that with --fine-tune set it, and nothing of the head."""
 OWN = {
     "--graph": __file__,
     "--input-tensor": "Mul:0",
@@ -131,12 +151,64 @@ def test_an_option_sets_its_setting_and_no_other(
 
 
 def all_options() -> list[str]:
-    return [option for parameter in command.params for option in parameter.opts]
+    return [
+        option
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    ]
 
 
 def test_no_option_is_forgotten_here() -> None:
     there = {option for option in all_options() if option.startswith("--")}
-    assert {option.replace("_", "-") for option, *_ in SETTINGS} | SHOWN | {*OWN} == there
+    settings = {option.replace("_", "-") for option, *_ in (*SETTINGS, *FINE_TUNING)}
+    assert settings | SHOWN | {*OWN, "--fine-tune"} == there
+
+
+@pytest.mark.parametrize(("option", "text", "where", "value"), FINE_TUNING)
+def test_with_fine_tune_an_option_is_one_of_fine_tuning_and_of_nothing_else(
+    option: str, text: str | None, where: str, value: object, parse: Parse
+) -> None:
+    typed = [option] if text is None else [option, text]
+    settings = parse("photos", "--fine-tune", *typed)
+    assert settings.fine_tuning is not None
+    assert attrgetter(where)(settings.fine_tuning) == value
+    usual = FineTuneSettings()
+    places = {place for _, _, place, _ in FINE_TUNING}
+    assert {
+        place
+        for place in places
+        if attrgetter(place)(settings.fine_tuning) != attrgetter(place)(usual)
+    } == {where}
+    assert replace(settings, fine_tuning=None) == USUAL
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "where", "value"),
+    [setting for setting in SETTINGS if setting[0] in ("--seed", "--early-stop", "--resume")],
+)
+def test_with_fine_tune_other_options_are_the_same(
+    option: str, text: str | None, where: str, value: object, parse: Parse
+) -> None:
+    settings = parse("photos", "--fine-tune", option, *([text] if text else []))
+    assert attrgetter(where)(settings) == value
+    assert settings.fine_tuning == FineTuneSettings()
+
+
+def test_with_fine_tune_alone_the_command_asks_for_what_python_does(parse: Parse) -> None:
+    assert parse("photos", "--fine-tune") == replace(USUAL, fine_tuning=FineTuneSettings())
+
+
+@pytest.mark.parametrize(
+    "typed", [("--cut", "block_7"), ("--epochs", "7"), ("--average", "1"), ("--average", "3")]
+)
+def test_options_of_fine_tuning_alone_need_it(
+    typed: tuple[str, ...], invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = invoke("train", "none", *typed)
+    assert result.exit_code == 2
+    assert f"{typed[0]} is for --fine-tune: add it" in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_network_of_ones_own_is_described_in_full(parse: Parse, invoke: Invoke) -> None:
@@ -179,13 +251,19 @@ def test_an_unknown_option_is_refused_with_the_nearest(
 ) -> None:
     result = invoke("train", "photos", typed)
     assert result.exit_code == 2
-    assert f"Did you mean '{meant}'?" in result.stderr
+    assert re.search(f"Did you mean (one of: )?'{meant}'", result.stderr)
 
 
 @pytest.mark.parametrize(
     "typed",
     [
         ("--learning_rate", "nan"),
+        ("--learning_rate", "nan", "--fine-tune"),
+        ("--weight-decay", "nan", "--fine-tune"),
+        ("--label-smoothing", "nan", "--fine-tune"),
+        ("--random_crop", "101", "--fine-tune"),
+        ("--epochs", "0", "--fine-tune"),
+        ("--average", "0", "--fine-tune"),
         ("--testing_percentage", "nan"),
         ("--testing_percentage", "60", "--validation_percentage", "40"),
         ("--test_batch_size", "0"),

@@ -1,0 +1,64 @@
+"""Choose between the linear head and the fine-tuned network by the validation photos."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from retrain.metrics import calibrated_cross_entropies
+from retrain.training.head import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cross entropies in nats of `photos` validation photos, each network at its temperature.
+
+    `gain` is what fine-tuning lowers the mean by, `standard_error` that of the gain. Photos are
+    paired: most of what makes a photo hard is hard for both networks.
+    """
+
+    photos: int
+    linear: float
+    fine_tuned: float
+    gain: float
+    standard_error: float
+
+    @classmethod
+    def of(cls, linear: Floats, fine_tuned: Floats, labels: Ints) -> "Comparison":
+        """Compare two networks by their logits (N, C) for photos with `labels` (N,)."""
+        with np.errstate(invalid="ignore"):  # logits may have overflowed
+            before, after = (
+                calibrated_cross_entropies(logits, labels) for logits in (linear, fine_tuned)
+            )
+            gains = before - after
+            error = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else math.inf
+        return cls(
+            len(labels),
+            float(before.mean()),
+            float(after.mean()),
+            float(gains.mean()),
+            float(error),
+        )
+
+    @property
+    def keeps_fine_tuned(self) -> bool:
+        """Whether the fine-tuned network is better, or not known to be worse.
+
+        A few validation photos say little, and before any of them is seen, fine-tuning is far more
+        likely to help than to harm. So they must speak against it by a standard error.
+        """
+        return math.isfinite(self.fine_tuned) and self.gain >= -self.standard_error
+
+    def __str__(self) -> str:
+        name = "fine-tuned network" if self.keeps_fine_tuned else "linear head"
+        return (
+            f"the {name} is kept: cross entropy of {self.photos} validation photos "
+            f"{self.fine_tuned:.4f} fine-tuned, {self.linear:.4f} linear, gain {self.gain:.4f} "
+            f"with a standard error of {self.standard_error:.4f}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form; a number that is not finite is null."""
+        values = asdict(self).items()
+        return {name: value if math.isfinite(value) else None for name, value in values}
