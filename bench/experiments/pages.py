@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from bench.experiments.fine_tuning import gain
 from bench.experiments.shared import run
 from bench.stats import student_quantile
 from deploy import files
@@ -126,6 +127,28 @@ def unknown() -> str:
     return table(head, rows, text_columns=1)
 
 
+def fine_tuning() -> str:
+    """Return accuracies with fine-tuning and without it, a row for each network and data set."""
+    rows: list[Row] = []
+    for path in sorted(RESULTS.glob("fine_tuning*.json"), key=lambda path: path.stem):
+        figures = _read(path.stem)
+        for measured in figures["measured"]:
+            rows += _fine_tuning_rows(figures, measured)
+    head = [
+        "photos",
+        "network",
+        "splits",
+        "graph",
+        "int8",
+        "gain of int8, points",
+        "same best label",
+        "MB",
+        "seconds",
+        "fine-tuned is kept",
+    ]
+    return table(head, rows, text_columns=2) if rows else "No result is saved."
+
+
 def backbones() -> str:
     """Return what each backbone gives and costs."""
     rows = [
@@ -234,6 +257,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "training-settings": training_settings,
     "unknown": unknown,
+    "fine-tuning": fine_tuning,
     "backbones": backbones,
     "recipes": recipes,
     "int8-forms": int8_forms,
@@ -248,6 +272,38 @@ def table(head: Row, rows: Sequence[Row], text_columns: int = 0) -> str:
     """Return a table in Markdown; all but the first `text_columns` are aligned to the right."""
     rules = ["---" if i < text_columns else "---:" for i in range(len(head))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rules, *rows))
+
+
+def _fine_tuning_rows(figures: dict[str, Any], measured: dict[str, Any]) -> list[Row]:
+    photos = _PHOTOS.get(measured["photos"], measured["photos"])
+    if figures["photos_per_class"]:
+        photos += f", {figures['photos_per_class']} of each class"
+    options = f", {_options([figures['train']])}" if figures["train"] else ""
+    rows: list[Row] = []
+    for name, of_salts in measured["networks"].items():
+        network = f"mean of {figures['average']} runs" if name == "averaged" else name
+        points, error = gain(measured["networks"], name)
+        records = [row["fine_tuning"] for row in of_salts if row["fine_tuning"]]
+        fine_tuned = sum(record["kept"] == "fine-tuned" for record in records)
+        means = {
+            column: mean(row[column] for row in of_salts)
+            for column in ("graph", "int8", "agreement", "bytes", "seconds")
+        }
+        rows.append(
+            [
+                photos,
+                network + options,
+                str(len(of_salts)),
+                f"{means['graph']:.1%}",
+                f"{means['int8']:.1%}",
+                "-" if name == "linear" else f"{points:+.2f} ± {error:.2f}",
+                f"{means['agreement']:.1%}",
+                f"{means['bytes'] / 1e6:.2f}",
+                f"{means['seconds']:.0f}",
+                f"{fine_tuned} of {len(records)}" if records else "-",
+            ]
+        )
+    return rows
 
 
 def _recipes(measured: dict[str, Any]) -> str:
