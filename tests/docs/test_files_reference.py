@@ -5,11 +5,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from deploy.bundle_texts import NAMES
+from retrain.backbones.cut_points import CutPoint
+from retrain.metrics import Accuracy
 from retrain.run_folder import RunFolder
-from retrain.training.checkpoint import _MEMBERS
+from retrain.training.checkpoint import _ARRAYS, _NUMBER_KINDS
+from retrain.training.compare_networks import Comparison
+from retrain.training.fine_tune import FineTuneState
+from retrain.training.fine_tuning import FineTuning
 from tests.docs.conftest import REPOSITORY
 
 FORMATS = REPOSITORY / "tests/formats"
@@ -51,7 +57,21 @@ def test_every_key_is_described(title: str) -> None:
 
 
 def test_every_member_of_a_checkpoint_is_described() -> None:
-    assert set(_MEMBERS) <= words(section("checkpoint.npz"))
+    assert {*_ARRAYS, *_NUMBER_KINDS} <= words(section("checkpoint.npz"))
+
+
+def test_every_member_of_a_checkpoint_of_fine_tuning_is_described() -> None:
+    members = FineTuneState.start([np.zeros(2, np.float32)]).to_members()
+    names = {name.partition("/")[0] for name in members}
+    assert len(names) > 8
+    assert names <= words(section("checkpoint_fine_tuning.npz"))
+
+
+def test_every_key_of_fine_tuning_is_described() -> None:
+    accuracy = Accuracy(1, 2)
+    comparison = Comparison(1, 0.0, 0.0, 0.0, 0.0)
+    record = FineTuning(CutPoint("add", (1,), 0.5, 1), 1, 1, 1, comparison, accuracy, accuracy)
+    assert keys(record.to_json()) - words(section("metrics.json")) == set()
 
 
 def test_every_file_of_a_run_and_of_a_bundle_is_named() -> None:
