@@ -17,6 +17,7 @@ from deploy.contract import Contract, read_labels
 from deploy.image import open_image, to_tensor
 from retrain import backbones
 from retrain.tf_graph import tensorflow
+from tests.helpers.bench_fixtures import FEW, make_quick
 from tests.helpers.photos import LABELS
 from tests.helpers.runs import Invoke
 
@@ -69,12 +70,13 @@ def training(folder: Path, run: Path, cache_dir: Path, invoke: Invoke) -> Result
 
 @pytest.fixture(scope="module")
 def converted_run(training: Result, run: Path, invoke: Invoke) -> Path:
-    """Return the run folder once every stage has been there."""
+    """Return the run folder once every stage has been there; `bench` starts no processes."""
     assert training.exit_code == 0
-    few = ("--rounds", 2, "--runs", 10, "--threads", 1)
-    for command in (("convert",), ("bench", *few)):
-        result = invoke(*command, "--output-dir", run)
-        assert result.exit_code == 0, result.output
+    with pytest.MonkeyPatch.context() as patch:
+        make_quick(patch)
+        for command in (("convert",), ("bench", *FEW)):
+            result = invoke(*command, "--output-dir", run)
+            assert result.exit_code == 0, result.output
     return run
 
 
