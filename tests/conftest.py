@@ -17,7 +17,7 @@ from tests.helpers.deploy_fixtures import draw_photos, write_run
 from tests.helpers.make_once import make_once, shared_folder
 from tests.helpers.photos import LABELS, PER_LABEL_IN_TINY, copy_some, draw_folder
 from tests.helpers.push_fixtures import SSHD_PATH
-from tests.helpers.runs import STEPS, Invoke, Output, Run, Train
+from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke, Output, Run, Train
 
 NETWORK = "efficientnet_lite0"
 LONGEST_FILES = (
@@ -161,7 +161,7 @@ def converted(trained: Path, invoke: Invoke, shared: Path) -> Path:
 
     def convert(folder: Path) -> None:
         shutil.copytree(trained, folder, dirs_exist_ok=True)
-        result = invoke("convert", "--output-dir", folder)
+        result = invoke("convert", "--output-dir", folder, *FEW_CALIBRATION_IMAGES)
         assert result.exit_code == 0, result.output
 
     return make_once(shared / "converted", convert)

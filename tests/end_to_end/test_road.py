@@ -19,7 +19,7 @@ from retrain import backbones
 from retrain.tf_graph import tensorflow
 from tests.helpers.bench_fixtures import FEW, make_quick
 from tests.helpers.photos import LABELS
-from tests.helpers.runs import Invoke
+from tests.helpers.runs import FEW_CALIBRATION_IMAGES, Invoke
 
 SHORT = ("--how_many_training_steps", 300, "--eval-step-interval", 100)
 BAD = {
@@ -74,7 +74,7 @@ def converted_run(training: Result, run: Path, invoke: Invoke) -> Path:
     assert training.exit_code == 0
     with pytest.MonkeyPatch.context() as patch:
         make_quick(patch)
-        for command in (("convert",), ("bench", *FEW)):
+        for command in (("convert", *FEW_CALIBRATION_IMAGES), ("bench", *FEW)):
             result = invoke(*command, "--output-dir", run)
             assert result.exit_code == 0, result.output
     return run
