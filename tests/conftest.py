@@ -1,5 +1,6 @@
 """Fixtures that tests of several folders share: a folder of photos, and runs on it."""
 
+import gc
 import json
 import shutil
 import signal
@@ -21,20 +22,24 @@ from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke, Output, Ru
 
 NETWORK = "efficientnet_lite0"
 LONGEST_FILES = (
-    "tests/end_to_end/test_families.py",
     "tests/docs/test_examples.py",
+    "tests/end_to_end/test_families.py",
     "tests/end_to_end/test_arm.py",
     "tests/retrain/test_isolated.py",
+    "tests/retrain/backbones/test_keras_applications.py",
+    "tests/docs/test_python_reference.py",
+    "tests/retrain/training/test_resume.py",
+    "tests/retrain/training/test_train_outputs.py",
+    "tests/end_to_end/test_pythons.py",
+    "tests/deploy/test_image.py",
+    "tests/retrain/cli/test_train_flags.py",
+    "tests/retrain/backbones/surgery/test_extract_backbone.py",
+    "tests/retrain/conversion/test_prove_goldens.py",
+    "tests/retrain/push/test_push_sshd.py",
+    "tests/end_to_end/test_road.py",
+    "tests/retrain/backbones/custom/test_tflite_networks.py",
     "tests/bench/test_load_models.py",
     "tests/bench/test_cli.py",
-    "tests/retrain/backbones/test_keras_applications.py",
-    "tests/end_to_end/test_road.py",
-    "tests/retrain/training/test_resume.py",
-    "tests/deploy/test_image.py",
-    "tests/end_to_end/test_pythons.py",
-    "tests/retrain/training/test_train_outputs.py",
-    "tests/docs/test_python_reference.py",
-    "tests/retrain/backbones/custom/test_tflite_networks.py",
 )
 """Test files that take longest: they start first, so that no worker ends long after the others."""
 
@@ -54,6 +59,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             parameters = getattr(getattr(item, "callspec", None), "params", {})
             if "sshd" in {*getattr(item, "fixturenames", ())} - {*parameters}:
                 item.add_marker("network")
+
+
+def pytest_collection_finish() -> None:
+    """Keep Python's collector from looking at tests and modules over and over: they stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
