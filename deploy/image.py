@@ -182,7 +182,14 @@ def to_pixels(
     image: Image.Image, spec: InputSpec, box: tuple[float, float, float, float] | None = None
 ) -> npt.NDArray[np.uint8]:
     """Return uint8 (1, height, width, 3): `box` of `image`, by default `kept_box`, resized."""
-    left, top, right, bottom = box or kept_box(image, spec)
+    return np.asarray(resize(image, spec, box or kept_box(image, spec)))[np.newaxis]
+
+
+def resize(
+    image: Image.Image, spec: InputSpec, box: tuple[float, float, float, float]
+) -> Image.Image:
+    """Return `box` of `image` (left, top, right and bottom, in pixels) in the size of `spec`."""
+    left, top, right, bottom = box
     # In two passes, horizontally first: newer versions of Pillow resize tall images vertically
     # first, and the device may have an older one. The first pass gets only the rows that the filter
     # of the second one reaches.
@@ -192,12 +199,11 @@ def to_pixels(
     row_resized = rows.resize(
         (spec.width, rows.height), Image.Resampling.BICUBIC, box=(left, 0, right, rows.height)
     )
-    resized = row_resized.resize(
+    return row_resized.resize(
         (spec.width, spec.height),
         Image.Resampling.BICUBIC,
         box=(0, top - first, spec.width, bottom - first),
     )
-    return np.asarray(resized)[np.newaxis]
 
 
 def normalise(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:

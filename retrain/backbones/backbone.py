@@ -27,10 +27,12 @@ _TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network cut before its last layer, prepared: a frozen graph and the same as TFLite.
+    """A network below a cut, prepared: a frozen graph and the same as TFLite.
 
     Both take float32 (N, height, width, 3), normalised as `spec` says, and give float32
-    (N, width): operation `input` to `bottleneck` in `graph_path`, N = 1 in `flatbuffer`.
+    (N, width): operation `input` to `bottleneck` in `graph_path`, N = 1 in `flatbuffer`. It ends
+    before its last layer, or as a trunk with a deeper cut (`load_trunk`) at the operation `cut` of
+    that graph, whose feature map is flattened.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Backbone:
     weights_sha256: str
     graph_path: Path
     flatbuffer: bytes
+    cut: str = BOTTLENECK
 
     @property
     def fingerprint(self) -> str:
@@ -46,7 +49,7 @@ class Backbone:
         cause = {
             "weights": self.weights_sha256,
             "preparation": _PREPARATION_VERSION,
-            "cut": BOTTLENECK,
+            "cut": self.cut,
             "input": asdict(self.spec),
             "decoder": decoder(),
             "distortion": None,

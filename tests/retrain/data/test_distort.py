@@ -1,12 +1,13 @@
-"""Random views: where each comes from, how bright it is, and what decides that."""
+"""Random views: where each comes from, how its colours change, and what decides that."""
 
 import hashlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from deploy.contract import InputSpec
 from deploy.errors import WrongUse
@@ -77,6 +78,8 @@ def test_with_nothing_on_a_view_is_the_photo_itself(spec: InputSpec) -> None:
         Distortion(random_crop=1),
         Distortion(random_scale=1),
         Distortion(random_brightness=1),
+        Distortion(random_contrast=1),
+        Distortion(random_saturation=1),
     ],
 )
 def test_each_option_alone_is_active(distortion: Distortion) -> None:
@@ -147,6 +150,60 @@ def test_brightness_is_rounded_and_clipped_to_a_byte() -> None:
     assert np.bincount(slight)[99:].tolist() == pytest.approx([100, 200, 100], abs=35)
 
 
+def contrasts(distortion: Distortion) -> npt.NDArray[np.float64]:
+    """Return the factors of contrast by which views of a photo of two greys are changed."""
+    image = Image.new("RGB", (60, 40), (75, 75, 75))
+    image.paste((125, 125, 125), (30, 0, 60, 40))
+    observed = views(image, WHOLE, distortion).astype(float)
+    left, right = observed[:, 0, 0, 0], observed[:, 0, -1, 0]
+    assert np.abs((left + right) / 2 - 100).max() <= 1
+    factors: npt.NDArray[np.float64] = (right - left) / 50
+    return factors
+
+
+def saturations(distortion: Distortion) -> npt.NDArray[np.float64]:
+    """Return the factors of saturation by which views of a photo of one colour are changed."""
+    image = Image.new("RGB", (60, 40), (140, 100, 70))
+    grey_of_image = float(image.convert("L").getpixel((0, 0)))  # type: ignore[arg-type]
+    observed = views(image, WHOLE, distortion)[:, 0, 0].astype(float)
+    assert np.abs(observed @ [0.299, 0.587, 0.114] - grey_of_image).max() <= 1
+    factors: npt.NDArray[np.float64] = (observed[:, 0] - observed[:, 2]) / 70
+    return factors
+
+
+def test_contrast_multiplies_the_distance_from_the_mean_grey() -> None:
+    assert_uniform(contrasts(Distortion(random_contrast=30)), 0.7, 1.3)
+    assert_uniform(contrasts(Distortion(random_contrast=100)), 0, 2)
+
+
+def test_saturation_multiplies_the_distance_from_each_grey() -> None:
+    assert_uniform(saturations(Distortion(random_saturation=30)), 0.7, 1.3)
+    assert_uniform(saturations(Distortion(random_saturation=100)), 0, 2)
+
+
+COLOURS = Distortion(random_brightness=20, random_contrast=20, random_saturation=20)
+
+
+def test_contrast_and_saturation_leave_a_grey_photo() -> None:
+    lit = views(grey(100), WHOLE, Distortion(random_brightness=20))
+    assert np.array_equal(views(grey(100), WHOLE, COLOURS), lit)
+
+
+def test_colours_change_as_by_pillow() -> None:
+    pixels = np.random.default_rng(0).integers(60, 180, (4, 5, 3)).astype(np.uint8)
+    photo = Image.fromarray(pixels).resize((48, 32), Image.Resampling.NEAREST)
+    lights = views(grey(100), WHOLE, COLOURS)[:, 0, 0, 0] / 100
+    spreads = contrasts(Distortion(random_contrast=20))
+    strengths = saturations(Distortion(random_saturation=20))
+    observed = views(photo, WHOLE, COLOURS).astype(int)
+    for view, light, spread, strength in zip(observed, lights, spreads, strengths, strict=True):
+        expected = ImageEnhance.Brightness(photo).enhance(light)
+        expected = ImageEnhance.Contrast(expected).enhance(spread)
+        expected = ImageEnhance.Color(expected).enhance(strength)
+        # The factors are known to 0.02, and Pillow rounds down after each step.
+        assert np.abs(view - np.asarray(expected, int)).mean() < 3
+
+
 ALL = Distortion(True, 20, 20, 20)
 
 
@@ -185,7 +242,9 @@ def test_one_draw_tells_nothing_of_another() -> None:
     lit = views(grey(100), WHOLE, Distortion(random_brightness=30))
     across, down = cropped[:, 0], cropped[:, 1]
     size, mirrored, light = scaled[:, 2] - scaled[:, 0], flipped[:, 0, 0, 0] > 120, lit[:, 0, 0, 0]
-    shared = np.corrcoef([across, down, size, mirrored, light]) - np.eye(5)
+    spread = contrasts(Distortion(random_contrast=30))
+    strength = saturations(Distortion(random_saturation=30))
+    shared = np.corrcoef([across, down, size, mirrored, light, spread, strength]) - np.eye(7)
     assert np.abs(shared).max() < 0.15
 
 
@@ -195,9 +254,14 @@ def test_these_pixels_are_of_the_rules_that_have_this_name() -> None:
     ends = np.concatenate([observed[:, 0, [0, -1], 0], observed[:, [0, -1], 0, 1]], axis=1)
     pinned = [[235, 29, 54, 225], [255, 46, 7, 184], [181, 6, 22, 167], [42, 235, 55, 213]]
     assert (RULES, ends.tolist()) == ("distort-2", pinned)
+    coloured = views(ramp(), WHOLE, replace(ALL, random_contrast=20, random_saturation=20))[:4]
+    pinned = [[218, 61, 15], [255, 3, 0], [189, 21, 0], [55, 66, 14]]
+    assert np.abs(coloured[:, 0, 0].astype(int) - pinned).max() <= 1  # of float32 on any processor
 
 
-NAMES = ["random_crop", "random_scale", "random_brightness"]
+NAMES = [
+    "random_crop", "random_scale", "random_brightness", "random_contrast", "random_saturation"
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("percentage", [-1, 101, 120])

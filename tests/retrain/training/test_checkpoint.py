@@ -188,6 +188,8 @@ def another_photo(**changes: object) -> tuple[Photo, ...]:
         replace(SETTINGS, head=replace(SETTINGS.head, class_weight="balanced")),
         replace(SETTINGS, head=replace(SETTINGS.head, seed=1)),
         replace(SETTINGS, distortion=Distortion(flip_left_right=True)),
+        replace(SETTINGS, distortion=Distortion(random_contrast=1)),
+        replace(SETTINGS, distortion=Distortion(random_saturation=1)),
         replace(SETTINGS, views=1),
     ],
 )

@@ -24,6 +24,8 @@ DISTORTIONS = (
     ("random_crop", 20),
     ("random_scale", 20),
     ("random_brightness", 20),
+    ("random-contrast", 20),
+    ("random-saturation", 20),
 )
 
 
@@ -146,7 +148,7 @@ def test_each_distortion_reaches_the_views_of_training_photos(
         assert any(view != photos[digest, 0] for (digest, _), view in views.items())
         fingerprints.add(fingerprint)
         graphs.add(run.metrics["graph_sha256"])
-    assert (len(fingerprints), len(graphs)) == (4, 5)
+    assert (len(fingerprints), len(graphs)) == (6, 7)
     again = train(*options, source=tiny)
     assert again.metrics["analysed"] == 0
     assert again.metrics["graph_sha256"] == run.metrics["graph_sha256"]
