@@ -111,8 +111,8 @@ def keras_backbone(
 ) -> Iterator[KerasBackbone]:
     """Yield the network of Keras that the parameter names, with random weights.
 
-    Keras builds it once. Another test reads weights from files:
-    `test_keras_applications.py::test_every_form_of_weights_gives_the_same_network`.
+    Keras builds it once. Another test reads weights from a file:
+    `test_keras_applications.py::test_a_small_network_of_keras_has_the_weights_of_its_file`.
     """
     folder, folded = tmp_path_factory.mktemp("keras"), []
     model = random_model(KERAS[request.param])
