@@ -8,18 +8,23 @@ TESTS ?= -m 'not network'
 install = $(BIN)/uv --no-config pip install --quiet --python $(1)/bin/python $(2) \
 	|| $(1)/bin/python -m pip install --quiet $(2)
 
-.PHONY: demo test docs bench-docs lock clean
+.PHONY: demo test types style docs bench-docs lock clean
 
 demo: $(READY)
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh bench/demo.sh demo
 
-test: $(READY) $(VENV)-device/.ready
+# mypy takes as long as the other checks and the device's environment together.
+test: $(READY)
+	$(MAKE) --jobs=2 types style docs $(VENV)-device/.ready
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+types: $(READY)
+	$(BIN)/mypy
+
+style: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) docs
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # Into build/site. All pages are made anew: those made from code do not change their own file.
 docs: $(READY)

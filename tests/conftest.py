@@ -1,5 +1,6 @@
 """Fixtures that tests of several folders share: a folder of photos, and runs on it."""
 
+import gc
 import json
 import shutil
 import signal
@@ -17,25 +18,29 @@ from tests.helpers.deploy_fixtures import draw_photos, write_run
 from tests.helpers.make_once import make_once, shared_folder
 from tests.helpers.photos import LABELS, PER_LABEL_IN_TINY, copy_some, draw_folder
 from tests.helpers.push_fixtures import SSHD_PATH
-from tests.helpers.runs import STEPS, Invoke, Output, Run, Train
+from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke, Output, Run, Train
 
 NETWORK = "efficientnet_lite0"
 LONGEST_FILES = (
-    "tests/end_to_end/test_families.py",
     "tests/docs/test_examples.py",
+    "tests/end_to_end/test_families.py",
     "tests/end_to_end/test_arm.py",
     "tests/retrain/test_isolated.py",
-    "tests/bench/test_load_models.py",
-    "tests/bench/test_cli.py",
     "tests/retrain/backbones/test_keras_applications.py",
-    "tests/end_to_end/test_road.py",
+    "tests/docs/test_python_reference.py",
     "tests/retrain/training/test_resume.py",
-    "tests/deploy/test_image.py",
-    "tests/end_to_end/test_pythons.py",
     "tests/retrain/training/test_fine_tuning.py",
     "tests/retrain/training/test_train_outputs.py",
-    "tests/docs/test_python_reference.py",
+    "tests/end_to_end/test_pythons.py",
+    "tests/deploy/test_image.py",
+    "tests/retrain/cli/test_train_flags.py",
+    "tests/retrain/backbones/surgery/test_extract_backbone.py",
+    "tests/retrain/conversion/test_prove_goldens.py",
+    "tests/retrain/push/test_push_sshd.py",
+    "tests/end_to_end/test_road.py",
     "tests/retrain/backbones/custom/test_tflite_networks.py",
+    "tests/bench/test_load_models.py",
+    "tests/bench/test_cli.py",
 )
 """Test files that take longest: they start first, so that no worker ends long after the others."""
 
@@ -55,6 +60,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             parameters = getattr(getattr(item, "callspec", None), "params", {})
             if "sshd" in {*getattr(item, "fixturenames", ())} - {*parameters}:
                 item.add_marker("network")
+
+
+def pytest_collection_finish() -> None:
+    """Keep Python's collector from looking at tests and modules over and over: they stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -162,7 +173,7 @@ def converted(trained: Path, invoke: Invoke, shared: Path) -> Path:
 
     def convert(folder: Path) -> None:
         shutil.copytree(trained, folder, dirs_exist_ok=True)
-        result = invoke("convert", "--output-dir", folder)
+        result = invoke("convert", "--output-dir", folder, *FEW_CALIBRATION_IMAGES)
         assert result.exit_code == 0, result.output
 
     return make_once(shared / "converted", convert)

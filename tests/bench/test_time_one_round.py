@@ -31,9 +31,9 @@ def compare(*models: TimedModel, **settings: Any) -> BenchRecord:
 
 @pytest.fixture
 def _product_takes_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let numpy's product take 1 us of the fake clock, for which it would take no time."""
+    """Let numpy's product take 1 ms of the fake clock, for which it would take no time."""
     product = load_tflite.Loaded(
-        lambda: clock.sleep(1e-6), load_tflite.About("numpy", "2", None, "float32", 0.0, 10**6)
+        lambda: clock.sleep(1e-3), load_tflite.About("numpy", "2", None, "float32", 0.0, 10**9)
     )
     monkeypatch.setattr(load_tflite, "load_product", lambda sides: product)  # noqa: ARG005 (by its name)
 

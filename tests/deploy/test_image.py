@@ -43,7 +43,7 @@ def png(
 
     header = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
     transparency = chunk(b"tRNS", extra) if extra else b""
-    pixels = chunk(b"IDAT", zlib.compress(rows))
+    pixels = chunk(b"IDAT", zlib.compress(rows, level=1))
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + transparency + pixels + chunk(b"IEND", b"")
     )

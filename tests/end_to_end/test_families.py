@@ -17,6 +17,7 @@ from deploy.image import open_image, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, tf_graph
 from retrain.backbones import Backbone, cost, keras_applications
+from retrain.backbones.keras_applications import KerasNetwork
 from retrain.backbones.round_kernels import round_kernels
 from retrain.data import split
 from retrain.data.manifest import read_manifest
@@ -108,18 +109,24 @@ def tensors(photos: Path, backbone: Backbone) -> Array:
 def keras_backbone(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[KerasBackbone]:
-    """Yield the network of Keras that the parameter names, with random weights."""
+    """Yield the network of Keras that the parameter names, with random weights.
+
+    Keras builds it once. Another test reads weights from a file:
+    `test_keras_applications.py::test_a_small_network_of_keras_has_the_weights_of_its_file`.
+    """
     folder, folded = tmp_path_factory.mktemp("keras"), []
     model = random_model(KERAS[request.param])
-    model.save_weights(folder / "random.weights.h5")
 
     def keep(graph_def: Any) -> Any:
         folded.append(graph_def)
         return round_kernels(graph_def)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KerasNetwork, "read_weights", lambda *_: {})
+        patch.setattr(KerasNetwork, "_model", lambda *_, **__: model)
+        patch.setattr(KerasNetwork, "_fill", lambda *_: None)
         patch.setattr(backbones, "round_kernels", keep)
-        backbone = backbones.load(request.param, folder, folder / "random.weights.h5")
+        backbone = backbones.load(request.param, folder, folder / "no weights")
     yield KerasBackbone(backbone, model, folded[0])
     shutil.rmtree(folder)
 

@@ -17,8 +17,9 @@ from deploy.contract import Contract, read_labels
 from deploy.image import open_image, to_tensor
 from retrain import backbones
 from retrain.tf_graph import tensorflow
+from tests.helpers.bench_fixtures import FEW, make_quick
 from tests.helpers.photos import LABELS
-from tests.helpers.runs import Invoke
+from tests.helpers.runs import FEW_CALIBRATION_IMAGES, Invoke
 
 SHORT = ("--how_many_training_steps", 300, "--eval-step-interval", 100)
 BAD = {
@@ -69,12 +70,13 @@ def training(folder: Path, run: Path, cache_dir: Path, invoke: Invoke) -> Result
 
 @pytest.fixture(scope="module")
 def converted_run(training: Result, run: Path, invoke: Invoke) -> Path:
-    """Return the run folder once every stage has been there."""
+    """Return the run folder once every stage has been there; `bench` starts no processes."""
     assert training.exit_code == 0
-    few = ("--rounds", 2, "--runs", 10, "--threads", 1)
-    for command in (("convert",), ("bench", *few)):
-        result = invoke(*command, "--output-dir", run)
-        assert result.exit_code == 0, result.output
+    with pytest.MonkeyPatch.context() as patch:
+        make_quick(patch)
+        for command in (("convert", *FEW_CALIBRATION_IMAGES), ("bench", *FEW)):
+            result = invoke(*command, "--output-dir", run)
+            assert result.exit_code == 0, result.output
     return run
 
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,7 +38,7 @@ def environment(version: str, folder: Path, *requirements: str) -> Path:
     """
     settings = {**os.environ, "PYENV_VERSION": version}
     settings.pop("PYTHONPATH", None)
-    command = [f"python{version}", "-m", "venv", str(folder)]
+    command = [f"python{version}", "-m", "venv", "--without-pip", str(folder)]
     try:
         process = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -45,5 +46,5 @@ def environment(version: str, folder: Path, *requirements: str) -> Path:
     if process.returncode:
         pytest.skip(f"{command[0]}: {last_line(process.stderr, 'venv failed')}")
     python = folder / "bin" / "python"
-    pip(python, "install", "--no-compile", *requirements, env=settings)
+    pip(sys.executable, "--python", python, "install", "--no-compile", *requirements, env=settings)
     return python
