@@ -1,6 +1,6 @@
-"""Distort a photo at random: flip, crop, scale, change brightness, contrast and saturation.
+"""Distort a photo at random: box, flip, crop, scale, brightness, contrast and saturation.
 
-All settings but contrast and saturation are those of TensorFlow's image_retraining/retrain.py. One
+Flip, crop, scale and brightness are those of TensorFlow's image_retraining/retrain.py. One
 difference is deliberate: brightness is clipped to 0..255, since a device's pixels are bytes.
 """
 
