@@ -286,7 +286,11 @@ def test_a_call_in_any_page_is_one_that_the_command_takes(page: str, call: str) 
     assert command, page
     if isinstance(command, click.Group):  # `run` need not be named
         command = command.commands.get(words[0] if words else "", command.commands["run"])
-    options = {option for parameter in command.params for option in parameter.opts}
+    options = {
+        option
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
     options |= {"--help", "-h"}
     typed = {word.split("=")[0].replace("_", "-") for word in words if word.startswith("--")}
     assert typed <= options, page

@@ -118,12 +118,12 @@ def test_every_option_is_in_the_reference(
     command = ctx.command_path.replace(" ", "-").replace("--", "-")
     assert command in page.anchors
     options = [item for item in ctx.command.get_params(ctx) if isinstance(item, click.Option)]
-    names = {name for option in options for name in option.opts}
+    names = {name for option in options for name in (*option.opts, *option.secondary_opts)}
     described = {
         name
         for option in options
         if f"{command}-{max(option.opts, key=len).strip('-')}" in page.anchors
-        for name in option.opts
+        for name in (*option.opts, *option.secondary_opts)
     }
     assert names == described
     assert "--help" in names
