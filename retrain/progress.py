@@ -74,34 +74,37 @@ class Progress:
         self.info(f"seconds: {stages}", "seconds", **self.seconds)
 
     @contextmanager
-    def bar(self, text: str, total: int, unit: str) -> Iterator[Advance]:
-        """Yield a function that adds to the count of `total`; show rate and seconds left."""
+    def bar(self, text: str, total: int, unit: str, start: int = 0) -> Iterator[Advance]:
+        """Yield a function that adds to the count of `total`; show rate and seconds left.
+
+        The count begins at `start`, for a run that resumes.
+        """
         if not self._info:
             yield lambda _: None
         elif self._form == "auto" and sys.stderr and sys.stderr.isatty():
-            yield from self._live(text, total, unit)
+            yield from self._live(text, total, unit, start)
         else:
-            yield from self._lines(text, total, unit)
+            yield from self._lines(text, total, unit, start)
 
-    def _live(self, text: str, total: int, unit: str) -> Iterator[Advance]:
+    def _live(self, text: str, total: int, unit: str, start: int) -> Iterator[Advance]:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        start = time.perf_counter()
-        count = 0
+        start_s = time.perf_counter()
+        count = start
         # The rate is a field of ours: rich's own `speed` is None until it has two samples.
         rate = TextColumn("{task.fields[rate]}")
         columns = (TextColumn(text), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
         console = Console(stderr=True)
         print_line = self._print
         with Bar(*columns, console=console) as bar:
-            task = bar.add_task(text, total=total, rate="")
+            task = bar.add_task(text, total=total, completed=start, rate="")
 
             def advance(more: int) -> None:
                 nonlocal count
                 count += more
-                speed = count / max(time.perf_counter() - start, 1e-9)
+                speed = (count - start) / max(time.perf_counter() - start_s, 1e-9)
                 bar.update(task, completed=count, rate=f"{speed:.0f} {unit}/s")
 
             # The console prints lines above the bar; markup would change what is in them.
@@ -111,9 +114,9 @@ class Progress:
             finally:
                 self._print = print_line
 
-    def _lines(self, text: str, total: int, unit: str) -> Iterator[Advance]:
-        start = last = time.perf_counter()
-        count = 0
+    def _lines(self, text: str, total: int, unit: str, start: int) -> Iterator[Advance]:
+        start_s = last = time.perf_counter()
+        count = start
 
         def advance(more: int) -> None:
             nonlocal count, last
@@ -122,8 +125,8 @@ class Progress:
             if count < total and time_s - last < LINE_INTERVAL_S:
                 return
             last = time_s
-            rate = count / max(time_s - start, 1e-9)
-            left = f", {(total - count) / rate:.0f} s left" if count < total else ""
+            rate = (count - start) / max(time_s - start_s, 1e-9)
+            left = f", {(total - count) / rate:.0f} s left" if rate and count < total else ""
             line = f"{text} {count}/{total} {unit} ({rate:.0f}/s{left})"
             self.info(line, "progress", task=text, done=count, total=total, unit=unit, per_s=rate)
 

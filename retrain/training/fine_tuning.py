@@ -143,8 +143,9 @@ def _train(
     written_s = time.monotonic()
     try:
         # Divergence is an error of `fine_tune`, not a warning of numpy's.
-        with progress.bar("fine-tuning", total, "photos") as advance, np.errstate(all="ignore"):
-            advance((state.runs * epochs + state.epoch) * photos)
+        trained = (state.runs * epochs + state.epoch) * photos
+        bar = progress.bar("fine-tuning", total, "photos", trained)
+        with bar as advance, np.errstate(all="ignore"):
             for report in fine_tune(
                 top, training, validation, start, settings.head, fine_tuning, state
             ):

@@ -49,8 +49,7 @@ def train_head(
     next_printed = 0
     try:
         # Divergence is reported below, not by numpy's warnings.
-        with progress.bar("training", steps, "steps") as advance, np.errstate(all="ignore"):
-            advance(step)
+        with progress.bar("training", steps, "steps", step) as advance, np.errstate(all="ignore"):
             for report in fit(training, validation, len(data.labels), settings.head, checkpoint):
                 events.write_scores(
                     report.step, report.train, report.validation, report.learning_rate

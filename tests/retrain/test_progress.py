@@ -79,6 +79,19 @@ def test_lines_come_every_five_seconds_and_at_the_end(
     ]
 
 
+def test_a_run_that_resumes_has_the_rate_of_what_is_new(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Progress().bar("training", 100, "steps", 60) as advance:
+        for _ in range(4):
+            clock.seconds += 2
+            advance(10)
+    assert capsys.readouterr().err.splitlines() == [
+        "training 90/100 steps (5/s, 2 s left)",
+        "training 100/100 steps (5/s)",
+    ]
+
+
 def on_terminal(monkeypatch: pytest.MonkeyPatch, work: Callable[[], None]) -> str:
     """Return what a terminal gets on stderr while `work` runs."""
     ours, theirs = os.openpty()
