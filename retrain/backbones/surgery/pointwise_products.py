@@ -1,7 +1,7 @@
 """Write convolutions of 1x1 kernels as matrix products, whose gradients TensorFlow computes faster.
 
-Measured above the cut of EfficientNet-Lite0 on one core: the gradient of a batch takes 0.6 of the
-time. The product of a convolution is the same sum in another order.
+Measured above the cut of EfficientNet-Lite0 in four pairs: the gradient of a batch takes 0.8 to 1.0
+of the time. The product of a convolution is the same sum in another order.
 """
 
 from typing import Any
