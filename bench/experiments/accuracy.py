@@ -6,6 +6,7 @@ Each split has another `--split-salt`: 1, 2, 3... The product's own commands tra
 import math
 import shlex
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -103,15 +104,27 @@ def measure(
 ) -> Row:
     """Train on `folder` into `run_folder`, convert, and return the figures.
 
-    `options` go to `retrain train`.
+    `options` go to `retrain train`; `seconds` are its time.
     """
     where = ("--output-dir", str(run_folder))
-    test = retrain("train", str(folder), "--split-salt", salt, *where, *options)["test"]
-    row = {"salt": salt, "graph": test["accuracy"], "total": test["total"]}
+    start = time.perf_counter()
+    metrics = retrain("train", str(folder), "--split-salt", salt, *where, *options)
+    row = {
+        "salt": salt,
+        "graph": metrics["test"]["accuracy"],
+        "total": metrics["test"]["total"],
+        "seconds": time.perf_counter() - start,
+        "fine_tuning": metrics.get("fine_tuning"),
+    }
     if graph_only:
         return row
     result = retrain("convert", *where, *NO_BOUNDS)
-    return {**row, "int8": result["model"]["accuracy"], "agreement": result["agreement"]}
+    return {
+        **row,
+        "int8": result["model"]["accuracy"],
+        "agreement": result["agreement"],
+        "bytes": result["bytes"]["model"],
+    }
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def _row(folder: Path, options: Sequence[str], salts: int, rounds: int) -> Row:
     with TemporaryDirectory(prefix="retrain-") as temporary:
         place = Path(temporary)
         run_folder = place / "run"
-        few = copy_some(photos, folder, place / "few")
+        few = copy_some(folder, place / "few")
         extract_bottlenecks(few, place, "few-bottlenecks", options)
         rates = []
         for number in range(rounds):

@@ -31,6 +31,7 @@ from bench.experiments.shared import (
     NO_BOUNDS,
     find_photos,
     json_option,
+    photos_by_label,
     retrain_with_memory,
     run,
     save,
@@ -98,7 +99,7 @@ def compare(
     peaks: dict[str, list[float]] = {name: [] for name in PRODUCT}
     with TemporaryDirectory() as temporary, packages() as code:
         place = Path(temporary)
-        few = copy_some(photos, folder, place / "few")
+        few = copy_some(folder, place / "few")
         peaks |= {name: [mb] for name, mb in peaks_of_run(few, place, options).items()}
         first = extract_bottlenecks(few, place, "few-bottlenecks", options).values
         graph, spec = graph or Path(first["graph"]), InputSpec(**first["input"])
@@ -182,12 +183,9 @@ def _tensor(spec: InputSpec, photo: Path) -> npt.NDArray[np.float32]:
         raise BadData(f"{photo}: {error}: remove it to compare rates") from error
 
 
-def copy_some(photos: list[Path], folder: Path, few: Path) -> Path:
+def copy_some(folder: Path, few: Path) -> Path:
     """Copy six photos of each label of `folder` to `few`, to prepare the backbone on."""
-    by_label: dict[str, list[Path]] = {}
-    for photo in photos:
-        by_label.setdefault(photo.relative_to(folder).parts[0], []).append(photo)
-    for label, of_label in by_label.items():
+    for label, of_label in photos_by_label(folder).items():
         (few / label).mkdir(parents=True)
         for number, photo in enumerate(of_label[:6]):
             shutil.copy(photo, few / label / f"{number}{photo.suffix}")

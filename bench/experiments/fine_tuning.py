@@ -7,29 +7,18 @@ head, one fine-tuning, and the average of several are trained on the same photos
 import math
 import random
 import shlex
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, median, stdev
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import click
-import numpy as np
 
-from bench.experiments.shared import (
-    NO_BOUNDS,
-    find_photos,
-    folders_argument,
-    json_option,
-    retrain,
-    run,
-    save,
-)
+from bench.experiments.accuracy import Row, measure
+from bench.experiments.shared import folders_argument, json_option, photos_by_label, run, save
 from deploy.system.terminal import say_table
-
-Row = dict[str, Any]
-_COLUMNS = ("graph", "int8", "agreement", "bytes")
 
 
 @click.command()
@@ -53,11 +42,12 @@ def main(
 ) -> None:
     """Train a linear head, fine-tune once, and average AVERAGE fine-tunings, on each DIR."""
     measured: list[Row] = []
+    more = shlex.split(train_options)
     for folder in folders:
         rows: dict[str, list[Row]] = {}
         for salt in range(1, salts + 1):
             with drawn_photos(folder, photos_per_class, salt) as photos:
-                for name, row in measure(photos, salt, average, shlex.split(train_options)).items():
+                for name, row in measure_split(photos, salt, average, more).items():
                     rows.setdefault(name, []).append(row)
             say_table(f"{folder.name}, salts 1 to {salt}\n" + table(rows) + "\n")
             if output:  # after each salt: all of them take an hour
@@ -80,19 +70,16 @@ def drawn_photos(folder: Path, count: int | None, seed: int) -> Iterator[Path]:
     if count is None:
         yield folder
         return
-    by_class: dict[Path, list[Path]] = {}
-    for photo in find_photos(folder):
-        by_class.setdefault(photo.parent, []).append(photo)
     with TemporaryDirectory(prefix="retrain-") as temporary:
-        for parent, photos in by_class.items():
-            drawn = Path(temporary, folder.name, parent.name)
+        for label, photos in photos_by_label(folder).items():
+            drawn = Path(temporary, folder.name, label)
             drawn.mkdir(parents=True)
             for photo in random.Random(seed).sample(photos, count):  # noqa: S311 (no secret)
                 (drawn / photo.name).symlink_to(photo.absolute())
         yield Path(temporary, folder.name)
 
 
-def measure(folder: Path, salt: int, average: int, options: Sequence[str]) -> dict[str, Row]:
+def measure_split(folder: Path, salt: int, average: int, options: Sequence[str]) -> dict[str, Row]:
     """Return the figures of each network on the split of `salt`."""
     rows: dict[str, Row] = {}
     with TemporaryDirectory(prefix="retrain-") as temporary:
@@ -101,56 +88,70 @@ def measure(folder: Path, salt: int, average: int, options: Sequence[str]) -> di
             options_of["averaged"] = ("--fine-tune", "--average", str(average), "--resume")
         for name, more in options_of.items():
             run_folder = Path(temporary, "linear" if name == "linear" else "tuned")
-            where = ("--output-dir", str(run_folder))
-            start = time.perf_counter()
-            metrics = retrain(
-                "train", str(folder), "--split-salt", str(salt), *where, *more, *options
-            )
-            seconds = time.perf_counter() - start
-            result = retrain("convert", *where, *NO_BOUNDS)
-            rows[name] = {
-                "salt": salt,
-                "graph": result["graph"]["accuracy"],
-                "int8": result["model"]["accuracy"],
-                "agreement": result["agreement"],
-                "total": result["model"]["total"],
-                "bytes": result["bytes"]["model"],
-                "seconds": seconds,
-                "stages": metrics["seconds"],
-                "fine_tuning": metrics.get("fine_tuning"),
-            }
+            rows[name] = measure(folder, str(salt), (*more, *options), run_folder)
     if "averaged" in rows:
         rows["averaged"]["seconds"] += rows["fine-tuned"]["seconds"]
     return rows
 
 
-def gain(rows: dict[str, list[Row]], name: str) -> tuple[float, float]:
-    """Return the mean gain of int8 accuracy over the linear head in points, and its error."""
-    gains = [
-        100 * (row["int8"] - linear["int8"])
-        for row, linear in zip(rows[name], rows["linear"], strict=True)
-    ]
-    error = float(np.std(gains, ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan
-    return float(np.mean(gains)), error
+@dataclass(frozen=True)
+class Summary:
+    """The figures of a network over the splits.
+
+    Accuracies and agreement are means, 0..1; `megabytes` is a mean, `seconds` a median, since other
+    work may disturb one split. `gain` is that of int8 over the linear head in points, `error` the
+    standard error of its mean. Of `comparisons` with linear, `fine_tuned` kept the other network.
+    """
+
+    graph: float
+    int8: float
+    agreement: float
+    megabytes: float
+    seconds: float
+    gain: float
+    error: float
+    fine_tuned: int
+    comparisons: int
 
 
-def table(rows: dict[str, list[Row]]) -> str:
-    """Return a line for each network: means over the salts, the gain in points, median seconds."""
+def summarise(networks: Mapping[str, Sequence[Row]]) -> dict[str, Summary]:
+    """Return the summary of each network from its rows, one a split; "linear" is one of them."""
+    summaries = {}
+    for name, rows in networks.items():
+        columns = ("graph", "int8", "agreement", "bytes")
+        means = {column: mean(row[column] for row in rows) for column in columns}
+        gains = [
+            100 * (row["int8"] - linear["int8"])
+            for row, linear in zip(rows, networks["linear"], strict=True)
+        ]
+        records = [row["fine_tuning"] for row in rows if row["fine_tuning"]]
+        summaries[name] = Summary(
+            graph=means["graph"],
+            int8=means["int8"],
+            agreement=means["agreement"],
+            megabytes=means["bytes"] / 1e6,
+            seconds=median(row["seconds"] for row in rows),
+            gain=mean(gains),
+            error=stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else math.nan,
+            fine_tuned=sum(record["kept"] == "fine-tuned" for record in records),
+            comparisons=len(records),
+        )
+    return summaries
+
+
+def table(networks: Mapping[str, Sequence[Row]]) -> str:
+    """Return a line for each network."""
     lines = [
         f"{'':<12}{'graph':>8}{'int8':>8}{'gain':>14}{'agreement':>11}{'MB':>7}{'seconds':>9}"
         f"{'kept':>7}"
     ]
-    for name, of_salts in rows.items():
-        means = {column: float(np.mean([row[column] for row in of_salts])) for column in _COLUMNS}
-        seconds = float(np.median([row["seconds"] for row in of_salts]))  # one may be disturbed
-        points, error = gain(rows, name)
-        change = f"{points:+.2f} +- {error:.2f}" if name != "linear" else ""
-        records = [row["fine_tuning"] for row in of_salts if row["fine_tuning"]]
-        kept = sum(record["kept"] == "fine-tuned" for record in records)
+    for name, figures in summarise(networks).items():
+        change = f"{figures.gain:+.2f} +- {figures.error:.2f}" if name != "linear" else ""
+        fine_tuned = f"{figures.fine_tuned:>4}/{figures.comparisons}" if figures.comparisons else ""
         lines.append(
-            f"{name:<12}{means['graph']:>8.1%}{means['int8']:>8.1%}{change:>14}"
-            f"{means['agreement']:>11.1%}{means['bytes'] / 1e6:>7.2f}{seconds:>9.0f}"
-            + (f"{kept:>4}/{len(records)}" if records else "")
+            f"{name:<12}{figures.graph:>8.1%}{figures.int8:>8.1%}{change:>14}"
+            f"{figures.agreement:>11.1%}{figures.megabytes:>7.2f}{figures.seconds:>9.0f}"
+            f"{fine_tuned}"
         )
     return "\n".join(lines)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from bench.experiments.fine_tuning import gain
+from bench.experiments.fine_tuning import summarise
 from bench.experiments.shared import run
 from bench.stats import student_quantile
 from deploy import files
@@ -280,27 +280,21 @@ def _fine_tuning_rows(figures: dict[str, Any], measured: dict[str, Any]) -> list
         photos += f", {figures['photos_per_class']} of each class"
     options = f", {_options([figures['train']])}" if figures["train"] else ""
     rows: list[Row] = []
-    for name, of_salts in measured["networks"].items():
+    splits = len(measured["networks"]["linear"])
+    for name, summary in summarise(measured["networks"]).items():
         network = f"mean of {figures['average']} runs" if name == "averaged" else name
-        points, error = gain(measured["networks"], name)
-        records = [row["fine_tuning"] for row in of_salts if row["fine_tuning"]]
-        fine_tuned = sum(record["kept"] == "fine-tuned" for record in records)
-        means = {
-            column: mean(row[column] for row in of_salts)
-            for column in ("graph", "int8", "agreement", "bytes")
-        }
         rows.append(
             [
                 photos,
                 network + options,
-                str(len(of_salts)),
-                f"{means['graph']:.1%}",
-                f"{means['int8']:.1%}",
-                "-" if name == "linear" else f"{points:+.2f} ± {error:.2f}",
-                f"{means['agreement']:.1%}",
-                f"{means['bytes'] / 1e6:.2f}",
-                f"{median(row['seconds'] for row in of_salts):.0f}",
-                f"{fine_tuned} of {len(records)}" if records else "-",
+                str(splits),
+                f"{summary.graph:.1%}",
+                f"{summary.int8:.1%}",
+                "-" if name == "linear" else f"{summary.gain:+.2f} ± {summary.error:.2f}",
+                f"{summary.agreement:.1%}",
+                f"{summary.megabytes:.2f}",
+                f"{summary.seconds:.0f}",
+                f"{summary.fine_tuned} of {summary.comparisons}" if summary.comparisons else "-",
             ]
         )
     return rows

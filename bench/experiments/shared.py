@@ -138,6 +138,14 @@ def find_photos(folder: Path) -> list[Path]:
     return photos
 
 
+def photos_by_label(folder: Path) -> dict[str, list[Path]]:
+    """Return the photos of `folder` by the name of its sub-folder, each in the order of paths."""
+    by_label: dict[str, list[Path]] = {}
+    for photo in find_photos(folder):
+        by_label.setdefault(photo.relative_to(folder).parts[0], []).append(photo)
+    return by_label
+
+
 def _check(command: str, code: int) -> None:
     if code < 0:
         raise BadData(f"{command} was killed ({signal.Signals(-code).name})")
