@@ -1,59 +1,48 @@
 """Define what training gives: a linear head on bottlenecks, or a fine-tuned top."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from retrain.training.head import Examples, Floats, Head, Ints
 from retrain.training.top import Top
 
 
-class TrainedNetwork(ABC):
-    """A trained head, and the constants of the backbone's graph that training changed."""
+class TrainedNetwork(Protocol):
+    """A trained head, and the values of the constants that training changed.
+
+    `head` takes the bottlenecks of the backbone's graph in which `constants` are replaced, by name.
+    """
 
     @property
-    @abstractmethod
     def head(self) -> Head:
-        """The head, on the bottlenecks of the graph with `constants`."""
+        """The trained head."""
 
     @property
-    @abstractmethod
     def constants(self) -> Mapping[str, Floats]:
-        """The values that replace constants of the backbone's graph, by name."""
+        """The new values of constants, by name."""
 
-    @abstractmethod
     def logits_of(self, split: str) -> Floats:
         """Return float32 (N, C): the logits of the undistorted photos of a split."""
 
-    @abstractmethod
     def bottlenecks_of(self, split: str, indices: Ints) -> Floats:
         """Return float32 (N, D): the bottlenecks of the photos of a split at `indices` (N,)."""
 
-    @abstractmethod
     def with_temperature(self, temperature: float) -> "TrainedNetwork":
         """Return the network whose logits are divided by `temperature`."""
 
 
 @dataclass(frozen=True)
-class LinearNetwork(TrainedNetwork):
+class LinearNetwork:
     """The backbone as it was published, with a trained head; `examples` are bottlenecks."""
 
-    trained_head: Head
+    head: Head
     examples: Mapping[str, Examples]
-
-    @property
-    def head(self) -> Head:
-        """The trained head."""
-        return self.trained_head
-
-    @property
-    def constants(self) -> Mapping[str, Floats]:
-        """None."""
-        return {}
+    constants: Mapping[str, Floats] = field(default_factory=dict)
 
     def logits_of(self, split: str) -> Floats:
         """Return float32 (N, C): the logits of the undistorted photos of a split."""
-        return self.trained_head.logits_of(self.examples[split])
+        return self.head.logits_of(self.examples[split])
 
     def bottlenecks_of(self, split: str, indices: Ints) -> Floats:
         """Return float32 (N, D): the bottlenecks of the photos of a split at `indices` (N,)."""
@@ -62,11 +51,11 @@ class LinearNetwork(TrainedNetwork):
 
     def with_temperature(self, temperature: float) -> "LinearNetwork":
         """Return the network whose logits are divided by `temperature`."""
-        return replace(self, trained_head=self.trained_head.with_temperature(temperature))
+        return replace(self, head=self.head.with_temperature(temperature))
 
 
 @dataclass(frozen=True)
-class FineTunedNetwork(TrainedNetwork):
+class FineTunedNetwork:
     """The parameters of a trained `top`; `examples` are feature maps."""
 
     top: Top
