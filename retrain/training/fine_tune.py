@@ -13,7 +13,16 @@ from retrain.metrics import calibrated_cross_entropies
 from retrain.settings.training import FineTuneSettings, HeadSettings
 from retrain.training.adamw import AdamW
 from retrain.training.checkpoint import Array, number
-from retrain.training.head import Examples, Floats, Ints, Score, evenly_spaced, score
+from retrain.training.head import (
+    Examples,
+    Floats,
+    Ints,
+    Score,
+    evenly_spaced,
+    log_frequencies,
+    score,
+    smoothed_targets,
+)
 from retrain.training.top import Top
 
 _HEAD_RATE = 3.0
@@ -147,12 +156,10 @@ def fine_tune(
     epochs = settings.epochs_for(photos)
     batches = math.ceil(photos / settings.train_batch_size)
     compared = evenly_spaced(validation, _MAX_COMPARED_PHOTOS)
-    targets = np.eye(classes, dtype=np.float32) * (1 - settings.label_smoothing)
-    targets += settings.label_smoothing / classes
+    targets = smoothed_targets(classes, settings.label_smoothing)
     offset = np.zeros(classes, np.float32)
     if head_settings.class_weight == "balanced":
-        counts = np.bincount(training.labels, minlength=classes)
-        offset[:] = np.log(counts * (classes / photos))
+        offset = log_frequencies(training.labels, classes)
     state = state or FineTuneState.start(parameters)
     while state.runs < settings.average:
         run, epoch, optimizer = state.runs, state.epoch, state.optimizer

@@ -31,6 +31,19 @@ def evenly_spaced(examples: Examples, count: int) -> Examples:
     return Examples(examples.store, examples.rows[::stride], examples.labels[::stride])
 
 
+def smoothed_targets(classes: int, smoothing: float) -> Floats:
+    """Return float32 (C, C): a row of probabilities for each label, a share spread over all."""
+    targets = np.eye(classes, dtype=np.float32) * (1 - smoothing)
+    targets += smoothing / classes
+    return targets
+
+
+def log_frequencies(labels: Ints, classes: int) -> Floats:
+    """Return float32 (C,): the logarithm of each class's frequency, relative to equal ones."""
+    counts = np.bincount(labels, minlength=classes)
+    return np.asarray(np.log(counts * (classes / counts.sum())), np.float32)
+
+
 @dataclass(frozen=True)
 class Head:
     """The final dense layer: `weights` float32 (D, C), `bias` float32 (C,)."""

@@ -17,7 +17,9 @@ from retrain.training.head import (
     Ints,
     Score,
     evenly_spaced,
+    log_frequencies,
     score,
+    smoothed_targets,
     softmax,
 )
 
@@ -66,7 +68,7 @@ def fit(
     counts = np.bincount(training.labels, minlength=classes)
     prior = np.zeros(classes, np.float32)
     if settings.class_weight == "none":
-        prior[:] = np.log(counts * (classes / counts.sum()))
+        prior = log_frequencies(training.labels, classes)
     width, size = training.store.width, settings.train_batch_size
 
     def unstandardized(head: Head) -> Head:
@@ -85,8 +87,7 @@ def fit(
     head = Head(checkpoint.head.weights.copy(), checkpoint.head.bias.copy())
     compared = evenly_spaced(validation, _MAX_COMPARED_PHOTOS)
     bottlenecks = compared.store.take(compared.rows[:, 0])
-    targets = np.eye(classes, dtype=np.float32) * (1 - settings.label_smoothing)
-    targets += settings.label_smoothing / classes
+    targets = smoothed_targets(classes, settings.label_smoothing)
     steps = settings.how_many_training_steps
     round_length = max(1, math.ceil(steps / ROUNDS))
     # The products are small: threads would cost more than they save, and on a busy machine, or
