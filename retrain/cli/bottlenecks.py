@@ -20,10 +20,11 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
     `retrain train` does this too; it takes from the cache what is there.
     """
     from retrain.data.photo_folder import shown
-    from retrain.training.load_examples import analyse
+    from retrain.training.load_examples import analyse, read_source
 
-    stages = progress()
-    backbone, dataset, result = analyse(source(**where), stages)
+    stages, photos = progress(), source(**where)
+    dataset, backbone = read_source(photos, stages)
+    dataset, result = analyse(photos, dataset, backbone, stages)
     if as_json:
         record = {
             "schema": 1,

@@ -25,7 +25,7 @@ from retrain.training.compare_networks import Comparison
 from retrain.training.estimate_cost import estimate_cost
 from retrain.training.fine_tune import EpochReport, FineTuneState, fine_tune
 from retrain.training.head import Examples, Floats
-from retrain.training.load_examples import TrainingData, choose_cut, load_feature_maps
+from retrain.training.load_examples import TrainingData, load_feature_maps
 from retrain.training.tensorboard import EventWriter
 from retrain.training.top import Top
 from retrain.training.trained_network import FineTunedNetwork, LinearNetwork, TrainedNetwork
@@ -68,21 +68,20 @@ class FineTuning:
 def fine_tune_network(
     settings: TrainSettings,
     fine_tuning: FineTuneSettings,
+    cut: CutPoint,
     data: TrainingData,
     linear: LinearNetwork,
     events: EventWriter,
     progress: Progress,
 ) -> tuple[TrainedNetwork, FineTuning]:
-    """Return the better one of `linear` and the network that is fine-tuned from it.
+    """Return the better one of `linear` and the network that is fine-tuned from it, above `cut`.
 
-    Writes a checkpoint now and again. Raises WrongUse for a `cut` that the network does not have,
-    BadData for a network that cannot be trained, for training that diverges, and for a checkpoint
-    to resume from that is damaged or of another run.
+    Writes a checkpoint now and again. Raises BadData for a network that cannot be trained, for
+    training that diverges, and for a checkpoint to resume from that is damaged or of another run.
     """
     photos = len(data.examples[split.TRAINING].labels)
     epochs, views = fine_tuning.epochs_for(photos), fine_tuning.views_for(photos)
     with progress.stage("feature maps"):
-        cut = choose_cut(data.backbone, fine_tuning)
         trunk = load_trunk(data.backbone, cut, settings.source.cache_dir)
     with progress.stage("fine-tune"):
         top = Top(data.backbone, trunk, cut.shape, len(data.labels))

@@ -1,7 +1,7 @@
 """Load training data: extract bottlenecks, assign splits, add distorted views."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import photo_folder, split
 from retrain.data.photo_folder import Dataset, Photo
 from retrain.progress import Progress
-from retrain.settings.training import FineTuneSettings, Source, SplitSettings, TrainSettings
+from retrain.settings.training import Source, SplitSettings, TrainSettings
 from retrain.training.head import Examples
 
 _MAX_LINES_PER_REASON = 20
@@ -31,7 +31,7 @@ class TrainingData:
     `labels` are the classes, in the order of the head's outputs. `splits` holds the split of each
     of `dataset.photos`, `examples` the bottlenecks of each split. `test_photos` are the photos of
     the testing examples, in their order. `analysed` counts the photos and views whose bottlenecks
-    were not in the cache.
+    were not in the cache. Above `cut` the network is fine-tuned; None without fine-tuning.
     """
 
     backbone: Backbone
@@ -41,18 +41,15 @@ class TrainingData:
     examples: dict[str, Examples]
     test_photos: list[Photo]
     analysed: int
+    cut: CutPoint | None = None
 
 
-def analyse(
-    source: Source,
-    progress: Progress,
-    settings: SplitSettings | None = None,
-    check: Callable[[Backbone], object] = lambda _: None,
-) -> tuple[Backbone, Dataset, Bottlenecks]:
-    """Return the backbone, the usable photos and their bottlenecks; the cache gets those it lacks.
+def read_source(
+    source: Source, progress: Progress, settings: SplitSettings | None = None
+) -> tuple[Dataset, Backbone]:
+    """Return the photos and the backbone.
 
-    Raises WrongUse before the long work if the folders make a split and `settings` asks for
-    another; `check` may raise too, for a backbone that does not serve.
+    Raises WrongUse if the folders make a split and `settings` asks for another.
     """
     with progress.stage("scan"):
         dataset = photo_folder.scan(source.image_dir, source.labels_from)
@@ -69,7 +66,14 @@ def analyse(
         )
     with progress.stage("backbone"):
         backbone = _load_backbone(source)
-        check(backbone)
+    return dataset, backbone
+
+
+def analyse(
+    source: Source, dataset: Dataset, backbone: Backbone, progress: Progress
+) -> tuple[Dataset, Bottlenecks]:
+    """Return the usable photos and their bottlenecks; the cache gets those that it lacks."""
+    photos = dataset.photos
     with progress.stage("bottlenecks"):
         bottlenecks = extract(
             photos,
@@ -83,7 +87,7 @@ def analyse(
     cached = len(photos) - bottlenecks.analysed
     progress.info(f"{bottlenecks.analysed} photos analysed now, {cached} taken from the cache")
     print_left_out(usable, progress)
-    return backbone, usable, bottlenecks
+    return usable, bottlenecks
 
 
 def _load_backbone(source: Source) -> Backbone:
@@ -97,15 +101,6 @@ def _load_backbone(source: Source) -> Backbone:
         source.input_std,
     )
     return load_custom(source.graph, ends, source.cache_dir)
-
-
-def choose_cut(backbone: Backbone, fine_tuning: FineTuneSettings) -> CutPoint:
-    """Return the cut above which `backbone` is trained.
-
-    Raises WrongUse for a `cut` that it does not have, BadData for a network without any.
-    """
-    points = find_cut_points(tf_graph.read(backbone.graph_path))
-    return choose_cut_point(points, fine_tuning.cut)
 
 
 def print_left_out(dataset: Dataset, progress: Progress) -> None:
@@ -155,20 +150,25 @@ def load_undistorted(
 
 
 def load_examples(settings: TrainSettings, progress: Progress) -> TrainingData:
-    """Return the photos that `settings` names, with distorted views if any are set."""
-    fine_tuning = settings.fine_tuning
+    """Return the photos that `settings` names, with distorted views if any are set.
 
-    def check(backbone: Backbone) -> None:
-        if fine_tuning:
-            choose_cut(backbone, fine_tuning)
-
-    backbone, dataset, bottlenecks = analyse(settings.source, progress, settings.split, check)
+    Raises WrongUse, before the long work, for a cut that the network does not have.
+    """
+    source = settings.source
+    dataset, backbone = read_source(source, progress, settings.split)
+    cut = None
+    if settings.fine_tuning:
+        with progress.stage("backbone"):
+            points = find_cut_points(tf_graph.read(backbone.graph_path))
+            cut = choose_cut_point(points, settings.fine_tuning.cut)
+    dataset, bottlenecks = analyse(source, dataset, backbone, progress)
     data = load_undistorted(backbone, dataset, bottlenecks, dataset.labels, settings.split)
+    data = replace(data, cut=cut)
     for warning in split.warnings(data.dataset.photos, data.splits):
         progress.warn(warning)
     if settings.distortion.active:
         views = DistortedViews(settings.views, settings.distortion)
-        data = _with_views(data, views, settings.source, progress)
+        data = _with_views(data, views, source, progress)
     return _with_fewer_test_photos(data, settings)
 
 

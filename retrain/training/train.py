@@ -54,9 +54,9 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
             linear = LinearNetwork(head, data.examples)
             network: TrainedNetwork = linear
             fine_tuning = None
-            if settings.fine_tuning:
+            if settings.fine_tuning and data.cut:
                 network, fine_tuning = fine_tune_network(
-                    settings, settings.fine_tuning, data, linear, events, progress
+                    settings, settings.fine_tuning, data.cut, data, linear, events, progress
                 )
             with progress.stage("assess"):
                 labels = {name: examples.labels for name, examples in data.examples.items()}
