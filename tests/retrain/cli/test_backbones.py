@@ -150,25 +150,12 @@ def test_the_cuts_of_a_network_of_ones_own_are_listed(invoke: Invoke, tmp_path: 
         (("--graph", __file__), "--cuts --graph FILE"),
         (("--cuts", "--input-mean", "128"), "--cuts --graph FILE"),
         (("--cuts", "mobilenet_v2", "--graph", __file__), "--graph replaces the name"),
-    ],
-)
-def test_cuts_of_no_network_are_refused(
-    invoke: Invoke, arguments: tuple[str, ...], reason: str
-) -> None:
-    result = invoke("backbones", *arguments)
-    assert result.exit_code == 2
-    assert reason in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
         (("--architecture", "efficientnet_lite0"), "--architecture NAME --output-graph FILE"),
         (("--output-graph", "x.pb"), "--architecture NAME --output-graph FILE"),
         (("--output-graph", "x.pb", "--architecture", "vgg"), "no backbone vgg: there is"),
     ],
 )
-def test_a_graph_of_no_backbone_is_refused(
+def test_cuts_of_no_network_and_a_graph_of_no_backbone_are_refused(
     invoke: Invoke, arguments: tuple[str, ...], reason: str
 ) -> None:
     result = invoke("backbones", *arguments)

@@ -36,6 +36,14 @@ CLASSIC_DEFAULTS = {
     "logging_verbosity": "info",
 }
 
+DISTORTIONS = [
+    ("--random_crop", "7", "distortion.random_crop", 7),
+    ("--random_scale", "7", "distortion.random_scale", 7),
+    ("--random_brightness", "7", "distortion.random_brightness", 7),
+    ("--random-contrast", "7", "distortion.random_contrast", 7),
+    ("--random-saturation", "7", "distortion.random_saturation", 7),
+    ("--random-area", "7", "distortion.random_area", 7),
+]
 SETTINGS = [
     ("--image_dir", "some_photos", "source.image_dir", Path("some_photos")),
     ("--architecture", "other_net", "source.architecture", "other_net"),
@@ -66,12 +74,7 @@ SETTINGS = [
     ("--split-salt", "some_salt", "split.salt", "some_salt"),
     ("--test_batch_size", "7", "test_batch_size", 7),
     ("--flip_left_right", None, "distortion.flip_left_right", True),
-    ("--random_crop", "7", "distortion.random_crop", 7),
-    ("--random_scale", "7", "distortion.random_scale", 7),
-    ("--random_brightness", "7", "distortion.random_brightness", 7),
-    ("--random-contrast", "7", "distortion.random_contrast", 7),
-    ("--random-saturation", "7", "distortion.random_saturation", 7),
-    ("--random-area", "7", "distortion.random_area", 7),
+    *DISTORTIONS,
     ("--views", "7", "views", 7),
     ("--final_tensor_name", "my_result", "final_tensor_name", "my_result"),
     ("--print_misclassified_test_images", None, "print_misclassified_test_images", True),
@@ -89,12 +92,7 @@ FINE_TUNING = [
     ("--train_batch_size", "7", "train_batch_size", 7),
     ("--views", "7", "views", 7),
     ("--no-flip-left-right", None, "distortion.flip_left_right", False),
-    ("--random_crop", "7", "distortion.random_crop", 7),
-    ("--random_scale", "7", "distortion.random_scale", 7),
-    ("--random_brightness", "7", "distortion.random_brightness", 7),
-    ("--random-contrast", "7", "distortion.random_contrast", 7),
-    ("--random-saturation", "7", "distortion.random_saturation", 7),
-    ("--random-area", "7", "distortion.random_area", 7),
+    *DISTORTIONS,
 ]
 """Options that with --fine-tune set it, and nothing of the head."""
 OWN = {

@@ -306,9 +306,9 @@ def test_a_checkpoint_of_another_run_is_refused(top: Top, tmp_path: Path) -> Non
 
 
 def test_a_checkpoint_of_the_first_version_resumes(top: Top, tmp_path: Path) -> None:
-    kept = FORMATS / "fine_tuning_first" / "checkpoint_fine_tuning.npz"
-    path = tmp_path / kept.name
-    shutil.copy(kept, path)
+    first_file = FORMATS / "fine_tuning_first" / "checkpoint_fine_tuning.npz"
+    path = tmp_path / first_file.name
+    shutil.copy(first_file, path)
     shapes = [values.shape for values in start(top)]
     state = read_members(path, "mine", lambda members: FineTuneState.from_members(members, shapes))
     assert state is not None
@@ -317,5 +317,5 @@ def test_a_checkpoint_of_the_first_version_resumes(top: Top, tmp_path: Path) -> 
     *_, expected = run(top, settings)
     *_, last = run(top, settings, state=state)
     assert last.state.runs == 2
-    for values, others in zip(last.state.average, expected.state.average, strict=True):
-        np.testing.assert_allclose(values, others, rtol=1e-3, atol=1e-4)
+    for values, reference in zip(last.state.average, expected.state.average, strict=True):
+        np.testing.assert_allclose(values, reference, rtol=1e-3, atol=1e-4)
