@@ -47,8 +47,8 @@ _INCEPTION_2015 = "http://download.tensorflow.org/models/image/imagenet/inceptio
     is_flag=False,
     flag_value="",
     metavar="[NAME]",
-    help="List where this backbone can be cut for fine-tuning; without a name the default one, or "
-    "that of --graph.",
+    help="List the tensors at which the backbone NAME can be cut for fine-tuning. Without NAME it "
+    "is the default backbone, or the network in --graph.",
 )
 @own_network_options
 @cache_dir_option

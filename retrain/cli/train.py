@@ -236,7 +236,7 @@ _OPTIONS = (
         Distortion.random_area,
         FineTuneSettings.distortion.random_area,
         _PERCENT_BELOW_100,
-        "Show a box anywhere in the photo, smaller than its area by up to so many percent.",
+        "Show a random box of the photo; it leaves out up to so many percent of the area.",
     ),
     _by_stage(
         "--random-crop",

@@ -167,8 +167,8 @@ class Distortion:
 
     `random_crop` is the margin around the random crop box, `random_scale` the largest enlargement.
     `random_brightness`, `random_contrast` and `random_saturation` are the largest changes of each,
-    in both directions. With `random_area`, a view shows a box anywhere in the photo that has up to
-    so many percent less than its area; `random_crop` and `random_scale` crop that box.
+    in both directions. With `random_area`, a view shows a random box of the photo, which leaves out
+    up to so many percent of its area; `random_crop` and `random_scale` crop that box.
     """
 
     flip_left_right: bool = False

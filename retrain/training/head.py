@@ -32,14 +32,20 @@ def evenly_spaced(examples: Examples, count: int) -> Examples:
 
 
 def smoothed_targets(classes: int, smoothing: float) -> Floats:
-    """Return float32 (C, C): a row of probabilities for each label, a share spread over all."""
+    """Return float32 (C, C): the target probabilities of each label, in a row.
+
+    The share `smoothing` of a target is spread over all labels.
+    """
     targets = np.eye(classes, dtype=np.float32) * (1 - smoothing)
     targets += smoothing / classes
     return targets
 
 
 def log_frequencies(labels: Ints, classes: int) -> Floats:
-    """Return float32 (C,): the logarithm of each class's frequency, relative to equal ones."""
+    """Return float32 (C,): the logarithm of C times each class's share of `labels` (N,).
+
+    It is 0 for classes that are equally frequent.
+    """
     counts = np.bincount(labels, minlength=classes)
     return np.asarray(np.log(counts * (classes / counts.sum())), np.float32)
 
