@@ -100,15 +100,21 @@ def table(rows: list[Row]) -> str:
 
 
 def measure(
-    folder: Path, salt: str, options: Sequence[str], run_folder: Path, graph_only: bool = False
+    folder: Path,
+    salt: str | None,
+    options: Sequence[str],
+    run_folder: Path,
+    graph_only: bool = False,
 ) -> Row:
     """Train on `folder` into `run_folder`, convert, and return the figures.
 
-    `options` go to `retrain train`; `seconds` are its time.
+    Without `salt` the folders make the split. `options` go to `retrain train`; `seconds` are its
+    time.
     """
     where = ("--output-dir", str(run_folder))
+    splitting = ("--split-salt", salt) if salt is not None else ()
     start = time.perf_counter()
-    metrics = retrain("train", str(folder), "--split-salt", salt, *where, *options)
+    metrics = retrain("train", str(folder), *splitting, *where, *options)
     row = {
         "salt": salt,
         "graph": metrics["test"]["accuracy"],

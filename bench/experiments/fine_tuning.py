@@ -28,7 +28,7 @@ from deploy.system.terminal import say_table
 @click.option(
     "--photos-per-class",
     type=click.IntRange(4),
-    help="Draw so many photos of each class, others for each salt.",
+    help="Draw so many photos of each class, others for each salt; test on all that are left.",
 )
 @click.option("--train-options", default="", help="More options for each `retrain train`.")
 @json_option
@@ -47,7 +47,8 @@ def main(
         rows: dict[str, list[Row]] = {}
         for salt in range(1, salts + 1):
             with drawn_photos(folder, photos_per_class, salt) as photos:
-                for name, row in measure_split(photos, salt, average, more).items():
+                split_salt = str(salt) if photos_per_class is None else None
+                for name, row in measure_split(photos, split_salt, average, more).items():
                     rows.setdefault(name, []).append(row)
             say_table(f"{folder.name}, salts 1 to {salt}\n" + table(rows) + "\n")
             if output:  # after each salt: all of them take an hour
@@ -66,21 +67,32 @@ def main(
 
 @contextmanager
 def drawn_photos(folder: Path, count: int | None, seed: int) -> Iterator[Path]:
-    """Yield a folder of links to `count` photos of each class, or `folder` itself without one."""
+    """Yield a folder of links to the photos, or `folder` itself without `count`.
+
+    Of `count` random photos of each class, four of five are for training and the others for
+    validation. All other photos are for testing: so the accuracy is that of many photos.
+    """
     if count is None:
         yield folder
         return
     with TemporaryDirectory(prefix="retrain-") as temporary:
         for label, photos in photos_by_label(folder).items():
-            drawn = Path(temporary, folder.name, label)
-            drawn.mkdir(parents=True)
-            for photo in random.Random(seed).sample(photos, count):  # noqa: S311 (no secret)
-                (drawn / photo.name).symlink_to(photo.absolute())
+            shuffled = random.Random(seed).sample(photos, len(photos))  # noqa: S311 (no secret)
+            for number, photo in enumerate(shuffled):
+                if number >= count:
+                    split = "testing"
+                else:
+                    split = "training" if number < 4 * count // 5 else "validation"
+                link = Path(temporary, folder.name, split, label, photo.name)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(photo.absolute())
         yield Path(temporary, folder.name)
 
 
-def measure_split(folder: Path, salt: int, average: int, options: Sequence[str]) -> dict[str, Row]:
-    """Return the figures of each network on the split of `salt`."""
+def measure_split(
+    folder: Path, salt: str | None, average: int, options: Sequence[str]
+) -> dict[str, Row]:
+    """Return the figures of each network on the split of `salt`, or else that of the folders."""
     rows: dict[str, Row] = {}
     with TemporaryDirectory(prefix="retrain-") as temporary:
         options_of: dict[str, tuple[str, ...]] = {"linear": (), "fine-tuned": ("--fine-tune",)}
@@ -88,7 +100,7 @@ def measure_split(folder: Path, salt: int, average: int, options: Sequence[str])
             options_of["averaged"] = ("--fine-tune", "--average", str(average), "--resume")
         for name, more in options_of.items():
             run_folder = Path(temporary, "linear" if name == "linear" else "tuned")
-            rows[name] = measure(folder, str(salt), (*more, *options), run_folder)
+            rows[name] = measure(folder, salt, (*more, *options), run_folder)
     if "averaged" in rows:
         rows["averaged"]["seconds"] += rows["fine-tuned"]["seconds"]
     return rows
