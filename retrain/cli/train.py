@@ -126,7 +126,7 @@ _OPTIONS = (
     click.option(
         "--epochs",
         type=click.IntRange(1),
-        help="Epochs of fine-tuning.  [default: by the number of photos, 16 for 1,000]",
+        help="Epochs of fine-tuning.  [default: by the number of photos, 12 for 1,000]",
     ),
     click.option(
         "--average",
