@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from bench.experiments.fine_tuning import summarise
+from bench.experiments.fine_tuning import cell, summarise
 from bench.experiments.shared import run
 from bench.stats import student_quantile
 from deploy import files
@@ -281,18 +281,18 @@ def _fine_tuning_rows(figures: dict[str, Any], measured: dict[str, Any]) -> list
     options = f", {_options([figures['train']])}" if figures["train"] else ""
     rows: list[Row] = []
     splits = len(measured["networks"]["linear"])
+    names = {"averaged": f"mean of {figures['average']} runs", "keras": "all layers, plain Keras"}
     for name, summary in summarise(measured["networks"]).items():
-        network = f"mean of {figures['average']} runs" if name == "averaged" else name
         rows.append(
             [
                 photos,
-                network + options,
+                names.get(name, name) + options,
                 str(splits),
                 f"{summary.graph:.1%}",
-                f"{summary.int8:.1%}",
+                cell(summary.int8, ".1%"),
                 "-" if name == "linear" else f"{summary.gain:+.2f} ± {summary.error:.2f}",
-                f"{summary.agreement:.1%}",
-                f"{summary.megabytes:.2f}",
+                cell(summary.agreement, ".1%"),
+                cell(summary.megabytes, ".2f"),
                 f"{summary.seconds:.0f}",
                 f"{summary.fine_tuned} of {summary.comparisons}" if summary.comparisons else "-",
             ]

@@ -53,10 +53,15 @@ def network_rows(int8: tuple[float, ...], seconds: float, *kept: str) -> list[di
 
 def fine_tuning_result(photos_per_class: int | None) -> str:
     """Return a small result of that experiment, of one data set and two splits."""
-    networks = {
+    networks: dict[str, list[dict[str, Any]]] = {
         "linear": network_rows((0.90, 0.88), 14),
         "fine-tuned": network_rows((0.94, 0.91), 150, "fine-tuned", "linear"),
         "averaged": network_rows((0.95, 0.93), 390, "fine-tuned", "fine-tuned"),
+        # Plain Keras is not converted.
+        "keras": [
+            {"graph": accuracy, "total": 100, "seconds": 152, "fine_tuning": None}
+            for accuracy in (0.92, 0.91)
+        ],
     }
     measured = [{"photos": "photos", "networks": networks}]
     figures = {"average": 3, "photos_per_class": photos_per_class, "train": "--views 2"}
@@ -71,12 +76,13 @@ def test_fine_tuning_is_compared_with_linear_for_each_result_that_is_there(
     (tmp_path / "fine_tuning.json").write_text(fine_tuning_result(None))
     (tmp_path / "fine_tuning-few.json").write_text(fine_tuning_result(20))
     _, _, *rows = pages.fine_tuning().splitlines()
-    assert len(rows) == 6
+    assert len(rows) == 8
     begin, end = "| solar cells |", "| 99.0% | 4.00 |"
     views = ", `--views 2` | 2 |"
-    assert rows[:3] == [
+    assert rows[:4] == [
         f"{begin} linear{views} 90.0% | 89.0% | - {end} 14 | - |",
         f"{begin} fine-tuned{views} 93.5% | 92.5% | +3.50 ± 0.50 {end} 150 | 1 of 2 |",
         f"{begin} mean of 3 runs{views} 95.0% | 94.0% | +5.00 ± 0.00 {end} 390 | 2 of 2 |",
+        f"{begin} all layers, plain Keras{views} 91.5% | - | +1.50 ± 0.50 | - | - | 152 | - |",
     ]
-    assert rows[3].startswith("| solar cells, 20 of each class | linear")
+    assert rows[4].startswith("| solar cells, 20 of each class | linear")
