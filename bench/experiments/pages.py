@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from bench.experiments import classic
 from bench.experiments.fine_tuning import cell, summarise
 from bench.experiments.shared import run
 from bench.stats import student_quantile
@@ -253,6 +254,34 @@ def busy() -> str:
     return table(["pair", "alone", "beside two busy processes", "times as long"], rows)
 
 
+def classic_script() -> str:
+    """Return the seconds of the classic script and of `retrain train`, by state."""
+    rows = [
+        [
+            f"{_PHOTOS.get(measured['folder'], measured['folder'])} ({measured['photos']:,})",
+            state,
+            str(summary["rounds"]),
+            *(f"{summary[name]['seconds']:.1f} s" for name in ("classic", "retrain")),
+            f"{summary['ratio']:.1f}",
+            *(f"{summary[name]['accuracy']:.1%}" for name in ("classic", "retrain")),
+        ]
+        for path in sorted(RESULTS.glob("classic*.json"))
+        for measured in _read(path.stem)["measured"]
+        for state, summary in classic.summarise(measured["rows"]).items()
+    ]
+    head = [
+        "photos",
+        "state",
+        "rounds",
+        "classic script",
+        "`retrain train`",
+        "times as fast",
+        "test accuracy, classic",
+        "test accuracy, `retrain`",
+    ]
+    return table(head, rows, text_columns=2) if rows else "No result is saved."
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "training-settings": training_settings,
@@ -265,6 +294,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "extraction": extraction,
     "memory": memory,
     "busy": busy,
+    "classic-script": classic_script,
 }
 
 

@@ -79,9 +79,14 @@ def retrain(*arguments: str) -> Any:
 
 def retrain_text(*arguments: str) -> str:
     """Run a command of the product, and return the text that it prints."""
-    command = [sys.executable, "-m", "retrain", *arguments]
+    return run_module("retrain", *arguments)
+
+
+def run_module(module: str, *arguments: str) -> str:
+    """Run a Python module with `arguments` as a program, and return the text that it prints."""
+    command = [sys.executable, "-m", module, *arguments]
     process = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 (ourselves)
-    _check(arguments[0], process.returncode)
+    _check(f"{module} {arguments[0]}", process.returncode)
     return process.stdout.decode()
 
 

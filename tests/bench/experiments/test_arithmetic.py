@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.experiments import accuracy, backbones, device, extract, recipes, repeat
+from bench.experiments import accuracy, backbones, classic, device, extract, recipes, repeat
 from bench.experiments.unknown import Scores, assess, auroc
 from tests.helpers.record_fixtures import draw, record, runner
 
@@ -95,3 +95,26 @@ def test_ratios_are_those_of_one_round() -> None:
     text = extract.table(figures)
     assert "A/B 2.00 (median)" in text
     assert "A peak 321 MB" in text
+
+
+def test_the_classic_script_is_compared_by_the_rounds_of_a_state() -> None:
+    rows = [
+        {
+            "round": number,
+            "state": state,
+            "classic": {"seconds": 60.0, "cpu_s": 80.0, "accuracy": 0.9},
+            "retrain": {"seconds": seconds, "cpu_s": 8.0, "accuracy": 0.92},
+        }
+        for number, seconds in enumerate((2.0, 3.0, 10.0), 1)
+        for state in ("prepared", "cached")
+    ]
+    rows[0]["classic"] = {"seconds": 20.0, "cpu_s": 80.0, "accuracy": 0.87}
+    summaries = classic.summarise(rows)
+    assert list(summaries) == ["prepared", "cached"]
+    # Ratios are 10, 20 and 6: the ratio of the medians would be 20.
+    assert summaries["prepared"]["ratio"] == 10
+    assert summaries["prepared"]["cpu_ratio"] == 10
+    assert summaries["prepared"]["classic"]["accuracy"] == pytest.approx(0.89)
+    assert summaries["cached"]["ratio"] == 20
+    text = classic.table({"folder": "flowers", "photos": 999, "rows": rows})
+    assert "prepared         60.0        3.0    10.0" in text
