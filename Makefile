@@ -6,7 +6,10 @@ READY := $(VENV)/.ready
 TESTS ?= -m 'not network'
 # uv installs in 20 s what takes pip 2 minutes. It reads no pip.conf: pip is there for mirrors.
 install = $(BIN)/uv --no-config pip install --quiet --python $(1)/bin/python $(2) \
-	|| $(1)/bin/python -m pip install --quiet $(2)
+	|| $(BIN)/python -m pip --python $(1)/bin/python install --quiet $(2)
+# uv compiles nothing. The first process that imports TensorFlow does, in 10 s; all later ones would
+# compile it again where the environment forbids Python to keep the result.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test types style docs bench-docs lock clean
 
@@ -42,7 +45,7 @@ $(READY): requirements.txt .ci/uv.txt pyproject.toml
 	touch $@
 
 $(VENV)-device/.ready: tests/device-requirements.txt | $(READY)
-	$(PYTHON) -m venv $(VENV)-device
+	$(PYTHON) -m venv --without-pip $(VENV)-device
 	$(call install,$(VENV)-device,--require-hashes --requirement tests/device-requirements.txt)
 	touch $@
 

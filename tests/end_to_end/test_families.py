@@ -37,6 +37,8 @@ from tests.helpers.runs import Invoke
 KERAS = {network.name: network for network in keras_applications.NETWORKS}
 LITES = [name for name in backbones.NAMES if name not in KERAS]
 SMALLEST_OF_KERAS = "mobilenet_v3_small"
+RESCALING = ("mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_b0")
+"""Networks whose first layer in Keras scales pixels."""
 # With random weights, accuracy and agreement on three photos say nothing.
 NO_GATE = ("--max-accuracy-drop", 100, "--min-agreement", 0, "--max-mean-difference", 1)
 SCALE = ("--input-mean", 128, "--input-std", 128)
@@ -82,11 +84,15 @@ INCEPTION_SIDE = 75
 
 @dataclass(frozen=True)
 class KerasBackbone:
-    """A prepared backbone, its model in Keras, and its graph before kernels were rounded."""
+    """A prepared backbone, its model in Keras, and its graph before kernels were rounded.
+
+    `downloads` has the name, address and digest of each file that Keras asked for.
+    """
 
     backbone: Backbone
     model: Any
     folded: Any
+    downloads: list[tuple[str, str, str | None]]
 
 
 @pytest.fixture(scope="module")
@@ -111,23 +117,37 @@ def keras_backbone(
 ) -> Iterator[KerasBackbone]:
     """Yield the network of Keras that the parameter names, with random weights.
 
-    Keras builds it once. Another test reads weights from a file:
+    Keras builds it once, as if it had downloaded the published weights. Another test reads weights
+    from a file:
     `test_keras_applications.py::test_a_small_network_of_keras_has_the_weights_of_its_file`.
     """
     folder, folded = tmp_path_factory.mktemp("keras"), []
-    model = random_model(KERAS[request.param])
+    downloads: list[tuple[str, str, str | None]] = []
+
+    def download(file: str, address: str, file_hash: str | None = None, **_: str) -> str:
+        downloads.append((file, address, file_hash))
+        return file
+
+    def published(network: KerasNetwork, top: bool) -> Any:
+        build = getattr(tf_graph.tensorflow().keras.applications, network.function)
+        shape = (network.spec.height, network.spec.width, 3)
+        return build(input_shape=shape, include_top=top, weights="imagenet", pooling="avg")
 
     def keep(graph_def: Any) -> Any:
         folded.append(graph_def)
         return round_kernels(graph_def)
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras.src.utils.file_utils.get_file", download)
+        patch.setattr(tf_graph.tensorflow().keras.Model, "load_weights", lambda *_: None)
+        patch.setattr(KerasNetwork, "_model", published)
+        model = random_model(KERAS[request.param])
         patch.setattr(KerasNetwork, "read_weights", lambda *_: {})
         patch.setattr(KerasNetwork, "_model", lambda *_, **__: model)
         patch.setattr(KerasNetwork, "_fill", lambda *_: None)
         patch.setattr(backbones, "round_kernels", keep)
         backbone = backbones.load(request.param, folder, folder / "no weights")
-    yield KerasBackbone(backbone, model, folded[0])
+    yield KerasBackbone(backbone, model, folded[0], downloads)
     shutil.rmtree(folder)
 
 
@@ -162,6 +182,16 @@ def test_tflite_gives_the_bottlenecks_of_efficientnet_lite(
     name: str, photos: Path, cache_dir: Path
 ) -> None:
     require_same_in_tflite(backbones.load(name, cache_dir), photos)
+
+
+@pytest.mark.parametrize("keras_backbone", KERAS, indirect=True)
+def test_keras_builds_the_network_that_is_described(keras_backbone: KerasBackbone) -> None:
+    """Keras downloads the same file, and scales pixels itself where the graph leaves them."""
+    network = KERAS[keras_backbone.backbone.name]
+    file = (network._cached.name, network.weights_source, network.md5)
+    assert keras_backbone.downloads == [file]
+    rescaling = any("rescaling" in layer.name for layer in keras_backbone.model.layers[:2])
+    assert rescaling == (network.name in RESCALING)
 
 
 @pytest.mark.parametrize("keras_backbone", KERAS, indirect=True)

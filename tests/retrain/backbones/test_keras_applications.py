@@ -171,32 +171,6 @@ def test_without_a_network_the_error_says_what_to_fetch(
     assert f"pass {file.split('/')[1]} as `weights`" in str(caught.value)
 
 
-RESCALING = ("mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_b0")
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_keras_builds_the_network_that_is_described(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Keras downloads the same file, and scales pixels itself where the graph leaves them."""
-    network = NETWORKS[name]
-    keras = tf_graph.tensorflow().keras
-    downloads = []
-
-    def download(file: str, address: str, file_hash: str | None = None, **_: str) -> str:
-        downloads.append((file, address, file_hash))
-        return file
-
-    monkeypatch.setattr("keras.src.utils.file_utils.get_file", download)
-    monkeypatch.setattr(keras.Model, "load_weights", lambda *_: None)
-    shape = (network.spec.height, network.spec.width, 3)
-    build = getattr(keras.applications, network.function)
-    model = build(input_shape=shape, include_top=False, weights="imagenet", pooling="avg")
-    assert downloads == [(network._cached.name, network.weights_source, network.md5)]
-    rescaling = any("rescaling" in layer.name for layer in model.layers[:2])
-    assert rescaling == (name in RESCALING)
-
-
 def test_a_small_network_of_keras_has_the_weights_of_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
