@@ -7,7 +7,6 @@ import numpy as np
 
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
-from retrain.conversion.quantize import Pixels, span_byte_range
 from retrain.conversion.unknown import add_familiarity
 from retrain.data import split
 from retrain.data.manifest import read_manifest
@@ -16,6 +15,7 @@ from retrain.data.photo_pixels import pixels
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
+from retrain.quantization.quantize import Pixels, span_byte_range
 from retrain.run_folder import RunFolder
 from retrain.settings.conversion import ConvertSettings
 
