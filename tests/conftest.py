@@ -75,7 +75,8 @@ def _one_process() -> Iterator[None]:
     `tests/retrain/test_isolated.py` runs all of it in processes of their own, as users do.
     """
     from retrain.backbones import backbone
-    from retrain.conversion import layer_errors, quantize
+    from retrain.conversion import layer_errors
+    from retrain.quantization import quantize
 
     with pytest.MonkeyPatch.context() as patch:
         for module in (backbone, quantize, layer_errors):

@@ -6,13 +6,14 @@ from deploy import model_file
 from deploy.classifier import Classifier
 from deploy.model_file import ModelFile
 from retrain import tf_graph
-from retrain.conversion import make_goldens, quantize, targets
+from retrain.conversion import make_goldens, targets
 from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.conversion.inputs import ConversionInputs
 from retrain.conversion.parity import Parity, Scores, compare, graph_scores, require_accuracy
 from retrain.conversion.targets import TARGETS, Target
 from retrain.conversion.unknown import Rejection, find_threshold
 from retrain.progress import Progress
+from retrain.quantization import quantize
 from retrain.settings.conversion import ConvertSettings, Quantization
 from retrain.tflite import metadata as model_metadata
 

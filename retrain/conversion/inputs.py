@@ -7,15 +7,16 @@ import numpy as np
 
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
-from retrain.conversion.quantize import Pixels, span_byte_range
 from retrain.conversion.unknown import add_familiarity
 from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
 from retrain.data.photo_pixels import pixels
+from retrain.data.take_in_turn import take_in_turn
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
+from retrain.quantization.quantize import Pixels, span_byte_range
 from retrain.run_folder import RunFolder
 from retrain.settings.conversion import ConvertSettings
 
@@ -77,13 +78,8 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
 def _balanced(photos: Sequence[Photo], count: int, seed: int) -> list[Photo]:
     """Return at most `count` random photos, one of each class in turn; `seed` fixes which."""
     random = np.random.default_rng(seed)
-    by_label: dict[str, list[Photo]] = {}
-    for i in random.permutation(len(photos)):
-        by_label.setdefault(photos[i].label, []).append(photos[i])
-    columns = [by_label[label] for label in sorted(by_label)]
-    rows = range(max((len(column) for column in columns), default=0))
-    in_turn = (column[row] for row in rows for column in columns if row < len(column))
-    return [photo for photo, _ in zip(in_turn, range(count), strict=False)]
+    shuffled = [photos[i] for i in random.permutation(len(photos))]
+    return take_in_turn(sorted(shuffled, key=lambda photo: photo.label), count)
 
 
 def _calibration_pixels(photos: Sequence[Photo], spec: InputSpec) -> Pixels:

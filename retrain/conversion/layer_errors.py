@@ -19,16 +19,16 @@ import numpy as np
 import numpy.typing as npt
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 
-from retrain.conversion.mixed_precision import float_layers
-from retrain.conversion.quantize import (
+from retrain.frozen_graph import FrozenGraph
+from retrain.isolated import run_isolated
+from retrain.quantization.mixed_precision import float_layers
+from retrain.quantization.quantize import (
     GraphFile,
     Pixels,
     calibration_inputs,
     create_converter,
     graph_file,
 )
-from retrain.frozen_graph import FrozenGraph
-from retrain.isolated import run_isolated
 from retrain.settings.conversion import Quantization
 from retrain.tf_graph import INPUT, import_graph, read, session_settings, tensorflow
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from retrain.conversion import quantize
+from retrain.quantization import quantize
 from tests.helpers.conversions import tiny_flatbuffer
 from tests.helpers.deploy_fixtures import write_colour_run
 from tests.helpers.runs import Invoke

@@ -8,13 +8,14 @@ import pytest
 from bench import find_models
 from deploy import model_file
 from deploy.errors import BadData
-from retrain.conversion import choose_recipe, layer_errors, quantize
+from retrain.conversion import choose_recipe, layer_errors
 from retrain.conversion.choose_recipe import RecipeFigures, mark_best
 from retrain.conversion.layer_errors import LayerError
 from retrain.conversion.parity import Parity
-from retrain.conversion.quantize import Pixels
 from retrain.data.manifest import read_manifest
 from retrain.frozen_graph import FrozenGraph
+from retrain.quantization import quantize
+from retrain.quantization.quantize import Pixels
 from retrain.settings.conversion import RECIPES, Quantization
 from tests.helpers.conversions import tiny_flatbuffer
 from tests.helpers.deploy_fixtures import networks

@@ -16,11 +16,11 @@ from deploy import files, model_file
 from deploy.contract import Contract, InputSpec, read_labels
 from deploy.errors import BadData
 from retrain import tf_graph
-from retrain.conversion import quantize
 from retrain.data.manifest import read_manifest, write_manifest
 from retrain.data.photo_folder import Photo
 from retrain.data.photo_pixels import pixels
 from retrain.frozen_graph import FrozenGraph
+from retrain.quantization import quantize
 from retrain.run_folder import RunFolder
 from retrain.settings.conversion import About, Quantization
 from retrain.tflite.metadata import describe, extract

@@ -15,7 +15,7 @@ from PIL import Image
 from deploy import classifier, image, model_file
 from deploy.contract import Contract, InputSpec
 from retrain.conversion import inputs
-from retrain.conversion.quantize import span_byte_range
+from retrain.quantization.quantize import span_byte_range
 from retrain.tflite import metadata as model_metadata
 from retrain.tflite.model import operators
 from tests.helpers.conversions import wide_network

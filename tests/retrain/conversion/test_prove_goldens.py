@@ -19,8 +19,8 @@ from deploy.goldens import Golden
 from deploy.image import open_image, to_pixels
 from retrain.conversion import targets
 from retrain.conversion.prove_goldens import Proof, prove_goldens
-from retrain.conversion.quantize import quantize, span_byte_range
 from retrain.frozen_graph import FrozenGraph
+from retrain.quantization.quantize import quantize, span_byte_range
 from retrain.settings.conversion import RECIPES, Quantization
 from tests.helpers.deploy_fixtures import (
     CONTRACT,

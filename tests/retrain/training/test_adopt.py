@@ -12,9 +12,9 @@ from click.testing import Result
 from deploy.contract import Contract
 from deploy.errors import BadData
 from retrain.cli import commands as laptop
-from retrain.conversion import quantize
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import scan
+from retrain.quantization import quantize
 from retrain.training.adopt import match_labels
 from tests.helpers.classic_graphs import (
     LABELS,

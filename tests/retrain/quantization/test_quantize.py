@@ -14,8 +14,8 @@ from deploy.runtime import Model
 from retrain import tf_graph
 from retrain.conversion import layer_errors
 from retrain.conversion.layer_errors import LayerError
-from retrain.conversion.quantize import quantize, span_byte_range
 from retrain.frozen_graph import FrozenGraph
+from retrain.quantization.quantize import quantize, span_byte_range
 from retrain.settings.conversion import Quantization
 from tests.helpers.deploy_fixtures import SPEC, networks, probabilities
 

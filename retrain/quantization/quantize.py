@@ -14,9 +14,9 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import normalise
 from deploy.system.temporary_files import scratch
-from retrain.conversion.mixed_precision import quantize_partly
 from retrain.frozen_graph import FrozenGraph
 from retrain.isolated import run_isolated
+from retrain.quantization.mixed_precision import quantize_partly
 from retrain.settings.conversion import Quantization, list_recipes
 from retrain.tf_graph import lite_converter, tensorflow
 from retrain.tflite.model import read_model

@@ -1,0 +1,1 @@
+"""Quantize a frozen graph to a TFLite flatbuffer."""
