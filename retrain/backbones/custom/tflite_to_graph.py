@@ -203,18 +203,19 @@ def _short_names(graph: Subgraph) -> dict[int, str]:
 
     A converter that makes one operator of several operations joins their names:
     `model/relu/Relu;model/norm/add_1;model/conv/Conv2D`, often of ten and more. The first stands
-    for all, unless another tensor has the same.
+    for all, unless another tensor that depends on the photo has the same.
     """
-    indices = [
-        *graph.input_indices,
-        *(index for operator in graph.operators for index in operator.output_indices),
-    ]
-    firsts = {index: _allowed(graph.tensors[index].name.partition(";")[0]) for index in indices}
+    from_photo = {*graph.input_indices}
+    names = {}
+    for operator in graph.operators:
+        names.update(
+            (index, _graph_name(graph.tensors[index])) for index in operator.output_indices
+        )
+        if not from_photo.isdisjoint(operator.input_indices):
+            from_photo.update(operator.output_indices)
+    firsts = {index: _allowed(graph.tensors[index].name.partition(";")[0]) for index in from_photo}
     counts = Counter(firsts.values())
-    return {
-        index: first if counts[first] == 1 else _graph_name(graph.tensors[index])
-        for index, first in firsts.items()
-    }
+    return names | {index: first for index, first in firsts.items() if counts[first] == 1}
 
 
 def find_bottleneck(graph: Subgraph) -> int | None:

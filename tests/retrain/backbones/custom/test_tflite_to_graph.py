@@ -155,8 +155,9 @@ def operations(backbone: Backbone) -> list[str]:
     return [node.name for node in tf_graph.read(backbone.graph_path).node]
 
 
-def test_an_operator_made_of_several_has_the_name_of_the_first(tmp_path: Path) -> None:
-    path = write(tmp_path / "mine.tflite", network(dense_inside))
+@pytest.mark.parametrize("kind", ["float32", "float16", "int8"])
+def test_an_operator_made_of_several_has_the_name_of_the_first(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.tflite", network(dense_inside), kind)
     (joined,) = (
         operator.outputs[0].name
         for operator in read_subgraph(path.read_bytes()).operators
