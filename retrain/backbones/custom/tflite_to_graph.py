@@ -206,7 +206,7 @@ def _short_names(graph: Subgraph) -> dict[int, str]:
     for all, unless another tensor that depends on the photo has the same.
     """
     from_photo = {*graph.input_indices}
-    names = {}
+    names: dict[int, str] = {}
     for operator in graph.operators:
         names.update(
             (index, _graph_name(graph.tensors[index])) for index in operator.output_indices
