@@ -125,7 +125,7 @@ def choose_cut_point(points: Sequence[CutPoint], name: str | None) -> CutPoint:
     if not points:
         raise BadData(
             "the network has no tensor below its bottleneck through which all paths go: only its "
-            "final layer can be trained"
+            "final layer can be trained, without fine-tuning"
         )
     if name is not None:
         return _named(points, name)

@@ -1,4 +1,4 @@
-"""Each backbone computes what its source computes; one of each family goes the whole road."""
+"""Each backbone computes what its source computes; one of each family is fine-tuned, converted."""
 
 import json
 import shutil
@@ -21,6 +21,7 @@ from retrain.backbones.keras_applications import KerasNetwork
 from retrain.backbones.round_kernels import round_kernels
 from retrain.data import split
 from retrain.data.manifest import read_manifest
+from retrain.training.compare_networks import Comparison
 from tests.helpers.own_networks import (
     SIDE,
     classic,
@@ -42,6 +43,7 @@ RESCALING = ("mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_v2_b0")
 # With random weights, accuracy and agreement on three photos say nothing.
 NO_GATE = ("--max-accuracy-drop", 100, "--min-agreement", 0, "--max-mean-difference", 1)
 SCALE = ("--input-mean", 128, "--input-std", 128)
+FINE_TUNE = ("--fine-tune", "--epochs", 1, "--views", 1)
 Array = npt.NDArray[np.float32]
 
 
@@ -50,18 +52,24 @@ def frozen_graph(folder: Path) -> tuple[object, ...]:
     return ("--graph", path, "--input-size", SIDE, *SCALE)
 
 
+def with_dense_inside(**options: Any) -> Any:
+    """Return a small Keras classifier with a dense layer to train before its last."""
+    dense = tf_graph.tensorflow().keras.layers.Dense(6, activation="relu")
+    return keras_model(dense, **options)
+
+
 def saved_model(folder: Path) -> tuple[object, ...]:
-    keras_model().export(folder / "mine", verbose=False)
+    with_dense_inside().export(folder / "mine", verbose=False)
     return ("--graph", folder / "mine", *SCALE)
 
 
 def keras_file(folder: Path) -> tuple[object, ...]:
-    keras_model(shape=(SIDE, SIDE + 8, 1)).save(folder / "mine.keras")  # grey, not square
+    with_dense_inside(shape=(SIDE, SIDE + 8, 1)).save(folder / "mine.keras")  # grey, not square
     return ("--graph", folder / "mine.keras", *SCALE)
 
 
 def lite_file(folder: Path) -> tuple[object, ...]:
-    converter = tf_graph.tensorflow().lite.TFLiteConverter.from_keras_model(keras_model())
+    converter = tf_graph.tensorflow().lite.TFLiteConverter.from_keras_model(with_dense_inside())
     (folder / "mine.tflite").write_bytes(converter.convert())
     return ("--graph", folder / "mine.tflite", *SCALE)
 
@@ -225,6 +233,13 @@ def test_folding_keeps_what_keras_computes(keras_backbone: KerasBackbone, photos
     ]
 
 
+def constants(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Return the constants of a frozen graph, by name."""
+    tf = tf_graph.tensorflow()
+    nodes = (node for node in tf_graph.read(path).node if node.op == "Const")
+    return {node.name: tf.make_ndarray(node.attr["value"].tensor) for node in nodes}
+
+
 def require_int8_run(run: Path, photo: Path, invoke: Invoke) -> None:
     """Assert that a converted run has consistent files, and that its model labels `photo`."""
     result = invoke("label", photo, "--model", run / "model.tflite", "--json")
@@ -257,7 +272,10 @@ def test_a_network_of_each_family_goes_the_whole_road(
     few_photos: Path,
     tmp_path: Path,
     invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Comparison, "keeps_fine_tuned", True)  # it must not depend on few photos
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # fine-tuning sets it
     run = tmp_path / "run"
     options = (*family(tmp_path), "--cache-dir", tmp_path / "cache")
     result = invoke("bottlenecks", few_photos, *options, "--json")
@@ -265,7 +283,7 @@ def test_a_network_of_each_family_goes_the_whole_road(
     bottlenecks = json.loads(result.stdout)
     assert bottlenecks["analysed"] == 16
     for command in (
-        ("train", few_photos, *options, "--how-many-training-steps", 40),
+        ("train", few_photos, *options, *FINE_TUNE, "--how-many-training-steps", 40),
         ("convert", "--calibration-images", 6, *NO_GATE),
     ):
         result = invoke(*command, "--output-dir", run)
@@ -273,6 +291,13 @@ def test_a_network_of_each_family_goes_the_whole_road(
     assert json.loads((run / "metrics.json").read_text("utf-8"))["analysed"] == 0
     contract = json.loads((run / "contract.json").read_text("utf-8"))
     assert contract["input"] == bottlenecks["input"]
+    (path,) = (
+        path
+        for path in (tmp_path / "cache" / "backbones").glob("*/graph.pb")
+        if not path.parent.name.startswith("trunk-")
+    )
+    before, after = constants(path), constants(run / "output_graph.pb")
+    assert [name for name in before if not np.array_equal(before[name], after[name])]
     require_int8_run(run, next((few_photos / LABELS[0]).iterdir()), invoke)
 
 

@@ -6,6 +6,8 @@ constants become the numbers they stand for, and quantizing itself is left out.
 
 import math
 import re
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +113,16 @@ def _translate(
     tf = tf_graph.tensorflow()
     (photo_index,) = graph.input_indices
     end = _index_of(graph, bottleneck) if bottleneck else find_bottleneck(graph)
+    names = _short_names(graph)
+    if bottleneck and end is not None:
+        names[end] = bottleneck.removesuffix(":0")
     with tf.Graph().as_default() as translated:
         shape = [photos.batch, *sides, photos.channels]
         name = _graph_name(graph.tensors[photo_index])
         tensors = {photo_index: tf.compat.v1.placeholder(tf.float32, shape, name)}
         for operator in _needed(graph, graph.output_indices if end is None else (end,)):
             try:
-                _add(operator, graph.tensors, tensors)
+                _add(operator, graph.tensors, names, tensors)
             except BadData:
                 raise
             except Exception as error:  # TensorFlow's many kinds, for numbers that do not fit
@@ -131,7 +136,12 @@ def _translate(
     return tf_graph.definition(translated), tensors[photo_index].name, reached
 
 
-def _add(operator: Operator, constants: tuple[Tensor, ...], tensors: dict[int, Any]) -> None:
+def _add(
+    operator: Operator,
+    constants: tuple[Tensor, ...],
+    names: Mapping[int, str],
+    tensors: dict[int, Any],
+) -> None:
     """Add `operator` to the current graph, and its results to `tensors`, by index."""
     tf = tf_graph.tensorflow()
     if operator.name not in OPERATORS:
@@ -140,7 +150,7 @@ def _add(operator: Operator, constants: tuple[Tensor, ...], tensors: dict[int, A
             "translated: name a `bottleneck_tensor` before it, or pass what the file was made "
             "from: a frozen graph (.pb), a .keras file or a SavedModel folder"
         )
-    with tf.compat.v1.name_scope(_graph_name(operator.outputs[0])) as scope:
+    with tf.compat.v1.name_scope(names[operator.output_indices[0]]) as scope:
         inputs = [_input(index, constants, tensors) for index in _data_inputs(operator)]
         result = translate(Call(operator, inputs, operator.outputs[0]))
         results = result if isinstance(result, list) else [result]
@@ -178,9 +188,34 @@ def _needed(graph: Subgraph, ends: tuple[int, ...]) -> list[Operator]:
 
 
 def _index_of(graph: Subgraph, name: str) -> int | None:
-    names = [_graph_name(tensor) for tensor in graph.tensors]
-    name = name.removesuffix(":0")
-    return names.index(name) if name in names else None
+    """Return the index of the tensor that is computed and has this name, whole or short."""
+    short_names = _short_names(graph)
+    whole_names = {index: _graph_name(graph.tensors[index]) for index in short_names}
+    for names in (whole_names, short_names):
+        for index, name_of_tensor in names.items():
+            if name_of_tensor == name.removesuffix(":0"):
+                return index
+    return None
+
+
+def _short_names(graph: Subgraph) -> dict[int, str]:
+    """Return a name of each tensor that is computed, by index.
+
+    A converter that makes one operator of several operations joins their names:
+    `model/relu/Relu;model/norm/add_1;model/conv/Conv2D`, often of ten and more. The first stands
+    for all, unless another tensor that depends on the photo has the same.
+    """
+    from_photo = {*graph.input_indices}
+    names: dict[int, str] = {}
+    for operator in graph.operators:
+        names.update(
+            (index, _graph_name(graph.tensors[index])) for index in operator.output_indices
+        )
+        if not from_photo.isdisjoint(operator.input_indices):
+            from_photo.update(operator.output_indices)
+    firsts = {index: _allowed(graph.tensors[index].name.partition(";")[0]) for index in from_photo}
+    counts = Counter(firsts.values())
+    return names | {index: first for index, first in firsts.items() if counts[first] == 1}
 
 
 def find_bottleneck(graph: Subgraph) -> int | None:
@@ -221,7 +256,11 @@ def _is_dense(operator: Operator, graph: Subgraph) -> bool:
 
 def _graph_name(tensor: Tensor) -> str:
     """Return the tensor's name in the characters that TensorFlow allows."""
-    allowed = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", tensor.name.removesuffix(":0"))
+    return _allowed(tensor.name)
+
+
+def _allowed(name: str) -> str:
+    allowed = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name.removesuffix(":0"))
     return allowed.strip("/").lstrip("_\\>-/") or "tensor"
 
 

@@ -12,10 +12,12 @@ from ai_edge_litert import schema_py_generated as schema
 
 from deploy.errors import BadData, RetrainError, WrongUse
 from retrain import tf_graph
+from retrain.backbones import Backbone
 from retrain.backbones import backbone as preparation
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
 from retrain.backbones.custom.read_file import read_network
+from retrain.backbones.custom.tflite_to_graph import read_subgraph
 from tests.helpers.deploy_fixtures import networks
 from tests.helpers.lite_fixtures import (
     SIDE,
@@ -147,6 +149,43 @@ def test_an_operator_that_is_not_translated_is_named(tmp_path: Path) -> None:
         read_network(path)
     assert str(path) in str(caught.value)
     assert load(path, tmp_path, "Mean").width == 8
+
+
+def operations(backbone: Backbone) -> list[str]:
+    return [node.name for node in tf_graph.read(backbone.graph_path).node]
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "int8"])
+def test_an_operator_made_of_several_has_the_name_of_the_first(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.tflite", network(dense_inside), kind)
+    (joined,) = (
+        operator.outputs[0].name
+        for operator in read_subgraph(path.read_bytes()).operators
+        if operator.name == "FULLY_CONNECTED" and operator.activation == "RELU"
+    )
+    short, *others = joined.split(";")
+    assert others
+    names = " ".join(operations(load(path, tmp_path)))
+    assert f" network/{short}/Relu " in names
+    assert joined.replace(";", "_") not in names
+    for name in (short, f"{short}:0", joined.replace(";", "_")):
+        assert load(path, tmp_path, name).width == 12
+
+
+def test_operators_of_the_same_first_name_keep_their_whole_names(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.tflite", network(dense_inside))
+    expected = features(load(path, tmp_path), blurs(2))
+
+    def rename(model: Any) -> None:
+        (graph,) = model.subgraphs
+        computed = [graph.tensors[operator.outputs[0]] for operator in graph.operators]
+        for number, tensor in enumerate(computed):
+            tensor.name = f"same;{number}".encode()
+
+    path.write_bytes(changed(path.read_bytes(), rename))
+    backbone = load(path, tmp_path)
+    np.testing.assert_array_equal(features(backbone, blurs(2)), expected)
+    assert {"network/same_0/Relu6", "network/same_1/depthwise"} < {*operations(backbone)}
 
 
 def test_what_the_file_does_not_tell_is_asked_for(tmp_path: Path) -> None:
