@@ -66,6 +66,11 @@ class RunFolder:
         return self.folder / "checkpoint.npz"
 
     @property
+    def trunk(self) -> Path:
+        """The int8 trunk that analysed the photos; there is none if that was of float32."""
+        return self.folder / "trunk.tflite"
+
+    @property
     def model(self) -> Path:
         """The TFLite model."""
         return self.folder / "model.tflite"

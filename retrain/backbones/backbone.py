@@ -19,6 +19,7 @@ from retrain.backbones.surgery.photo_input import Sides
 from retrain.fingerprint import fingerprint
 from retrain.frozen_graph import BOTTLENECK, FrozenGraph
 from retrain.isolated import run_isolated
+from retrain.settings.training import Precision
 
 _PREPARATION_VERSION = 3
 """Raised when the preparation below changes what it writes."""
@@ -33,7 +34,8 @@ class Backbone:
     (N, width): operation `input` to `bottleneck` in `graph_path`, N = 1 in `flatbuffer`. It ends
     before its last layer, or as a trunk with a deeper cut (`load_trunk`) at the operation `cut` of
     that graph, whose feature map is flattened. `has_rounded_kernels` says that kernels are on the
-    int8 grid (`round_kernels`), where training keeps them.
+    int8 grid (`round_kernels`), where training keeps them. With `precision` int8 (`int8_trunk`)
+    `flatbuffer` takes uint8 pixels instead.
     """
 
     name: str
@@ -44,20 +46,35 @@ class Backbone:
     flatbuffer: bytes
     cut: str = BOTTLENECK
     has_rounded_kernels: bool = False
+    precision: Precision = "float32"
 
     @property
     def fingerprint(self) -> str:
         """The SHA-256 of everything that decides a bottleneck's value: the cache's key."""
         cause = {
-            "weights": self.weights_sha256,
-            "preparation": _PREPARATION_VERSION,
-            "cut": self.cut,
-            "input": asdict(self.spec),
+            **self.identity,
             "decoder": decoder(),
             "distortion": None,
             "dtype": "float16",
         }
+        if self.precision == "int8":
+            cause["flatbuffer"] = self.flatbuffer_sha256
         return fingerprint(cause)
+
+    @property
+    def flatbuffer_sha256(self) -> str:
+        """The SHA-256 of `flatbuffer`."""
+        return hashlib.sha256(self.flatbuffer).hexdigest()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What an int8 trunk must have in common with the backbone that it stands for."""
+        return {
+            "weights": self.weights_sha256,
+            "preparation": _PREPARATION_VERSION,
+            "cut": self.cut,
+            "input": asdict(self.spec),
+        }
 
     def read_graph(self) -> FrozenGraph:
         """Return the graph in `graph_path`; raise OSError."""

@@ -27,6 +27,7 @@ def load_trunk(backbone: Backbone, point: CutPoint, cache_dir: Path) -> Backbone
         graph_path=graph_path,
         flatbuffer=flatbuffer,
         cut=point.name,
+        precision="float32",
     )
 
 

@@ -1,8 +1,10 @@
 """Choose the engine that runs a backbone faster on this machine.
 
+An engine takes the pixels of photos, and normalises them where the network is of float32.
 The TFLite runtime has an interpreter per core, each on one thread and one photo at a time.
 TensorFlow runs one batch at a time on all cores. Their bottlenecks are equal to 1e-3 of the
-largest, so the engine is no part of a bottleneck's fingerprint: a cache may hold both.
+largest, so the engine is no part of a bottleneck's fingerprint: a cache may hold both. An int8
+trunk runs on TFLite only.
 """
 
 import threading
@@ -19,6 +21,7 @@ import numpy.typing as npt
 
 from deploy import files, versioned_json
 from deploy.errors import BadData
+from deploy.image import normalise
 from deploy.runtime import Model, find_runtime
 from deploy.system.cores import cores
 from deploy.system.machine import cpu_name
@@ -31,9 +34,10 @@ from retrain.isolated import run_isolated
 from retrain.progress import Progress
 from retrain.settings.training import ExtractEngine
 
+Pixels = npt.NDArray[np.uint8]
 Tensor = npt.NDArray[np.float32]
-RunBackbone = Callable[[Tensor], Tensor]
-"""Computes bottlenecks, float32 (N, width), of tensors, float32 (N, height, width, 3)."""
+RunBackbone = Callable[[Pixels], Tensor]
+"""Computes bottlenecks, float32 (N, width), of pixels, uint8 (N, height, width, 3)."""
 
 MIN_PROBED_VIEWS = 1000
 MIN_PROBED_MB = 20.0
@@ -50,7 +54,7 @@ _PROBE_VERSION = 1
 
 
 class Engine(NamedTuple):
-    """What runs a backbone: `make` returns a thread's function, for up to `batch` tensors."""
+    """What runs a backbone: `make` returns a thread's function, for up to `batch` photos."""
 
     name: str
     make: Callable[[], RunBackbone]
@@ -62,7 +66,12 @@ def tflite(backbone: Backbone) -> Engine:
 
     def make() -> RunBackbone:
         model = Model(backbone.flatbuffer)
-        return lambda tensors: np.stack([model(tensor[np.newaxis]) for tensor in tensors])
+
+        def run_backbone(pixels: Pixels) -> Tensor:
+            tensors = pixels if backbone.precision == "int8" else normalise(pixels, backbone.spec)
+            return np.stack([model(tensor[np.newaxis]) for tensor in tensors])
+
+        return run_backbone
 
     return Engine("tflite", make, 1)
 
@@ -72,7 +81,8 @@ def tensorflow(backbone: Backbone) -> Engine:
     run = tf_graph.session(tf_graph.read(backbone.graph_path), tf_graph.BOTTLENECK)
     lock = threading.Lock()  # two batches at once are no faster, and take more memory
 
-    def run_backbone(tensors: Tensor) -> Tensor:
+    def run_backbone(pixels: Pixels) -> Tensor:
+        tensors = normalise(pixels, backbone.spec)
         with lock:
             return run(tensors)
 
@@ -97,6 +107,8 @@ class EngineChoice:
 
     def _decide(self, backbone: Backbone, view_count: int) -> tuple[str, str]:
         """Return an engine's name and the reason to take it."""
+        if backbone.precision == "int8":
+            return "tflite", "an int8 trunk"
         if self.setting != "auto":
             return self.setting, "as asked"
         size_mb = len(backbone.flatbuffer) / 1e6
@@ -150,15 +162,15 @@ def _read_rates(path: Path) -> dict[str, float]:
 
 
 def measure_rate(name: str, backbone: Backbone) -> float:
-    """Return how many random tensors an engine runs per second on all cores, once warm."""
+    """Return how many random photos an engine runs per second on all cores, once warm."""
     engine = _ENGINES[name](backbone)
     shape = (engine.batch, backbone.spec.height, backbone.spec.width, 3)
-    tensors = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
 
-    def run_once(run_backbone: RunBackbone, batch: Tensor) -> int:
+    def run_once(run_backbone: RunBackbone, batch: Pixels) -> int:
         return len(run_backbone(batch))
 
-    completed = parallel.run(repeat(tensors), engine.make, run_once)
+    completed = parallel.run(repeat(pixels), engine.make, run_once)
     for _ in range(cores()):
         next(completed)
     start, count, seconds = time.perf_counter(), 0, 0.0

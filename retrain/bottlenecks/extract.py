@@ -15,12 +15,12 @@ from PIL import Image
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData
-from deploy.image import normalise, open_image, to_tensor
+from deploy.image import open_image, to_pixels
 from deploy.system.cores import cores
 from retrain import parallel
 from retrain.backbones import Backbone
 from retrain.bottlenecks.cache import Cache, CachedRows, Row
-from retrain.bottlenecks.engine import EngineChoice, RunBackbone, Tensor
+from retrain.bottlenecks.engine import EngineChoice, Pixels, RunBackbone, Tensor
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.distort import RULES, distort
@@ -150,17 +150,17 @@ def plan(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
 
 
 class View(NamedTuple):
-    """A view of a photo: its tensor, float32 (1, height, width, 3), or why it has none."""
+    """A view of a photo: its pixels, uint8 (1, height, width, 3), or why it has none."""
 
     digest: bytes
     view: int
-    tensor: Tensor | None
+    pixels: Pixels | None
     error: str | None
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Decode photos into the tensors of their views."""
+    """Decode photos into the pixels of their views."""
 
     spec: InputSpec
     distortion: Distortion
@@ -187,26 +187,26 @@ class Decoder:
                 if self.thumbnails:
                     self.thumbnails.add(digest, image)
                 for view in views:
-                    yield View(digest, view, self._tensor(image, digest, view), None)
+                    yield View(digest, view, self._pixels(image, digest, view), None)
             except BadData as error:
                 if isinstance(error.__cause__, MemoryError):
                     continue
                 yield from (View(digest, view, None, str(error)) for view in views)
 
-    def _tensor(self, image: Image.Image, digest: bytes, view: int) -> Tensor:
+    def _pixels(self, image: Image.Image, digest: bytes, view: int) -> Pixels:
         if view == 0:
-            return to_tensor(image, self.spec)
-        return normalise(distort(image, self.spec, self.distortion, digest, view), self.spec)
+            return to_pixels(image, self.spec)
+        return distort(image, self.spec, self.distortion, digest, view)
 
 
 def compute_rows(run_backbone: RunBackbone, batch: int, views: Iterator[View]) -> list[Row]:
-    """Return the row of each view; `run_backbone` gets up to `batch` tensors at a time."""
+    """Return the row of each view; `run_backbone` gets up to `batch` views at a time."""
     rows: list[Row] = []
     while block := list(islice(views, batch)):
-        tensors = [view.tensor for view in block if view.tensor is not None]
-        bottlenecks = iter(run_backbone(np.concatenate(tensors)) if tensors else ())
-        for digest, view, tensor, error in block:
-            if tensor is None:
+        pixels = [view.pixels for view in block if view.pixels is not None]
+        bottlenecks = iter(run_backbone(np.concatenate(pixels)) if pixels else ())
+        for digest, view, usable, error in block:
+            if usable is None:
                 rows.append(Row(digest, view, error, None))
             else:
                 rows.append(_row(digest, view, next(bottlenecks)))

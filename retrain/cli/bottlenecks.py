@@ -20,10 +20,12 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
     `retrain train` does this too; it takes from the cache what is there.
     """
     from retrain.data.photo_folder import shown
-    from retrain.training.load_examples import analyse, read_source
+    from retrain.settings.training import SplitSettings
+    from retrain.training.load_examples import analyse, read_source, with_precision
 
     stages, photos = progress(), source(**where)
     dataset, backbone = read_source(photos, stages)
+    backbone = with_precision(photos, dataset, backbone, SplitSettings(), stages)
     dataset, result = analyse(photos, dataset, backbone, stages)
     if as_json:
         record = {
@@ -34,6 +36,7 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
             "input": asdict(backbone.spec),
             "graph": str(backbone.graph_path),
             "fingerprint": backbone.fingerprint,
+            "extract_precision": backbone.precision,
             "seconds": stages.seconds,
         }
         say(json.dumps(record))

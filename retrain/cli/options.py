@@ -12,8 +12,10 @@ from deploy.cli import name_options
 from deploy.cli.help_groups import GENERAL, Groups
 from deploy.errors import WrongUse
 from retrain.settings.training import (
+    AUTO_PRECISION,
     DEFAULT_ARCHITECTURE,
     ExtractEngine,
+    ExtractPrecision,
     Source,
     TrainSettings,
     default_cache_dir,
@@ -39,7 +41,15 @@ OWN_NETWORK_GROUP: Groups = {
     ),
 }
 NETWORK_GROUPS: Groups = {"Network": ("--architecture", "--weights"), **OWN_NETWORK_GROUP}
-CACHE_GROUP: Groups = {"Cache": ("--cache-dir", "--bottleneck-dir", "--extract-engine")}
+CACHE_GROUP: Groups = {
+    "Cache": (
+        "--cache-dir",
+        "--bottleneck-dir",
+        "--extract-engine",
+        "--extract-precision",
+        "--trunk",
+    )
+}
 SOURCE_GROUPS: Groups = {
     "Photos": ("--image-dir", "--labels-from"),
     **NETWORK_GROUPS,
@@ -146,6 +156,19 @@ def source_options(command: Command) -> Command:
     """Add the options for the photos, the backbone and the caches."""
     for option in (
         click.option(
+            "--trunk",
+            type=FILE,
+            help="Compute the bottlenecks with this trunk.tflite of another run, in int8.",
+        ),
+        click.option(
+            "--extract-precision",
+            default=Source.extract_precision,
+            show_default=True,
+            type=click.Choice(get_args(ExtractPrecision)),
+            help="Compute the bottlenecks with the network in float32, or quantized to int8; auto "
+            f"is {AUTO_PRECISION}.",
+        ),
+        click.option(
             "--extract-engine",
             default=Source.extract_engine,
             show_default=True,
@@ -174,6 +197,8 @@ def source(
     cache_dir: Path | None,
     bottleneck_dir: Path | None,
     extract_engine: Any,
+    extract_precision: Any,
+    trunk: Path | None,
     weights: Path | None,
     graph: Path | None,
     **network: Any,
@@ -190,7 +215,18 @@ def source(
     if name not in backbones.NAMES:
         raise WrongUse(f"no backbone {name}: there is {', '.join(backbones.NAMES)}")
     cache = cache_dir or default_cache_dir()
-    return Source(folder, name, cache, bottleneck_dir, extract_engine, weights, graph, **network)
+    return Source(
+        folder,
+        name,
+        cache,
+        bottleneck_dir,
+        extract_engine,
+        weights,
+        graph,
+        extract_precision=extract_precision,
+        trunk=trunk,
+        **network,
+    )
 
 
 def own_network_options(command: Command) -> Command:

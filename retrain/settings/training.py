@@ -16,10 +16,16 @@ RESERVED_OPERATION_NAMES = ("input", "bottleneck", "logits")
 
 ClassWeight = Literal["none", "balanced"]
 ExtractEngine = Literal["auto", "tensorflow", "tflite"]
+ExtractPrecision = Literal["auto", "float32", "int8"]
+Precision = Literal["float32", "int8"]
 Optimizer = Literal["standardized", "sgd"]
 
 DEFAULT_WEIGHT_DECAY: dict[Optimizer, float] = {"standardized": 0.1, "sgd": 0.0}
 _MAX_EPOCHS, _MAX_VIEWS, _MAX_TOTAL_VIEWS = 40, 10, 10_000
+AUTO_PRECISION: Precision = "float32"
+"""What `extract_precision` auto is where both are possible and neither is ruled out."""
+CALIBRATION_PHOTOS = 100
+"""Training photos that set the ranges of the int8 trunk; as many as a conversion takes."""
 _OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """TensorFlow's rule for the name of an operation."""
 
@@ -41,6 +47,9 @@ class Source:
     of `architecture`; `input_tensor` to `input_std` describe it (`input_size`: height and width in
     pixels, or one number for a square; mean and std of 0..255), and what is None is read from the
     file (`backbones.custom.load`). Without `bottleneck_dir` bottlenecks lie in `cache_dir`.
+    `extract_precision` is the network that computes them: the float32 one, or its int8 trunk;
+    feature maps of fine-tuning are always of float32.
+    `trunk` is a file `trunk.tflite` of another run, whose bottlenecks this one then shares.
     """
 
     image_dir: Path
@@ -56,8 +65,17 @@ class Source:
     input_mean: float | None = None
     input_std: float | None = None
     labels_from: int | None = None
+    extract_precision: ExtractPrecision = "auto"
+    trunk: Path | None = None
 
     def __post_init__(self) -> None:
+        if self.trunk and self.extract_precision == "float32":
+            raise WrongUse("`trunk` is int8: leave it out, or `extract_precision` float32")
+        if self.extract_engine == "tensorflow" and self.precision == "int8":
+            raise WrongUse(
+                "`extract_engine` tensorflow runs float32 only, and int8 runs on tflite: leave it "
+                f"out, or leave out {'`trunk`' if self.trunk else '`extract_precision` int8'}"
+            )
         for name in ("input_tensor", "bottleneck_tensor", "input_size", "input_mean", "input_std"):
             if self.graph is None and getattr(self, name) is not None:
                 raise WrongUse(f"`{name}` is for a network named with `graph`")
@@ -74,6 +92,21 @@ class Source:
                 f"`{setting}` {folder}: that is in the folder of photos, and would be taken for a "
                 f"class: name one outside it, such as ../{folder.name or 'retrained'}"
             )
+
+    @property
+    def precision(self) -> Precision:
+        """The precision that `extract_precision` means for this network.
+
+        auto is float32 for a network of the user's own, whose kernels are not rounded, and for
+        TensorFlow, which runs no int8; otherwise AUTO_PRECISION.
+        """
+        if self.extract_precision != "auto":
+            return self.extract_precision
+        if self.trunk:
+            return "int8"
+        if self.graph or self.extract_engine == "tensorflow":
+            return "float32"
+        return AUTO_PRECISION
 
     @property
     def bottlenecks(self) -> Path:
@@ -327,4 +360,8 @@ class AdoptSettings:
     def __post_init__(self) -> None:
         if self.source.graph is None:
             raise WrongUse("`graph`: name the frozen graph to adopt")
+        if self.source.precision == "int8":
+            raise WrongUse(
+                "`extract_precision`: the figures of an adopted graph are of float32: leave it out"
+            )
         self.source.require_outside("output_dir", self.output_dir)

@@ -12,6 +12,7 @@ from retrain.backbones import Backbone
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
 from retrain.backbones.cut_points import CutPoint, choose_cut_point, find_cut_points
+from retrain.backbones.int8_trunk import calibration_photos, quantize_backbone, read_trunk
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
 from retrain.bottlenecks.thumbnails import ThumbnailCache
@@ -67,6 +68,32 @@ def read_source(
     with progress.stage("backbone"):
         backbone = _load_backbone(source)
     return dataset, backbone
+
+
+def with_precision(
+    source: Source,
+    dataset: Dataset,
+    backbone: Backbone,
+    settings: SplitSettings,
+    progress: Progress,
+) -> Backbone:
+    """Return `backbone` in the precision of `source`: int8 is calibrated on training photos.
+
+    These are chosen before it is known which photos can be used, by the split of all. Raises
+    BadData and OSError as `read_trunk` and `quantize_backbone` do.
+    """
+    if source.precision == "float32":
+        return backbone
+    with progress.stage("quantize"):
+        if source.trunk:
+            trunk = read_trunk(source.trunk, backbone)
+            origin = str(source.trunk)
+        else:
+            photos = calibration_photos(dataset.photos, split.assign(dataset.photos, settings))
+            trunk = quantize_backbone(backbone, photos, source.cache_dir)
+            origin = f"calibrated on {len(photos)} training photos"
+    progress.info(f"int8 trunk {trunk.flatbuffer_sha256[:12]}: {origin}")
+    return trunk
 
 
 def analyse(
@@ -161,6 +188,7 @@ def load_examples(settings: TrainSettings, progress: Progress) -> TrainingData:
         with progress.stage("backbone"):
             points = find_cut_points(tf_graph.read(backbone.graph_path))
             cut = choose_cut_point(points, settings.fine_tuning.cut)
+    backbone = with_precision(source, dataset, backbone, settings.split, progress)
     dataset, bottlenecks = analyse(source, dataset, backbone, progress)
     data = load_undistorted(backbone, dataset, bottlenecks, dataset.labels, settings.split)
     data = replace(data, cut=cut)

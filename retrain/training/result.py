@@ -17,7 +17,7 @@ from retrain.data.photo_folder import BadPhoto, shown
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy
 from retrain.run_folder import METRICS_VERSION, RunFolder
-from retrain.settings.training import AdoptSettings, TrainSettings
+from retrain.settings.training import AdoptSettings, Precision, TrainSettings
 from retrain.training.evaluate import Evaluation
 from retrain.training.fine_tuning import FineTuning
 from retrain.training.head import Floats
@@ -34,7 +34,8 @@ class TrainResult:
     on the test photos. `photos` counts them by label, `splits` by split, `analysed` those that were
     not in the cache. `bad` are the files left out. `copies_across_splits` are photos that look the
     same; None if they were not searched for. `seconds` holds the time of each stage.
-    `fine_tuning` is the record of fine-tuning; None without it.
+    `fine_tuning` is the record of fine-tuning; None without it. `extract_precision` is that of the
+    bottlenecks, `trunk_sha256` the SHA-256 of the int8 trunk that computed them; None in float32.
     """
 
     run: RunFolder
@@ -52,6 +53,8 @@ class TrainResult:
     copies_across_splits: tuple[Pair, ...] | None
     seconds: Mapping[str, float]
     fine_tuning: FineTuning | None = None
+    extract_precision: Precision = "float32"
+    trunk_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of metrics.json."""
@@ -70,9 +73,12 @@ class TrainResult:
             "bad": [{"path": shown(photo.path), "reason": photo.reason} for photo in self.bad],
             "warnings": self.warnings,
             "analysed": self.analysed,
+            "extract_precision": self.extract_precision,
             "settings": json.loads(json.dumps(asdict(self.settings), default=shown)),
             "versions": self.versions,
         }
+        if self.trunk_sha256:
+            values["trunk_sha256"] = self.trunk_sha256
         if self.copies_across_splits is not None:
             values["copies_across_splits"] = [pair.to_json() for pair in self.copies_across_splits]
         if self.fine_tuning:
@@ -111,6 +117,7 @@ def build_result(
     `warnings` are those beside the data set's own.
     """
     photos = data.dataset.photos
+    is_int8 = data.backbone.precision == "int8"
     return TrainResult(
         run=RunFolder(settings.output_dir),
         contract=contract,
@@ -134,16 +141,22 @@ def build_result(
         copies_across_splits=None if copies is None else tuple(copies),
         seconds=dict(seconds),
         fine_tuning=fine_tuning,
+        extract_precision=data.backbone.precision,
+        trunk_sha256=data.backbone.flatbuffer_sha256 if is_int8 else None,
     )
 
 
 def write_run(result: TrainResult, data: TrainingData, graph: FrozenGraph) -> None:
-    """Write graph, labels, manifest, contract and metrics into the run's folder.
+    """Write graph, labels, manifest, contract, metrics and int8 trunk into the run's folder.
 
     The contract is written after the graph. Until then its digest does not match, and no command
     reads a run that is only partly written.
     """
     run = result.run
+    if data.backbone.precision == "int8":
+        files.write(run.trunk, data.backbone.flatbuffer)
+    else:
+        run.trunk.unlink(missing_ok=True)
     files.write(run.graph, graph.graph_def)
     files.write(run.graph_labels, write_labels(data.labels))
     manifest.write_manifest(run.manifest, data.dataset.photos, data.splits)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from deploy.image import open_image, to_tensor
+from deploy.image import open_image, to_pixels, to_tensor
 from deploy.runtime import Model
 from retrain import backbones, tf_graph
 from retrain.backbones import Backbone
@@ -95,7 +95,7 @@ def test_feature_maps_are_extracted_as_bottlenecks_are(
     maps = extracted.store.take(extracted.rows[:, 0])
     run = tensorflow(trunk).make()
     images = [open_image(photo.path.read_bytes(), trunk.spec) for photo in extracted.photos]
-    expected = run(np.concatenate([to_tensor(image, trunk.spec) for image in images]))
+    expected = run(np.concatenate([to_pixels(image, trunk.spec) for image in images]))
     assert maps.shape == (8, trunk.width)
     assert np.abs(maps - expected).max() < 2e-3 * np.abs(expected).max()
     assert extract(dataset, trunk, engines, tmp_path, Progress()).analysed == 0

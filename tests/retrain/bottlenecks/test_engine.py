@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from deploy.errors import BadData
-from deploy.image import open_image, to_tensor
+from deploy.image import open_image, to_pixels
 from deploy.runtime import find_runtime
 from retrain.backbones import Backbone
 from retrain.bottlenecks import engine
@@ -71,10 +71,10 @@ def test_both_give_equal_features(
     photos: Path, backbone: Backbone, both: dict[str, Engine]
 ) -> None:
     paths = sorted(photos.glob("*/*"))[::4]
-    tensors = np.concatenate(
-        [to_tensor(open_image(path.read_bytes()), backbone.spec) for path in paths]
+    pixels = np.concatenate(
+        [to_pixels(open_image(path.read_bytes()), backbone.spec) for path in paths]
     )
-    lite, flow = (both[name].make()(tensors) for name in ("tflite", "tensorflow"))
+    lite, flow = (both[name].make()(pixels) for name in ("tflite", "tensorflow"))
     assert lite.shape == flow.shape == (len(paths), backbone.width)
     np.testing.assert_allclose(flow, lite, rtol=1e-3, atol=1e-3 * np.abs(lite).max())
 
@@ -165,6 +165,13 @@ def test_nothing_is_probed_where_it_cannot_pay(
     assert pick(photos=10_000, of=backbone) == "tflite"
     assert pick("tensorflow") == "tensorflow"
     assert pick("tflite") == "tflite"
+    assert not probed
+
+
+def test_an_int8_trunk_runs_on_tflite_however_large_it_is(
+    pick: Pick, probed: list[str], large: Backbone
+) -> None:
+    assert pick(photos=10_000, of=replace(large, precision="int8")) == "tflite"
     assert not probed
 
 

@@ -80,6 +80,8 @@ SETTINGS = [
     ("--print_misclassified_test_images", None, "print_misclassified_test_images", True),
     ("--resume", None, "resume", True),
     ("--extract-engine", "tensorflow", "source.extract_engine", "tensorflow"),
+    ("--extract-precision", "int8", "source.extract_precision", "int8"),
+    ("--trunk", "a_b/trunk.tflite", "source.trunk", Path("a_b/trunk.tflite")),
     ("--weights", "a_b/c.h5", "source.weights", Path("a_b/c.h5")),
 ]
 FINE_TUNING = [

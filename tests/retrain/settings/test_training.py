@@ -1,11 +1,13 @@
 """Test what settings of training follow from others, and which are refused."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deploy.errors import WrongUse
-from retrain.settings.training import FineTuneSettings
+from retrain.settings.training import AUTO_PRECISION, AdoptSettings, FineTuneSettings, Source
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,51 @@ def test_epochs_and_views_follow_from_the_training_photos(
 def test_nonsense_of_fine_tuning_is_refused_by_setting(name: str, value: float) -> None:
     with pytest.raises(WrongUse, match=f"^`{name}`: must be .*, not {value}$"):
         FineTuneSettings(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "precision"),
+    [
+        ({}, AUTO_PRECISION),
+        ({"extract_engine": "tflite"}, AUTO_PRECISION),
+        ({"extract_engine": "tensorflow"}, "float32"),
+        ({"graph": Path("own.pb")}, "float32"),
+        ({"graph": Path("own.pb"), "extract_precision": "int8"}, "int8"),
+        ({"graph": Path("own.pb"), "trunk": Path("trunk.tflite")}, "int8"),
+        ({"trunk": Path("trunk.tflite")}, "int8"),
+        ({"extract_precision": "int8"}, "int8"),
+        ({"extract_precision": "float32"}, "float32"),
+    ],
+)
+def test_the_precision_follows_from_network_engine_and_trunk(
+    settings: dict[str, Any], precision: str
+) -> None:
+    assert Source(Path("photos"), **settings).precision == precision
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"extract_precision": "int8", "extract_engine": "tensorflow"},
+            "int8 runs on tflite: .* leave out `extract_precision` int8",
+        ),
+        (
+            {"trunk": Path("trunk.tflite"), "extract_engine": "tensorflow"},
+            "int8 runs on tflite: .* leave out `trunk`",
+        ),
+        (
+            {"trunk": Path("trunk.tflite"), "extract_precision": "float32"},
+            "`trunk` is int8: leave it out",
+        ),
+    ],
+)
+def test_settings_that_contradict_int8_are_wrong_use(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(WrongUse, match=words):
+        Source(Path("photos"), **settings)
+
+
+def test_an_adopted_graph_is_scored_in_float32() -> None:
+    source = Source(Path("photos"), graph=Path("own.pb"), extract_precision="int8")
+    with pytest.raises(WrongUse, match="`extract_precision`: the figures of an adopted graph"):
+        AdoptSettings(source, Path("labels.txt"))
