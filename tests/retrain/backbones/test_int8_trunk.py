@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -137,7 +138,7 @@ def test_photos_that_cannot_be_read_do_not_calibrate(
     ],
 )
 def test_a_file_for_another_backbone_is_refused(
-    differing: str, change: dict[str, object], small: Backbone, file: Path, trunk: Backbone
+    differing: str, change: dict[str, Any], small: Backbone, file: Path, trunk: Backbone
 ) -> None:
     assert read_trunk(file, small) == trunk
     of_backbone = {key: value for key, value in change.items() if hasattr(small, key)}

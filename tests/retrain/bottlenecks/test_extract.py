@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 import deploy.image
+from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import normalise, open_image, to_tensor, upright
 from deploy.runtime import Model
 from retrain.backbones import Backbone
+from retrain.bottlenecks import engine
 from retrain.bottlenecks import extract as extract_module
 from retrain.bottlenecks.cache import Row
 from retrain.bottlenecks.engine import EngineChoice
@@ -156,14 +158,13 @@ def test_values_that_are_not_finite_are_listed(
 ) -> None:
     path = another(root, "odd.png")
     with Image.open(path) as image:
-        size = image.size
+        colour = image.getpixel((0, 0))
 
-    def odd(image: Image.Image, spec: object) -> object:
-        tensor = to_tensor(image, backbone.spec)
-        assert spec == backbone.spec
-        return tensor * np.float32(np.nan) if image.size == size else tensor
+    def odd(pixels: npt.NDArray[np.uint8], spec: InputSpec) -> npt.NDArray[np.float32]:
+        tensor = normalise(pixels, spec)
+        return tensor * np.float32(np.nan) if (pixels == colour).all() else tensor
 
-    monkeypatch.setattr(extract_module, "to_tensor", odd)
+    monkeypatch.setattr(engine, "normalise", odd)
     result = run(root, backbone, cache)
     assert {bad.path: bad.reason for bad in result.bad} == {
         path: "its bottleneck is not finite in float16"
