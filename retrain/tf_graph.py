@@ -1,9 +1,13 @@
-"""Load TensorFlow, and read, trace and run frozen graphs with it."""
+"""Read frozen graphs, and trace and run them with TensorFlow.
+
+A GraphDef is TensorBoard's protobuf message here, the same as TensorFlow's: to read, change and
+write a graph takes no TensorFlow, whose loading takes seconds.
+"""
 
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tensorboard.compat.proto.graph_pb2 import GraphDef
 
 from deploy.errors import BadData
 from deploy.runtime import silent_stderr
@@ -64,12 +69,52 @@ def read(path: Path) -> Any:
 
 def parse(serialized: bytes) -> Any:
     """Return the GraphDef of its bytes; raise BadData if they are none."""
-    graph = tensorflow().compat.v1.GraphDef()
+    graph = GraphDef()
     with damaged("not a frozen graph, or damaged"):
         graph.ParseFromString(serialized)
     if not graph.node:
         raise BadData("not a frozen graph, or damaged")
     return graph
+
+
+def subgraph(graph: Any, output: str) -> Any:
+    """Return the GraphDef of the operations that `output` is computed from, in their order.
+
+    Raises BadData where the graph lacks one of them.
+    """
+    inputs = {
+        node.name: [name.removeprefix("^").partition(":")[0] for name in node.input]
+        for node in graph.node
+    }
+    needed: set[str] = set()
+    waiting = [output]
+    while waiting:
+        name = waiting.pop()
+        if name not in inputs:
+            raise BadData(f"the graph has no operation named {name}")
+        if name not in needed:
+            needed.add(name)
+            waiting += inputs[name]
+    nodes = [node for node in graph.node if node.name in needed]
+    return GraphDef(node=nodes, library=graph.library, versions=graph.versions)
+
+
+def import_graph(
+    graph: Any, inputs: Any = None, outputs: Sequence[str] | None = None, name: str = ""
+) -> Any:
+    """Add the GraphDef `graph` to TensorFlow's current graph; return the tensors `outputs`.
+
+    `inputs` maps the names of tensors to those that replace them; `name` is a prefix. Raises
+    ValueError for what TensorFlow does not take.
+    """
+    tf = tensorflow()
+    message = tf.compat.v1.GraphDef.FromString(graph.SerializeToString())
+    return tf.graph_util.import_graph_def(message, inputs, outputs, name)
+
+
+def definition(graph: Any) -> Any:
+    """Return the GraphDef of TensorFlow's tf.Graph `graph`."""
+    return GraphDef.FromString(graph.as_graph_def().SerializeToString())
 
 
 def function(graph: Any, output: str) -> Any:
@@ -78,17 +123,16 @@ def function(graph: Any, output: str) -> Any:
     Raises BadData where the graph has no such operation.
     """
     tf = tensorflow()
-    _require_ends(graph, output)
+    require_ends(graph, INPUT, output)
     with damaged("the graph is damaged"):
-        wrapped = tf.compat.v1.wrap_function(
-            lambda: tf.graph_util.import_graph_def(graph, name=""), []
-        )
+        wrapped = tf.compat.v1.wrap_function(lambda: import_graph(graph), [])
     ends = (wrapped.graph.get_tensor_by_name(f"{name}:0") for name in (INPUT, output))
     return wrapped.prune(*ends)
 
 
-def _require_ends(graph: Any, output: str) -> None:
-    missing = {INPUT, output} - {node.name for node in graph.node}
+def require_ends(graph: Any, *names: str) -> None:
+    """Raise BadData unless the GraphDef `graph` has operations of these names."""
+    missing = {*names} - {node.name for node in graph.node}
     if missing:
         raise BadData(f"the graph has no operation named {', '.join(sorted(missing))}")
 
@@ -102,7 +146,7 @@ def trace(body: Callable[[Any], Any], shape: tuple[int, int, int], output: str) 
     with tf.Graph().as_default() as graph:
         images = tf.compat.v1.placeholder(tf.float32, [None, *shape], name=INPUT)
         tf.identity(body(images), name=output)
-    return graph.as_graph_def()
+    return definition(graph)
 
 
 def lite_converter(path: Path, height: int, width: int, output: str) -> Any:
@@ -141,9 +185,9 @@ def session(graph: Any, output: str) -> Callable[..., npt.NDArray[np.float32]]:
     takes 1.6 GB here, 2.4 GB with `function`.
     """
     tf = tensorflow()
-    _require_ends(graph, output)
+    require_ends(graph, INPUT, output)
     with damaged("the graph is damaged"), tf.Graph().as_default() as loaded:
-        tf.graph_util.import_graph_def(graph, name="")
+        import_graph(graph)
     settings = session_settings()
     rewrites = settings.graph_options.rewrite_options
     rewrites.optimizers.append("remap")

@@ -52,7 +52,7 @@ def count(graph_def: Any) -> Cost:
     """Return the cost of a frozen GraphDef whose shapes are known except for the batch."""
     tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as graph:
-        tf.graph_util.import_graph_def(graph_def, name="")
+        tf_graph.import_graph(graph_def)
     parameters = 0
     for operation in graph.get_operations():
         if operation.type == "Const" and operation.outputs[0].dtype == tf.float32:

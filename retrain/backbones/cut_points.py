@@ -1,5 +1,6 @@
 """Find the tensors at which a backbone can be cut, and choose the cut for fine-tuning by cost."""
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,13 +82,12 @@ def find_cut_points(graph_def: Any) -> tuple[CutPoint, ...]:
 def _operations_on_paths(graph_def: Any) -> list[Any]:
     """Return the operations on paths from INPUT to BOTTLENECK, in an order of running."""
     tf = tf_graph.tensorflow()
-    sized = tf.compat.v1.GraphDef()
-    sized.CopyFrom(graph_def)
+    sized = copy.deepcopy(graph_def)
     for node in sized.node:
         if node.name == tf_graph.INPUT:
             node.attr["shape"].shape.dim[0].size = _BATCH
     with tf.Graph().as_default() as graph:
-        tf.graph_util.import_graph_def(sized, name="")
+        tf_graph.import_graph(sized)
     from_photo = {graph.get_operation_by_name(tf_graph.INPUT)}
     for operation in graph.get_operations():  # an import creates them in an order of running
         if not from_photo.isdisjoint(_sources(operation)):

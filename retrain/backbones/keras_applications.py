@@ -124,7 +124,7 @@ class KerasNetwork(Network):
         signature = tf.TensorSpec(shape, tf.float32, name=tf_graph.INPUT)
         concrete = tf.function(body).get_concrete_function(signature)
         constant = convert_to_constants.convert_variables_to_constants_v2(concrete)
-        return constant.graph.as_graph_def()
+        return tf_graph.definition(constant.graph)
 
     def _model(self, top: bool) -> Any:
         build = getattr(tf_graph.tensorflow().keras.applications, self.function)

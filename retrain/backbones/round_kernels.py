@@ -10,12 +10,12 @@ The user's own networks (`custom`) are not rounded: converted to float32 they gi
 their file. With Inception v3 in random weights, rounding moves probabilities by up to 0.05.
 """
 
+import copy
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from retrain.tf_graph import tensorflow
+from tensorboard.util.tensor_util import make_ndarray, make_tensor_proto
 
 _OUTPUT_AXES = {"Conv2D": (3,), "DepthwiseConv2dNative": (2, 3)}
 """The axes of a kernel (height, width, in, out or multiplier) that have a scale per index."""
@@ -61,13 +61,11 @@ def round_in_training(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
 
 def round_kernels(graph: Any) -> Any:
     """Return a copy of the GraphDef `graph` with each constant kernel on the int8 grid."""
-    tf = tensorflow()
-    rounded = tf.compat.v1.GraphDef()
-    rounded.CopyFrom(graph)
+    rounded = copy.deepcopy(graph)
     constants = {node.name: node for node in rounded.node if node.op == "Const"}
     for node in rounded.node:
         if node.op in _OUTPUT_AXES and node.input[1] in constants:
             value = constants[node.input[1]].attr["value"].tensor
-            kernel = to_int8_grid(tf.make_ndarray(value), _OUTPUT_AXES[node.op])
-            value.CopyFrom(tf.make_tensor_proto(kernel))
+            kernel = to_int8_grid(make_ndarray(value), _OUTPUT_AXES[node.op])
+            value.CopyFrom(make_tensor_proto(kernel))
     return rounded

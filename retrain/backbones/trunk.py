@@ -34,9 +34,9 @@ def load_trunk(backbone: Backbone, point: CutPoint, cache_dir: Path) -> Backbone
 def _trunk_graph(path: Path, point: CutPoint) -> Any:
     """Return the GraphDef from INPUT to the flattened tensor of `point`, as BOTTLENECK."""
     tf = tf_graph.tensorflow()
-    below = tf.compat.v1.graph_util.extract_sub_graph(tf_graph.read(path), [point.name])
+    below = tf_graph.subgraph(tf_graph.read(path), point.name)
     with tf.Graph().as_default() as graph:
-        tf.graph_util.import_graph_def(below, name="")
+        tf_graph.import_graph(below)
         feature_map = graph.get_tensor_by_name(f"{point.name}:0")
         tf.reshape(feature_map, [-1, point.width], name=tf_graph.BOTTLENECK)
-    return graph.as_graph_def()
+    return tf_graph.definition(graph)

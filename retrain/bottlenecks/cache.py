@@ -8,7 +8,7 @@ these columns would misunderstand needs another fingerprint, and so another fold
 
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -74,17 +74,20 @@ class CachedRows:
 
     def add_table(self, table: pa.Table) -> None:
         """Add the rows of a shard, as `add` does."""
-        bad = table.filter(pa.compute.not_equal(table["status"], "ok"))
-        for key, error in zip(_keys(bad), bad["error"].to_pylist(), strict=True):
-            if (number := self._number_of.get(key)) is not None:
+        columns = (table[name].to_pylist() for name in _COLUMNS[:4])
+        usable: list[int] = []
+        for digest, view, status, error in zip(*columns, strict=True):
+            number = self._number_of.get((digest, view), -1)
+            if status == "ok":
+                usable.append(number)
+            elif number >= 0:
                 self._set_error(number, error)
-        usable = table.filter(pa.compute.equal(table["status"], "ok")).combine_chunks()
-        numbers = [self._number_of.get(key, -1) for key in _keys(usable)]
-        sources = [source for source, number in enumerate(numbers) if number >= 0]
+        sources = [source for source, number in enumerate(usable) if number >= 0]
         if sources:
-            values = usable["bottleneck"].chunk(0).flatten().to_numpy()
+            # `flatten` leaves out the nulls of bad rows.
+            values = table["bottleneck"].combine_chunks().flatten().to_numpy()
             values = values.reshape(-1, self.store.width)[sources]
-            self._set_bottlenecks([numbers[source] for source in sources], values)
+            self._set_bottlenecks([usable[source] for source in sources], values)
 
     def _set_error(self, number: int, reason: str) -> None:
         self.rows[number] = -1
@@ -149,12 +152,10 @@ class Cache:
                 cached.damaged.append(f"{path.name} ({problem})")
                 continue
             # Parse the bytes whose digest was checked: the file may change in the meantime.
-            cached.add_table(pq.read_table(pa.BufferReader(content), columns=_COLUMNS))
+            # Not `pq.read_table`, which loads pyarrow's datasets and file systems for it.
+            with pq.ParquetFile(pa.BufferReader(content)) as shard:
+                cached.add_table(shard.read(columns=_COLUMNS))
         return cached
-
-
-def _keys(table: pa.Table) -> Iterator[Key]:
-    return zip(table["digest"].to_pylist(), table["view"].to_pylist(), strict=True)
 
 
 def _shard_name(content: bytes) -> str:

@@ -8,6 +8,7 @@ smallest errors, 51 dB below its output, and causes the largest loss: the signal
 one solar cell from another is smaller still.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 
 from retrain.frozen_graph import FrozenGraph
 from retrain.isolated import run_isolated
@@ -28,7 +30,7 @@ from retrain.quantization.quantize import (
     graph_file,
 )
 from retrain.settings.conversion import Quantization
-from retrain.tf_graph import INPUT, read, session_settings, tensorflow
+from retrain.tf_graph import INPUT, import_graph, read, session_settings, tensorflow
 
 _MAX_PHOTOS = 20
 """Photos that layers are explained with: for each photo, each layer runs the network once more."""
@@ -144,7 +146,7 @@ class _ScoreEffects:
         self._next_operation = cycle([name if name in in_graph else None for name in operations])
         self._no_errors = {f"{name}/error:0": np.float32(0) for name in in_graph}
         with v1.Graph().as_default() as loaded:
-            v1.import_graph_def(_add_errors(graph_def, in_graph), name="")
+            import_graph(_add_errors(graph_def, in_graph))
         self._shapes = {name: loaded.get_tensor_by_name(f"{name}:0").shape for name in in_graph}
         self._session = v1.Session(graph=loaded, config=session_settings())
         self._scores = loaded.get_operation_by_name(output).inputs[0]
@@ -183,18 +185,16 @@ def _add_errors(graph_def: Any, operations: set[str]) -> Any:
     One session then serves all layers. To feed the operations themselves would need one for each,
     and each would hold the weights.
     """
-    tf = tensorflow()
-    extended = tf.compat.v1.GraphDef()
-    extended.CopyFrom(graph_def)
+    extended = copy.deepcopy(graph_def)
     for node in extended.node:
         for place, name in enumerate(node.input):
             if name.removesuffix(":0") in operations:
                 node.input[place] = f"{name.removesuffix(':0')}/moved"
     for name in sorted(operations):
         error = extended.node.add(name=f"{name}/error", op="Placeholder")
-        error.attr["dtype"].type = tf.float32.as_datatype_enum
+        error.attr["dtype"].type = DT_FLOAT
         moved = extended.node.add(name=f"{name}/moved", op="AddV2", input=[name, error.name])
-        moved.attr["T"].type = tf.float32.as_datatype_enum
+        moved.attr["T"].type = DT_FLOAT
     return extended
 
 

@@ -22,7 +22,7 @@ from retrain.data.photo_folder import Photo
 from retrain.data.photo_pixels import pixels
 from retrain.frozen_graph import FrozenGraph
 from retrain.progress import Progress
-from retrain.tf_graph import BOTTLENECK, parse, session, tensorflow
+from retrain.tf_graph import BOTTLENECK, definition, import_graph, parse, session, tensorflow
 
 _FULL_FAMILIARITY_STDS, _ZERO_FAMILIARITY_STDS = 2.0, 4.0
 """How many standard deviations below the mean cosine familiarity is still 1, and is 0.
@@ -71,9 +71,9 @@ def add_familiarity(
     """
     if not validation:
         raise BadData("no validation photos: `reject_rate` needs some")
-    definition = parse(graph.graph_def)
-    training_rows = _bottlenecks(definition, training, graph.spec, progress)
-    validation_rows = _bottlenecks(definition, validation, graph.spec, progress)
+    message = parse(graph.graph_def)
+    training_rows = _bottlenecks(message, training, graph.spec, progress)
+    validation_rows = _bottlenecks(message, validation, graph.spec, progress)
     labels = np.array([photo.label for photo in training])
     means = np.stack([training_rows[labels == label].mean(axis=0) for label in np.unique(labels)])
     directions = _unit(means)
@@ -85,11 +85,11 @@ def add_familiarity(
 
     tf = tensorflow()
     softmax = f"{graph.output}_of_the_known"
-    for node in definition.node:
+    for node in message.node:
         if node.name == graph.output:
             node.name = softmax
     with tf.Graph().as_default() as extended:
-        tf.graph_util.import_graph_def(definition, name="")
+        import_graph(message)
         direction = tf.math.l2_normalize(extended.get_tensor_by_name(f"{BOTTLENECK}:0"), axis=1)
         product = tf.matmul(direction, tf.constant((directions.T * scale).astype(np.float32)))
         bias = tf.constant(np.full(len(means), -low * scale, np.float32))
@@ -97,15 +97,15 @@ def add_familiarity(
         familiarity = tf.reduce_max(near, axis=1, keepdims=True) * (1 / _RELU6_MAX)
         probabilities = extended.get_tensor_by_name(f"{softmax}:0")
         tf.multiply(probabilities, familiarity, name=graph.output)
-    serialized = extended.as_graph_def().SerializeToString(deterministic=True)
+    serialized = definition(extended).SerializeToString(deterministic=True)
     return replace(graph, graph_def=serialized)
 
 
 def _bottlenecks(
-    definition: Any, photos: Sequence[Photo], spec: InputSpec, progress: Progress
+    graph_def: Any, photos: Sequence[Photo], spec: InputSpec, progress: Progress
 ) -> Floats:
     """Return float32 (N, width), the bottleneck of each photo."""
-    run = session(definition, BOTTLENECK)
+    run = session(graph_def, BOTTLENECK)
 
     def analyse(_: None, photo: Photo) -> Floats:
         row: Floats = run(normalise(pixels(photo, spec), spec))[0]

@@ -1,7 +1,12 @@
 """Export the retrained network as one frozen graph, and as a SavedModel."""
 
 import shutil
+from itertools import chain, count
 from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+from tensorboard.util.tensor_util import make_tensor_proto
 
 from deploy.errors import BadData, WrongUse
 from deploy.system.temporary_files import scratch
@@ -14,31 +19,50 @@ from retrain.training.trained_network import TrainedNetwork
 def export_graph(backbone: Backbone, network: TrainedNetwork, output: str) -> FrozenGraph:
     """Return the network as one graph, whose operation `output` gives probabilities.
 
-    The operations BOTTLENECK and LOGITS can be read too. Raises WrongUse if the backbone has an
-    operation named `output`.
+    The operations BOTTLENECK and LOGITS can be read too. Its bytes are those that TensorFlow would
+    write, which is not loaded. Raises WrongUse if the backbone has an operation named `output`, and
+    BadData if its graph is damaged.
     """
-    tf = tf_graph.tensorflow()
     graph_def = tf_graph.read(backbone.graph_path)
-    constants = network.constants
+    tf_graph.require_ends(graph_def, BOTTLENECK)
+    if not graph_def.library.function:
+        graph_def.ClearField("library")
+    constants, head = network.constants, network.head
     for node in graph_def.node:
         if node.name in constants:
-            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(constants[node.name]))
-    head = network.head
-    with tf.Graph().as_default() as retrained:
-        tf.import_graph_def(graph_def, name="")
-        bottleneck = retrained.get_tensor_by_name(f"{BOTTLENECK}:0")
-        product = tf.matmul(bottleneck, tf.constant(head.weights, name="final_weights"))
-        bias = tf.constant(head.bias, name="final_biases")
-        logits = tf.nn.bias_add(product, bias, name=LOGITS)
-        probabilities = tf.nn.softmax(logits, name=output)
-    if probabilities.op.name != output:
+            node.attr["value"].tensor.CopyFrom(make_tensor_proto(constants[node.name]))
+    weights = _add(graph_def, "final_weights", "Const")
+    weights.attr["value"].tensor.CopyFrom(make_tensor_proto(head.weights))
+    product = _add(graph_def, "MatMul", "MatMul", BOTTLENECK, weights.name)
+    for attribute in ("transpose_a", "transpose_b", "grad_a", "grad_b"):
+        product.attr[attribute].b = False
+    bias = _add(graph_def, "final_biases", "Const")
+    bias.attr["value"].tensor.CopyFrom(make_tensor_proto(head.bias))
+    logits = _add(graph_def, LOGITS, "BiasAdd", product.name, bias.name)
+    logits.attr["data_format"].s = b"NHWC"
+    probabilities = _add(graph_def, output, "Softmax", logits.name)
+    if probabilities.name != output:
         raise WrongUse(
             f"`final_tensor_name` {output}: the backbone has an operation of that name: name "
             "another"
         )
     # Deterministic: else protobuf shuffles attributes, and the same weights give other bytes.
-    content: bytes = retrained.as_graph_def().SerializeToString(deterministic=True)
+    content: bytes = graph_def.SerializeToString(deterministic=True)
     return FrozenGraph(content, backbone.spec, output)
+
+
+def _add(graph_def: Any, name: str, op: str, *inputs: str) -> Any:
+    """Add a float32 operation, and return its node.
+
+    It is called `name`, with a number if the graph has that name, in whatever case, as TensorFlow
+    does.
+    """
+    names = {node.name.lower() for node in graph_def.node}
+    numbered = (f"{name}_{number}" for number in count(1))
+    free = next(text for text in chain([name], numbered) if text.lower() not in names)
+    node = graph_def.node.add(name=free, op=op, input=inputs)
+    node.attr["dtype" if op == "Const" else "T"].type = DT_FLOAT
+    return node
 
 
 def require_empty(folder: Path) -> None:

@@ -106,7 +106,7 @@ def _find_bottleneck(graph_def: Any, ends: ClassifierEnds, logits: str) -> tuple
         returned = [f"{BOTTLENECK}:0"]
         try:
             fed = {f"{INPUT}:0": match_channels(images, photos)}
-            (end,) = tf.import_graph_def(network, fed, returned, name="")
+            (end,) = tf_graph.import_graph(network, fed, returned)
         except ValueError as error:
             raise wrong_size(ends, error) from error
         before = find_bottleneck(whole, images, end)
@@ -131,7 +131,7 @@ def _measure_head(
     with tf.Graph().as_default() as whole:
         row = tf.compat.v1.placeholder(tf.float32, shape)
         returned = [f"{BOTTLENECK}:0"]
-        (end,) = tf.import_graph_def(layer, {f"{INPUT}:0": row}, returned, "layer")
+        (end,) = tf_graph.import_graph(layer, {f"{INPUT}:0": row}, returned, "layer")
         flat = tf.reshape(end, [-1])
         weighting = tf.compat.v1.placeholder(tf.float32, [None])
         (slope,) = tf.gradients(flat, row, weighting)

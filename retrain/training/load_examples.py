@@ -10,7 +10,6 @@ from deploy.errors import BadData
 from retrain import backbones, tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom.custom_network import Ends
-from retrain.backbones.custom.load import load_custom
 from retrain.backbones.cut_points import CutPoint, choose_cut_point, find_cut_points
 from retrain.backbones.int8_trunk import calibration_photos, quantize_backbone, read_trunk
 from retrain.bottlenecks.engine import EngineChoice
@@ -120,6 +119,8 @@ def analyse(
 def _load_backbone(source: Source) -> Backbone:
     if source.graph is None:
         return backbones.load(source.architecture, source.cache_dir, source.weights)
+    from retrain.backbones.custom.load import load_custom  # most trainings do without it
+
     ends = Ends(
         source.input_tensor,
         source.bottleneck_tensor,

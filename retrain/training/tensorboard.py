@@ -18,6 +18,9 @@ from google.protobuf import text_format
 from PIL import Image, ImageOps
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from tensorboard.plugins.histogram import metadata as histograms
 from tensorboard.plugins.image import metadata as images
 from tensorboard.plugins.projector import ProjectorConfig
@@ -80,7 +83,9 @@ class EventWriter:
         """Write a picture of counts (C, C), a row for each true label."""
         picture = draw_confusion_matrix(matrix, [_one_line(label) for label in labels])
         content = [str(picture.width).encode(), str(picture.height).encode(), _png(picture)]
-        self._file("test").add(step, [_value(images, "confusion_matrix", content)])
+        self._file("test").add(
+            step, [_value(images, "confusion_matrix", make_tensor_proto(content))]
+        )
 
     def write_projector(
         self, bottlenecks: Floats, labels: Sequence[str], thumbnails: Sequence[Image.Image]
@@ -159,20 +164,23 @@ def _new_folder(parent: Path) -> Path:
         return folder
 
 
-def _value(plugin: Any, tag: str, content: Any) -> Any:
+def _value(plugin: Any, tag: str, tensor: Any) -> Any:
     metadata = plugin.create_summary_metadata(display_name=None, description=None)
-    return Summary.Value(tag=tag, tensor=make_tensor_proto(content), metadata=metadata)
+    return Summary.Value(tag=tag, tensor=tensor, metadata=metadata)
 
 
 def _scalar(tag: str, value: float | np.floating[Any]) -> Any:
-    return _value(scalars, tag, np.float32(value))
+    # make_tensor_proto takes several times as long, and a run has thousands of scalars.
+    tensor = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(), float_val=[value])
+    return _value(scalars, tag, tensor)
 
 
 def _histogram(tag: str, values: Floats) -> Any:
     # tensorboard's histogram_pb takes 20 times as long.
     finite = values[np.isfinite(values)].astype(np.float64)
     counts, edges = np.histogram(finite, _HISTOGRAM_BUCKETS)
-    return _value(histograms, tag, np.stack([edges[:-1], edges[1:], counts], axis=1))
+    table = np.stack([edges[:-1], edges[1:], counts], axis=1)
+    return _value(histograms, tag, make_tensor_proto(table))
 
 
 def _one_line(label: str) -> str:

@@ -62,7 +62,7 @@ class Top:
                 for name, constant in constants.items()
             }
             maps = {f"{trunk.cut}:0": tf.reshape(values, [-1, *shape])}
-            (bottlenecks,) = tf.graph_util.import_graph_def(
+            (bottlenecks,) = tf_graph.import_graph(
                 pointwise_products(graph_def),
                 maps | replaced,
                 [f"{tf_graph.BOTTLENECK}:0"],
@@ -185,7 +185,7 @@ def trainable_constants(graph_def: Any, cut: str) -> dict[str, npt.NDArray[np.fl
     """
     tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as graph:
-        tf.graph_util.import_graph_def(graph_def, name="")
+        tf_graph.import_graph(graph_def)
     above, below = {cut}, set[str]()
     constants: dict[str, npt.NDArray[np.float32]] = {}
     for operation in graph.get_operations():  # in the order of running

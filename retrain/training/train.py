@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from contextlib import closing
 
 import numpy as np
+from PIL import Image
 
 from deploy import files
-from deploy.contract import write_labels
+from deploy.contract import InputSpec, write_labels
 from deploy.errors import BadData
 from deploy.system.temporary_files import sweep
-from retrain import tf_graph
+from retrain import parallel, tf_graph
 from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import split
+from retrain.data.photo_folder import Photo
 from retrain.data.photo_pixels import decode
 from retrain.metrics import fit_temperature
 from retrain.progress import Progress
@@ -29,6 +31,8 @@ from retrain.training.tensorboard import MAX_POINTS, THUMBNAIL_SIDE, EventWriter
 from retrain.training.trained_network import LinearNetwork, TrainedNetwork
 
 _MAX_PRINTED_PAIRS = 5
+_THUMBNAIL_INPUT = InputSpec(2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE, None, 0, 1)
+"""Photos are decoded for this size, a large JPEG at a smaller scale."""
 
 
 def train(settings: TrainSettings, progress: Progress | None = None) -> TrainResult:
@@ -121,20 +125,27 @@ def _write_test_events(
 ) -> None:
     """Write the projector of the test photos, at most MAX_POINTS, and the confusion matrix."""
     photos = data.test_photos
-    thumbnails = {}
-    for i in _evenly_spaced(photos):
-        try:
-            image = decode(photos[i], data.backbone.spec)
-        except BadData:  # it changed or vanished since it was analysed: it becomes no point
-            continue
-        image.thumbnail((2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
-        thumbnails[i] = image
+    points = _evenly_spaced(photos)
+    pictures = parallel.run_in_order(
+        points, lambda: None, lambda _, i: _decode_thumbnail(photos[i]), lambda _: None
+    )
+    thumbnails = {i: picture for i, picture in zip(points, pictures, strict=True) if picture}
     if thumbnails:
         bottlenecks = network.bottlenecks_of(split.TESTING, np.array(list(thumbnails)))
         labels = [photos[i].label for i in thumbnails]
         events.write_projector(bottlenecks, labels, list(thumbnails.values()))
     steps = settings.head.how_many_training_steps
     events.write_confusion_matrix(steps, test.confusion, test.labels)
+
+
+def _decode_thumbnail(photo: Photo) -> Image.Image | None:
+    """Return a small picture of the photo; None if it changed or vanished since the scan."""
+    try:
+        image = decode(photo, _THUMBNAIL_INPUT)
+    except BadData:
+        return None
+    image.thumbnail((_THUMBNAIL_INPUT.width, _THUMBNAIL_INPUT.height))
+    return image
 
 
 def _evenly_spaced(photos: Sequence[object]) -> range:

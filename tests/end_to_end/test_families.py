@@ -153,7 +153,7 @@ def shapes(graph_def: Any, *operations: str) -> list[list[int | None]]:
     """Return the shapes of the operations' outputs."""
     tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as imported:
-        tf.import_graph_def(graph_def, name="")
+        tf_graph.import_graph(graph_def)
     return [imported.get_tensor_by_name(f"{name}:0").shape.as_list() for name in operations]
 
 

@@ -23,7 +23,7 @@ def weights(run: Any, name: str) -> Array:
 
 
 def bottleneck(run: Any, images: Any) -> Any:
-    (row,) = tf.import_graph_def(run, {"input:0": images}, ["bottleneck:0"], _NETWORK)
+    (row,) = tf_graph.import_graph(run, {"input:0": images}, ["bottleneck:0"], _NETWORK)
     return row
 
 

@@ -81,7 +81,7 @@ def save(graph_def: Any, path: Path) -> Path:
 def original(graph_def: Any, input_tensor: str, bottleneck: str, tensor: Array) -> Array:
     """Return the bottlenecks of the file's own graph for `tensor`, one photo at a time."""
     with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name="")
+        tf_graph.import_graph(graph_def)
     with v1.Session(graph=graph) as session:
         rows = [session.run(bottleneck, {input_tensor: photo[np.newaxis]}) for photo in tensor]
     return np.asarray(rows, np.float32).reshape(len(tensor), -1)

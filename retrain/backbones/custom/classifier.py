@@ -181,11 +181,11 @@ def extract_classifier(graph_def: Any, ends: ClassifierEnds) -> FrozenGraph:
         outputs = [f"{tf_graph.BOTTLENECK}:0"]
         try:
             inputs = {f"{tf_graph.INPUT}:0": match_channels(images, photos)}
-            (scores,) = tf.import_graph_def(network, inputs, outputs, "network")
+            (scores,) = tf_graph.import_graph(network, inputs, outputs, "network")
         except ValueError as error:
             raise wrong_size(ends, error) from error
         tf.reshape(scores, [1, -1], name=OUTPUT)
-    serialized = classifier.as_graph_def().SerializeToString(deterministic=True)
+    serialized = tf_graph.definition(classifier).SerializeToString(deterministic=True)
     return FrozenGraph(serialized, ends.spec, OUTPUT)
 
 

@@ -129,7 +129,7 @@ def _candidates(graph_def: Any) -> tuple[list[str], list[str]]:
     tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as graph:
         try:
-            tf.import_graph_def(graph_def, name="")
+            tf_graph.import_graph(graph_def)
         except ValueError as error:
             raise BadData(f"TensorFlow does not take this graph: {error}") from error
     inputs, dense, pooled, after_convolution = [], [], [], set()

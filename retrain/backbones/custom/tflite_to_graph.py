@@ -128,7 +128,7 @@ def _translate(
     if end is not None and end not in tensors:
         raise BadData("damaged: nothing computes its bottleneck")
     reached = None if end is None else tensors[end].name
-    return translated.as_graph_def(), tensors[photo_index].name, reached
+    return tf_graph.definition(translated), tensors[photo_index].name, reached
 
 
 def _add(operator: Operator, constants: tuple[Tensor, ...], tensors: dict[int, Any]) -> None:

@@ -65,7 +65,7 @@ def extract_backbone(graph_def: Any, cut: Cut) -> Any:
     def features(images: Any) -> Any:
         outputs = [f"{tf_graph.BOTTLENECK}:0"]
         try:
-            (row,) = tf.import_graph_def(
+            (row,) = tf_graph.import_graph(
                 network, {f"{tf_graph.INPUT}:0": images}, outputs, "network"
             )
         except ValueError as error:
@@ -77,7 +77,7 @@ def extract_backbone(graph_def: Any, cut: Cut) -> Any:
         return tf.reshape(row, [-1, row.shape[-1]])
 
     backbone = tf_graph.trace(features, (*cut.sides, 3), tf_graph.BOTTLENECK)
-    backbone = tf.compat.v1.graph_util.extract_sub_graph(backbone, [tf_graph.BOTTLENECK])
+    backbone = tf_graph.subgraph(backbone, tf_graph.BOTTLENECK)
     _require_independent_photos(backbone, cut.sides)
     return backbone
 

@@ -9,6 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.compat.proto.node_def_pb2 import NodeDef
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_INT32
+from tensorboard.util.tensor_util import make_tensor_proto
 
 from deploy.errors import BadData
 from retrain import tf_graph
@@ -75,7 +79,7 @@ def _free_batch(
     with tf.Graph().as_default() as graph:
         images = tf.compat.v1.placeholder(tf.float32, input_shape)
         try:
-            tf.import_graph_def(subgraph, {f"{tf_graph.INPUT}:0": images}, name="")
+            tf_graph.import_graph(subgraph, {f"{tf_graph.INPUT}:0": images})
         except ValueError as error:
             reason = str(error).partition(" for '")[0]
             raise BadData(
@@ -93,7 +97,7 @@ def _free_batch(
             shape = graph.get_tensor_by_name(f"{node.name}:0").shape
             if shape.rank and shape.is_fully_defined() and shape[0] == input_shape[0]:
                 node.input[1] = f"{node.name}/free_batch:0"
-                node.attr["Tshape"].type = tf.int32.as_datatype_enum
+                node.attr["Tshape"].type = DT_INT32
                 values[node.input[1]] = np.array([-1, *shape[1:]], np.int32)
     require_small(graph, names, input_shape[0])
     computed = names.union(map(_node_of, values))
@@ -121,14 +125,14 @@ class _Network:
     def graph_def(self) -> Any:
         """Return the network as a GraphDef of today's version."""
         tf = tf_graph.tensorflow()
-        result = tf.compat.v1.GraphDef(node=self.nodes.values())
+        result = GraphDef(node=self.nodes.values())
         result.versions.producer = tf.version.GRAPH_DEF_VERSION
         used = {name for node in result.node for name in node.input}
         names = {tensor: f"constant_{i}" for i, tensor in enumerate(sorted(used & {*self._values}))}
         for node in result.node:
             node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
         for tensor, name in names.items():
-            value = tf.make_tensor_proto(self._values[tensor])
+            value = make_tensor_proto(self._values[tensor])
             node = result.node.add(name=name, op="Const")
             node.attr["value"].tensor.CopyFrom(value)
             node.attr["dtype"].type = value.dtype
@@ -155,9 +159,8 @@ class _Network:
         self._put(norm.name, "BiasAdd", f"{product}:0", offset - mean * scale)
 
     def _put(self, name: str, op: str, tensor: str, value: Array) -> None:
-        tf = tf_graph.tensorflow()
-        node = tf.compat.v1.NodeDef(name=name, op=op, input=[tensor, f"{name}/constant:0"])
-        node.attr["T"].type = tf.float32.as_datatype_enum
+        node = NodeDef(name=name, op=op, input=[tensor, f"{name}/constant:0"])
+        node.attr["T"].type = DT_FLOAT
         self.nodes[name] = node
         self._values[f"{name}/constant:0"] = np.asarray(value, np.float32)
 
@@ -215,9 +218,8 @@ class _Network:
                 kernel = self._values[node.input[1]]
                 self._replace(node, 1, kernel * GREY_SHARES[:, np.newaxis])
             return
-        tf = tf_graph.tensorflow()
-        grey = tf.compat.v1.NodeDef(name=_GREY, op="Conv2D", input=[photos, f"{_GREY}/kernel:0"])
-        grey.attr["T"].type = tf.float32.as_datatype_enum
+        grey = NodeDef(name=_GREY, op="Conv2D", input=[photos, f"{_GREY}/kernel:0"])
+        grey.attr["T"].type = DT_FLOAT
         grey.attr["strides"].list.i[:] = [1, 1, 1, 1]
         grey.attr["padding"].s = b"VALID"
         for node in users:

@@ -8,6 +8,8 @@ batch normalization uses the statistics of the batch.
 import re
 from typing import Any
 
+from retrain import tf_graph
+
 RANDOM_OPERATIONS = re.compile(
     "Stateless(Random|Truncated)|Random|TruncatedNormal|Stateful.*(Uniform|Normal)"
 )
@@ -31,7 +33,7 @@ def to_inference_mode(graph: Any, images: Any) -> Any:
     average is kept in a variable becomes that average.
     """
     photo_tensors = tensors_after(graph, images)
-    graph_def = graph.as_graph_def()
+    graph_def = tf_graph.definition(graph)
     bypassed: dict[str, str] = {}
     random = [op.name for op in graph.get_operations() if RANDOM_OPERATIONS.match(op.type)]
     for name in random[:_MAX_RANDOM_OPERATIONS]:

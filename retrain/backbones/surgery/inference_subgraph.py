@@ -8,6 +8,10 @@ import re
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.compat.proto.node_def_pb2 import NodeDef
+from tensorboard.compat.proto.types_pb2 import DT_BOOL, DT_FLOAT
+
 from deploy.errors import BadData
 from retrain import tf_graph
 from retrain.backbones.surgery.fold_batch_norm import NORMS
@@ -36,8 +40,6 @@ _PASSES = frozenset(
 )
 _TRAINING = re.compile("train|learning_phase", re.IGNORECASE)
 """Match the name of a placeholder that switches a graph to training."""
-_BOOL = 10
-"""DT_BOOL of tensorflow/core/framework/types.proto."""
 IMPORT_PREFIX = "import/"
 """The prefix that label_image.py put before the name of each node."""
 
@@ -80,21 +82,20 @@ def inference_subgraph(graph_def: Any, start: str, end: str) -> Any:
     sources = _Sources(start)
     for name in order:
         sources.add(nodes[name])
-    tf = tf_graph.tensorflow()
     source = sources.of(tensor_name(end))
-    last = tf.compat.v1.NodeDef(name=tf_graph.BOTTLENECK, op="Identity", input=[source])
-    last.attr["T"].type = tf.float32.as_datatype_enum
+    last = NodeDef(name=tf_graph.BOTTLENECK, op="Identity", input=[source])
+    last.attr["T"].type = DT_FLOAT
     copies, needed = [last], {node_name(source)}
     for name in reversed(order):
         if name in needed and name != node_name(start):
             copies.append(_copy(nodes[name], sources))
             needed.update(map(node_name, copies[-1].input))
-    return tf.compat.v1.GraphDef(node=reversed(copies), versions=graph_def.versions)
+    return GraphDef(node=reversed(copies), versions=graph_def.versions)
 
 
 def _copy(node: Any, sources: "_Sources") -> Any:
     _require_allowed(node)
-    copy = type(node)(name=node.name, op=node.op, input=map(sources.of, _data_inputs(node)))
+    copy = NodeDef(name=node.name, op=node.op, input=map(sources.of, _data_inputs(node)))
     for name in node.attr:
         if not name.startswith("_"):
             copy.attr[name].CopyFrom(node.attr[name])
@@ -175,7 +176,7 @@ class _Sources:
             self._sources |= {f"{node.name}:{i}": tensor for i, tensor in enumerate(inputs)}
         elif node.op == "LogicalNot" and inputs[0] in self._flags:
             self._flags[name] = not self._flags[inputs[0]]
-        elif node.op == "Const" and node.attr["dtype"].type == _BOOL:
+        elif node.op == "Const" and node.attr["dtype"].type == DT_BOOL:
             require_small_constant(node)
             value = tf_graph.tensorflow().make_ndarray(node.attr["value"].tensor)
             self._flags[name] = bool(value.all())

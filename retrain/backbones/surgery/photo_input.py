@@ -91,9 +91,8 @@ def input_of_graph(graph_def: Any, input_tensor: str) -> PhotoInput:
         raise BadData(f"the graph has no tensor {input_tensor}")
     with tf.Graph().as_default() as graph:
         try:
-            subgraph = tf.compat.v1.graph_util.extract_sub_graph(graph_def, [name])
-            tf.import_graph_def(subgraph, name="")
-        except (AssertionError, KeyError, ValueError):
+            tf_graph.import_graph(tf_graph.subgraph(graph_def, name))
+        except (BadData, ValueError):
             return PhotoInput()  # nodes before the input are left out, and need not be readable
         try:
             tensor = graph.get_tensor_by_name(input_tensor)

@@ -6,6 +6,11 @@ of the time. The product of a convolution is the same sum in another order.
 
 from typing import Any
 
+import numpy as np
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_INT32
+from tensorboard.util.tensor_util import make_tensor_proto
+
 from retrain import tf_graph
 
 
@@ -17,10 +22,8 @@ def pointwise_products(graph_def: Any) -> Any:
     """
     tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as graph:
-        tf.graph_util.import_graph_def(graph_def, name="")
-    changed = tf.compat.v1.GraphDef()
-    changed.CopyFrom(graph_def)
-    del changed.node[:]
+        tf_graph.import_graph(graph_def)
+    changed = GraphDef(library=graph_def.library, versions=graph_def.versions)
     for node in graph_def.node:
         operation = graph.get_operation_by_name(node.name)
         if not _is_pointwise(operation):
@@ -32,7 +35,7 @@ def pointwise_products(graph_def: Any) -> Any:
         rows = _reshape(changed, f"{node.name}/rows", source, [-1, inputs])
         matrix = _reshape(changed, f"{node.name}/matrix", kernel, [inputs, outputs])
         product = changed.node.add(name=f"{node.name}/product", op="MatMul", input=[rows, matrix])
-        product.attr["T"].type = tf.float32.as_datatype_enum
+        product.attr["T"].type = DT_FLOAT
         _reshape(changed, node.name, product.name, [-1, height, width, outputs])
     return changed
 
@@ -53,11 +56,10 @@ def _is_pointwise(operation: Any) -> bool:
 
 def _reshape(graph_def: Any, name: str, source: str, sizes: list[int]) -> str:
     """Add the operation `name`, which gives `source` other sizes; return the name."""
-    tf = tf_graph.tensorflow()
     shape = graph_def.node.add(name=f"{name}/sizes", op="Const")
-    shape.attr["dtype"].type = tf.int32.as_datatype_enum
-    shape.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(sizes, tf.int32))
+    shape.attr["dtype"].type = DT_INT32
+    shape.attr["value"].tensor.CopyFrom(make_tensor_proto(np.array(sizes, np.int32)))
     node = graph_def.node.add(name=name, op="Reshape", input=[source, shape.name])
-    node.attr["T"].type = tf.float32.as_datatype_enum
-    node.attr["Tshape"].type = tf.int32.as_datatype_enum
+    node.attr["T"].type = DT_FLOAT
+    node.attr["Tshape"].type = DT_INT32
     return name

@@ -7,6 +7,16 @@ makes real numbers of them.
 
 from typing import Any
 
+from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.compat.proto.types_pb2 import (
+    DT_BFLOAT16,
+    DT_DOUBLE,
+    DT_FLOAT,
+    DT_HALF,
+    DT_UINT8,
+)
+from tensorboard.util.tensor_util import make_tensor_proto
+
 from deploy.errors import BadData
 from retrain import tf_graph
 
@@ -25,16 +35,14 @@ def to_float32(subgraph: Any, takes_bytes: bool) -> Any:
     where float32 does not.
     """
     tf = tf_graph.tensorflow()
-    real = {dtype.as_datatype_enum for dtype in (tf.float16, tf.bfloat16, tf.float64)}
-    byte, single = tf.uint8.as_datatype_enum, tf.float32.as_datatype_enum
-    replaced = real | {byte} if takes_bytes else real
-    result = tf.compat.v1.GraphDef(versions=subgraph.versions)
+    replaced = {DT_HALF, DT_BFLOAT16, DT_DOUBLE} | ({DT_UINT8} if takes_bytes else set())
+    result = GraphDef(versions=subgraph.versions)
     sources: dict[str, str] = {}
     """The input of each Cast that has become an identity, by the Cast's output."""
     for original in subgraph.node:
         types = {attr.type for attr in original.attr.values()}
-        if takes_bytes and byte in types:
-            _require_exact(original, byte)
+        if takes_bytes and DT_UINT8 in types:
+            _require_exact(original)
         node = result.node.add()
         node.CopyFrom(original)
         node.input[:] = [sources.get(name, name) for name in node.input]
@@ -42,19 +50,19 @@ def to_float32(subgraph: Any, takes_bytes: bool) -> Any:
             continue
         for attr in node.attr.values():
             if attr.type in replaced:
-                attr.type = single
+                attr.type = DT_FLOAT
         if node.op == "Const":
             value = tf.make_ndarray(node.attr["value"].tensor)
-            node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value.astype("float32")))
+            node.attr["value"].tensor.CopyFrom(make_tensor_proto(value.astype("float32")))
         if node.op == "Cast" and node.attr["SrcT"].type == node.attr["DstT"].type:
             sources[f"{node.name}:0"] = node.input[0]
             del result.node[-1]
     return result
 
 
-def _require_exact(node: Any, byte: int) -> None:
+def _require_exact(node: Any) -> None:
     """Raise BadData unless `node` only moves bytes, or makes other numbers of them."""
-    rounds = node.op == "Cast" and node.attr["DstT"].type == byte
+    rounds = node.op == "Cast" and node.attr["DstT"].type == DT_UINT8
     if node.op not in _EXACT_ON_BYTES or rounds:
         raise BadData(
             f"node {node.name} ({node.op}) computes with bytes, which float32 does not repeat. "

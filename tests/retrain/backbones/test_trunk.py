@@ -55,7 +55,7 @@ def top(backbone: Backbone, point: CutPoint, maps: Array) -> Array:
     """Return what the backbone's graph above `point` gives for flattened feature maps."""
     tf = tf_graph.tensorflow()
     with tf.Graph().as_default() as graph:
-        tf.graph_util.import_graph_def(tf_graph.read(backbone.graph_path), name="")
+        tf_graph.import_graph(tf_graph.read(backbone.graph_path))
     with tf.compat.v1.Session(graph=graph) as session:
         fed: dict[str, Any] = {f"{point.name}:0": maps.reshape(-1, *point.shape)}
         return np.asarray(session.run(f"{tf_graph.BOTTLENECK}:0", fed))

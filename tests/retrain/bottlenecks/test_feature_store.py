@@ -1,4 +1,4 @@
-"""The feature store: rows come back as they were appended, and are not in memory."""
+"""The feature store: rows come back as they were appended; many are not in memory."""
 
 import subprocess
 import sys
@@ -10,6 +10,13 @@ import pytest
 from retrain.bottlenecks.feature_store import FeatureStore
 
 
+@pytest.fixture(params=["in memory", "in the file"])
+def _place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "in the file":
+        monkeypatch.setattr("retrain.bottlenecks.feature_store._MAX_NUMBERS_IN_MEMORY", -1)
+
+
+@pytest.mark.usefixtures("_place")
 def test_every_float16_comes_back_as_it_is() -> None:
     every = np.arange(2**16, dtype=np.uint16).view(np.float16).reshape(-1, 64)
     floats = FeatureStore.of(every).take(np.arange(len(every)))
@@ -17,6 +24,7 @@ def test_every_float16_comes_back_as_it_is() -> None:
     np.testing.assert_array_equal(floats, every.astype(np.float32))
 
 
+@pytest.mark.usefixtures("_place")
 def test_rows_keep_their_numbers_while_others_are_appended(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     blocks = [random.normal(size=(count, 5)).astype(np.float16) for count in (3, 0, 700, 1)]
@@ -31,9 +39,16 @@ def test_rows_keep_their_numbers_while_others_are_appended(tmp_path: Path) -> No
     np.testing.assert_array_equal(store.take(chosen), everything[chosen])
 
 
+@pytest.mark.usefixtures("_place")
 def test_no_rows_are_none() -> None:
     assert FeatureStore(7).take(np.array([], np.int64)).shape == (0, 7)
     assert FeatureStore(7).append(np.empty((0, 7), np.float16)).shape == (0,)
+
+
+@pytest.mark.usefixtures("_place")
+def test_a_row_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(IndexError):
+        FeatureStore.of(np.ones((3, 4), np.float16)).take(np.array([1, 3]))
 
 
 def test_the_file_has_no_name(tmp_path: Path) -> None:

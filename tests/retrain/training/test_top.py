@@ -123,7 +123,7 @@ def test_logits_and_bottlenecks_are_those_of_the_exported_graph(
     network = FineTunedNetwork(top, parameters, {"testing": examples}).with_temperature(2.0)
     frozen = export_graph(small_backbone(folder)[0], network, "result")
     with tf.Graph().as_default() as graph:
-        tf.graph_util.import_graph_def(tf_graph.parse(frozen.graph_def), name="")
+        tf_graph.import_graph(tf_graph.parse(frozen.graph_def))
     with tf.compat.v1.Session(graph=graph) as session:
         maps = examples.store.take(examples.rows[:, 0]).reshape(-1, *SHAPE)
         logits, bottlenecks = session.run(["logits:0", "bottleneck:0"], {f"{CUT}:0": maps})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from deploy.errors import WrongUse
+from retrain import tf_graph
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
 from retrain.backbones.custom.read_file import read_network
@@ -86,7 +87,7 @@ def width_at_cut(path: Path) -> int:
     """Return the size of the bottleneck of the network at `path`."""
     network = read_network(path)
     with tf.Graph().as_default() as graph:
-        tf.import_graph_def(network.graph_def, name="")
+        tf_graph.import_graph(network.graph_def)
     return int(graph.get_tensor_by_name(network.ends.bottleneck_tensor).shape[-1])
 
 
