@@ -171,18 +171,38 @@ class RunFolder:
         if self.graph_labels.exists():
             labels = read_labels_file(self.graph_labels)
             _require_labels(labels, contract, self.graph_labels)
-        if not self.metrics.exists():
-            return None
-        metrics = versioned_json.read(
-            read_json(self.metrics, _TRAIN_AGAIN), str(self.metrics), METRICS_VERSION, _TRAIN_AGAIN
-        )
-        if metrics.text("graph_sha256") != contract.graph_sha256:
+        metrics = self._read_metrics(contract)
+        if not metrics:
             return None
         test = metrics.object("test")
         total = test.integer("total", least=1)
         accuracy = Accuracy(test.integer("right", least=0, most=total), total)
         _require_labels(tuple(test.object("per_class").values), contract, self.metrics)
         return accuracy
+
+    def read_trunk(self, contract: Contract) -> bytes | None:
+        """Return the int8 flatbuffer of the part of the contract's graph below its final layer.
+
+        Returns None if the photos were analysed by another network, if fine-tuning changed that
+        part, and if the file is missing or not the one in metrics.json.
+        """
+        metrics = self._read_metrics(contract)
+        if not metrics or not self.trunk.exists():
+            return None
+        fine_tuning = metrics.object_or_none("fine_tuning")
+        if fine_tuning and fine_tuning.text("kept") != "linear":
+            return None
+        trunk = self.trunk.read_bytes()
+        return trunk if sha256(trunk).hexdigest() == metrics.text_or_none("trunk_sha256") else None
+
+    def _read_metrics(self, contract: Contract) -> versioned_json.Fields | None:
+        """Return metrics.json; None if there is none of the contract's graph."""
+        if not self.metrics.exists():
+            return None
+        metrics = versioned_json.read(
+            read_json(self.metrics, _TRAIN_AGAIN), str(self.metrics), METRICS_VERSION, _TRAIN_AGAIN
+        )
+        return metrics if metrics.text("graph_sha256") == contract.graph_sha256 else None
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -1,20 +1,31 @@
-"""Build the model file of one recipe: convert, check for targets, add contents, score."""
+"""Build the model file of one recipe: make the model, check it for targets, add contents, score."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from deploy import model_file
 from deploy.classifier import Classifier
+from deploy.contract import Contract
+from deploy.goldens import Golden
 from deploy.model_file import ModelFile
 from retrain import tf_graph
 from retrain.conversion import make_goldens, targets
+from retrain.conversion.compose import compose
 from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.conversion.inputs import ConversionInputs
-from retrain.conversion.parity import Parity, Scores, compare, graph_scores, require_accuracy
+from retrain.conversion.parity import (
+    Parity,
+    Scores,
+    accuracy_of,
+    compare,
+    graph_scores,
+    require_accuracy,
+)
 from retrain.conversion.targets import TARGETS, Target
 from retrain.conversion.unknown import Rejection, find_threshold
 from retrain.progress import Progress
 from retrain.quantization import quantize
-from retrain.settings.conversion import ConvertSettings, Quantization
+from retrain.settings.conversion import About, ConvertSettings, Quantization
 from retrain.tflite import metadata as model_metadata
 
 
@@ -58,18 +69,25 @@ def convert_graph(
     settings: ConvertSettings,
     progress: Progress,
 ) -> ConvertedModel:
-    """Convert the graph by one recipe, in a process of its own.
+    """Put the model together from the run's int8 trunk, or convert the graph by one recipe.
 
-    If one scale for each dense layer makes a target run the model, the graph is converted again
-    with that. Raises BadData if TFLite cannot convert the graph, and if a target cannot run the
-    model.
+    A conversion has a process of its own. If one scale for each dense layer makes a target run the
+    model, the graph is converted again with that. Raises BadData if TFLite cannot convert the
+    graph, and if a target cannot run the model.
     """
     record = quantization.record
+    trunk = inputs.trunk_for(quantization)
     photos = f", calibrated on {len(inputs.calibration)} training photos"
-    progress.info(f"converting: {record.name}{photos if record.needs_calibration else ''}")
+    progress.info(
+        f"putting together: the {record.name} trunk that analysed the photos, and the final layer"
+        if trunk
+        else f"converting: {record.name}{photos if record.needs_calibration else ''}"
+    )
 
     def convert(quantization: Quantization) -> bytes:
         with progress.stage("convert"):
+            if trunk:
+                return compose(trunk, inputs, quantization.output)
             return quantize.quantize(inputs.graph, quantization, inputs.calibration)
 
     flatbuffer, per_channel_dense = convert(quantization), None
@@ -102,15 +120,15 @@ def load_reference(inputs: ConversionInputs, progress: Progress) -> Reference:
 
     To be called after the conversions: until then only the converter's process holds TensorFlow,
     so that the memory of the two does not add up. Raises BadData if the accuracy is not that of
-    training.
+    training, which scored the graph's bottlenecks if the run has no int8 trunk.
     """
     with progress.stage("goldens"):
         classifier = GraphClassifier(tf_graph.parse(inputs.graph.graph_def), inputs.contract)
     with progress.stage("score"):
         scores = graph_scores(classifier, inputs.test_photos, progress)
-    if inputs.training_accuracy:
-        labels = inputs.contract.labels
-        require_accuracy(scores, inputs.test_photos, labels, inputs.training_accuracy)
+    if inputs.training_accuracy and not inputs.trunk:
+        accuracy = accuracy_of(scores, inputs.test_photos, inputs.contract.labels)
+        require_accuracy("graph", accuracy, inputs.training_accuracy)
     return Reference(classifier, scores)
 
 
@@ -121,7 +139,10 @@ def score_model(
     settings: ConvertSettings,
     progress: Progress,
 ) -> ScoredModel:
-    """Pack the model with all that its file carries, and score that file on the test photos."""
+    """Pack the model with all that its file carries, and score that file on the test photos.
+
+    Raises BadData if the model is of the trunk that training used, and its accuracy another.
+    """
     content, rejection = _pack(inputs, converted, reference, settings, progress)
 
     def parity(file: ModelFile) -> Parity:
@@ -132,6 +153,8 @@ def score_model(
     scored = ScoredModel(
         converted.quantization, content, parity(model_file.unpack(content)), rejection
     )
+    if inputs.training_accuracy and inputs.trunk_for(converted.quantization):
+        require_accuracy("model", scored.parity.model, inputs.training_accuracy)
     if not converted.per_channel_dense:
         return scored
     per_channel_dense = parity(ModelFile(converted.per_channel_dense, inputs.contract))
@@ -140,6 +163,25 @@ def score_model(
         f"with a scale for each channel {per_channel_dense.model}"
     )
     return replace(scored, per_channel_dense=per_channel_dense)
+
+
+def pack_model(
+    flatbuffer: bytes,
+    contract: Contract,
+    about: About,
+    goldens: Sequence[Golden],
+    tolerance: float,
+) -> bytes:
+    """Return the bytes of a model file: the flatbuffer, and all that describes it.
+
+    That is metadata, which replace any other, labels, contract and goldens. So a model whose final
+    layer is replaced gets those of its new classes.
+    """
+    metadata = model_metadata.describe(contract, about, len(goldens))
+    described = model_metadata.attach(flatbuffer, metadata)
+    content = model_file.pack(described, contract, goldens, tolerance)
+    model_metadata.require(model_file.unpack(content).flatbuffer, metadata)
+    return content
 
 
 def _pack(
@@ -165,8 +207,5 @@ def _pack(
         goldens = make_goldens.make(
             reference.classifier, file, inputs.golden_photos, settings.goldens
         )
-    metadata = model_metadata.describe(contract, settings.about, len(goldens))
-    flatbuffer = model_metadata.attach(converted.flatbuffer, metadata)
-    content = model_file.pack(flatbuffer, contract, goldens, record.golden_tolerance)
-    model_metadata.require(model_file.unpack(content).flatbuffer, metadata)
-    return content, rejection
+    tolerance = record.golden_tolerance
+    return pack_model(converted.flatbuffer, contract, settings.about, goldens, tolerance), rejection

@@ -11,7 +11,6 @@ from retrain.conversion.build_model import convert_graph, load_reference, score_
 from retrain.conversion.choose_recipe import choose
 from retrain.conversion.inputs import ConversionInputs, read_inputs
 from retrain.conversion.layer_errors import LayerError
-from retrain.conversion.parity import Parity
 from retrain.conversion.prove_goldens import find_python, prove_goldens
 from retrain.conversion.result import ConversionResult
 from retrain.progress import Progress
@@ -51,6 +50,7 @@ def convert(settings: ConvertSettings, progress: Progress | None = None) -> Conv
         result = ConversionResult(
             recipe=model.quantization.recipe,
             graph_sha256=inputs.contract.graph_sha256,
+            composed=inputs.trunk_for(model.quantization) is not None,
             calibration_images=len(inputs.calibration),
             bounds=settings.bounds,
             passed=not reasons,
@@ -69,7 +69,7 @@ def convert(settings: ConvertSettings, progress: Progress | None = None) -> Conv
         if reasons:
             files.write(run.rejected, model.content)
             files.write_json(run.conversion, result.to_json())
-            raise GateFailed(*_refusal(run, model.parity, reasons))
+            raise GateFailed(*_refusal(run, result, reasons))
         files.write(run.model, model.content)
         files.write(run.labels, write_labels(inputs.contract.labels))
         files.write_json(run.conversion, result.to_json())
@@ -110,14 +110,15 @@ def _explain(
     return tuple(layers)
 
 
-def _refusal(run: RunFolder, parity: Parity, reasons: list[str]) -> list[str]:
+def _refusal(run: RunFolder, result: ConversionResult, reasons: list[str]) -> list[str]:
     """Return the lines of the error for a model that the gate refused."""
     worst = (
         f"  {photo.photo}: {photo.graph}, by the model {photo.model} ({photo.difference:.2f} apart)"
-        for photo in parity.worst
+        for photo in result.parity.worst
     )
+    calibrate = "" if result.composed else "more `calibration_images`, "
     return [
-        f"{run.rejected}: {'; '.join(reasons)}. Remedy: more `calibration_images`, another "
+        f"{run.rejected}: {'; '.join(reasons)}. Remedy: {calibrate}another "
         "`recipe`, `explain` and `keep_float`, or wider bounds if you can live with it",
         *worst,
     ]

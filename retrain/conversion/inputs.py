@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
-from retrain.conversion.unknown import add_familiarity
+from retrain.conversion.unknown import add_familiarity, measure_familiarity
 from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo_folder import Photo
@@ -18,7 +19,8 @@ from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.quantization.quantize import Pixels, span_byte_range
 from retrain.run_folder import RunFolder
-from retrain.settings.conversion import ConvertSettings
+from retrain.settings.conversion import TRUNK_RECIPE, ConvertSettings, Quantization
+from retrain.tflite.final_layer import Dense
 
 _PHOTOS_PER_CLASS_MEAN = 20
 """Training photos per class used for the class mean, which familiarity compares with."""
@@ -28,19 +30,39 @@ _PHOTOS_PER_CLASS_MEAN = 20
 class ConversionInputs:
     """The graph to convert, and the photos to calibrate and check its models with.
 
-    `graph` includes familiarity if photos may be unknown; `contract` is the run's, of the graph
-    without it. `calibration` is uint8 (N, height, width, 3). The first of `golden_photos` are of
-    all classes. `training_accuracy` is the test accuracy of this graph in metrics.json; None if
-    the run has none, and if familiarity changes the scores.
+    `contract` and `trained` are the run's; `trunk` is the int8 flatbuffer that computed the
+    bottlenecks it was trained on, None if that was another one. `calibration` is uint8
+    (N, height, width, 3), of no photo if the only model is put together. The first of
+    `golden_photos` are of all classes. `familiarity` is as `measure_familiarity` returns it, None
+    if no photo is unknown. `training_accuracy` is the test accuracy in metrics.json; None if the
+    run has none, and if familiarity changes the scores.
     """
 
-    graph: FrozenGraph
     contract: Contract
+    trained: FrozenGraph
+    trunk: bytes | None
     calibration: Pixels
     test_photos: Sequence[Photo]
     golden_photos: Sequence[Photo]
     validation_photos: Sequence[Photo]
+    familiarity: Dense | None
     training_accuracy: Accuracy | None
+
+    @cached_property
+    def graph(self) -> FrozenGraph:
+        """The trained graph, with familiarity if photos may be unknown."""
+        if not self.familiarity:
+            return self.trained
+        return add_familiarity(self.trained, self.familiarity)
+
+    def trunk_for(self, quantization: Quantization) -> bytes | None:
+        """Return the trunk that such a model is put together from, None if it is converted."""
+        return self.trunk if _is_trunks(quantization) else None
+
+
+def _is_trunks(quantization: Quantization) -> bool:
+    """Return whether a run's trunk, if it has one, was quantized in this way."""
+    return quantization.recipe == TRUNK_RECIPE and not quantization.keep_float
 
 
 def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -> ConversionInputs:
@@ -49,28 +71,34 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
     Raises BadData if the run is damaged or incomplete, and if a photo changed since training.
     """
     contract, graph = run.read_graph()
-    training_accuracy = run.test_accuracy(contract)
+    training_accuracy, trunk = run.test_accuracy(contract), run.read_trunk(contract)
     manifest = read_manifest(run.manifest)
     training, validation, testing = (
         [photo for photo, photo_split in manifest if photo_split == name]
         for name in (split.TRAINING, split.VALIDATION, split.TESTING)
     )
-    with progress.stage("calibration"):
-        chosen = _balanced(training, settings.calibration_images, settings.seed)
-        calibration = _calibration_pixels(chosen, contract.input)
+    if settings.choose or settings.explain or not (trunk and _is_trunks(settings.quantization)):
+        with progress.stage("calibration"):
+            chosen = _balanced(training, settings.calibration_images, settings.seed)
+            calibration = _calibration_pixels(chosen, contract.input)
+    else:
+        calibration = np.zeros((0, contract.input.height, contract.input.width, 3), np.uint8)
+    familiarity = None
     if settings.reject_rate:
         count = _PHOTOS_PER_CLASS_MEAN * len(contract.labels)
         familiar = _balanced(training, count, settings.seed)
         with progress.stage("familiarity"):
-            graph = add_familiarity(graph, familiar, validation, progress)
+            familiarity = measure_familiarity(graph, trunk, familiar, validation, progress)
         training_accuracy = None  # where familiarity is 0, so are all scores
     return ConversionInputs(
-        graph,
         contract,
+        graph,
+        trunk,
         calibration,
         test_photos=testing,
         golden_photos=_balanced(testing, len(testing), settings.seed),
         validation_photos=validation,
+        familiarity=familiarity,
         training_accuracy=training_accuracy,
     )
 

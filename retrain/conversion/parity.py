@@ -125,21 +125,23 @@ def model_scores(file: ModelFile, photos: Sequence[Photo], progress: Progress) -
     return _scores("model", lambda: Classifier(file), photos, progress)
 
 
-def require_accuracy(
-    scores: Scores, photos: Sequence[Photo], labels: Sequence[str], expected: Accuracy
-) -> None:
-    """Raise BadData if the accuracy of a graph's `scores` (N, classes) is not `expected`.
+def accuracy_of(scores: Scores, photos: Sequence[Photo], labels: Sequence[str]) -> Accuracy:
+    """Return the accuracy of `scores` (N, classes) of the photos, in the order of `labels`."""
+    return Accuracy.of(scores, _label_indices(photos, labels))
+
+
+def require_accuracy(name: str, accuracy: Accuracy, expected: Accuracy) -> None:
+    """Raise BadData if the test accuracy of the graph or model `name` is not `expected`.
 
     `expected` is from training; labels in another order change it. Training may have scored
     bottlenecks of another runtime: one photo, or 2% of them, may differ. Accuracies on different
     numbers of photos are not compared.
     """
-    accuracy = Accuracy.of(scores, _label_indices(photos, labels))
     max_changed = max(1, _MAX_CHANGED_SHARE * expected.total)
     changed = abs(accuracy.right - expected.right)
     if accuracy.total == expected.total and changed > max_changed:
         raise BadData(
-            f"the graph's test accuracy is {accuracy}, and was {expected} when it was trained: "
+            f"the {name}'s test accuracy is {accuracy}, and was {expected} when it was trained: "
             "labels or photos are not what they were. Remedy: train again"
         )
 

@@ -21,7 +21,9 @@ class ConversionResult:
     """What `retrain convert` measured of a model, and whether the model passed the gate.
 
     `graph_sha256` is of the run's graph, `model_sha256` of the model file; empty in files of
-    versions that did not write it. Sizes are in bytes. `per_channel_dense` is the parity of a
+    versions that did not write it. A `composed` model was put together from the run's trunk, and
+    not converted. `calibration_images` is the number of photos that a conversion was calibrated
+    on. Sizes are in bytes. `per_channel_dense` is the parity of a
     model that a target did not run, because its dense layers have a scale for each channel.
     `comparison` is of the recipes that `choose` tried, `layers` the layers that `explain`
     measured, the worst first. `seconds` are by stage.
@@ -29,6 +31,7 @@ class ConversionResult:
 
     recipe: str
     graph_sha256: str
+    composed: bool
     calibration_images: int
     bounds: Bounds
     passed: bool
@@ -49,6 +52,7 @@ class ConversionResult:
             "schema": SCHEMA_VERSION,
             "recipe": self.recipe,
             "graph_sha256": self.graph_sha256,
+            **({"composed": True} if self.composed else {}),
             "calibration_images": self.calibration_images,
             **asdict(self.bounds),
             "passed": self.passed,
@@ -72,6 +76,7 @@ class ConversionResult:
         return cls(
             recipe=fields.text("recipe"),
             graph_sha256=fields.text("graph_sha256"),
+            composed=fields.boolean("composed", default=False),
             calibration_images=fields.integer("calibration_images"),
             bounds=fields.record(Bounds),
             passed=fields.boolean("passed"),

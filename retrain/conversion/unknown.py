@@ -5,7 +5,7 @@ none of them. The distance to the training photos identifies those: the cosine b
 bottleneck and the nearest class's mean. `python -m bench.experiments.unknown` measures this.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import normalise
 from deploy.model_file import ModelFile
+from deploy.runtime import Model
 from retrain import parallel
 from retrain.conversion.parity import model_scores
 from retrain.data.photo_folder import Photo
@@ -23,6 +24,7 @@ from retrain.data.photo_pixels import pixels
 from retrain.frozen_graph import FrozenGraph
 from retrain.progress import Progress
 from retrain.tf_graph import BOTTLENECK, definition, import_graph, parse, session, tensorflow
+from retrain.tflite.final_layer import RELU6_MAX, Dense
 
 _FULL_FAMILIARITY_STDS, _ZERO_FAMILIARITY_STDS = 2.0, 4.0
 """How many standard deviations below the mean cosine familiarity is still 1, and is 0.
@@ -30,13 +32,12 @@ _FULL_FAMILIARITY_STDS, _ZERO_FAMILIARITY_STDS = 2.0, 4.0
 Measured on solar cells and flowers: few photos of a known class are below the first, and most of
 the other data set are below the second.
 """
-_RELU6_MAX = 6.0
-"""RELU6 clips in the operation that multiplies. A later clip would be quantized in between, in the
-range of the calibration photos, which are all of known classes."""
 _ROUNDING_SLACK = 1e-9
 """Added to a share of photos before it is cut to a whole number: 0.29 * 100 is 28.999..."""
 
 Floats = npt.NDArray[np.float32]
+RunTrunk = Callable[[npt.NDArray[np.uint8]], Floats]
+"""Computes the bottleneck, float32 (width,), of a photo, uint8 (1, height, width, 3)."""
 
 
 @dataclass(frozen=True)
@@ -57,23 +58,25 @@ class Rejection:
         return asdict(self)
 
 
-def add_familiarity(
+def measure_familiarity(
     graph: FrozenGraph,
+    trunk: bytes | None,
     training: Sequence[Photo],
     validation: Sequence[Photo],
     progress: Progress,
-) -> FrozenGraph:
-    """Return the graph whose output is its probabilities times familiarity, of 0..1.
+) -> Dense:
+    """Return the dense layer (D, C) that gives 6 times a photo's familiarity with each class.
 
-    A photo has one familiarity, whatever the class. `training` photos of every class give the
-    means; `validation` photos, of known classes too, give the usual cosines. Raises BadData
-    without validation photos.
+    It takes the bottleneck divided by its length; below 0 familiarity is 0, above 6 it is 1.
+    Bottlenecks are those of the flatbuffer `trunk`, or of `graph` if that is None. `training`
+    photos of every class give the means; `validation` photos, of known classes too, give the usual
+    cosines. Raises BadData without validation photos.
     """
     if not validation:
         raise BadData("no validation photos: `reject_rate` needs some")
-    message = parse(graph.graph_def)
-    training_rows = _bottlenecks(message, training, graph.spec, progress)
-    validation_rows = _bottlenecks(message, validation, graph.spec, progress)
+    create = _run_trunk(trunk) if trunk else _run_graph(graph)
+    training_rows = _bottlenecks(create, training, graph.spec, progress)
+    validation_rows = _bottlenecks(create, validation, graph.spec, progress)
     labels = np.array([photo.label for photo in training])
     means = np.stack([training_rows[labels == label].mean(axis=0) for label in np.unique(labels)])
     directions = _unit(means)
@@ -81,9 +84,20 @@ def add_familiarity(
     mean, deviation = float(cosines.mean()), max(float(cosines.std()), 1e-3)
     low = mean - _ZERO_FAMILIARITY_STDS * deviation
     high = mean - _FULL_FAMILIARITY_STDS * deviation
-    scale = _RELU6_MAX / (high - low)
+    scale = RELU6_MAX / (high - low)
+    weights = (directions.T * scale).astype(np.float32)
+    return Dense(weights, np.full(len(means), -low * scale, np.float32))
 
+
+def add_familiarity(graph: FrozenGraph, familiarity: Dense) -> FrozenGraph:
+    """Return the graph whose output is its probabilities times familiarity, of 0..1.
+
+    A photo has one familiarity, whatever the class: the largest. RELU6 clips in the operation that
+    multiplies. A later clip would be quantized in between, in the range of the calibration photos,
+    which are all of known classes.
+    """
     tf = tensorflow()
+    message = parse(graph.graph_def)
     softmax = f"{graph.output}_of_the_known"
     for node in message.node:
         if node.name == graph.output:
@@ -91,28 +105,34 @@ def add_familiarity(
     with tf.Graph().as_default() as extended:
         import_graph(message)
         direction = tf.math.l2_normalize(extended.get_tensor_by_name(f"{BOTTLENECK}:0"), axis=1)
-        product = tf.matmul(direction, tf.constant((directions.T * scale).astype(np.float32)))
-        bias = tf.constant(np.full(len(means), -low * scale, np.float32))
-        near = tf.nn.relu6(tf.nn.bias_add(product, bias))
-        familiarity = tf.reduce_max(near, axis=1, keepdims=True) * (1 / _RELU6_MAX)
+        product = tf.matmul(direction, tf.constant(familiarity.weights))
+        near = tf.nn.relu6(tf.nn.bias_add(product, tf.constant(familiarity.bias)))
+        share = tf.reduce_max(near, axis=1, keepdims=True) * (1 / RELU6_MAX)
         probabilities = extended.get_tensor_by_name(f"{softmax}:0")
-        tf.multiply(probabilities, familiarity, name=graph.output)
+        tf.multiply(probabilities, share, name=graph.output)
     serialized = definition(extended).SerializeToString(deterministic=True)
     return replace(graph, graph_def=serialized)
 
 
-def _bottlenecks(
-    graph_def: Any, photos: Sequence[Photo], spec: InputSpec, progress: Progress
-) -> Floats:
-    """Return float32 (N, width), the bottleneck of each photo."""
-    run = session(graph_def, BOTTLENECK)
+def _run_trunk(trunk: bytes) -> Callable[[], RunTrunk]:
+    return lambda: Model(trunk)
 
-    def analyse(_: None, photo: Photo) -> Floats:
-        row: Floats = run(normalise(pixels(photo, spec), spec))[0]
-        return row
+
+def _run_graph(graph: FrozenGraph) -> Callable[[], RunTrunk]:
+    run = session(parse(graph.graph_def), BOTTLENECK)
+    return lambda: lambda image: run(normalise(image, graph.spec))[0]
+
+
+def _bottlenecks(
+    create: Callable[[], RunTrunk], photos: Sequence[Photo], spec: InputSpec, progress: Progress
+) -> Floats:
+    """Return float32 (N, width), the bottleneck of each photo; each thread calls `create`."""
+
+    def analyse(run: RunTrunk, photo: Photo) -> Floats:
+        return run(pixels(photo, spec))
 
     with progress.bar("comparing", len(photos), "photos") as advance:
-        return np.stack(parallel.run_in_order(photos, lambda: None, analyse, advance))
+        return np.stack(parallel.run_in_order(photos, create, analyse, advance))
 
 
 def _unit(vectors: Floats) -> Floats:

@@ -82,6 +82,8 @@ RECIPES = {
     )
 }
 DEFAULT_RECIPE = "int8"
+TRUNK_RECIPE = "int8"
+"""The recipe of the trunk that analyses photos, which is the one in the model file."""
 DEFAULT_OUTPUT_TYPE = "float32"
 
 

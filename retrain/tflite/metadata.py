@@ -6,8 +6,6 @@ https://www.tensorflow.org/lite/models/convert/metadata.
 
 from typing import Any
 
-import flatbuffers
-
 from deploy import goldens
 from deploy.contract import Contract
 from deploy.errors import BadData
@@ -15,12 +13,9 @@ from deploy.flatbuffer import check
 from deploy.untrusted_files import damaged
 from retrain.settings.conversion import About
 from retrain.tflite import metadata_schema
+from retrain.tflite.edit import ModelEditor
 
 _NAME = "TFLITE_METADATA"
-_ALIGNMENT_BYTES = 16
-"""The TFLite schema requires it of every buffer's content."""
-_SLOTS, _BUFFERS_SLOT, _METADATA_SLOT = 10, 4, 6
-"""Slots of the schema's table Model: slot 0 is a number, all others are vectors or a string."""
 
 
 def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, Any]:
@@ -84,41 +79,20 @@ def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, 
 
 
 def attach(flatbuffer: bytes, values: dict[str, Any]) -> bytes:
-    """Return the model `flatbuffer` with this ModelMetadata, which replaces any other.
+    """Return the model `flatbuffer` with this ModelMetadata, which replaces any other."""
+    editor = ModelEditor(flatbuffer)
+    detach(editor)
+    buffer = editor.add_buffer(metadata_schema.to_bytes(values))
+    editor.model.metadata.append(editor.schema.MetadataT(_NAME, buffer))
+    return editor.to_bytes()
 
-    The model's bytes stay as they are, at the end: a new root before them refers to its parts and
-    to the metadata. So weights keep their alignment, which a Python writer would lose.
-    """
-    old = flatbuffer + bytes(-len(flatbuffer) % _ALIGNMENT_BYTES)
-    model = _model(old)
-    data = metadata_schema.to_bytes(values)
-    builder = flatbuffers.Builder(len(old) + len(data) + 65536)
-    builder.Prep(_ALIGNMENT_BYTES, len(old))
-    _place(builder, old)
-    builder.StartVector(1, len(data), _ALIGNMENT_BYTES)
-    _place(builder, data)
-    buffer = _table(builder, {0: builder.EndVector()})
-    name = builder.CreateString(_NAME)
-    entry = _table(builder, {0: name}, {1: model.BuffersLength()})
-    root = model._tab
-    parts = {
-        slot: len(old) - root.Indirect(root.Pos + root.Offset(4 + 2 * slot))
-        for slot in range(1, _SLOTS)
-        if root.Offset(4 + 2 * slot)
-    }
-    buffers = [model.Buffers(i) for i in range(model.BuffersLength())]
-    entries = [item for item in _entries(model) if item.Name() != _NAME.encode()]
-    for slot, old_items, new in (
-        (_BUFFERS_SLOT, buffers, buffer),
-        (_METADATA_SLOT, entries, entry),
-    ):
-        builder.StartVector(4, len(old_items) + 1, 4)
-        builder.PrependUOffsetTRelative(new)
-        for item in reversed(old_items):
-            builder.PrependUOffsetTRelative(len(old) - item._tab.Pos)
-        parts[slot] = builder.EndVector()
-    builder.Finish(_table(builder, parts, {0: model.Version()}), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+
+def detach(editor: ModelEditor) -> None:
+    """Remove the ModelMetadata, if there are any, and the buffers at the end that nothing uses."""
+    entries = editor.model.metadata or []
+    editor.model.metadata = [entry for entry in entries if entry.name != _NAME.encode()]
+    users = (*editor.graph.tensors, *editor.model.metadata)
+    del editor.model.buffers[max(user.buffer for user in users) + 1 :]
 
 
 def extract(flatbuffer: bytes) -> dict[str, Any] | None:
@@ -148,20 +122,3 @@ def _model(flatbuffer: bytes) -> Any:
 
 def _entries(model: Any) -> list[Any]:
     return [model.Metadata(i) for i in range(model.MetadataLength())]
-
-
-def _place(builder: Any, data: bytes) -> None:
-    """Put bytes in front of the builder's content; the caller has made room for them."""
-    builder.head -= len(data)
-    builder.Bytes[builder.head : builder.head + len(data)] = data
-
-
-def _table(builder: Any, offsets: dict[int, int], numbers: dict[int, int] | None = None) -> int:
-    """Write a table with these slots: offsets into the builder, and unsigned numbers."""
-    numbers = numbers or {}
-    builder.StartObject(max([*offsets, *numbers]) + 1)
-    for slot, offset in offsets.items():
-        builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
-    for slot, number in numbers.items():
-        builder.PrependUint32Slot(slot, number, 0)
-    return int(builder.EndObject())

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy import model_file
 from deploy.bundle import write
 from deploy.classifier import Classifier
+from tests.helpers.conversions import tiny_composed
 from tests.helpers.deploy_fixtures import DEVICE, LABELS, REPOSITORY
 
 pytestmark = pytest.mark.skipif(
@@ -56,13 +58,26 @@ def test_the_runtime_is_the_oldest_that_python_can_have(tmp_path: Path) -> None:
         assert name == "LiteRT"
 
 
+@pytest.fixture(scope="module")
+def models(retrained: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return the paths of a model that was converted to each type, and of one put together."""
+    composed = tmp_path_factory.mktemp("composed") / "model.tflite"
+    contract = model_file.read(retrained / "model.tflite").contract
+    composed.write_bytes(model_file.pack(tiny_composed(), contract))
+    return {
+        "int8": retrained / "model.tflite",
+        "float32": retrained / "float.tflite",
+        "composed": composed,
+    }
+
+
 @pytest.mark.parametrize("program", ["-m deploy label", "-m retrain label", "classify.pyz"])
-@pytest.mark.parametrize("model", ["model.tflite", "float.tflite"])
+@pytest.mark.parametrize("model", ["int8", "float32", "composed"])
 def test_photos_get_the_labels_that_they_get_on_the_laptop(
-    retrained: Path, drawn: dict[str, Path], tmp_path: Path, program: str, model: str
+    models: dict[str, Path], drawn: dict[str, Path], tmp_path: Path, program: str, model: str
 ) -> None:
-    path = retrained / model
-    write(retrained / "model.tflite", tmp_path / "bundle")
+    path = models[model]
+    write(models["int8"], tmp_path / "bundle")
     result = device(
         *program.split(), *drawn.values(), "--model", path, "--json", folder=tmp_path / "bundle"
     )

@@ -13,6 +13,8 @@ import pytest
 
 from tests.helpers import debian
 from tests.helpers.arm_root import ArmRoot
+from tests.helpers.conversions import add_trunk
+from tests.helpers.deploy_fixtures import write_colour_run
 from tests.helpers.runs import Invoke
 
 pytestmark = [pytest.mark.network, pytest.mark.emulated]
@@ -24,6 +26,16 @@ def bundle(converted: Path, invoke: Invoke, tmp_path_factory: pytest.TempPathFac
     result = invoke("bundle", "--output-dir", converted, "--bundle-dir", folder)
     assert result.exit_code == 0, result.output
     return folder
+
+
+@pytest.fixture(scope="module")
+def composed(invoke: Invoke, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model file with familiarity that was put together, and not converted."""
+    run = write_colour_run(tmp_path_factory.mktemp("composed"))
+    add_trunk(run)
+    result = invoke("convert", "--output-dir", run, "--reject-rate", 0.1)
+    assert result.exit_code == 0, result.output
+    return run / "model.tflite"
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +96,7 @@ def test_the_bundle_runs_on_arm(
     make: Callable[[Path, Path], ArmRoot],
     expected: dict[str, object],
     bundle: Path,
+    composed: Path,
     three: list[Path],
     roots: Path,
 ) -> None:
@@ -99,6 +112,9 @@ def test_the_bundle_runs_on_arm(
     assert expected.items() <= system.items()
     assert (report["passed"], report["files"]) == (True, 6)
     assert report["goldens"]["right"] == report["goldens"]["total"] >= 4
+
+    tested = root.run(program, "selftest", composed)
+    assert tested.returncode == 0, tested.stdout + tested.stderr
 
     classified = root.run(program, *three, "--json")
     assert classified.returncode == 0, classified.stderr

@@ -1,7 +1,18 @@
 """Stand-ins for the conversion of the tiny network, which take no time."""
 
-from retrain.settings.conversion import Quantization
-from tests.helpers.deploy_fixtures import networks
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrain.frozen_graph import BOTTLENECK, FrozenGraph
+from retrain.quantization.quantize import quantize, span_byte_range
+from retrain.settings.conversion import TRUNK_RECIPE, Quantization
+from retrain.tflite.final_layer import Dense, FinalLayer, replace_final_layer
+from tests.helpers.deploy_fixtures import BIAS, SPEC, WEIGHTS, networks
 
 
 def tiny_flatbuffer(quantization: Quantization) -> bytes:
@@ -33,3 +44,28 @@ def wide_network() -> bytes:
             node.name = "final_result"
     serialized: bytes = definition.SerializeToString()
     return serialized
+
+
+@cache
+def tiny_trunk() -> bytes:
+    """Return the int8 trunk of the tiny network."""
+    corners = 255 * np.indices((2, 2, 2), np.uint8).reshape(3, 8).T
+    pixels = np.broadcast_to(corners[:, np.newaxis, np.newaxis], (8, SPEC.height, SPEC.width, 3))
+    graph = FrozenGraph(networks().graph, SPEC, BOTTLENECK)
+    return quantize(graph, Quantization(TRUNK_RECIPE), span_byte_range(pixels))
+
+
+@cache
+def tiny_composed() -> bytes:
+    """Return the tiny network, put together from its trunk and its final layer."""
+    return replace_final_layer(tiny_trunk(), FinalLayer(Dense(WEIGHTS, BIAS)), "final_result")
+
+
+def add_trunk(run: Path, **metrics: Any) -> None:
+    """Write the trunk into a run of the tiny network, and metrics.json as training does."""
+    contract = json.loads((run / "contract.json").read_text("utf-8"))
+    test = {"right": 12, "total": 12, "per_class": dict.fromkeys(contract["labels"])}
+    values = {"graph_sha256": contract["graph_sha256"], "test": test}
+    values["trunk_sha256"] = hashlib.sha256(tiny_trunk()).hexdigest()
+    (run / "metrics.json").write_text(json.dumps(values | metrics), "utf-8")
+    (run / "trunk.tflite").write_bytes(tiny_trunk())

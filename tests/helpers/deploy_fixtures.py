@@ -36,14 +36,14 @@ _MEAN = np.zeros((3, 3, 3, 3), np.float32)
 _MEAN[:, :, range(3), range(3)] = 1 / 9
 _KERNEL = np.concatenate([_MEAN, -_MEAN], axis=3)
 _ABOVE = np.hstack([6 * np.eye(3) - 3, np.zeros((3, 1))])
-_WEIGHTS = np.vstack([_ABOVE, -_ABOVE]).astype(np.float32)
-_BIAS = np.array([0, 0, 0, 2], np.float32)
+WEIGHTS = np.vstack([_ABOVE, -_ABOVE]).astype(np.float32)
+BIAS = np.array([0, 0, 0, 2], np.float32)
 
 
 def logits(colour: tuple[int, int, int]) -> Any:
     """Return the network's logits for an image all of one colour, float64 (classes,)."""
     value = (np.array(colour) - SPEC.mean) / SPEC.std
-    return np.maximum([*value, *-value], 0) @ _WEIGHTS + _BIAS
+    return np.maximum([*value, *-value], 0) @ WEIGHTS + BIAS
 
 
 def probabilities(colour: tuple[int, int, int]) -> Any:
@@ -73,8 +73,8 @@ def networks() -> Networks:
         images = tf.compat.v1.placeholder(tf.float32, [None, 32, 32, 3], name="input")
         features = tf.nn.relu6(tf.nn.conv2d(images, _KERNEL, 2, "VALID"))
         bottleneck = tf.reduce_mean(features, [1, 2], name="bottleneck")
-        product = tf.matmul(bottleneck, tf.constant(_WEIGHTS, name="final_weights"))
-        biases = tf.constant(_BIAS, name="final_biases")
+        product = tf.matmul(bottleneck, tf.constant(WEIGHTS, name="final_weights"))
+        biases = tf.constant(BIAS, name="final_biases")
         tf.nn.softmax(tf.nn.bias_add(product, biases, name="logits"), name="final_result")
     definition = network.as_graph_def()
     # The corners of the colour cube: pixels 0 and 255 give the scale 1/128 and zero point 128.

@@ -1,5 +1,6 @@
 """Let MediaPipe Tasks open the file without further settings, and give the same scores."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from deploy.image import open_image, to_pixels
 from retrain.data.manifest import read_manifest
 from retrain.settings.conversion import About
 from retrain.tflite.metadata import attach, describe
+from tests.helpers.conversions import tiny_composed
 from tests.helpers.deploy_fixtures import CONTRACT, networks, probabilities
 
 
@@ -32,14 +34,21 @@ def scores_of(
     return {item.category_name: item.score for item in head.categories}
 
 
-@pytest.mark.parametrize(("form", "tolerance"), [("float32", 0.001), ("uint8", 0.02)])
+@pytest.mark.parametrize(
+    ("form", "tolerance"),
+    [
+        (lambda: networks().float32, 0.001),
+        (lambda: networks().uint8, 0.02),
+        (tiny_composed, 0.005),
+    ],
+)
 def test_labels_of_any_letters_and_their_scores_are_the_same(
-    form: str, tolerance: float, tmp_path: Path
+    form: Callable[[], bytes], tolerance: float, tmp_path: Path
 ) -> None:
     labels = ('red, "crimson"', "grün; hell", "蓝色 'blau' \\n", " grey\t☀ ")
     contract = replace(CONTRACT, labels=labels)
     model = tmp_path / "model.tflite"
-    flatbuffer = attach(getattr(networks(), form), describe(contract, About(), 0))
+    flatbuffer = attach(form(), describe(contract, About(), 0))
     model.write_bytes(model_file.pack(flatbuffer, contract))
     with opened(model) as theirs:
         for label, colour in zip(
