@@ -2,7 +2,8 @@
 
 The recipe is that of Keras' guide to transfer learning: Adam trains a new head on the frozen
 network, then all layers at a low rate, with batch normalization in inference mode; photos are
-flipped and cropped at random. The rate is ten times the guide's, whose training is longer.
+flipped and cropped at random. The rates are the guide's: at ten times its rate for all layers, the
+validation loss rose from 0.6 to 2.6 in the first epoch.
 """
 
 import time
@@ -24,7 +25,7 @@ from retrain.data.split import TESTING, TRAINING, VALIDATION
 from retrain.isolated import run_isolated
 
 NETWORK = "mobilenet_v2"
-HEAD_EPOCHS, HEAD_RATE, FULL_RATE, BATCH = 3, 1e-3, 1e-4, 32
+HEAD_EPOCHS, HEAD_RATE, FULL_RATE, BATCH = 3, 1e-3, 1e-5, 32
 _SPEC = backbones.NETWORKS[NETWORK].spec
 _SIDES = (_SPEC.height, _SPEC.width, 3)
 # A random crop from it shows things at the scale of the product's centre crop, 0.875.
