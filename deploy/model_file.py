@@ -6,13 +6,11 @@ front and ignore the zip; `unzip` reads the zip and ignores the flatbuffer.
 """
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy import goldens, untrusted_files
+from deploy import goldens, untrusted_files, zip_members
 from deploy.contract import Contract, read_labels, write_labels
 from deploy.errors import BadData
 from deploy.goldens import Golden
@@ -55,12 +53,7 @@ def pack(
         parts |= {goldens.name(i): golden.png for i, golden in enumerate(golden_photos)}
     sums = {_MODEL: flatbuffer, **parts}
     parts[_SUMS] = "".join(f"{_sha256(data)}  {name}\n" for name, data in sums.items()).encode()
-    out = io.BytesIO(flatbuffer)
-    out.seek(0, io.SEEK_END)
-    with zipfile.ZipFile(out, "a", zipfile.ZIP_STORED) as archive:
-        for name, data in parts.items():
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
-    return out.getvalue()
+    return zip_members.append(flatbuffer, parts)
 
 
 def read(path: Path) -> ModelFile:

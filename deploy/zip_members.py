@@ -1,9 +1,10 @@
-"""Read the files in the zip behind a model within limits: the sizes in a zip are only claims."""
+"""Write a zip behind a model, and read it within limits: the sizes in a zip are only claims."""
 
 import io
 import itertools
 import struct
 import zipfile
+from collections.abc import Mapping
 
 MAX_MEMBERS = 1_000
 MAX_MEMBER_BYTES = 8 * 1024**2
@@ -15,6 +16,18 @@ _MAX_DIRECTORY_BYTES = 256 * MAX_MEMBERS
 _END = struct.Struct("<4s4H2LH")
 _ZIP64_LOCATOR = b"PK\x06\x07"
 _ENCRYPTED = 1
+_TIME = (1980, 1, 1, 0, 0, 0)
+"""The time of each file in a zip: equal files give equal bytes."""
+
+
+def append(content: bytes, files: Mapping[str, bytes]) -> bytes:
+    """Return `content` with a zip of `files`, by name, behind it."""
+    out = io.BytesIO(content)
+    out.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(out, "a", zipfile.ZIP_STORED) as archive:
+        for name, data in files.items():
+            archive.writestr(zipfile.ZipInfo(name, _TIME), data)
+    return out.getvalue()
 
 
 class Members:

@@ -6,16 +6,14 @@ with the one member `trunk.json`: which backbone it was made of, and the SHA-256
 """
 
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from deploy import files, untrusted_files, versioned_json
+from deploy import files, untrusted_files, versioned_json, zip_members
 from deploy.errors import BadData
 from deploy.model_file import MAX_MODEL_BYTES
 from deploy.system.temporary_files import sweep
@@ -121,11 +119,7 @@ def _pack(flatbuffer: bytes, backbone: Backbone) -> bytes:
         "identity": backbone.identity,
         "flatbuffer_sha256": hashlib.sha256(flatbuffer).hexdigest(),
     }
-    out = io.BytesIO(flatbuffer)
-    out.seek(0, io.SEEK_END)
-    with zipfile.ZipFile(out, "a", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(_MEMBER, (1980, 1, 1, 0, 0, 0)), json.dumps(about))
-    return out.getvalue()
+    return zip_members.append(flatbuffer, {_MEMBER: json.dumps(about).encode()})
 
 
 def _unpack(content: bytes) -> Fields:
