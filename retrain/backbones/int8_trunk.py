@@ -26,14 +26,13 @@ from retrain.data.photo_pixels import pixels
 from retrain.data.take_in_turn import take_in_turn
 from retrain.fingerprint import fingerprint
 from retrain.quantization.quantize import Pixels, quantize, span_byte_range
-from retrain.settings.conversion import Quantization
-from retrain.settings.training import CALIBRATION_PHOTOS
+from retrain.settings.conversion import TRUNK_RECIPE, ConvertSettings, Quantization
 
 _VERSION = 1
 """Raised when the quantization below changes what it writes."""
 _FORMAT_VERSION = 1
 _MEMBER = "trunk.json"
-_QUANTIZATION = Quantization("int8")
+_QUANTIZATION = Quantization(TRUNK_RECIPE)
 _REMEDY = "name a trunk.tflite that a run with this backbone wrote"
 
 
@@ -46,7 +45,8 @@ def calibration_photos(photos: Sequence[Photo], splits: Sequence[str]) -> list[P
     always is among the 100, and analysing all again takes seconds.
     """
     training = [photo for photo, name in zip(photos, splits, strict=True) if name == split.TRAINING]
-    return take_in_turn(sorted(training, key=lambda photo: photo.digest), CALIBRATION_PHOTOS)
+    by_digest = sorted(training, key=lambda photo: photo.digest)
+    return take_in_turn(by_digest, ConvertSettings.calibration_images)
 
 
 def quantize_backbone(

@@ -24,8 +24,6 @@ DEFAULT_WEIGHT_DECAY: dict[Optimizer, float] = {"standardized": 0.1, "sgd": 0.0}
 _MAX_EPOCHS, _MAX_VIEWS, _MAX_TOTAL_VIEWS = 40, 10, 10_000
 AUTO_PRECISION: Precision = "float32"
 """What `extract_precision` auto is where both are possible and neither is ruled out."""
-CALIBRATION_PHOTOS = 100
-"""Training photos that set the ranges of the int8 trunk; as many as a conversion takes."""
 _OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """TensorFlow's rule for the name of an operation."""
 
