@@ -164,14 +164,14 @@ class Comparison:
 
 
 class Clock:
-    """Seconds since this object was made, and CPU seconds of the processes that ended since."""
+    """Measures wall-clock seconds from its creation, and the CPU seconds of child processes."""
 
     def __init__(self) -> None:
         self._load = read_state().load
         self._cpu, self._start = _cpu_of_children(), time.perf_counter()
 
     def read(self) -> Row:
-        """Return the seconds, and the load of the minute before them."""
+        """Return both kinds of seconds, and the load of the minute before its creation."""
         seconds = time.perf_counter() - self._start
         cpu_s = _cpu_of_children() - self._cpu
         return {"load_before": self._load, "seconds": seconds, "cpu_s": cpu_s}

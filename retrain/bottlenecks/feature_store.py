@@ -15,7 +15,7 @@ from deploy.system.error_messages import doing
 _FLOAT32_BY_BITS = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
 """The float32 of each float16, by its bits: a lookup takes two thirds of numpy's conversion."""
 _MAX_NUMBERS_IN_MEMORY = 1 << 24
-"""64 MiB of float32, 13,000 bottlenecks of 1,280: so few are read once, and not for each batch."""
+"""64 MiB of float32, 13,000 bottlenecks of 1,280. A store of up to so many is read only once."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -60,9 +60,9 @@ class FeatureStore:
     def take(self, rows: npt.NDArray[np.int64]) -> Floats:
         """Return the rows of these numbers, float32 (N, width).
 
-        The rows of a large store are read from its file, not mapped: for a row of a mapped file,
-        Linux counts up to a quarter of a megabyte around it as this process's memory. Raises
-        IndexError for a row that is not there.
+        A small store stays in memory. The rows of a large one are read from its file, not mapped:
+        for a row of a mapped file, Linux counts up to a quarter of a megabyte around it as this
+        process's memory. Raises IndexError for a row that is not there.
         """
         with self._position_lock:
             if self._row_count * self.width <= _MAX_NUMBERS_IN_MEMORY:

@@ -32,7 +32,7 @@ class ConversionInputs:
 
     `contract` and `trained` are the run's; `trunk` is the int8 flatbuffer that computed the
     bottlenecks it was trained on, None if that was another one. `calibration` is uint8
-    (N, height, width, 3), of no photo if the only model is put together. The first of
+    (N, height, width, 3); N is 0 if the model is put together and not converted. The first of
     `golden_photos` are of all classes. `familiarity` is as `measure_familiarity` returns it, None
     if no photo is unknown. `training_accuracy` is the test accuracy in metrics.json; None if the
     run has none, and if familiarity changes the scores.
@@ -57,10 +57,10 @@ class ConversionInputs:
 
     def trunk_for(self, quantization: Quantization) -> bytes | None:
         """Return the trunk that such a model is put together from, None if it is converted."""
-        return self.trunk if _is_trunks(quantization) else None
+        return self.trunk if _matches_trunk(quantization) else None
 
 
-def _is_trunks(quantization: Quantization) -> bool:
+def _matches_trunk(quantization: Quantization) -> bool:
     """Return whether a run's trunk, if it has one, was quantized in this way."""
     return quantization.recipe == TRUNK_RECIPE and not quantization.keep_float
 
@@ -77,7 +77,7 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
         [photo for photo, photo_split in manifest if photo_split == name]
         for name in (split.TRAINING, split.VALIDATION, split.TESTING)
     )
-    if settings.choose or settings.explain or not (trunk and _is_trunks(settings.quantization)):
+    if settings.choose or settings.explain or not (trunk and _matches_trunk(settings.quantization)):
         with progress.stage("calibration"):
             chosen = _balanced(training, settings.calibration_images, settings.seed)
             calibration = _calibration_pixels(chosen, contract.input)

@@ -23,7 +23,7 @@ Optimizer = Literal["standardized", "sgd"]
 DEFAULT_WEIGHT_DECAY: dict[Optimizer, float] = {"standardized": 0.1, "sgd": 0.0}
 _MAX_EPOCHS, _MAX_VIEWS, _MAX_TOTAL_VIEWS = 40, 10, 10_000
 AUTO_PRECISION: Precision = "float32"
-"""What `extract_precision` auto is where both are possible and neither is ruled out."""
+"""The precision of `extract_precision` auto, where `Source.precision` has no reason for another."""
 _OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """TensorFlow's rule for the name of an operation."""
 
@@ -45,9 +45,9 @@ class Source:
     of `architecture`; `input_tensor` to `input_std` describe it (`input_size`: height and width in
     pixels, or one number for a square; mean and std of 0..255), and what is None is read from the
     file (`backbones.custom.load`). Without `bottleneck_dir` bottlenecks lie in `cache_dir`.
-    `extract_precision` is the network that computes them: the float32 one, or its int8 trunk;
-    feature maps of fine-tuning are always of float32.
-    `trunk` is a file `trunk.tflite` of another run, whose bottlenecks this one then shares.
+    `extract_precision` says which network computes them: the float32 one, or its int8 trunk. The
+    feature maps of fine-tuning are always of float32. `trunk` is the file `trunk.tflite` of another
+    run: both runs then share bottlenecks.
     """
 
     image_dir: Path
