@@ -313,6 +313,7 @@ def _fine_tuning_rows(figures: dict[str, Any], measured: dict[str, Any]) -> list
     splits = len(measured["networks"]["linear"])
     names = {"averaged": f"mean of {figures['average']} runs", "keras": "all layers, plain Keras"}
     for name, summary in summarise(measured["networks"]).items():
+        error = f" ± {summary.error:.2f}" if splits > 1 else ""
         rows.append(
             [
                 photos,
@@ -320,7 +321,7 @@ def _fine_tuning_rows(figures: dict[str, Any], measured: dict[str, Any]) -> list
                 str(splits),
                 f"{summary.graph:.1%}",
                 cell(summary.int8, ".1%"),
-                "-" if name == "linear" else f"{summary.gain:+.2f} ± {summary.error:.2f}",
+                "-" if name == "linear" else f"{summary.gain:+.2f}{error}",
                 cell(summary.agreement, ".1%"),
                 cell(summary.megabytes, ".2f"),
                 f"{summary.seconds:.0f}",
