@@ -80,6 +80,31 @@ class RunFolder:
         """The TFLite model that the gate refused."""
         return self.folder / "model.rejected.tflite"
 
+    @property
+    def predictions(self) -> Path:
+        """The frozen graph's answer for each photo of validation and testing."""
+        return self.folder / "predictions.parquet"
+
+    @property
+    def previous_predictions(self) -> Path:
+        """The same of the graph that was here before."""
+        return self.folder / "previous_predictions.parquet"
+
+    @property
+    def model_predictions(self) -> Path:
+        """The TFLite model's answer for each test photo."""
+        return self.folder / "model_predictions.parquet"
+
+    @property
+    def doctor(self) -> Path:
+        """What is wrong with the photos."""
+        return self.folder / "doctor.json"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.folder / "report.html"
+
     def accepted_model(self) -> Path:
         """Return the path of the TFLite model, which was converted from this run's graph.
 

@@ -1,0 +1,1 @@
+"""Find what is wrong with the photos of a data set."""

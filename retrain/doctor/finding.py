@@ -1,0 +1,54 @@
+"""Define a finding: photos that have a fault in common, and how to mend it."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from retrain.data.photo_folder import shown
+
+
+@dataclass(frozen=True)
+class FindingPhoto:
+    """A photo of a finding: its path and label, and why it is there, in words.
+
+    `other` is the photo that it is a copy of, or was compared with. `better_label` is the label
+    that the photo seems to have.
+    """
+
+    path: Path
+    label: str
+    reason: str
+    other: Path | None = None
+    better_label: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form, without the fields that have no value."""
+        values = {**asdict(self), "path": shown(self.path)}
+        if self.other:
+            values["other"] = shown(self.other)
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with some photos, or with a class.
+
+    `kind` is a word of `--kind`, such as "wrong-label". `title` says what, `reason` why it matters,
+    `remedy` what to do, each in one sentence; `command` does it, None if no command can. `photos`
+    are in the order of how sure the finding is; `suggested` counts the first of them that should be
+    set aside. `gain` is how many points of accuracy the remedy is expected to bring, None if that
+    is not known.
+    """
+
+    kind: str
+    title: str
+    reason: str
+    remedy: str
+    photos: tuple[FindingPhoto, ...]
+    command: str | None = None
+    suggested: int = 0
+    gain: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {**asdict(self), "photos": [photo.to_json() for photo in self.photos]}
