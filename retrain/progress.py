@@ -69,9 +69,10 @@ class Progress:
                 self.info("", "stage", stage=name, seconds=seconds)
 
     def show_seconds(self) -> None:
-        """Print the seconds of each stage so far."""
+        """Print the seconds of each stage so far, and their sum."""
         stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.seconds.items())
-        self.info(f"seconds: {stages}", "seconds", **self.seconds)
+        total = sum(self.seconds.values())
+        self.info(f"seconds: {stages}; {total:.1f} in all", "seconds", **self.seconds)
 
     @contextmanager
     def bar(self, text: str, total: int, unit: str, start: int = 0) -> Iterator[Advance]:

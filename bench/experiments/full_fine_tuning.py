@@ -72,7 +72,7 @@ def fine_tune(manifest: Path, weights: Path, deadline: float) -> dict[str, Any]:
     inputs = keras.Input(_SIDES, dtype="uint8")
     scaled = keras.layers.Rescaling(1 / _SPEC.std, -_SPEC.mean / _SPEC.std)(inputs)
     head = keras.layers.Dense(len(labels), activation="softmax")
-    model = keras.Model(inputs, head(base(scaled, training=False)))
+    model = keras.Model(inputs, head(base(scaled)))
 
     epochs: list[float] = []
     losses: list[float] = []
@@ -90,6 +90,10 @@ def fine_tune(manifest: Path, weights: Path, deadline: float) -> dict[str, Any]:
             if losses and time.time() > deadline:
                 break
             base.trainable = all_layers
+            for layer in base.layers:
+                # Not by `training=False`: Keras 3 passes the outer model's value down instead.
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    layer.trainable = False
             optimizer = keras.optimizers.Adam(rate)
             model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
             history = model.fit(

@@ -73,9 +73,19 @@ def fill(text: str) -> str:
 
 def accuracy() -> str:
     """Return accuracies of graph and int8 model, over splits."""
+    return _accuracies("accuracy")
+
+
+def trunk_precision() -> str:
+    """Return accuracies with bottlenecks of float32 and of the int8 trunk, over splits."""
+    return _accuracies("precision")
+
+
+def _accuracies(prefix: str) -> str:
+    """Return the accuracies in the files PREFIX-solar-cells and PREFIX-flowers."""
     rows = []
     for name in ("solar-cells", "flowers"):
-        for measured in _read(f"accuracy-{name}")["recipes"].values():
+        for measured in _read(f"{prefix}-{name}")["recipes"].values():
             means, errors = measured["mean"], measured["standard_error"]
             rows.append(
                 [
@@ -284,6 +294,7 @@ def classic_script() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
+    "trunk-precision": trunk_precision,
     "training-settings": training_settings,
     "unknown": unknown,
     "fine-tuning": fine_tuning,

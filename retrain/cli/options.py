@@ -12,7 +12,6 @@ from deploy.cli import name_options
 from deploy.cli.help_groups import GENERAL, Groups
 from deploy.errors import WrongUse
 from retrain.settings.training import (
-    AUTO_PRECISION,
     DEFAULT_ARCHITECTURE,
     ExtractEngine,
     ExtractPrecision,
@@ -166,7 +165,7 @@ def source_options(command: Command) -> Command:
             show_default=True,
             type=click.Choice(get_args(ExtractPrecision)),
             help="Compute the bottlenecks with the network in float32, or quantized to int8; auto "
-            f"is {AUTO_PRECISION}.",
+            "is float32.",
         ),
         click.option(
             "--extract-engine",

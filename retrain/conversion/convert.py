@@ -47,6 +47,7 @@ def convert(settings: ConvertSettings, progress: Progress | None = None) -> Conv
         reasons = model.parity.violations(settings.bounds) or _failures_on_targets(
             model.content, settings, progress
         )
+        progress.show_seconds()
         result = ConversionResult(
             recipe=model.quantization.recipe,
             graph_sha256=inputs.contract.graph_sha256,

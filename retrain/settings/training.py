@@ -22,8 +22,6 @@ Optimizer = Literal["standardized", "sgd"]
 
 DEFAULT_WEIGHT_DECAY: dict[Optimizer, float] = {"standardized": 0.1, "sgd": 0.0}
 _MAX_EPOCHS, _MAX_VIEWS, _MAX_TOTAL_VIEWS = 40, 10, 10_000
-AUTO_PRECISION: Precision = "float32"
-"""The precision of `extract_precision` auto, where `Source.precision` has no reason for another."""
 _OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """TensorFlow's rule for the name of an operation."""
 
@@ -93,18 +91,10 @@ class Source:
 
     @property
     def precision(self) -> Precision:
-        """The precision that `extract_precision` means for this network.
-
-        auto is float32 for a network of the user's own, whose kernels are not rounded, and for
-        TensorFlow, which runs no int8; otherwise AUTO_PRECISION.
-        """
+        """The precision that `extract_precision` means: auto is that of `trunk`, or float32."""
         if self.extract_precision != "auto":
             return self.extract_precision
-        if self.trunk:
-            return "int8"
-        if self.graph or self.extract_engine == "tensorflow":
-            return "float32"
-        return AUTO_PRECISION
+        return "int8" if self.trunk else "float32"
 
     @property
     def bottlenecks(self) -> Path:

@@ -47,6 +47,17 @@ def test_stages_are_timed_and_add_up(clock: Clock) -> None:
     assert shown.seconds == {"scan": 3.5, "train": 4.0}
 
 
+def test_the_seconds_of_stages_and_their_sum_are_printed(
+    clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = Progress()
+    for name, seconds in (("scan", 0.5), ("train", 2.0)):
+        with shown.stage(name):
+            clock.seconds += seconds
+    shown.show_seconds()
+    assert capsys.readouterr().err == "seconds: scan 0.5, train 2.0; 2.5 in all\n"
+
+
 def test_everything_is_written_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     Progress().info("hello")
     Progress().warn("few photos")

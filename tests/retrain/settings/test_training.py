@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deploy.errors import WrongUse
-from retrain.settings.training import AUTO_PRECISION, AdoptSettings, FineTuneSettings, Source
+from retrain.settings.training import AdoptSettings, FineTuneSettings, Source
 
 
 @pytest.mark.parametrize(
@@ -56,8 +56,8 @@ def test_nonsense_of_fine_tuning_is_refused_by_setting(name: str, value: float) 
 @pytest.mark.parametrize(
     ("settings", "precision"),
     [
-        ({}, AUTO_PRECISION),
-        ({"extract_engine": "tflite"}, AUTO_PRECISION),
+        ({}, "float32"),
+        ({"extract_engine": "tflite"}, "float32"),
         ({"extract_engine": "tensorflow"}, "float32"),
         ({"graph": Path("own.pb")}, "float32"),
         ({"graph": Path("own.pb"), "extract_precision": "int8"}, "int8"),
