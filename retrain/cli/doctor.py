@@ -168,6 +168,7 @@ def _examine(
 def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path) -> None:
     """Print the findings as text, with the first photos of each."""
     from retrain.data.photo_folder import shown
+    from retrain.doctor.finding import name_in
 
     noun = "finding" if len(findings) == 1 else "findings"
     say(f"{photos:,} photos in {shown(image_dir)}: {len(findings) or 'no'} {noun}")
@@ -177,9 +178,7 @@ def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path) -> Non
         if finding.command:
             say(f"   $ {finding.command}")
         for photo in finding.photos[:_MAX_PRINTED]:
-            path = photo.path
-            name = path.relative_to(image_dir) if path.is_relative_to(image_dir) else path
-            say(f"     {shown(name)}: {photo.reason}")
+            say(f"     {name_in(image_dir, photo.path)}: {photo.reason}")
         rest = len(finding.photos) - _MAX_PRINTED
         if rest > 0:
             say(f"     and {rest:,} more, which --json lists")
