@@ -21,12 +21,13 @@ from retrain.training.load_examples import TrainingData
 
 _MAX_SECONDS = 10.0
 _MAX_NUMBER_STEP = 2
-_LIKE_PERCENTILE = 99.0
-"""Photos of one moment are more alike than that share of random pairs of their class."""
+_MIN_LIKENESS_BY_TIME, _MIN_LIKENESS_BY_NUMBER = 0.9, 0.99
+"""Photos of one moment are at least as alike as that share of random pairs of their class."""
 _MIN_SERIES_SHARE = 0.1
 """Running numbers mean something if this share of successive photos is alike; 1% is by chance."""
 _SAMPLE = 500
 _SEED = 0
+_ROUNDING = 1e-5
 _NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
 
 Floats = npt.NDArray[np.float32]
@@ -43,10 +44,14 @@ class Neighbours(NamedTuple):
 def find_moments(data: TrainingData, source: Source, progress: Progress) -> Sequence[Finding]:
     """Return the photos of validation and testing of whose moment a photo trains."""
     photos, splits = data.dataset.photos, data.splits
-    alike = _Likeness(data)
-    by_time = [pair for pair in _by_time(photos, source, progress) if alike(pair)]
+    likeness = _Likeness(data)
+    by_time = [
+        pair
+        for pair in _by_time(photos, source, progress)
+        if likeness.of(pair) >= _MIN_LIKENESS_BY_TIME
+    ]
     numbered = _by_number(photos)
-    by_number = [pair for pair in numbered if alike(pair)]
+    by_number = [pair for pair in numbered if likeness.of(pair) >= _MIN_LIKENESS_BY_NUMBER]
     if len(by_number) < _MIN_SERIES_SHARE * len(numbered):
         by_number = []
     twin_of: dict[int, tuple[int, str]] = {}
@@ -101,12 +106,12 @@ def _by_time(photos: Sequence[Photo], source: Source, progress: Progress) -> lis
 
 
 def _by_number(photos: Sequence[Photo]) -> list[Neighbours]:
-    """Return the photos of a folder whose names have successive numbers."""
-    series: dict[tuple[object, ...], list[tuple[int, int]]] = defaultdict(list)
+    """Return the photos of a class whose names have successive numbers."""
+    series: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
     for number, photo in enumerate(photos):
         if match := _NUMBERED.fullmatch(photo.path.stem):
             prefix, digits, suffix = match.groups()
-            key = (photo.path.parent, photo.label, prefix, suffix)
+            key = photo.label, prefix, suffix
             series[key].append((int(digits), number))
     return [
         Neighbours(i, j, "next to")
@@ -117,7 +122,7 @@ def _by_number(photos: Sequence[Photo]) -> list[Neighbours]:
 
 
 class _Likeness:
-    """Says whether two photos of a class are more alike than nearly all pairs of that class."""
+    """How alike two photos of a class are, by their bottlenecks."""
 
     def __init__(self, data: TrainingData) -> None:
         self._data = data
@@ -134,26 +139,26 @@ class _Likeness:
         random = np.random.default_rng(_SEED)
         usable = np.flatnonzero(self._rows >= 0)
         self._mean = self._take(random.choice(usable, _SAMPLE)).mean(axis=0)
-        self._limits: dict[str, float] = {}
+        self._samples: dict[str, Floats] = {}
         for label in data.labels:
             members = usable[self._labels[usable] == label]
             if len(members) > 1:
                 firsts = random.choice(members, _SAMPLE)
                 seconds = random.choice(members, _SAMPLE)
-                likeness = self._of(firsts, seconds)[firsts != seconds]
-                self._limits[label] = float(np.percentile(likeness, _LIKE_PERCENTILE))
+                are_two = firsts != seconds
+                self._samples[label] = self._cosines(firsts[are_two], seconds[are_two])
 
-    def __call__(self, pair: Neighbours) -> bool:
-        """Return whether the photos of a pair are alike."""
-        numbers = np.array([pair.first]), np.array([pair.second])
+    def of(self, pair: Neighbours) -> float:
+        """Return the share of random pairs of the class that are not more alike, 0..1."""
         if min(self._rows[pair.first], self._rows[pair.second]) < 0:
-            return False
-        return bool(self._of(*numbers)[0] > self._limits[str(self._labels[pair.first])])
+            return 0.0
+        cosine = self._cosines(np.array([pair.first]), np.array([pair.second]))
+        return float(np.mean(self._samples[str(self._labels[pair.first])] < cosine + _ROUNDING))
 
     def _take(self, numbers: npt.NDArray[np.int64]) -> Floats:
         return self._store.take(self._rows[numbers])
 
-    def _of(self, firsts: npt.NDArray[np.int64], seconds: npt.NDArray[np.int64]) -> Floats:
+    def _cosines(self, firsts: npt.NDArray[np.int64], seconds: npt.NDArray[np.int64]) -> Floats:
         """Return the cosine of the angle between two bottlenecks, from the mean, of each pair."""
         first, second = self._take(firsts) - self._mean, self._take(seconds) - self._mean
         lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
