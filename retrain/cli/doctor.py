@@ -62,15 +62,13 @@ _MAX_PRINTED = 5
     metavar="LIST",
     help="Set aside the photos of this list, one path a line, as the report writes it.",
 )
-@click.option(
-    "--undo", "is_undo", is_flag=True, help="Move back the photos that were set aside last."
-)
+@click.option("--undo", is_flag=True, help="Move back the photos that were set aside last.")
 @json_option
 def doctor(
     kinds: tuple[str, ...],
     quarantine: Path | None,
     list_path: Path | None,
-    is_undo: bool,
+    undo: bool,
     as_json: bool,
     **where: Any,
 ) -> None:
@@ -80,17 +78,17 @@ def doctor(
     photos, network and split are examined, and the findings are written to its doctor.json. Photos
     that are set aside are moved, never deleted, and --undo moves them back.
     """
-    if is_undo and list_path:
+    if undo and list_path:
         raise WrongUse("--undo moves photos back, and --apply sets them aside: leave one out")
-    if kinds and (is_undo or list_path):
+    if kinds and (undo or list_path):
         raise WrongUse("--kind is for what the doctor finds: leave it out")
     target, photos, split = _open(where)
-    if is_undo or list_path:
+    if undo or list_path:
         folder = quarantine or quarantine_of(photos.image_dir)
         moves = _move(photos.image_dir, folder, list_path)
         if as_json:
             say(json.dumps({"schema": 1, **moves.to_json()}))
-        _report(moves, photos.image_dir, folder, as_json, is_undo)
+        _report(moves, photos.image_dir, folder, as_json, undo)
         return
     _examine(target, photos, split, kinds, quarantine, as_json)
 
