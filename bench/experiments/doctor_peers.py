@@ -18,9 +18,7 @@ def main(arrays_path: str, photos: str, output: str) -> None:
     figures = {
         "cleanlab": rank_labels(arrays_path),
         "cleanvision": check_photos(photos),
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("cleanlab", "cleanvision")
-        },
+        "versions": {name: version(name) for name in ("cleanlab", "cleanvision")},
     }
     Path(output).write_text(json.dumps(figures))
 
