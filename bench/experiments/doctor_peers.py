@@ -9,6 +9,7 @@ them by, and by those of scikit-learn's logistic regression, as its tutorial doe
 import json
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
