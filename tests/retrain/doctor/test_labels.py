@@ -19,7 +19,7 @@ def find(points: np.ndarray, labels: np.ndarray) -> dict[str, Finding]:
 
 
 def test_swapped_labels_come_first_with_the_label_that_they_should_have() -> None:
-    points, truth = clusters((60, 60, 60), apart=8, width=200)
+    points, truth = clusters((60, 60, 60), apart=12, width=200)
     labels = truth.copy()
     swapped = np.array([3, 40, 70, 100, 130, 170])
     labels[swapped] = (truth[swapped] + 1) % 3
