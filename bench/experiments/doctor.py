@@ -168,7 +168,7 @@ def rates(named: Collection[Any], true: Collection[Any]) -> Figures:
     right = len(set(named) & set(true))
     return {
         "precision": right / len(named) if named else None,
-        "recall": right / len(true),
+        "recall": right / len(true) if true else None,
         "named": len(named),
     }
 

@@ -288,7 +288,7 @@ def doctor_spoiled() -> str:
         [
             _PHOTOS.get(measured["photos"], measured["photos"]),
             program,
-            *(cell(doctor.average(measured["rows"], program)) for cell in doctor.COLUMNS.values()),
+            *(show(doctor.average(measured["rows"], program)) for show in doctor.COLUMNS.values()),
         ]
         for measured in _read("doctor")["measured"]
         for program in doctor.programs(measured["rows"][0])
