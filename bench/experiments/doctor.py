@@ -3,7 +3,7 @@
 A copy of each DIR is spoiled in known ways (`bench.experiments.spoil`), once for each seed, and
 `retrain doctor` examines it. Clean photos show what it names without a cause. With --peers-python,
 cleanlab and CleanVision get the same copy. With --advice, labels are swapped, the photos that
-`retrain doctor --quarantine` suggests are set aside, and the network is trained on what is left.
+`retrain doctor --quarantine` suggests are set aside, and the head is trained on what is left.
 """
 
 import json
@@ -25,7 +25,6 @@ from bench.experiments import doctor_peers
 from bench.experiments.shared import (
     folders_argument,
     json_option,
-    photos_by_label,
     retrain,
     run,
     save,
@@ -34,8 +33,12 @@ from bench.experiments.spoil import Pair, Spoiled, spoil, swap
 from deploy.system.terminal import say_table
 from retrain.doctor import examine
 from retrain.doctor.out_of_fold import all_examples, predict
+from retrain.metrics import Accuracy
 from retrain.progress import Progress
-from retrain.settings.training import Source, SplitSettings, default_cache_dir
+from retrain.settings.training import HeadSettings, Source, SplitSettings, default_cache_dir
+from retrain.training.head import Examples, Head
+from retrain.training.linear import fit
+from retrain.training.load_examples import TrainingData
 
 _FIRST_SHARE = 0.05
 """The share of the photos, first in a ranking, among which swapped labels are looked for."""
@@ -84,22 +87,24 @@ def main(
     cache = ("--cache-dir", str(cache_dir))
     measured: list[Figures] = []
     for folder in folders:
-        rows: list[Figures] = []
-        for seed in range(1, seeds + 1):
-            if advice:
-                rows.append(measure_advice(folder, seed, swapped / 100, cache))
-            else:
-                rows.append(measure_spoiled(folder, seed, peers, cache_dir))
-        figures: Figures = {"photos": folder.name, "rows": rows}
+        source = Source(folder, cache_dir=cache_dir)
+        figures: Figures = {"photos": folder.name, "rows": []}
+        measured.append(figures)
         if advice:
             figures["swapped"] = swapped
-            say_table(f"{folder.name}, {swapped:g}% swapped\n{advice_table(rows)}\n")
+            data = examine.load(source, SplitSettings(), Progress(verbosity="ERROR"))
         else:
             figures["clean"] = count_kinds(retrain("doctor", str(folder), *cache))
-            say_table(f"{folder.name}\n{table(rows)}\nclean: {clean_line(figures['clean'])}\n")
-        measured.append(figures)
-        if output:
-            save(output, {"measured": measured})
+        for seed in range(1, seeds + 1):
+            if advice:
+                figures["rows"].append(measure_advice(data, seed, swapped / 100, cache))
+                lines = advice_table(figures["rows"])
+            else:
+                figures["rows"].append(measure_spoiled(folder, seed, peers, cache_dir))
+                lines = f"{table(figures['rows'])}\nclean: {clean_line(figures['clean'])}"
+            say_table(f"{folder.name}, seeds 1 to {seed}\n{lines}\n")
+            if output:
+                save(output, {"measured": measured})
 
 
 def measure_spoiled(folder: Path, seed: int, peers: Path | None, cache_dir: Path) -> Figures:
@@ -279,56 +284,71 @@ def table(rows: Sequence[Figures]) -> str:
     return "\n".join(lines)
 
 
-def measure_advice(folder: Path, seed: int, share: float, cache: Sequence[str]) -> Figures:
+def measure_advice(data: TrainingData, seed: int, share: float, cache: Sequence[str]) -> Figures:
     """Return the accuracy on untouched photos after training on clean, swapped and mended ones.
 
     Of the photos, two fifths are for the test: the doctor does not get them. Of the others a
     tenth validates.
     """
     draw = random.Random(seed)  # noqa: S311 (no secret)
+    examples = all_examples(data)
+    numbers = list(range(len(examples.labels)))
+    draw.shuffle(numbers)
+    test_count = round(_TEST_SHARE * len(numbers))
+    test, rest = np.array(numbers[:test_count]), numbers[test_count:]
+    validates = frozenset(draw.sample(rest, round(_VALIDATION_SHARE * len(rest))))
+
+    def accuracy(labels: Mapping[int, str]) -> float:
+        """Return the test accuracy after training on the photos of these numbers."""
+        head = train(data, examples, labels, validates)
+        logits = head.logits(examples.store.take(examples.rows[test, 0]))
+        return Accuracy.of(logits, examples.labels[test]).value
+
     with TemporaryDirectory(prefix="retrain-") as temporary:
-        root = Path(temporary)
-        photos, test = root / "photos", root / "test"
-        for label, paths in photos_by_label(folder).items():
-            shuffled = draw.sample(paths, len(paths))
-            held_out = round(_TEST_SHARE * len(paths))
-            for number, path in enumerate(shuffled):
-                place = (test if number < held_out else photos) / label
-                place.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, place / path.name)
-        figures: Figures = {"seed": seed, "clean": _train(root, cache)}
+        photos = Path(temporary, "photos")
+        for number in rest:
+            photo = data.dataset.photos[number]
+            (photos / photo.label).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(photo.path, photos / photo.label / f"{number}{photo.path.suffix}")
+        figures: Figures = {"seed": seed, "clean": accuracy(labels_below(photos))}
         paths = sorted(photos.glob("*/*"))
         swapped = swap(photos, paths, round(share * len(paths)), draw)
-        figures["swapped"] = _train(root, cache)
-        quarantine = root / "quarantine"
-        where = ("--kind", "wrong-label", "--quarantine", str(quarantine))
+        figures["swapped"] = accuracy(labels_below(photos))
+        where = ("--kind", "wrong-label", "--quarantine", str(Path(temporary, "quarantine")))
         record = retrain("doctor", str(photos), *where, *cache)
-        order = [Path(photo["path"]) for found in record["findings"] for photo in found["photos"]]
-        suggested = order[: sum(finding["suggested"] for finding in record["findings"])]
-        figures["suggested"] = rates(suggested, swapped) if swapped else {"named": len(suggested)}
-        figures["mended"] = _train(root, cache)
+        suggested = [
+            Path(photo["path"])
+            for finding in record["findings"]
+            for photo in finding["photos"][: finding["suggested"]]
+        ]
+        figures["suggested"] = rates(suggested, swapped)
+        figures["mended"] = accuracy(labels_below(photos))
     return figures
 
 
-def _train(root: Path, cache: Sequence[str]) -> float:
-    """Return the test accuracy after a training on links to the photos of `root`.
+def labels_below(folder: Path) -> dict[int, str]:
+    """Return the label of each photo below `folder`, by the number at the end of its name."""
+    return {int(path.stem.rpartition("-")[2]): path.parent.name for path in folder.glob("*/*")}
 
-    A photo's name, without the label that a swap puts before it, decides whether it validates.
+
+def train(
+    data: TrainingData, examples: Examples, labels: Mapping[int, str], validates: Collection[int]
+) -> Head:
+    """Return the head that `retrain train` would train on photos with these labels, by number.
+
+    Its other work, such as the export, has no part in the accuracy.
     """
-    with TemporaryDirectory(dir=root) as temporary:
-        for part in ("photos", "test"):
-            for path in sorted((root / part).glob("*/*")):
-                split = "testing"
-                if part == "photos":
-                    drawn = random.Random(path.read_bytes()[-64:]).random()  # noqa: S311 (no secret)
-                    split = "validation" if drawn < _VALIDATION_SHARE else "training"
-                link = Path(temporary, "links", split, path.parent.name, path.name)
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(path)
-        run_folder = str(Path(temporary, "run"))
-        links = str(Path(temporary, "links"))
-        metrics = retrain("train", links, "--output-dir", run_folder, *cache)
-    return float(metrics["test"]["accuracy"])
+    indices = {number: data.labels.index(label) for number, label in labels.items()}
+
+    def examples_of(numbers: list[int]) -> Examples:
+        chosen = np.array([indices[number] for number in numbers])
+        return Examples(examples.store, examples.rows[numbers], chosen)
+
+    training = examples_of(sorted(labels.keys() - set(validates)))
+    validation = examples_of(sorted(labels.keys() & set(validates)))
+    settings = HeadSettings(eval_step_interval=HeadSettings.how_many_training_steps)
+    *_, report = fit(training, validation, len(data.labels), settings)
+    return report.checkpoint.best if report.checkpoint else report.head
 
 
 def summarise_advice(rows: Sequence[Figures]) -> Figures:
