@@ -10,9 +10,9 @@ from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.folder_layout import TESTING, TRAINING, VALIDATION
-from retrain.data.photo_folder import Photo, shown
+from retrain.data.photo_folder import Photo
 from retrain.doctor.files import count_files
-from retrain.doctor.finding import Finding, FindingPhoto
+from retrain.doctor.finding import Finding, FindingPhoto, name_in
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.settings.training import HeadSettings, Source
@@ -49,7 +49,7 @@ def find_copies(data: TrainingData, source: Source, progress: Progress) -> Seque
             split, other = split_of[photo.digest], split_of[first.digest]
             is_within = split == other
             where = "" if is_within else f" ({split}; the other is in {other})"
-            reason = f"shows the same as {_name(first, data)}{where}"
+            reason = f"shows the same as {name_in(data.dataset.root, first.path)}{where}"
             finding_photo = FindingPhoto(photo.path, photo.label, reason, first.path)
             (near if is_within else across_splits).append(finding_photo)
     findings = [_exact(data), _across_classes(across_classes), _near(near)]
@@ -85,6 +85,19 @@ def inflation(data: TrainingData, leaking: Iterable[bytes]) -> tuple[Accuracy, A
     return every, Accuracy.of(logits[is_clean], testing.labels[is_clean])
 
 
+def inflation_text(accuracies: tuple[Accuracy, Accuracy] | None) -> str:
+    """Return a sentence with what `inflation` returned, after a space; "" for None."""
+    if not accuracies:
+        return ""
+    every, clean = accuracies
+    points = 100 * (every.value - clean.value)
+    return (
+        f" Here it is {every.value:.1%} on all {every.total} test photos, and {clean.value:.1%} "
+        f"without the {every.total - clean.total} that are like a training photo"
+        + (f": {points:.1f} points too good." if points > 0 else ".")
+    )
+
+
 def _groups(pairs: Sequence[Pair]) -> list[list[Photo]]:
     """Return the photos that show the same, each group in the order of the paths."""
     group_of: dict[bytes, dict[bytes, Photo]] = {}
@@ -114,24 +127,18 @@ def _size(photo: Photo) -> int:
         return 0
 
 
-def _name(photo: Photo, data: TrainingData) -> str:
-    path, root = photo.path, data.dataset.root
-    return shown(path.relative_to(root) if path.is_relative_to(root) else path)
-
-
 def _exact(data: TrainingData) -> Finding:
     by_split: dict[bool, list[FindingPhoto]] = defaultdict(list)
     for copy in data.dataset.copies:
         photo, original = copy
-        reason = f"the same file as {_name(original, data)}"
+        reason = f"the same file as {name_in(data.dataset.root, original.path)}"
         finding_photo = FindingPhoto(photo.path, photo.label, reason, original.path)
         by_split[photo.split == original.split].append(finding_photo)
     photos = (*by_split[False], *by_split[True])
     leaks = len(by_split[False])
     return Finding(
         "exact-copy",
-        f"{count_files(len(photos), 'photo')} {'is an' if len(photos) == 1 else 'are'} exact "
-        f"{'copy' if len(photos) == 1 else 'copies'} of another",
+        "1 exact copy" if len(photos) == 1 else f"{len(photos):,} exact copies",
         "Each content is used once: copies add nothing."
         + (f" {leaks} are in another split: those there are not used." if leaks else ""),
         "Set the copies aside.",
@@ -143,7 +150,7 @@ def _exact(data: TrainingData) -> Finding:
 def _across_classes(photos: Sequence[FindingPhoto]) -> Finding:
     return Finding(
         "copy-across-classes",
-        f"{count_files(len(photos), 'photo')} are in two classes",
+        f"{count_files(len(photos), 'photo')} with the same picture as one of another class",
         "One of the two labels is wrong, and the model learns both. Exact copies are left out.",
         "Look at them, and keep each in the right class only.",
         tuple(photos),
@@ -153,7 +160,7 @@ def _across_classes(photos: Sequence[FindingPhoto]) -> Finding:
 def _near(photos: Sequence[FindingPhoto]) -> Finding:
     return Finding(
         "near-copy",
-        f"{count_files(len(photos), 'photo')} show the same as another of their class",
+        f"{count_files(len(photos), 'photo')} with the same picture as another of the class",
         "Resized, cropped or recompressed copies add little, and give one picture more weight.",
         "Set the copies aside: the largest file of each stays.",
         tuple(photos),
@@ -164,18 +171,13 @@ def _near(photos: Sequence[FindingPhoto]) -> Finding:
 def _across_splits(
     photos: Sequence[FindingPhoto], accuracies: tuple[Accuracy, Accuracy] | None
 ) -> Finding:
-    reason = "A model that has trained on a photo knows its copy: the accuracy looks too good."
-    if accuracies:
-        every, clean = accuracies
-        points = 100 * (every.value - clean.value)
-        reason += (
-            f" Here it is {every.value:.1%} on all {every.total} test photos, and {clean.value:.1%} "
-            f"without the {every.total - clean.total} that have a copy in training"
-            + (f": {points:.1f} points too good." if points > 0 else ".")
-        )
+    reason = (
+        "A model that has trained on a photo knows its copy: the accuracy looks too good."
+        + inflation_text(accuracies)
+    )
     return Finding(
         "copy-across-splits",
-        f"{count_files(len(photos), 'photo')} show the same as a photo in another split",
+        f"{count_files(len(photos), 'photo')} with the same picture as one in another split",
         reason,
         "Set the copies aside: the photo in training stays.",
         tuple(photos),
