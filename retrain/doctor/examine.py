@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from retrain.data.photo_folder import shown
-from retrain.doctor import copies, files, moments, pixels
+from retrain.doctor import backgrounds, classes, copies, files, labels, moments, pixels
 from retrain.doctor.finding import Finding
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
@@ -39,6 +39,9 @@ CHECKS = (
     ),
     Check(("one-moment",), moments.find_moments),
     Check(pixels.KINDS, pixels.find_unusual),
+    Check(labels.KINDS, labels.find),
+    Check(classes.KINDS, classes.find),
+    Check(backgrounds.KINDS, backgrounds.find),
 )
 
 
