@@ -13,6 +13,7 @@ from retrain import __version__
 _SECTIONS = {
     "From photos to a model": {
         "sample": ("retrain.cli.sample", "Put a sample data set into a folder."),
+        "doctor": ("retrain.cli.doctor", "Say what is wrong with the photos."),
         "train": ("retrain.cli.train", "Train the final layer on a folder of photos."),
         "convert": (
             "retrain.cli.convert",
