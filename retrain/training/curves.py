@@ -5,17 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from retrain.training.head import Score
-
 _MAX_POINTS = 50
 
 
 class CurvePoint(NamedTuple):
-    """The scores after a step, or after an epoch of fine-tuning."""
+    """Accuracy (0..1) and cross entropy (nats) after a step, or after an epoch of fine-tuning."""
 
     step: int
-    train: Score
-    validation: Score
+    train: tuple[float, float]
+    validation: tuple[float, float]
 
 
 def to_json(points: Sequence[CurvePoint]) -> dict[str, Any]:

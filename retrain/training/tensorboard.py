@@ -31,7 +31,6 @@ from tensorboard.util.tensor_util import make_tensor_proto
 from deploy.system.error_messages import doing
 from retrain.training.confusion_picture import Integers, draw_confusion_matrix
 from retrain.training.curves import CurvePoint
-from retrain.training.head import Score
 
 MAX_POINTS = 1000
 """The most points in the projector."""
@@ -57,8 +56,8 @@ class EventWriter:
     def write_scores(
         self,
         step: int,
-        train: Score,
-        validation: Score,
+        train: tuple[float, float],
+        validation: tuple[float, float],
         learning_rate: float,
         stage: str = "",
     ) -> None:
