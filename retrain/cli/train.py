@@ -367,10 +367,10 @@ def train(
     stages["head"] = HeadSettings(**take(HeadSettings))
     paths = take(TrainSettings)
     settings = TrainSettings(source(**options), split=split, **stages, **paths)
-    stages = progress(progress_form, logging_verbosity.upper())
-    result = run(settings, stages)
+    monitor = progress(progress_form, logging_verbosity.upper())
+    result = run(settings, monitor)
     if not no_report:
-        refresh_report(settings.output_dir, stages)
+        refresh_report(settings.output_dir, monitor)
     if as_json:
         say(json.dumps(result.to_json()))
         return
