@@ -228,7 +228,8 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
     may_stop, stop = when_to_stop(inputs.accuracy, actions)
     class_rows = _class_rows(inputs, curve, book, count)
     maps, no_maps = _maps(inputs, wrong_rows, book)
-    facts = _facts(photo_facts.measure([photo for photo, _ in inputs.manifest]), book)
+    photos = [photo for photo, _ in inputs.manifest]
+    facts = (*_facts(photo_facts.measure(photos), book), *_copies(inputs, book))
     metrics = inputs.metrics
     return Report(
         title=inputs.source.image_dir.name,
@@ -642,6 +643,18 @@ def _facts(measured: PhotoFacts, book: PhotoBook) -> tuple[tuple[str, str, Count
         ("median file", _kilobytes(heavy.bytes), None),
         row("largest file", _kilobytes(by_bytes[-1].bytes), sizes[::-1][:few]),
     )
+
+
+def _copies(inputs: RunInputs, book: PhotoBook) -> tuple[tuple[str, str, Count | None], ...]:
+    """Return the fact of copies across splits, if they were looked for."""
+    if "copies_across_splits" not in inputs.metrics.values:
+        return ()
+    by_path = {shown(photo.path): photo for photo, _ in inputs.manifest}
+    pairs = [pair.texts("paths") for pair in inputs.metrics.objects("copies_across_splits")]
+    photos = [by_path[path] for pair in pairs for path in pair if path in by_path]
+    text = f"{len(pairs) or 'no'} pairs look the same"
+    gallery = book.gallery("Photos that look the same in two splits, in pairs", photos)
+    return (("across splits", text, Count(len(photos), gallery) if photos else None),)
 
 
 def _kilobytes(count: int) -> str:
