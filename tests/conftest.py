@@ -21,6 +21,12 @@ from tests.helpers.push_fixtures import SSHD_PATH
 from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke, Output, Run, Train
 
 NETWORK = "efficientnet_lite0"
+_NO_REPORT = {"no_report": True}
+NO_REPORTS = {
+    **dict.fromkeys(("train", "adopt", "convert"), _NO_REPORT),
+    "bench": {"run": _NO_REPORT},
+}
+"""Defaults of options, by command."""
 LONGEST_FILES = (
     "tests/docs/test_examples.py",
     "tests/end_to_end/test_families.py",
@@ -127,8 +133,13 @@ def backbone(cache_dir: Path) -> Backbone:
 
 @pytest.fixture(scope="session")
 def invoke() -> Invoke:
-    """Return a function that runs `retrain` with its arguments in this process."""
-    return lambda *arguments: CliRunner().invoke(commands, [str(word) for word in arguments])
+    """Return a function that runs `retrain` with its arguments in this process.
+
+    No command writes a report by the way: that takes seconds, and has tests of its own.
+    """
+    return lambda *arguments: CliRunner().invoke(
+        commands, [str(word) for word in arguments], default_map=NO_REPORTS
+    )
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,12 @@ _SECTIONS = {
     "Use and check a model": {
         "label": ("retrain.cli.label", "Print the best labels of photos."),
         "watch": ("deploy.cli.watch", "Watch a camera, and print its label when it changes."),
+        "report": (
+            "retrain.cli.report",
+            "Write the page that shows a run: how good, what to do next.",
+        ),
         "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),
-        "bench": ("bench.cli", "Measure the latency of graphs and models."),
+        "bench": ("retrain.cli.bench", "Measure the latency of graphs and models."),
         "inspect": ("retrain.cli.inspect", "Print what a .tflite file contains."),
     },
     "Put it on a device": {
