@@ -101,6 +101,16 @@ class RunFolder:
         return self.folder / "doctor.json"
 
     @property
+    def learning_curve(self) -> Path:
+        """The accuracy of heads that fewer photos trained."""
+        return self.folder / "learning_curve.json"
+
+    @property
+    def push(self) -> Path:
+        """The self-test of the model on the device of the last push."""
+        return self.folder / "push.json"
+
+    @property
     def report(self) -> Path:
         """The page that shows the run."""
         return self.folder / "report.html"

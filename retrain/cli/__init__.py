@@ -13,6 +13,7 @@ from retrain import __version__
 _SECTIONS = {
     "From photos to a model": {
         "sample": ("retrain.cli.sample", "Put a sample data set into a folder."),
+        "doctor": ("retrain.cli.doctor", "Say what is wrong with the photos."),
         "train": ("retrain.cli.train", "Train the final layer on a folder of photos."),
         "convert": (
             "retrain.cli.convert",
@@ -28,6 +29,10 @@ _SECTIONS = {
     "Use and check a model": {
         "label": ("retrain.cli.label", "Print the best labels of photos."),
         "watch": ("deploy.cli.watch", "Watch a camera, and print its label when it changes."),
+        "report": (
+            "retrain.cli.report",
+            "Write the page that shows a run: how good, what to do next.",
+        ),
         "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),
         "bench": ("bench.cli", "Measure the latency of graphs and models."),
         "inspect": ("retrain.cli.inspect", "Print what a .tflite file contains."),

@@ -21,12 +21,18 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
     """
     from retrain.data.photo_folder import shown
     from retrain.settings.training import SplitSettings
-    from retrain.training.load_examples import analyse, read_source, with_precision
+    from retrain.training.load_examples import (
+        analyse,
+        print_left_out,
+        read_source,
+        with_precision,
+    )
 
     stages, photos = progress(), source(**where)
     dataset, backbone = read_source(photos, stages)
     backbone = with_precision(photos, dataset, backbone, SplitSettings(), stages)
     dataset, result = analyse(photos, dataset, backbone, stages)
+    print_left_out(dataset, stages)
     if as_json:
         record = {
             "schema": 1,

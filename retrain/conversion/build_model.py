@@ -51,14 +51,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """The bytes of a model file, and how its scores differ from the graph's.
+    """The bytes of a model file, its scores (N, classes), and how they differ from the graph's.
 
-    `per_channel_dense` is the parity of the flatbuffer that a target did not run, if there was one.
+    `scores` are of the test photos. `per_channel_dense` is the parity of the flatbuffer that a
+    target did not run, if there was one.
     """
 
     quantization: Quantization
     content: bytes
     parity: Parity
+    scores: Scores
     rejection: Rejection | None = None
     per_channel_dense: Parity | None = None
 
@@ -145,19 +147,19 @@ def score_model(
     """
     content, rejection = _pack(inputs, converted, reference, settings, progress)
 
-    def parity(file: ModelFile) -> Parity:
+    def check(file: ModelFile) -> tuple[Parity, Scores]:
         labels, photos = inputs.contract.labels, inputs.test_photos
         with progress.stage("score"):
             return compare(reference.scores, file, labels, photos, progress)
 
     scored = ScoredModel(
-        converted.quantization, content, parity(model_file.unpack(content)), rejection
+        converted.quantization, content, *check(model_file.unpack(content)), rejection
     )
     if inputs.training_accuracy and inputs.trunk_for(converted.quantization):
         require_accuracy("model", scored.parity.model, inputs.training_accuracy)
     if not converted.per_channel_dense:
         return scored
-    per_channel_dense = parity(ModelFile(converted.per_channel_dense, inputs.contract))
+    per_channel_dense, _ = check(ModelFile(converted.per_channel_dense, inputs.contract))
     progress.info(
         f"test accuracy {scored.parity.model}, "
         f"with a scale for each channel {per_channel_dense.model}"

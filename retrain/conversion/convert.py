@@ -6,6 +6,7 @@ from deploy import files
 from deploy.contract import write_labels
 from deploy.errors import GateFailed
 from deploy.system.temporary_files import scratch
+from retrain import predictions
 from retrain.conversion import layer_errors
 from retrain.conversion.build_model import convert_graph, load_reference, score_model
 from retrain.conversion.choose_recipe import choose
@@ -13,6 +14,8 @@ from retrain.conversion.inputs import ConversionInputs, read_inputs
 from retrain.conversion.layer_errors import LayerError
 from retrain.conversion.prove_goldens import find_python, prove_goldens
 from retrain.conversion.result import ConversionResult
+from retrain.data import split
+from retrain.predictions import Predictions, predict
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
 from retrain.settings.conversion import ConvertSettings
@@ -22,7 +25,7 @@ _PRINTED_LAYERS = 10
 
 
 def convert(settings: ConvertSettings, progress: Progress | None = None) -> ConversionResult:
-    """Write model.tflite, labels.txt and conversion.json into the run's folder.
+    """Write the model, its labels, predictions and figures into the run's folder.
 
     The model file itself is scored on the test photos. If it exceeds `settings.bounds`, it is
     written to model.rejected.tflite instead, and GateFailed is raised. Raises WrongUse and BadData
@@ -72,6 +75,9 @@ def convert(settings: ConvertSettings, progress: Progress | None = None) -> Conv
             raise GateFailed(*_refusal(run, result, reasons))
         files.write(run.model, model.content)
         files.write(run.labels, write_labels(inputs.contract.labels))
+        labels, photos = inputs.contract.labels, inputs.test_photos
+        rows = predict(model.scores, photos, split.TESTING, labels)
+        predictions.write(run.model_predictions, Predictions(result.model_sha256, tuple(rows)))
         files.write_json(run.conversion, result.to_json())
         run.rejected.unlink(missing_ok=True)
     return result

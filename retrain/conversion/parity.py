@@ -152,10 +152,11 @@ def compare(
     labels: tuple[str, ...],
     photos: Sequence[Photo],
     progress: Progress,
-) -> Parity:
+) -> tuple[Parity, Scores]:
     """Compare the scores of `photos` by the model of `file` with `expected`, float32 (N, classes).
 
-    Raises BadData if the file's labels are not `labels`, the graph's: the scores would not show it.
+    Also returns the model's scores, float32 (N, classes). Raises BadData if the file's labels are
+    not `labels`, the graph's: the scores would not show it.
     """
     if file.contract.labels != labels:
         raise BadData(
@@ -167,7 +168,7 @@ def compare(
     differences: Scores = np.abs(expected - actual)
     by_photo = differences.max(axis=1)
     worst = np.argsort(-by_photo, kind="stable")[:_WORST_PHOTOS]
-    return Parity(
+    parity = Parity(
         Accuracy.of(expected, indices),
         Accuracy.of(actual, indices),
         float(np.mean(expected.argmax(axis=1) == actual.argmax(axis=1))),
@@ -183,6 +184,7 @@ def compare(
             for i in worst
         ),
     )
+    return parity, actual
 
 
 def _label_indices(photos: Sequence[Photo], labels: Sequence[str]) -> Labels:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from deploy import user_files
 from deploy.contract import check_label
@@ -50,26 +51,35 @@ def shown(path: Path) -> str:
 
 @dataclass(frozen=True)
 class BadPhoto:
-    """A file that should be a photo of the data set, and the reason why it cannot be used."""
+    """A file that should be a photo of the data set, and the reason why it cannot be used.
+
+    `twin` is the same photo in another class, if that is the reason.
+    """
 
     path: Path
     reason: str
+    twin: Path | None = None
+
+
+class ExactCopy(NamedTuple):
+    """A photo that is passed over, and the `original`, of the same bytes, that is used."""
+
+    photo: Photo
+    original: Photo
 
 
 @dataclass(frozen=True)
 class Dataset:
     """The photos of a folder, ordered by path, its class folders, and the files left out.
 
-    `photos` has each content once. `copies` counts the exact copies that are passed over, `leaks`
-    those of them in another split of the user's own. `remarks` are warnings of the scan.
+    `photos` has each content once; `copies` are passed over. `remarks` are warnings of the scan.
     """
 
     root: Path
     classes: tuple[ClassFolder, ...]
     photos: tuple[Photo, ...]
     bad: tuple[BadPhoto, ...]
-    copies: int = 0
-    leaks: int = 0
+    copies: tuple[ExactCopy, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property
@@ -82,6 +92,11 @@ class Dataset:
         """The SHA-256 of the photos' digests and labels, in hexadecimal; paths do not matter."""
         pairs = sorted((photo.digest, photo.label) for photo in self.photos)
         return hashlib.sha256(repr(pairs).encode()).hexdigest()
+
+    def label_of(self, path: Path) -> str:
+        """Return the label of a file, bad ones too: that of its class folder; "" beside them."""
+        labels = {folder.path: folder.label for folder in self.classes}
+        return next((labels[parent] for parent in path.parents if parent in labels), "")
 
     def without(self, bad: Iterable[BadPhoto]) -> "Dataset":
         """Return this data set with photos moved to the bad ones.
@@ -104,14 +119,15 @@ class Dataset:
             for label in self.labels
             if counts[label] < MIN_PHOTOS_PER_CLASS
         ]
-        if self.leaks:
+        leaks = sum(copy.photo.split != copy.original.split for copy in self.copies)
+        if leaks:
             lines.append(
-                f"{self.leaks} photos are exact copies of one in another split, which is a leak: "
+                f"{leaks} photos are exact copies of one in another split, which is a leak: "
                 f"each is kept in the first of {', '.join(SPLITS)} that has it, and left out of "
                 "the others"
             )
-        if self.copies > self.leaks:
-            lines.append(f"{self.copies - self.leaks} exact copies of other photos are passed over")
+        if len(self.copies) > leaks:
+            lines.append(f"{len(self.copies) - leaks} exact copies of other photos are passed over")
         return [*self.remarks, *lines]
 
 
@@ -153,8 +169,8 @@ def scan(root: Path, labels_from: int | None = None) -> Dataset:
         *ignored_files.warnings(layout.parents),
         *ignored_files.system_warnings(left_out),
     )
-    unique, ambiguous, copies, leaks = _by_content(photos)
-    dataset = Dataset(root, layout.classes, unique, tuple(bad), copies, leaks, remarks)
+    unique, ambiguous, copies = _by_content(photos)
+    dataset = Dataset(root, layout.classes, unique, tuple(bad), copies, remarks)
     return dataset.without(ambiguous)
 
 
@@ -241,23 +257,26 @@ def _require_classes(dataset: Dataset) -> None:
             )
 
 
-def _by_content(photos: list[Photo]) -> tuple[tuple[Photo, ...], list[BadPhoto], int, int]:
-    """Return each content once, photos with two labels, and the counts of copies and leaks."""
+def _by_content(
+    photos: list[Photo],
+) -> tuple[tuple[Photo, ...], list[BadPhoto], tuple[ExactCopy, ...]]:
+    """Return each content once, the photos with two labels, and the copies."""
     by_digest: dict[bytes, list[Photo]] = defaultdict(list)
     for photo in photos:
         by_digest[photo.digest].append(photo)
     unique: list[Photo] = []
     ambiguous: list[BadPhoto] = []
-    copies = leaks = 0
+    copies: list[ExactCopy] = []
     for group in by_digest.values():
         labels = sorted({photo.label for photo in group})
         if len(labels) > 1:
             reason = f"the same photo is in {len(labels)} classes: {', '.join(labels)}"
-            ambiguous += [BadPhoto(photo.path, reason) for photo in group]
+            for photo in group:
+                twin = next(other for other in group if other.label != photo.label)
+                ambiguous.append(BadPhoto(photo.path, reason, twin.path))
             continue
         # Unless the folders are of splits, all have split "", and the first by path is kept.
         first = min(group, key=lambda photo: ("", *SPLITS).index(photo.split))
         unique.append(first)
-        copies += len(group) - 1
-        leaks += sum(photo.split != first.split for photo in group)
-    return tuple(unique), ambiguous, copies, leaks
+        copies += [ExactCopy(photo, first) for photo in group if photo is not first]
+    return tuple(unique), ambiguous, tuple(copies)

@@ -99,7 +99,7 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
         progress.show_seconds()
         contract = build_contract(data, graph)
         result = build_result(
-            settings, data, logits, test, contract, warnings, None, progress.seconds
+            settings, data, logits, test, contract, warnings, None, progress.seconds, {}
         )
         write_run(result, data, graph)
     return result

@@ -112,7 +112,6 @@ def analyse(
         usable = dataset.without(bottlenecks.bad)
     cached = len(photos) - bottlenecks.analysed
     progress.info(f"{bottlenecks.analysed} photos analysed now, {cached} taken from the cache")
-    print_left_out(usable, progress)
     return usable, bottlenecks
 
 
@@ -191,6 +190,7 @@ def load_examples(settings: TrainSettings, progress: Progress) -> TrainingData:
             cut = choose_cut_point(points, settings.fine_tuning.cut)
     backbone = with_precision(source, dataset, backbone, settings.split, progress)
     dataset, bottlenecks = analyse(source, dataset, backbone, progress)
+    print_left_out(dataset, progress)
     data = load_undistorted(backbone, dataset, bottlenecks, dataset.labels, settings.split)
     data = replace(data, cut=cut)
     for warning in split.warnings(data.dataset.photos, data.splits):

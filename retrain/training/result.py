@@ -3,24 +3,26 @@
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Literal
 
 from deploy import files
 from deploy.contract import Contract, write_labels
-from retrain import __version__
+from retrain import __version__, predictions
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.data import manifest, split
 from retrain.data.photo_folder import BadPhoto, shown
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy
+from retrain.predictions import Prediction, Predictions, predict, sha256_of
 from retrain.run_folder import METRICS_VERSION, RunFolder
 from retrain.settings.training import AdoptSettings, Precision, TrainSettings
+from retrain.training.curves import CurvePoint, to_json
 from retrain.training.evaluate import Evaluation
 from retrain.training.fine_tuning import FineTuning
-from retrain.training.head import Floats
+from retrain.training.head import Floats, softmax
 from retrain.training.load_examples import TrainingData
 
 _PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "pillow", "pyarrow")
@@ -34,7 +36,9 @@ class TrainResult:
     on the test photos. `photos` counts them by label, `splits` by split, `analysed` those that were
     not in the cache. `bad` are the files left out. `copies_across_splits` are photos that look the
     same; None if they were not searched for. `seconds` holds the time of each stage.
-    `fine_tuning` is the record of fine-tuning; None without it. `extract_precision` is that of the
+    `predictions` are those of the validation and test photos. `curves` are the scores in training,
+    by stage, empty for `adopt`. `fine_tuning` is the record of fine-tuning; None without it.
+    `extract_precision` is that of the
     bottlenecks, `trunk_sha256` the SHA-256 of the int8 trunk that computed them; None in float32.
     """
 
@@ -52,6 +56,8 @@ class TrainResult:
     versions: Mapping[str, str]
     copies_across_splits: tuple[Pair, ...] | None
     seconds: Mapping[str, float]
+    predictions: Predictions
+    curves: Mapping[str, Sequence[CurvePoint]]
     fine_tuning: FineTuning | None = None
     extract_precision: Precision = "float32"
     trunk_sha256: str | None = None
@@ -83,6 +89,8 @@ class TrainResult:
             values["copies_across_splits"] = [pair.to_json() for pair in self.copies_across_splits]
         if self.fine_tuning:
             values["fine_tuning"] = self.fine_tuning.to_json()
+        if self.curves:
+            values["curves"] = {name: to_json(points) for name, points in self.curves.items()}
         return {**values, "seconds": self.seconds}
 
 
@@ -110,6 +118,7 @@ def build_result(
     warnings: Sequence[str],
     copies: Sequence[Pair] | None,
     seconds: Mapping[str, float],
+    curves: Mapping[str, Sequence[CurvePoint]],
     fine_tuning: FineTuning | None = None,
 ) -> TrainResult:
     """Return the result of a run; `logits` are those of each split.
@@ -140,6 +149,8 @@ def build_result(
         },
         copies_across_splits=None if copies is None else tuple(copies),
         seconds=dict(seconds),
+        predictions=Predictions(contract.graph_sha256, tuple(_predict(data, logits))),
+        curves=curves,
         fine_tuning=fine_tuning,
         extract_precision=data.backbone.precision,
         trunk_sha256=data.backbone.flatbuffer_sha256 if is_int8 else None,
@@ -147,10 +158,11 @@ def build_result(
 
 
 def write_run(result: TrainResult, data: TrainingData, graph: FrozenGraph) -> None:
-    """Write graph, labels, manifest, contract, metrics and int8 trunk into the run's folder.
+    """Write the files of `result`, the graph and the int8 trunk into the run's folder.
 
-    The contract is written after the graph. Until then its digest does not match, and no command
-    reads a run that is only partly written.
+    The predictions of another graph, which was there before, are kept. The contract is written
+    after the graph. Until then its digest does not match, and no command reads a run that is only
+    partly written.
     """
     run = result.run
     if data.backbone.precision == "int8":
@@ -162,3 +174,18 @@ def write_run(result: TrainResult, data: TrainingData, graph: FrozenGraph) -> No
     manifest.write_manifest(run.manifest, data.dataset.photos, data.splits)
     files.write(run.contract, result.contract.to_json())
     files.write_json(run.metrics, result.to_json())
+    if sha256_of(run.predictions) not in (None, result.predictions.sha256):
+        run.predictions.replace(run.previous_predictions)
+    predictions.write(run.predictions, result.predictions)
+
+
+def _predict(data: TrainingData, logits: Mapping[str, Floats]) -> Iterator[Prediction]:
+    """Yield the predictions of the validation photos, then of the test photos."""
+    validation = [
+        photo
+        for photo, name in zip(data.dataset.photos, data.splits, strict=True)
+        if name == split.VALIDATION
+    ]
+    photos = {split.VALIDATION: validation, split.TESTING: data.test_photos}
+    for name, members in photos.items():
+        yield from predict(softmax(logits[name]), members, name, data.labels)

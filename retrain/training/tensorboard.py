@@ -30,6 +30,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from deploy.system.error_messages import doing
 from retrain.training.confusion_picture import Integers, draw_confusion_matrix
+from retrain.training.curves import CurvePoint
 
 MAX_POINTS = 1000
 """The most points in the projector."""
@@ -41,11 +42,15 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 class EventWriter:
-    """Writes events into a new folder below `folder`; every method leaves its data on disk."""
+    """Writes events into a new folder below `folder`; every method leaves its data on disk.
+
+    `curves` holds the scores that were written, by stage.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.run = _new_folder(folder)
+        self.curves: dict[str, list[CurvePoint]] = {}
         self._files: dict[str, _EventFile] = {}
 
     def write_scores(
@@ -60,6 +65,7 @@ class EventWriter:
 
         `stage` begins the names of their runs in TensorBoard, so that each stage has its curves.
         """
+        self.curves.setdefault(stage, []).append(CurvePoint(step, train, validation))
         for name, (accuracy, cross_entropy) in (("train", train), ("validation", validation)):
             values = [_scalar("accuracy", accuracy), _scalar("cross_entropy", cross_entropy)]
             if name == "train":

@@ -21,6 +21,7 @@ from retrain.metrics import fit_temperature
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
 from retrain.settings.training import TrainSettings
+from retrain.training.curves import CurvePoint
 from retrain.training.evaluate import Evaluation, evaluate
 from retrain.training.export_graph import export_graph, require_empty, write_saved_model
 from retrain.training.fine_tuning import fine_tune_network
@@ -93,6 +94,7 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
             warnings,
             copies,
             progress.seconds,
+            _named_curves(events),
             fine_tuning,
         )
         write_run(result, data, graph)
@@ -136,6 +138,11 @@ def _write_test_events(
         events.write_projector(bottlenecks, labels, list(thumbnails.values()))
     steps = settings.head.how_many_training_steps
     events.write_confusion_matrix(steps, test.confusion, test.labels)
+
+
+def _named_curves(events: EventWriter) -> dict[str, Sequence[CurvePoint]]:
+    """Return the curves of the linear head and of fine-tuning, as far as there are points."""
+    return {stage.removesuffix("_") or "linear": points for stage, points in events.curves.items()}
 
 
 def _decode_thumbnail(photo: Photo) -> Image.Image | None:

@@ -29,7 +29,7 @@ def compared(monkeypatch: pytest.MonkeyPatch, actual: Scores) -> Parity:
     """Compare a graph that is always right with a model that gives the scores `actual`."""
     monkeypatch.setattr(parity, "model_scores", lambda *_: actual)
     file = ModelFile(b"", replace(CONTRACT, labels=LABELS))
-    return compare(RIGHT, file, LABELS, PHOTOS, Progress())
+    return compare(RIGHT, file, LABELS, PHOTOS, Progress())[0]
 
 
 def test_the_photos_that_differ_most_are_named_first(monkeypatch: pytest.MonkeyPatch) -> None:

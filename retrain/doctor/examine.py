@@ -1,0 +1,95 @@
+"""Examine the photos of a data set: run the checks, and put their findings in order."""
+
+import shlex
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from retrain.data.photo_folder import shown
+from retrain.doctor import files
+from retrain.doctor.finding import Finding
+from retrain.fingerprint import fingerprint
+from retrain.progress import Progress
+from retrain.settings.doctor import KINDS, quarantine_of
+from retrain.settings.training import Source, SplitSettings
+from retrain.training.load_examples import (
+    TrainingData,
+    analyse,
+    load_undistorted,
+    read_source,
+    with_precision,
+)
+
+_SCHEMA_VERSION = 1
+
+
+class Check(NamedTuple):
+    """A function that examines the photos, and the kinds of the findings that it may return."""
+
+    kinds: tuple[str, ...]
+    find: Callable[[TrainingData, Source, Progress], Sequence[Finding]]
+
+
+CHECKS = (Check(("unreadable", "unsupported"), files.find_unusable),)
+
+
+def load(source: Source, settings: SplitSettings, progress: Progress) -> TrainingData:
+    """Return the photos of `source` with their bottlenecks; those that the cache lacks are made."""
+    dataset, backbone = read_source(source, progress, settings)
+    backbone = with_precision(source, dataset, backbone, settings, progress)
+    dataset, bottlenecks = analyse(source, dataset, backbone, progress)
+    return load_undistorted(backbone, dataset, bottlenecks, dataset.labels, settings)
+
+
+def examine(
+    data: TrainingData,
+    source: Source,
+    progress: Progress,
+    kinds: Collection[str] = (),
+    target: Path | None = None,
+) -> tuple[Finding, ...]:
+    """Return what is wrong with the photos, in the order of `KINDS`.
+
+    `kinds` limits the findings to these kinds. The commands of the findings name `target`, the
+    folder of photos or of a run; by default the folder of photos.
+    """
+    findings: list[Finding] = []
+    with progress.stage("examine"):
+        for check in CHECKS:
+            if not kinds or not set(kinds).isdisjoint(check.kinds):
+                findings += check.find(data, source, progress)
+    order = list(KINDS)
+    return tuple(
+        _with_command(finding, source.image_dir, target or source.image_dir)
+        for finding in sorted(findings, key=lambda finding: order.index(finding.kind))
+        if not kinds or finding.kind in kinds
+    )
+
+
+def _with_command(finding: Finding, image_dir: Path, target: Path) -> Finding:
+    """Return `finding` with the command that sets the suggested photos aside, if it has none."""
+    if finding.command or not finding.suggested:
+        return finding
+    folder = quarantine_of(image_dir)
+    words = ("doctor", shown(target), "--kind", finding.kind, "--quarantine", shown(folder))
+    return replace(finding, command=f"retrain {shlex.join(words)}")
+
+
+def split_sha256(digests: Sequence[bytes], splits: Sequence[str]) -> str:
+    """Return the fingerprint of which photo, by its digest, is in which split."""
+    pairs = zip((digest.hex() for digest in digests), splits, strict=True)
+    return fingerprint({"splits": sorted(pairs)})
+
+
+def to_json(data: TrainingData, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Return the content of doctor.json: of which photos and splits the findings are, and they."""
+    photos = data.dataset.photos
+    return {
+        "schema": _SCHEMA_VERSION,
+        "image_dir": shown(data.dataset.root.absolute()),
+        "dataset_sha256": data.dataset.sha256,
+        "split_sha256": split_sha256([photo.digest for photo in photos], data.splits),
+        "photos": len(photos),
+        "findings": [finding.to_json() for finding in findings],
+    }

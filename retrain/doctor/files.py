@@ -1,0 +1,57 @@
+"""Find files that cannot be used as photos."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from retrain.data.photo_folder import BadPhoto
+from retrain.doctor.finding import Finding, FindingPhoto
+from retrain.progress import Progress
+from retrain.settings.training import Source
+from retrain.training.load_examples import TrainingData
+
+_OF_FORMAT = re.compile(r"(\S.*?) file: (.+)", re.DOTALL)
+"""The reason and the remedy of a photo of a format that is not read here."""
+
+
+def find_unusable(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[Finding]:
+    """Return the files that are left out: damaged ones, and for each format those of it."""
+    damaged: list[FindingPhoto] = []
+    by_format: dict[tuple[str, str], list[FindingPhoto]] = defaultdict(list)
+    for bad in data.dataset.bad:
+        if bad.twin:  # a copy in another class
+            continue
+        match = _OF_FORMAT.fullmatch(bad.reason)
+        group = by_format[match[1], match[2]] if match else damaged
+        group.append(_photo(bad, data))
+    findings = [
+        Finding(
+            "unsupported",
+            f"{count_files(len(photos))} of the format {name} cannot be read here",
+            "They are left out of the training.",
+            f"To use them: {remedy}.",
+            tuple(photos),
+        )
+        for (name, remedy), photos in by_format.items()
+    ]
+    if damaged:
+        findings.append(
+            Finding(
+                "unreadable",
+                f"{count_files(len(damaged))} cannot be read as a photo",
+                "They are left out of the training.",
+                "Get them again from where they came, or set them aside.",
+                tuple(damaged),
+                suggested=len(damaged),
+            )
+        )
+    return findings
+
+
+def count_files(count: int, noun: str = "file") -> str:
+    """Return a count with its noun: "1 file", "2,000 files"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def _photo(bad: BadPhoto, data: TrainingData) -> FindingPhoto:
+    return FindingPhoto(bad.path, data.dataset.label_of(bad.path), bad.reason)

@@ -1,0 +1,64 @@
+"""Measure what the photo files of a run are: formats, sizes in pixels and in bytes."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from PIL import Image
+
+from retrain import parallel
+from retrain.data.photo_folder import Photo
+
+_MAX_FILES = 2000
+"""Files that are opened; of more photos, evenly spaced ones."""
+
+
+class FileFacts(NamedTuple):
+    """A photo's format, sides in pixels, and size in bytes."""
+
+    photo: Photo
+    format: str
+    width: int
+    height: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class PhotoFacts:
+    """The facts of the files that could be opened, in order of their pixels, of `total` photos."""
+
+    files: tuple[FileFacts, ...]
+    looked_at: int
+    total: int
+
+    @property
+    def formats(self) -> dict[str, list[Photo]]:
+        """The photos of each format, the most frequent first."""
+        counts = Counter(file.format for file in self.files)
+        return {
+            name: [file.photo for file in self.files if file.format == name]
+            for name, _ in counts.most_common()
+        }
+
+
+def measure(photos: Sequence[Photo]) -> PhotoFacts:
+    """Return the facts of the photos; only the heads of files are read."""
+    looked_at = photos[:: -(-len(photos) // _MAX_FILES) or 1]
+    facts = parallel.run_in_order(
+        looked_at, lambda: None, lambda _, photo: _read(photo), lambda _: None
+    )
+    files = sorted(
+        (fact for fact in facts if fact), key=lambda fact: (fact.width * fact.height, fact.bytes)
+    )
+    return PhotoFacts(tuple(files), len(looked_at), len(photos))
+
+
+def _read(photo: Photo) -> FileFacts | None:
+    """Return the facts of a file; None if it cannot be opened."""
+    try:
+        with photo.path.open("rb") as stream, Image.open(stream) as image:
+            size = photo.path.stat().st_size
+            return FileFacts(photo, image.format or "", image.width, image.height, size)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None

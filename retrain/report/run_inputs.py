@@ -1,0 +1,148 @@
+"""Read what the stages of a run wrote, as far as it is of the run's present graph and model."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+
+from bench import record as bench_record
+from bench.record import BenchRecord
+from deploy import versioned_json
+from deploy.cli.selftest import SelfTest
+from deploy.contract import Contract
+from deploy.errors import BadData
+from deploy.untrusted_files import read_json
+from deploy.versioned_json import Fields
+from retrain.conversion.result import ConversionResult
+from retrain.data import split
+from retrain.data.manifest import read_manifest
+from retrain.data.photo_folder import Photo
+from retrain.metrics import Accuracy
+from retrain.predictions import Prediction, read_predictions
+from retrain.run_folder import METRICS_VERSION, RunFolder
+from retrain.settings.training import Source, SplitSettings
+from retrain.training.read_run import read_settings
+
+_TRAIN = "run `retrain train`"
+_PUSH_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DeviceTest:
+    """The self-test of the run's model on a device: the name of its host, and the result."""
+
+    host: str
+    selftest: SelfTest
+
+
+@dataclass(frozen=True)
+class RunInputs:
+    """What the files of a run hold.
+
+    `rows` are the predictions of the graph, `model_rows` those of the model for the test photos,
+    `previous_rows` those of the graph before; they are empty where there are none, as `bench` is.
+    `conversion` and `device` are None unless they are of the run's model.
+    """
+
+    run: RunFolder
+    contract: Contract
+    metrics: Fields
+    source: Source
+    split_settings: SplitSettings
+    manifest: tuple[tuple[Photo, str], ...]
+    rows: tuple[Prediction, ...]
+    previous_rows: tuple[Prediction, ...]
+    conversion: ConversionResult | None
+    model_rows: tuple[Prediction, ...]
+    bench: tuple[BenchRecord, ...]
+    device: DeviceTest | None
+
+    @cached_property
+    def is_adopted(self) -> bool:
+        """Whether the graph is of another program."""
+        return self.metrics.text("command", "train") == "adopt"
+
+    @cached_property
+    def test_rows(self) -> tuple[Prediction, ...]:
+        """The graph's predictions for the test photos."""
+        return tuple(row for row in self.rows if row.split == split.TESTING)
+
+    @cached_property
+    def accuracy(self) -> Accuracy:
+        """The graph's accuracy on the test photos."""
+        return Accuracy(sum(row.is_right for row in self.test_rows), len(self.test_rows))
+
+    @cached_property
+    def photo_of(self) -> Mapping[bytes, Photo]:
+        """The photos of the manifest by digest."""
+        return {photo.digest: photo for photo, _ in self.manifest}
+
+    def photos_of(self, rows: Iterable[Prediction]) -> list[Photo]:
+        """Return the photos of predictions, as far as the manifest has them."""
+        return [self.photo_of[row.digest] for row in rows if row.digest in self.photo_of]
+
+
+def read_inputs(run: RunFolder) -> RunInputs:
+    """Return what the files of `run` hold; raise BadData if a file of its training is damaged."""
+    contract = run.read_contract()
+    record = read_json(run.metrics, _TRAIN)
+    metrics = versioned_json.read(record, str(run.metrics), METRICS_VERSION, _TRAIN)
+    if metrics.text("graph_sha256") != contract.graph_sha256:
+        raise BadData(f"{run.metrics}: measured on another graph than {run.graph}: {_TRAIN}")
+    rows = _rows(run.predictions, contract.graph_sha256)
+    if not any(row.split == split.TESTING for row in rows):
+        raise BadData(f"{run.predictions}: no predictions of this graph: {_TRAIN} again")
+    model_sha256 = sha256(run.model.read_bytes()).hexdigest() if run.model.exists() else ""
+    conversion = _conversion(run, model_sha256, contract.graph_sha256)
+    known = {model_sha256, contract.graph_sha256}
+    return RunInputs(
+        run,
+        contract,
+        metrics,
+        *read_settings(run),
+        tuple(read_manifest(run.manifest)),
+        rows,
+        _rows(run.previous_predictions),
+        conversion,
+        _rows(run.model_predictions, model_sha256) if conversion else (),
+        _bench(run.bench, known),
+        _device(run.push, model_sha256),
+    )
+
+
+def _rows(path: Path, sha256: str | None = None) -> tuple[Prediction, ...]:
+    """Return the predictions at `path`; () without a file, or if it is of another network."""
+    try:
+        predictions = read_predictions(path, _TRAIN)
+    except FileNotFoundError:
+        return ()
+    return predictions.rows if sha256 in (None, predictions.sha256) else ()
+
+
+def _conversion(run: RunFolder, model_sha256: str, graph_sha256: str) -> ConversionResult | None:
+    if not model_sha256 or not run.conversion.exists():
+        return None
+    conversion = ConversionResult.read(run.conversion)
+    matches = (conversion.model_sha256, conversion.graph_sha256) == (model_sha256, graph_sha256)
+    return conversion if matches else None
+
+
+def _bench(path: Path, known: set[str]) -> tuple[BenchRecord, ...]:
+    """Return the records at `path` with a figure of a file of the digests `known`."""
+    if not path.exists():
+        return ()
+    return tuple(
+        record
+        for record in bench_record.read(path)
+        if any(runner.sha256 in known for runner in record.runners)
+    )
+
+
+def _device(path: Path, model_sha256: str) -> DeviceTest | None:
+    if not path.exists():
+        return None
+    remedy = "run `retrain push`"
+    fields = versioned_json.read(read_json(path, remedy), str(path), _PUSH_VERSION, remedy)
+    selftest = SelfTest.from_json(fields.object("selftest").values, str(path), remedy)
+    return DeviceTest(fields.text("host"), selftest) if selftest.sha256 == model_sha256 else None

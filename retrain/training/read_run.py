@@ -1,0 +1,63 @@
+"""Read the settings of a run from its metrics.json: which photos, which network, which split."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from deploy import versioned_json
+from deploy.untrusted_files import damaged, read_json
+from deploy.versioned_json import Fields
+from retrain.data.manifest import read_manifest
+from retrain.run_folder import METRICS_VERSION, RunFolder
+from retrain.settings.training import Source, SplitSettings
+
+_REMEDY = "train again, or name the folder of photos instead of the run"
+
+
+def read_settings(run: RunFolder) -> tuple[Source, SplitSettings]:
+    """Return the photos, the network and the split of a run; the folder of photos is absolute.
+
+    The int8 trunk of the run is taken from the run. The photos of an adopted graph are analysed by
+    the default network. Raises BadData if metrics.json cannot be read, WrongUse if its settings
+    contradict each other.
+    """
+    record = read_json(run.metrics, _REMEDY)
+    metrics = versioned_json.read(record, str(run.metrics), METRICS_VERSION, _REMEDY)
+    settings = metrics.object("settings")
+    with damaged(f"{run.metrics}: its settings cannot be read", _REMEDY):
+        values = _values(settings.object("source"), Source)
+        if metrics.text("command", "train") == "adopt":
+            values = {name: values[name] for name in ("image_dir", "cache_dir", "labels_from")}
+        source = Source(**values)
+        split = SplitSettings(**_values(settings.object("split"), SplitSettings))
+    if source.precision == "int8" and run.trunk.exists():
+        source = replace(source, trunk=run.trunk)
+    return replace(source, image_dir=_absolute(source.image_dir, run)), split
+
+
+def _values(settings: Fields, kind: Any) -> dict[str, Any]:
+    """Return the fields of the dataclass `kind` that the file has, in their types."""
+    types = get_type_hints(kind)
+    values = {}
+    for field in fields(kind):
+        if field.name in settings.values:
+            value = settings.values[field.name]
+            if value is not None and Path in (types[field.name], *get_args(types[field.name])):
+                value = Path(value)
+            values[field.name] = tuple(value) if isinstance(value, list) else value
+    return values
+
+
+def _absolute(image_dir: Path, run: RunFolder) -> Path:
+    """Return the folder of photos, which a run may name from the folder in which it was started.
+
+    The manifest has the photos' absolute paths.
+    """
+    if image_dir.is_absolute() or image_dir.is_dir() or not run.manifest.exists():
+        return image_dir.absolute()
+    first, _ = next(iter(read_manifest(run.manifest)))
+    parts = image_dir.parts
+    return next(
+        (parent for parent in first.path.parents if parent.parts[-len(parts) :] == parts),
+        image_dir.absolute(),
+    )
