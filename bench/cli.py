@@ -65,7 +65,7 @@ _GROUPS: Groups = {
         "--output-tensor",
         "--input-size",
     ),
-    "General": ("--markdown", *GENERAL["General"]),
+    "General": ("--markdown", "--no-report", *GENERAL["General"]),
     "Rarely used": ("--seed",),
 }
 
@@ -136,6 +136,7 @@ _GROUPS: Groups = {
 @click.option(
     "--profile", is_flag=True, help="Add the times of operators where a runtime reports them."
 )
+@click.option("--no-report", is_flag=True, help="Do not refresh report.html in the run folder.")
 @_markdown_option
 @_json_option
 def run(
@@ -153,9 +154,10 @@ def run(
     input_size: int | None,
     seed: int,
     profile: bool,
+    no_report: bool,
     markdown: bool,
     as_json: bool,
-) -> None:
+) -> Path | None:
     """Time models on this CPU, on every runtime that is installed.
 
     A MODEL is a frozen graph (.pb), a .tflite file or a SavedModel folder. Without one, the graph
@@ -199,6 +201,7 @@ def run(
     if not models:
         files.write(output_dir / "bench.json", to_text(record.to_json()))
     _print([record], markdown, as_json)
+    return None if models or no_report else output_dir
 
 
 @bench.command()

@@ -250,20 +250,26 @@ class RunFolder:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Lock the folder and remove what a killed run left; raise WrongUse if it is locked."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with ExitStack() as stack:
-                path = self.folder / ".lock"
-                with doing("lock", path):
-                    stack.enter_context(filelock.FileLock(path, blocking=False))
-                recipes = (self.recipe("any", rejected).parent for rejected in (False, True))
-                sweep(self.folder, *recipes)
-                yield
-        except filelock.Timeout as error:
-            raise WrongUse(
-                f"{self.folder}: another retrain is writing there: wait, or name another "
-                "`output_dir`"
-            ) from error
+        with lock_folder(self.folder, "output_dir"):
+            recipes = (self.recipe("any", rejected).parent for rejected in (False, True))
+            sweep(self.folder, *recipes)
+            yield
+
+
+@contextmanager
+def lock_folder(folder: Path, setting: str) -> Iterator[None]:
+    """Create and lock `folder`, which `setting` names; raise WrongUse if it is locked."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with ExitStack() as stack:
+            path = folder / ".lock"
+            with doing("lock", path):
+                stack.enter_context(filelock.FileLock(path, blocking=False))
+            yield
+    except filelock.Timeout as error:
+        raise WrongUse(
+            f"{folder}: another retrain is writing there: wait, or name another `{setting}`"
+        ) from error
 
 
 def _digest(path: Path) -> str:

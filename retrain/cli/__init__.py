@@ -34,7 +34,7 @@ _SECTIONS = {
             "Write the page that shows a run: how good, what to do next.",
         ),
         "summary": ("retrain.cli.summary", "Print what train, convert and bench measured."),
-        "bench": ("bench.cli", "Measure the latency of graphs and models."),
+        "bench": ("retrain.cli.bench", "Measure the latency of graphs and models."),
         "inspect": ("retrain.cli.inspect", "Print what a .tflite file contains."),
     },
     "Put it on a device": {

@@ -17,6 +17,8 @@ from retrain.cli.options import (
     labels_from_option,
     output_dir_option,
     progress,
+    refresh_report,
+    report_option,
 )
 from retrain.settings.label_image import LabelImageSettings
 from retrain.settings.training import (
@@ -32,7 +34,7 @@ _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
 _GROUPS: Groups = {
     "Photos": ("--labels-from", "--testing-percentage", "--validation-percentage"),
     "The graph, if it does not say": CLASSIFIER_NAMES,
-    "General": ("--output-dir", "--cache-dir", *GENERAL["General"]),
+    "General": ("--output-dir", "--cache-dir", "--no-report", *GENERAL["General"]),
 }
 
 
@@ -58,6 +60,7 @@ _GROUPS: Groups = {
     help="Percent of the photos for `retrain convert --reject-rate`. The rest calibrates int8.",
 )
 @cache_dir_option
+@report_option
 @json_option
 def adopt(
     graph: Path,
@@ -68,6 +71,7 @@ def adopt(
     testing_percentage: float,
     validation_percentage: float,
     cache_dir: Path | None,
+    no_report: bool,
     as_json: bool,
     **classifier: Any,
 ) -> None:
@@ -83,7 +87,10 @@ def adopt(
     source = Source(photos, cache_dir=cache_dir, graph=graph, labels_from=labels_from)
     split = SplitSettings(testing_percentage, validation_percentage)
     typed = LabelImageSettings(**classifier)
-    result = run(AdoptSettings(source, labels, typed, output_dir, split), progress())
+    stages = progress()
+    result = run(AdoptSettings(source, labels, typed, output_dir, split), stages)
+    if not no_report:
+        refresh_report(output_dir, stages)
     if as_json:
         say(json.dumps(result.to_json()))
         return

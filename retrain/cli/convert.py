@@ -9,7 +9,14 @@ import click
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.errors import WrongUse
 from deploy.system.terminal import say
-from retrain.cli.options import FILE, json_option, output_dir_option, progress
+from retrain.cli.options import (
+    FILE,
+    json_option,
+    output_dir_option,
+    progress,
+    refresh_report,
+    report_option,
+)
 from retrain.settings.conversion import (
     DEFAULT_OUTPUT_TYPE,
     DEFAULT_RECIPE,
@@ -32,7 +39,7 @@ _GROUPS: Groups = {
     "What is accepted": ("--max-accuracy-drop", "--min-agreement", "--max-mean-difference"),
     "Where it must run": ("--target", "--target-python"),
     "In the file": ("--goldens", "--model-name", "--author", "--license"),
-    "General": ("--output-dir", *GENERAL["General"]),
+    "General": ("--output-dir", "--no-report", *GENERAL["General"]),
     "Rarely used": (
         "--explain",
         "--keep-float",
@@ -149,6 +156,7 @@ _GROUPS: Groups = {
     type=click.IntRange(0),
     help="Seed of the choice of calibration photos and goldens.",
 )
+@report_option
 @json_option
 def convert(
     output_dir: Path,
@@ -170,6 +178,7 @@ def convert(
     model_name: str,
     author: str,
     licence: str,
+    no_report: bool,
     as_json: bool,
 ) -> None:
     """Make model.tflite from the trained graph, and score it on the test photos."""
@@ -193,8 +202,11 @@ def convert(
         seed=seed,
         about=About(model_name, author, licence),
     )
-    result = run(settings, progress())
+    stages = progress()
+    result = run(settings, stages)
     write_card(RunFolder(output_dir))
+    if not no_report:
+        refresh_report(output_dir, stages)
     if as_json:
         say(json.dumps(result.to_json()))
     else:

@@ -9,30 +9,34 @@ import click
 from click.core import ParameterSource
 
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
-from deploy.errors import WrongUse
+from deploy.errors import BadData, WrongUse
 from deploy.system.terminal import say
 from retrain.cli.options import (
     CACHE_GROUP,
+    FILE,
+    FOLDER,
     NETWORK_GROUPS,
     json_option,
     progress,
     source,
     source_options,
 )
-from retrain.settings.doctor import KINDS
+from retrain.settings.doctor import KINDS, quarantine_of
 from retrain.settings.training import Source, SplitSettings, TrainSettings
 
 if TYPE_CHECKING:
     from retrain.doctor.finding import Finding
+    from retrain.doctor.quarantine import Moves
 
 _GROUPS: Groups = {
     "Photos": ("--image-dir", "--labels-from"),
     "Findings": ("--kind",),
+    "Set photos aside": ("--quarantine", "--apply", "--undo"),
     **NETWORK_GROUPS,
     **CACHE_GROUP,
     **GENERAL,
 }
-_MAX_PRINTED_PHOTOS = 5
+_MAX_PRINTED = 5
 
 
 @click.command(cls=GroupedCommand, groups=_GROUPS)
@@ -43,30 +47,52 @@ _MAX_PRINTED_PHOTOS = 5
     multiple=True,
     type=click.Choice(list(KINDS)),
     metavar="KIND",
-    help=f"Look for this kind only; may be repeated. Kinds: {', '.join(KINDS)}.",
+    help=f"Look for this kind of finding only; may be repeated. One of {', '.join(KINDS)}.",
+)
+@click.option(
+    "--quarantine",
+    type=FOLDER,
+    help="Move the photos that the findings suggest, or those of --apply, into this folder.  "
+    "[default with --apply and --undo: DIR-quarantine, beside the folder of photos]",
+)
+@click.option(
+    "--apply",
+    "list_path",
+    type=FILE,
+    metavar="LIST",
+    help="Set aside the photos of this list, one path a line, as the report writes it.",
+)
+@click.option(
+    "--undo", "is_undo", is_flag=True, help="Move back the photos that were set aside last."
 )
 @json_option
-def doctor(kinds: tuple[str, ...], as_json: bool, **where: Any) -> None:
+def doctor(
+    kinds: tuple[str, ...],
+    quarantine: Path | None,
+    list_path: Path | None,
+    is_undo: bool,
+    as_json: bool,
+    **where: Any,
+) -> None:
     """Say what is wrong with the photos of DIR, and what to do about it.
 
-    DIR is a folder of photos or of a run; by default it is the run in ./retrained. With a run, its
-    photos, network and split are examined, and the findings are written to its doctor.json.
+    DIR is the folder of photos, or that of a run; without DIR it is ./retrained. With a run, its
+    photos, network and split are examined, and the findings are written to its doctor.json. Photos
+    that are set aside are moved, never deleted, and --undo moves them back.
     """
-    from deploy import files
-    from retrain.doctor.examine import examine, load, to_json
-    from retrain.run_folder import RunFolder
-
-    stages = progress()
+    if is_undo and list_path:
+        raise WrongUse("--undo moves photos back, and --apply sets them aside: leave one out")
+    if kinds and (is_undo or list_path):
+        raise WrongUse("--kind is for what the doctor finds: leave it out")
     target, photos, split = _open(where)
-    data = load(photos, split, stages)
-    findings = examine(data, photos, stages, kinds, target)
-    record = to_json(data, findings)
-    if target != photos.image_dir and not kinds:
-        files.write_json(RunFolder(target).doctor, record)
-    if as_json:
-        say(json.dumps(record))
-    else:
-        _print(findings, len(data.dataset.photos), data.dataset.root)
+    if is_undo or list_path:
+        folder = quarantine or quarantine_of(photos.image_dir)
+        moves = _move(photos.image_dir, folder, list_path)
+        if as_json:
+            say(json.dumps({"schema": 1, **moves.to_json()}))
+        _report(moves, photos.image_dir, folder, as_json, is_undo)
+        return
+    _examine(target, photos, split, kinds, quarantine, as_json)
 
 
 def _open(where: dict[str, Any]) -> tuple[Path, Source, SplitSettings]:
@@ -79,31 +105,96 @@ def _open(where: dict[str, Any]) -> tuple[Path, Source, SplitSettings]:
     run = RunFolder(target)
     if not run.metrics.exists():
         if named is None:
-            raise WrongUse(f"name a folder of photos: {run.metrics} of a run is not there")
+            raise WrongUse(f"name a folder of photos: there is no run in ./{target}")
         photos = source(**where)
         return target, replace(photos, image_dir=photos.image_dir.absolute()), SplitSettings()
     ctx = click.get_current_context()
-    for name in where:
-        is_typed = ctx.get_parameter_source(name) is not ParameterSource.DEFAULT
-        if is_typed and name not in ("image_dir", "image_dir_option"):
+    for name in where.keys() - {"image_dir", "image_dir_option"}:
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise WrongUse(f"`{name}`: {target} is a run, which has its own: leave it out")
     return target, *read_settings(run)
 
 
-def _print(findings: tuple["Finding", ...], photos: int, root: Path) -> None:
+def _move(image_dir: Path, folder: Path, list_path: Path | None) -> "Moves":
+    """Set aside the photos of a list; without a list, move the last ones back."""
+    from retrain.doctor.quarantine import read_list, set_aside, undo
+
+    if list_path is None:
+        return undo(image_dir, folder, progress())
+    if not image_dir.is_dir():
+        raise BadData(f"{image_dir}: no such folder of photos: name the folder where they are now")
+    paths, missing = read_list(list_path, image_dir)
+    if missing:
+        listed = ", ".join(missing[:_MAX_PRINTED])
+        progress().warn(f"{len(missing)} files of {list_path} are not there: {listed}")
+    return set_aside(paths, image_dir, folder, progress())
+
+
+def _examine(
+    target: Path,
+    photos: Source,
+    split: SplitSettings,
+    kinds: tuple[str, ...],
+    quarantine: Path | None,
+    as_json: bool,
+) -> None:
+    """Print what is wrong with the photos; move the suggested ones into `quarantine`, if named."""
+    from deploy import files
+    from retrain.doctor.examine import examine, load, to_json
+    from retrain.doctor.quarantine import Moves, require_apart, set_aside
+    from retrain.run_folder import RunFolder
+
+    stages = progress()
+    if quarantine:
+        require_apart(photos.image_dir, quarantine)
+    data = load(photos, split, stages)
+    findings = examine(data, photos, stages, kinds, target)
+    record = to_json(data, findings)
+    run = RunFolder(target)
+    if run.metrics.exists() and not kinds:
+        files.write_json(run.doctor, record)
+    if not as_json:
+        _print(findings, len(data.dataset.photos), photos.image_dir)
+    moves = Moves(())
+    if quarantine:
+        suggested = [item.path for finding in findings for item in finding.suggested_photos]
+        moves = set_aside(suggested, photos.image_dir, quarantine, stages)
+    if as_json:
+        say(json.dumps({**record, **moves.to_json()} if quarantine else record))
+    if quarantine:
+        _report(moves, photos.image_dir, quarantine, as_json)
+
+
+def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path) -> None:
     """Print the findings as text, with the first photos of each."""
     from retrain.data.photo_folder import shown
 
-    say(f"{photos:,} photos in {shown(root)}: {len(findings) or 'no'} findings")
+    noun = "finding" if len(findings) == 1 else "findings"
+    say(f"{photos:,} photos in {shown(image_dir)}: {len(findings) or 'no'} {noun}")
     for number, finding in enumerate(findings, 1):
         say("", f"{number}. {finding.title} [{finding.kind}]")
         say(f"   {finding.reason}", f"   {finding.remedy}")
         if finding.command:
             say(f"   $ {finding.command}")
-        for photo in finding.photos[:_MAX_PRINTED_PHOTOS]:
+        for photo in finding.photos[:_MAX_PRINTED]:
             path = photo.path
-            name = path.relative_to(root) if path.is_relative_to(root) else path
+            name = path.relative_to(image_dir) if path.is_relative_to(image_dir) else path
             say(f"     {shown(name)}: {photo.reason}")
-        rest = len(finding.photos) - _MAX_PRINTED_PHOTOS
+        rest = len(finding.photos) - _MAX_PRINTED
         if rest > 0:
-            say(f"     and {rest:,} more: --json lists all")
+            say(f"     and {rest:,} more, which --json lists")
+
+
+def _report(
+    moves: "Moves", image_dir: Path, folder: Path, as_json: bool, is_undo: bool = False
+) -> None:
+    """Print what was moved; raise BadData for files that could not be moved."""
+    from retrain.data.photo_folder import shown
+
+    if not as_json:
+        outcome = f"back to {shown(image_dir)}" if is_undo else f"to {shown(folder)}"
+        undo = "" if is_undo or not moves.moved else "; --undo moves them back"
+        say(f"{len(moves.moved):,} files moved {outcome}{undo}")
+    if moves.left:
+        lines = [f"{shown(path)}: {reason}" for path, reason in moves.left[:_MAX_PRINTED]]
+        raise BadData(f"{len(moves.left):,} files could not be moved:", *lines)

@@ -10,7 +10,7 @@ import click
 
 from deploy.cli import name_options
 from deploy.cli.help_groups import GENERAL, Groups
-from deploy.errors import WrongUse
+from deploy.errors import RetrainError, WrongUse
 from retrain.settings.training import (
     AUTO_PRECISION,
     DEFAULT_ARCHITECTURE,
@@ -252,6 +252,24 @@ def output_dir_option(command: Command) -> Command:
         type=FOLDER,
         help="Folder of the run, which holds all of its files.",
     )(command)
+
+
+def report_option(command: Command) -> Command:
+    """Add --no-report, which sets `no_report`."""
+    return click.option(
+        "--no-report", is_flag=True, help="Do not write report.html, the page that shows the run."
+    )(command)
+
+
+def refresh_report(output_dir: Path, stages: "Progress") -> None:
+    """Write report.html of the run; a reason not to is a warning: what came before succeeded."""
+    from retrain.report.write_report import write_report
+    from retrain.run_folder import RunFolder
+
+    try:
+        write_report(RunFolder(output_dir), stages)
+    except (RetrainError, OSError) as error:
+        stages.warn(f"report.html is not written: {error}")
 
 
 def progress(form: "Form" = "auto", verbosity: "Verbosity" = "INFO") -> "Progress":

@@ -1,6 +1,7 @@
 """`retrain push`: install the bundle on a device over ssh."""
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -35,6 +36,7 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
 
     ssh://USER@HOST:PORT/DIR works too: there /DIR is an absolute path, and /~/DIR is in the home.
     """
+    from deploy import files
     from deploy.bundle import write
     from deploy.cli.selftest import SelfTest, table
     from deploy.system.temporary_files import scratch
@@ -44,8 +46,8 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     from retrain.report.model_card import make_card
     from retrain.run_folder import RunFolder
 
-    address = parse_address(target)
     run = RunFolder(output_dir)
+    address = parse_address(target)
     card = make_card(run)
     remote = Remote(address, python, ssh)
     device = remote.describe()
@@ -57,16 +59,18 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
         installation = remote.install(archive)
     record, passed = installation.selftest, installation.state != "failed"
     previous = f"{device.folder}.previous" if installation.state == "previous" else None
+    result = {
+        "schema": 1,
+        "host": address.host,
+        "folder": device.folder,
+        "python": device.python,
+        "packages": device.packages,
+        "previous": previous,
+        "selftest": record,
+    }
+    if passed and os.access(output_dir, os.W_OK):
+        files.write_json(run.push, result)
     if as_json:
-        result = {
-            "schema": 1,
-            "host": address.host,
-            "folder": device.folder,
-            "python": device.python,
-            "packages": device.packages,
-            "previous": previous,
-            "selftest": record,
-        }
         say(json.dumps(result))
     else:
         say(*table(SelfTest.from_json(record, address.host, "push again")))

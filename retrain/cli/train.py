@@ -19,6 +19,8 @@ from retrain.cli.options import (
     json_option,
     output_dir_option,
     progress,
+    refresh_report,
+    report_option,
     source,
     source_options,
 )
@@ -68,6 +70,7 @@ _GROUPS: Groups = {
         "--output-labels",
         "--saved-model-dir",
         "--print-misclassified-test-images",
+        "--no-report",
     ),
     **NETWORK_GROUPS,
     **CACHE_GROUP,
@@ -336,8 +339,11 @@ def _options(command: Command) -> Command:
 @source_options
 @output_dir_option
 @_options
+@report_option
 @json_option
-def train(progress_form: Any, logging_verbosity: Any, as_json: bool, **options: Any) -> None:
+def train(
+    progress_form: Any, logging_verbosity: Any, no_report: bool, as_json: bool, **options: Any
+) -> None:
     """Train the final layer on the photos of DIR, which has one sub-folder for each class."""
     from retrain.training.train import train as run
 
@@ -361,7 +367,10 @@ def train(progress_form: Any, logging_verbosity: Any, as_json: bool, **options: 
     stages["head"] = HeadSettings(**take(HeadSettings))
     paths = take(TrainSettings)
     settings = TrainSettings(source(**options), split=split, **stages, **paths)
-    result = run(settings, progress(progress_form, logging_verbosity.upper()))
+    monitor = progress(progress_form, logging_verbosity.upper())
+    result = run(settings, monitor)
+    if not no_report:
+        refresh_report(settings.output_dir, monitor)
     if as_json:
         say(json.dumps(result.to_json()))
         return

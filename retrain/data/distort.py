@@ -33,7 +33,8 @@ def distort(
     out of it. `flip_left_right` mirrors half of the views. Then brightness, contrast and saturation
     are multiplied, each by a factor of its own of U(1 - N%, 1 + N%), where N is its setting:
     contrast is the distance of a level from the view's mean grey, saturation that of a colour from
-    its pixel's grey. Without any distortion, the pixels are those of `to_pixels`.
+    its pixel's grey. `blank_centre` leaves the border of the view. Without any distortion, the
+    pixels are those of `to_pixels`.
 
     The draws depend only on the SHA-256 of the view's number and the photo's `digest`, so that
     each setting leaves the draws of the others as they are.
@@ -73,7 +74,15 @@ def distort(
         matrix = np.zeros((3, 4))  # of red, green, blue and 1
         matrix[:, :3] = saturation * np.eye(3) + (1 - saturation) * _GREY
         resized = resized.convert("RGB", tuple(matrix.ravel().tolist()))
+    if distortion.blank_centre:
+        _blank_centre(resized, distortion.blank_centre / 100)
     return np.asarray(resized)[np.newaxis]
+
+
+def _blank_centre(image: Image.Image, share: float) -> None:
+    """Fill `share` of each side of `image`, around its centre, with a middle grey."""
+    left, top = (round(side * (1 - share) / 2) for side in image.size)
+    image.paste((128, 128, 128), (left, top, image.width - left, image.height - top))
 
 
 def _random_box(

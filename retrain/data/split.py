@@ -26,7 +26,7 @@ def assign(photos: Sequence[Photo], settings: SplitSettings) -> list[str]:
     require_one_split(photos, settings)
     if own_split(photos):
         return [photo.split for photo in photos]
-    groups = _groups(photos)
+    groups = groups_of(photos)
     position = {key: _position(key, settings) for key in groups}
     split = {key: _split_at(position[key], settings) for key in groups}
     labels = {key: Counter(photos[i].label for i in members) for key, members in groups.items()}
@@ -73,7 +73,7 @@ def warnings(photos: Sequence[Photo], splits: Sequence[str]) -> list[str]:
     ]
 
 
-def _groups(photos: Sequence[Photo]) -> dict[bytes, list[int]]:
+def groups_of(photos: Sequence[Photo]) -> dict[bytes, list[int]]:
     """Return the photos, by index, that must stay together, under the key that decides."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for i, photo in enumerate(photos):

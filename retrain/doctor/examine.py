@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from retrain.data.photo_folder import shown
-from retrain.doctor import files
+from retrain.doctor import backgrounds, classes, files, labels
 from retrain.doctor.finding import Finding
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
@@ -31,7 +31,12 @@ class Check(NamedTuple):
     find: Callable[[TrainingData, Source, Progress], Sequence[Finding]]
 
 
-CHECKS = (Check(("unreadable", "unsupported"), files.find_unusable),)
+CHECKS = (
+    Check(("unreadable", "unsupported"), files.find_unusable),
+    Check(labels.KINDS, labels.find),
+    Check(classes.KINDS, classes.find),
+    Check(backgrounds.KINDS, backgrounds.find),
+)
 
 
 def load(source: Source, settings: SplitSettings, progress: Progress) -> TrainingData:

@@ -49,6 +49,11 @@ class Finding:
     suggested: int = 0
     gain: float | None = None
 
+    @property
+    def suggested_photos(self) -> tuple[FindingPhoto, ...]:
+        """The photos that should be set aside."""
+        return self.photos[: self.suggested]
+
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         return {**asdict(self), "photos": [photo.to_json() for photo in self.photos]}

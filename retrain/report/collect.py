@@ -342,8 +342,9 @@ def _columns(inputs: RunInputs) -> tuple[Column, ...]:
         inputs.accuracy.right,
         (("size", _megabytes(graph_bytes)), ("time of a photo", _time(inputs, run.graph.name))),
     )
+    nowhere = Column("Device", "not installed yet", missing="retrain push USER@HOST")
     if not conversion:
-        return graph, Column("Model", "model.tflite", missing="retrain convert")
+        return graph, Column("Model", "not converted yet", missing="retrain convert"), nowhere
     parity = conversion.parity
     model = Column(
         "Model",
@@ -357,7 +358,7 @@ def _columns(inputs: RunInputs) -> tuple[Column, ...]:
         ),
     )
     if not inputs.device:
-        return graph, model, Column("Device", "not there yet", missing="retrain push USER@HOST")
+        return graph, model, nowhere
     test = inputs.device.selftest
     goldens = test.goldens
     facts = [("size", _megabytes(conversion.model_bytes))]
@@ -390,7 +391,7 @@ def _time(inputs: RunInputs, name: str) -> str:
     """Return the median time of a call on the machine of the bench."""
     runners = [_runner(record, name) for record in inputs.bench]
     measured = [f"{runner.ms.p50:.1f} ms" for runner in runners if runner]
-    return " / ".join(measured) if measured else "run retrain bench"
+    return " / ".join(measured) if measured else "not measured"
 
 
 def _latency(inputs: RunInputs) -> tuple[LatencyRow, ...]:

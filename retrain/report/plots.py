@@ -16,8 +16,8 @@ from retrain.report.learning_curve import LearningCurve
 _INK, _FAINT, _ACCENT = "#010101", "#020202", "#030303"
 """Stand for the page's colours, in light and dark."""
 _VARIABLES = {_INK: "var(--ink-2)", _FAINT: "var(--line)", _ACCENT: "var(--accent)"}
-_SIZE_INCHES = (4.4, 2.7)
-_PLACE = (0.13, 0.2, 0.84, 0.74)
+_SIZE_INCHES = (4.8, 2.8)
+_PLACE = (0.155, 0.19, 0.815, 0.76)
 """Left, bottom, width and height of the axes: to measure texts would take as long as to draw."""
 _CALIBRATION_BINS = 10
 _STYLE: dict[Any, Any] = {
@@ -96,17 +96,20 @@ def curves(name: str, stage: Fields, unit: str) -> list[Plot]:
         train = [factor * value for value in stage.numbers(f"train_{figure}")]
         validation = [factor * value for value in stage.numbers(f"validation_{figure}")]
 
-        def paint(axes: Any, train: Any = train, validation: Any = validation) -> None:
+        def paint(
+            axes: Any, train: Any = train, validation: Any = validation, title: str = title
+        ) -> None:
             mark = "o" if len(steps) < 3 else None
             axes.plot(steps, train, color=_INK, linewidth=1, linestyle="--", marker=mark)
             axes.plot(steps, validation, color=_ACCENT, linewidth=1.8, marker=mark)
             axes.legend(["training", "validation"])
             axes.set_xlabel(unit)
+            axes.set_ylabel(title.lower(), labelpad=2)
 
         caption = (
-            f"{title.partition(',')[0]} after the last {unit.rstrip('s')}: training "
-            f"{train[-1]:.3g}, validation {validation[-1]:.3g}. Training far better than "
-            "validation means that the photos are learned by heart: more photos help."
+            f"{title} after the last {unit.rstrip('s')}: training {train[-1]:.3g}, validation "
+            f"{validation[-1]:.3g}. Training far better than validation means that the photos are "
+            "learned by heart: more photos help."
         )
         plots.append(_draw(f"{name}-{figure}", title, caption, paint))
     return plots
@@ -191,7 +194,7 @@ def learning(curve: LearningCurve) -> Plot:
             markerfacecolor="none",
         )
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator([*photos, 2 * photos[-1]]))
+        axes.xaxis.set_major_locator(FixedLocator([*photos[:-2], photos[-1], 2 * photos[-1]]))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.set_xlabel("training photos")

@@ -28,6 +28,9 @@ KINDS = {
 }
 """The kinds of findings, in the order in which they are shown, and what each is."""
 
+UNDO_LIST = "undo.json"
+"""The name of the list in a quarantine by which its files are moved back."""
+
 
 def quarantine_of(image_dir: Path) -> Path:
     """Return the folder beside the folder of photos into which its photos are set aside."""

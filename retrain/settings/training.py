@@ -200,6 +200,8 @@ class Distortion:
     `random_brightness`, `random_contrast` and `random_saturation` are the largest changes of each,
     in both directions. With `random_area`, a view shows a random box of the photo, which leaves out
     up to so many percent of its area; `random_crop` and `random_scale` crop that box.
+    `blank_centre`, of which no draw is made, leaves the view's border only: so many percent of each
+    side, around the centre, are grey. The doctor sets it, and no option does.
     """
 
     flip_left_right: bool = False
@@ -209,6 +211,7 @@ class Distortion:
     random_contrast: int = 0
     random_saturation: int = 0
     random_area: int = 0
+    blank_centre: int = 0
 
     def __post_init__(self) -> None:
         for name, percentage in asdict(self).items():
@@ -229,7 +232,7 @@ class Distortion:
         The fields that came later are left out while they are 0, so that the caches and checkpoints
         of earlier versions are found.
         """
-        later = ("random_contrast", "random_saturation", "random_area")
+        later = ("random_contrast", "random_saturation", "random_area", "blank_centre")
         return {name: value for name, value in asdict(self).items() if value or name not in later}
 
     @property

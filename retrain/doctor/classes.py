@@ -1,0 +1,132 @@
+"""Find classes that cannot be learned well: too few photos, too unequal, overlapping, collapsed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from retrain.data.photo_folder import MIN_PHOTOS_PER_CLASS, Photo
+from retrain.doctor.files import count_files
+from retrain.doctor.finding import Finding, FindingPhoto
+from retrain.metrics import Accuracy, confusion_matrix
+from retrain.progress import Progress
+from retrain.settings.training import Source
+from retrain.training.head import Floats, Ints
+from retrain.training.load_examples import TrainingData
+
+KINDS = ("few-photos", "imbalance")
+_MAX_RATIO = 3
+_MIN_OVERLAP = 0.1
+"""Least share of two classes' photos that are taken for the other one: the lower end of its 95%
+interval."""
+_MIN_COLLAPSE = 0.95
+"""Least share of the photos of all other classes that are taken for one class."""
+
+
+def find(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[Finding]:
+    """Return the classes with too few photos, and those with far fewer than the largest one."""
+    members: dict[str, list[Photo]] = {label: [] for label in data.labels}
+    for photo in data.dataset.photos:
+        members[photo.label].append(photo)
+    return [*_few_photos(members), *_imbalance(members)]
+
+
+def find_collapse(predicted: Ints, labels: Ints, names: Sequence[str]) -> Finding | None:
+    """Return the finding that nearly all photos are taken for one class, None if they are not.
+
+    `predicted` and `labels` are (N,).
+    """
+    matrix = confusion_matrix(predicted, labels, len(names))
+    chosen = int(matrix.sum(axis=0).argmax())
+    foreign = len(labels) - int(matrix[chosen].sum())
+    taken = int(matrix[:, chosen].sum() - matrix[chosen, chosen])
+    if taken < max(MIN_PHOTOS_PER_CLASS, _MIN_COLLAPSE * foreign):
+        return None
+    return Finding(
+        "collapse",
+        f"nearly all photos are taken for {names[chosen]}",
+        f"{taken:,} of the {foreign:,} photos of other classes are taken for it: to the network "
+        "all photos look the same, which is hardly the photos' fault.",
+        "Check `input_mean`, `input_std` and `input_size` of a network of your own, or use "
+        "another `architecture`.",
+        (),
+    )
+
+
+def find_overlaps(
+    photos: Sequence[Photo], probabilities: Floats, labels: Ints, names: Sequence[str]
+) -> list[Finding]:
+    """Return each two classes of which many photos are taken for the other, the worst first.
+
+    `probabilities` are (N, C), `labels` (N,). The photos are those that are taken for the other
+    class, the surest first.
+    """
+    predicted = probabilities.argmax(axis=1)
+    matrix = confusion_matrix(predicted, labels, len(names))
+    confused = matrix + matrix.T
+    sizes = matrix.sum(axis=1)
+    overlaps = []
+    for first, second in np.argwhere(np.triu(confused, 1)).tolist():
+        errors = Accuracy(int(confused[first, second]), int(sizes[first] + sizes[second]))
+        if errors.interval[0] >= _MIN_OVERLAP:
+            overlaps.append((errors.value, first, second))
+    findings = []
+    for share, first, second in sorted(overlaps, reverse=True):
+        ends = np.sort(np.stack([labels, predicted]), axis=0)
+        numbers = np.flatnonzero((ends[0] == first) & (ends[1] == second))
+        surest = np.argsort(-probabilities[numbers, predicted[numbers]], kind="stable")
+        findings.append(
+            Finding(
+                "overlap",
+                f"{names[first]} and {names[second]} are hard to tell apart",
+                f"{share:.0%} of their photos are taken for the other class by a network that was "
+                "trained without them.",
+                "Add photos that show the difference, name the classes more clearly, or make one "
+                "class of both.",
+                tuple(
+                    FindingPhoto(
+                        photos[number].path,
+                        photos[number].label,
+                        f"is taken for {names[predicted[number]]} "
+                        f"({probabilities[number, predicted[number]]:.0%})",
+                    )
+                    for number in numbers[surest].tolist()
+                ),
+            )
+        )
+    return findings
+
+
+def _few_photos(members: dict[str, list[Photo]]) -> list[Finding]:
+    return [
+        Finding(
+            "few-photos",
+            f"only {count_files(len(photos), 'photo')} of {label}",
+            f"With fewer than {MIN_PHOTOS_PER_CLASS} photos a class is learned badly, and its "
+            "accuracy is a guess.",
+            f"Add photos of {label}: other things, places and light, rather than more shots of "
+            "the same.",
+            tuple(FindingPhoto(photo.path, label, f"is one of {len(photos)}") for photo in photos),
+        )
+        for label, photos in members.items()
+        if len(photos) < MIN_PHOTOS_PER_CLASS
+    ]
+
+
+def _imbalance(members: dict[str, list[Photo]]) -> list[Finding]:
+    counts = {label: len(photos) for label, photos in members.items()}
+    largest = max(counts, key=lambda label: counts[label])
+    small = [label for label in counts if counts[label] * _MAX_RATIO < counts[largest]]
+    if not small:
+        return []
+    listed = ", ".join(f"{counts[label]:,} of {label}" for label in small)
+    return [
+        Finding(
+            "imbalance",
+            f"{largest} has more than {_MAX_RATIO} times as many photos as {', '.join(small)}",
+            f"There are {counts[largest]:,} photos of {largest}, but {listed}: in doubt, the "
+            "network names the frequent class.",
+            "Add photos of the rare classes; if they are not as rare where the model is used, "
+            "train with `class_weight` balanced.",
+            (),
+        )
+    ]

@@ -1,0 +1,194 @@
+"""Find wrong labels and photos that mislead, by heads that were trained without the photo."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from retrain.data.photo_folder import Photo
+from retrain.doctor import classes
+from retrain.doctor.files import count_files
+from retrain.doctor.finding import Finding, FindingPhoto
+from retrain.doctor.out_of_fold import all_examples, predict
+from retrain.progress import Progress
+from retrain.settings.training import Source
+from retrain.training.head import Examples, Floats, Ints
+from retrain.training.load_examples import TrainingData
+
+KINDS = ("wrong-label", "ringleader", "overlap", "collapse")
+_MAX_CLASS_SHARE = 0.5
+"""Of a class, no larger share is suggested to be set aside."""
+_NEIGHBOURS = 10
+_MIN_MISLED = 5
+_MIN_MISLED_SHARE = 0.5
+"""Of the photos that a ringleader is near to, the least share that it misleads."""
+_MAX_COMPARED = 4000
+"""Most photos whose neighbours are looked for."""
+_BLOCK = 1024
+_DEVIATION_OFFSET = np.float32(0.01)
+
+
+class Suspects(NamedTuple):
+    """Photos by number, the most likely wrong label first; so many of the first are `suggested`."""
+
+    numbers: Ints
+    suggested: int
+
+
+def find(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[Finding]:
+    """Return likely wrong labels, ringleaders, classes that overlap, or the collapse of them all.
+
+    After a collapse there is nothing else to say: the predictions mean nothing.
+    """
+    photos, labels = data.dataset.photos, data.labels
+    examples = all_examples(data)
+    probabilities = predict(photos, examples, len(labels))
+    predicted = probabilities.argmax(axis=1)
+    if collapse := classes.find_collapse(predicted, examples.labels, labels):
+        return [collapse]
+    return [
+        *_wrong_labels(photos, probabilities, examples.labels, labels),
+        *_ringleaders(photos, predicted, examples, labels),
+        *classes.find_overlaps(photos, probabilities, examples.labels, labels),
+    ]
+
+
+def rank(probabilities: Floats, labels: Ints) -> Suspects:
+    """Return the photos that are predicted as another label, by the probability of their own.
+
+    How many are wrong is counted by confident learning (Northcutt et al., JAIR 2021): a photo
+    counts whose best label, among those that are at least as probable for it as for the mean photo
+    of that label, is another one. The least probable ones are suggested, not those that counted:
+    more of them are wrong. `bench.experiments.doctor` compares both with cleanlab.
+    """
+    count, class_count = probabilities.shape
+    own = probabilities[np.arange(count), labels]
+    sizes = np.maximum(np.bincount(labels, minlength=class_count), 1)
+    means = np.bincount(labels, weights=own, minlength=class_count) / sizes
+    # A class of one photo has the mean 0, which every photo would reach.
+    thresholds = np.maximum(means, 1 / class_count)
+    confident = np.where(probabilities >= thresholds, probabilities, -1)
+    is_wrong = (confident.max(axis=1) >= 0) & (confident.argmax(axis=1) != labels)
+
+    numbers = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    numbers = numbers[np.argsort(own[numbers], kind="stable")]
+    return _spare_classes(numbers, min(int(is_wrong.sum()), len(numbers)), labels, sizes)
+
+
+def _spare_classes(numbers: Ints, suggested: int, labels: Ints, sizes: Ints) -> Suspects:
+    """Return the suspects; those of a class of which half is suggested already come later."""
+    left = np.floor(sizes * _MAX_CLASS_SHARE).astype(np.int64)
+    first: list[int] = []
+    spared: list[int] = []
+    for number in numbers[:suggested].tolist():
+        label = labels[number]
+        (first if left[label] > 0 else spared).append(number)
+        left[label] -= 1
+    return Suspects(
+        np.array([*first, *spared, *numbers[suggested:].tolist()], np.int64), len(first)
+    )
+
+
+def _wrong_labels(
+    photos: Sequence[Photo], probabilities: Floats, labels: Ints, names: Sequence[str]
+) -> list[Finding]:
+    suspects = rank(probabilities, labels)
+    if not suspects.suggested:
+        return []
+
+    def describe(number: int) -> FindingPhoto:
+        photo, row = photos[number], probabilities[number]
+        other = int(row.argmax())
+        reason = (
+            f"looks like {names[other]} ({row[other]:.0%}), not like {photo.label} "
+            f"({row[labels[number]]:.0%})"
+        )
+        return FindingPhoto(photo.path, photo.label, reason, better_label=names[other])
+
+    count = suspects.suggested
+    return [
+        Finding(
+            "wrong-label",
+            f"{count_files(count, 'photo')} likely {'has' if count == 1 else 'have'} a wrong label",
+            "A network that was trained without them takes them for another class, as surely as it "
+            "does photos of that class; what they teach is wrong.",
+            "Look at them: move each one to its right class, or set them aside. The ones after "
+            f"the first {count:,} are less sure.",
+            tuple(describe(number) for number in suspects.numbers.tolist()),
+            suggested=count,
+        )
+    ]
+
+
+def _ringleaders(
+    photos: Sequence[Photo], predicted: Ints, examples: Examples, names: Sequence[str]
+) -> list[Finding]:
+    """Return the photos that mislead more photos of other classes than they are near to else.
+
+    A photo is misled that is taken for the class of a photo that is near to it, and not its own.
+    At most `_MAX_COMPARED` photos are compared with all.
+    """
+    labels = examples.labels
+    compared = np.arange(0, len(photos), math.ceil(len(photos) / _MAX_COMPARED))
+    neighbours = _nearest(examples, compared)
+    is_confused = predicted[compared] != labels[compared]
+    is_misled = labels[neighbours] == predicted[compared][:, np.newaxis]
+    is_misled &= is_confused[:, np.newaxis]
+    near = np.bincount(neighbours.ravel(), minlength=len(photos))
+    misled = np.bincount(neighbours[is_misled], minlength=len(photos))
+    is_leader = (misled >= _MIN_MISLED) & (misled >= _MIN_MISLED_SHARE * near)
+    leaders = np.flatnonzero(is_leader)
+    leaders = leaders[np.argsort(-misled[leaders], kind="stable")]
+    if not len(leaders):
+        return []
+
+    def describe(number: int) -> FindingPhoto:
+        victims = compared[(is_misled & (neighbours == number)).any(axis=1)]
+        truth = int(np.bincount(labels[victims]).argmax())
+        photo = photos[number]
+        reason = (
+            f"{len(victims)} photos of other classes, most of {names[truth]}, are near to it and "
+            f"are taken for {photo.label}"
+        )
+        return FindingPhoto(photo.path, photo.label, reason, other=photos[int(victims[0])].path)
+
+    return [
+        Finding(
+            "ringleader",
+            f"{count_files(len(leaders), 'photo')} may mislead many others",
+            "Photos of another class are near to them, and are taken for their class.",
+            "Look whether they show their class clearly: if not, set them aside; if so, add photos "
+            "that show the difference.",
+            tuple(describe(number) for number in leaders.tolist()),
+        )
+    ]
+
+
+def _nearest(examples: Examples, queries: Ints) -> Ints:
+    """Return the numbers of the photos nearest to each of `queries`, (Q, at most 10), by cosine.
+
+    Bottlenecks are standardized; they are read in blocks.
+    """
+    store, rows = examples.store, examples.rows[:, 0]
+    sample = store.take(rows[:: max(1, len(rows) // _BLOCK)])
+    mean, deviation = sample.mean(axis=0), sample.std(axis=0) + _DEVIATION_OFFSET
+
+    def directions(numbers: Ints) -> Floats:
+        values = (store.take(rows[numbers]) - mean) / deviation
+        return np.asarray(values / np.linalg.norm(values, axis=1, keepdims=True), np.float32)
+
+    query_directions = directions(queries)
+    cosines = np.empty((len(queries), 0), np.float32)
+    nearest = np.empty((len(queries), 0), np.int64)
+    for start in range(0, len(rows), _BLOCK):
+        numbers = np.arange(start, min(start + _BLOCK, len(rows)))
+        block = query_directions @ directions(numbers).T
+        block[queries[:, np.newaxis] == numbers] = -np.inf
+        cosines = np.hstack([cosines, block])
+        nearest = np.hstack([nearest, np.broadcast_to(numbers, block.shape)])
+        if cosines.shape[1] > _NEIGHBOURS:
+            best = np.argpartition(cosines, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS:]
+            cosines = np.take_along_axis(cosines, best, axis=1)
+            nearest = np.take_along_axis(nearest, best, axis=1)
+    return nearest
