@@ -27,9 +27,16 @@ _DECODED = InputSpec(64, 64, None, 0, 1)
 """Photos are decoded for this size, a large JPEG at a smaller scale."""
 
 
-def thumbnail(image: Image.Image, side: int = SIDE) -> npt.NDArray[np.float32]:
-    """Return the whole RGB `image` squashed to a square: float32 (side * side * 3,) of 0..255."""
-    small = image.resize((side, side), Image.Resampling.BOX)
+def thumbnail(
+    image: Image.Image,
+    side: int = SIDE,
+    box: tuple[float, float, float, float] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Return the RGB `image` squashed to a square: float32 (side * side * 3,) of 0..255.
+
+    `box` is left, top, right and bottom, in pixels, of the part to take; None is the whole.
+    """
+    small = image.resize((side, side), Image.Resampling.BOX, box)
     return np.asarray(small, np.float32).reshape(-1)
 
 
