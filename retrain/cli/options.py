@@ -272,6 +272,20 @@ def refresh_report(output_dir: Path, stages: "Progress") -> None:
         stages.warn(f"report.html is not written: {error}")
 
 
+def refresh_card(output_dir: Path, stages: "Progress") -> None:
+    """Put new figures into the model card of the run, a reason not to is a warning."""
+    from retrain.report.model_card import write_card
+    from retrain.run_folder import RunFolder
+
+    run = RunFolder(output_dir)
+    if not run.card.exists():
+        return
+    try:
+        write_card(run)
+    except (RetrainError, OSError) as error:
+        stages.warn(f"README.md is not refreshed: {error}")
+
+
 def progress(form: "Form" = "auto", verbosity: "Verbosity" = "INFO") -> "Progress":
     """Return a Progress whose texts name the options of the command that runs."""
     from retrain.progress import Progress

@@ -16,6 +16,8 @@ from bench.record import to_text
 from deploy import model_file
 from deploy.contract import write_labels
 from deploy.errors import BadData, GateFailed
+from retrain.cli.options import refresh_card
+from retrain.progress import Progress
 from retrain.report.model_card import BLANK, make_card, write_card
 from retrain.run_folder import RunFolder
 from tests.helpers.deploy_fixtures import write_run
@@ -158,6 +160,15 @@ def test_what_a_person_wrote_stays_and_the_figures_are_new(run: RunFolder) -> No
     begun = after.index("### Latency")
     end = after.index("### ", begun + 1)
     assert after[:begun].rstrip() + "\n\n" + after[end:] == card
+
+
+def test_bench_puts_its_figures_into_a_card_that_is_there(run: RunFolder) -> None:
+    write_bench(run, hashlib.sha256(run.model.read_bytes()).hexdigest())
+    refresh_card(run.folder, Progress())
+    assert "### Latency" in run.card.read_text("utf-8")
+    run.card.unlink()
+    refresh_card(run.folder, Progress())
+    assert not run.card.exists()
 
 
 def test_figures_of_another_model_are_replaced(run: RunFolder) -> None:

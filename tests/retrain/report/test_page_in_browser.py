@@ -39,6 +39,7 @@ NAMES = (
     "n" * 200,
 )
 """Hostile names of files; each class has all of them."""
+CUT = "\x1b[2Jcut\n\u202eshort.png"
 SWAPPED = 8
 """Photos of the first class that lie in the second: some are misclassified."""
 GRAVE = ("serious", "critical")
@@ -59,7 +60,7 @@ def write_photos(root: Path) -> Path:
             stem = NAMES[i] if i < len(NAMES) else f"{i:02}"
             draw(kind, random).save(root / label / f"{stem}.png")
     Image.new("RGB", (96, 96), (2, 2, 2)).save(root / TAG / "dark.png")
-    (root / LONG / "cut.png").write_bytes((root / LONG / "10.png").read_bytes()[:200])
+    (root / LONG / CUT).write_bytes((root / LONG / "10.png").read_bytes()[:200])
     return root
 
 
@@ -290,19 +291,30 @@ def test_labels_and_names_are_text(browser: Browser, report: Path) -> None:
 # Ticks
 
 
-def test_ticked_photos_become_a_list(page: Page, tmp_path: Path) -> None:
-    bar = page.locator("#list")
+def test_ticked_photos_become_a_list_that_the_doctor_takes(
+    page: Page, report: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    bar, run, cut = page.locator("#list"), report.parent, report.parents[1] / "photos" / LONG / CUT
     expect(bar).to_be_hidden()
-    box = page.locator("input[type=checkbox]").first
-    path = box.get_attribute("data-path")
-    box.check()
-    expect(bar).to_be_visible()
+    finding = page.locator("details.finding", has_text="cannot be read")
+    finding.get_by_role("button", name="Tick the").click()
+    box = finding.locator("input[type=checkbox]").first
+    expect(box).to_be_checked()
     expect(bar).to_contain_text("1 photo ticked")
     expect(bar).to_contain_text("--apply")
     with page.expect_download() as download:
         bar.get_by_role("button", name="Save the list").click()
-    saved = Path(shutil.copy(download.value.path(), tmp_path / "list.txt"))
-    assert saved.read_text("utf-8") == f"{path}\n"
+    saved = shutil.copy(download.value.path(), tmp_path / "list.txt")
+    assert saved.read_text("utf-8").count("\n") == 1
+    quarantine = ("--quarantine", tmp_path / "aside")
+    result = invoke("doctor", run, "--apply", saved, *quarantine)
+    try:
+        assert result.exit_code == 0, result.output
+        assert not cut.exists()
+        assert (tmp_path / "aside" / LONG / CUT).exists()
+    finally:
+        invoke("doctor", run, "--undo", *quarantine)
+    assert cut.exists()
     bar.get_by_role("button", name="Untick all").click()
     expect(bar).to_be_hidden()
     expect(box).not_to_be_checked()
