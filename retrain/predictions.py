@@ -106,7 +106,7 @@ def read_predictions(path: Path, remedy: str) -> Predictions:
             versioned_json.read(versions, str(path), _VERSION, remedy)
             rows = table.read(columns=_SCHEMA.names)
         if rows.schema.types != _SCHEMA.types:
-            raise BadData("its columns have other types")
+            raise ValueError("its columns have other types")
         columns = (rows[name].to_pylist() for name in _SCHEMA.names)
         return Predictions(values["sha256"], tuple(map(Prediction, *columns)))
 

@@ -135,11 +135,14 @@ def invoke() -> Invoke:
 def train(
     photos: Path, cache_dir: Path, invoke: Invoke, tmp_path_factory: pytest.TempPathFactory
 ) -> Train:
-    """Return a function that runs `retrain train` for a few steps, by default in a new folder."""
+    """Return a function that runs `retrain train` for a few steps, by default in a new folder.
+
+    It writes no report.
+    """
 
     def run(*options: object, source: Path = photos, folder: Path | None = None) -> Run:
         folder = folder or tmp_path_factory.mktemp("run")
-        places = ("--cache-dir", cache_dir, "--output-dir", folder)
+        places = ("--cache-dir", cache_dir, "--output-dir", folder, "--no-report")
         result = invoke("train", source, *places, "--how_many_training_steps", STEPS, *options)
         assert result.exit_code == 0, result.output
         return Run(folder, result)
@@ -174,7 +177,7 @@ def converted(trained: Path, invoke: Invoke, shared: Path) -> Path:
 
     def convert(folder: Path) -> None:
         shutil.copytree(trained, folder, dirs_exist_ok=True)
-        result = invoke("convert", "--output-dir", folder, *FEW_CALIBRATION_IMAGES)
+        result = invoke("convert", "--output-dir", folder, "--no-report", *FEW_CALIBRATION_IMAGES)
         assert result.exit_code == 0, result.output
 
     return make_once(shared / "converted", convert)

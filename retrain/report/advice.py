@@ -43,6 +43,7 @@ class ConfusedPair:
 
 def advise(
     accuracy: Accuracy,
+    photos: int,
     findings: Sequence[Finding],
     curve: LearningCurve | None,
     pairs: Sequence[ConfusedPair],
@@ -51,11 +52,11 @@ def advise(
 ) -> list[Action]:
     """Return the actions with the most expected gain, at most MAX_ACTIONS.
 
-    `model_loss` are the points that the model is below the graph; `fine_tune_command` is None
-    where fine-tuning is no choice.
+    `photos` counts those of the data set. `model_loss` are the points that the model is below the
+    graph; `fine_tune_command` is None where fine-tuning is no choice.
     """
     actions = [
-        Action(finding.title, finding.remedy, finding.gain, finding.command, index)
+        Action(finding.title, finding.remedy, _gain(finding, photos), finding.command, index)
         for index, finding in enumerate(findings)
         if finding.photos and (finding.gain or finding.suggested)
     ]
@@ -96,6 +97,16 @@ def advise(
     worthwhile = [action for action in actions if action.gain is None or action.gain >= _LEAST_GAIN]
     # Sorting is stable: findings whose gain is not known come last, in the doctor's order.
     return sorted(worthwhile, key=lambda action: -(action.gain or 0))[:MAX_ACTIONS]
+
+
+def _gain(finding: Finding, photos: int) -> float | None:
+    """Return the gain to expect of a finding.
+
+    A share of wrong labels makes at least as many test photos count as errors, and teaches others.
+    """
+    if finding.gain is None and finding.kind == "wrong-label":
+        return 100 * finding.suggested / photos
+    return finding.gain
 
 
 def _more_photos(curve: LearningCurve) -> list[Action]:

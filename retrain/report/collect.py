@@ -113,7 +113,10 @@ class LatencyRow:
 
 @dataclass(frozen=True)
 class FindingRow:
-    """A finding with its photos: number in the book, path for a list, and why."""
+    """A finding with its photos: number in the book, name, why, and whether it is suggested.
+
+    `retrain doctor --apply` takes these names in a list.
+    """
 
     finding: Finding
     photos: tuple[tuple[int, str, str, bool], ...]
@@ -215,6 +218,7 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
     loss = inputs.conversion.parity.drop if inputs.conversion else None
     actions = advise(
         inputs.accuracy,
+        len(inputs.manifest),
         diagnosis,
         curve,
         _pairs(by_cell),
@@ -540,7 +544,7 @@ def _finding_row(finding: Finding, book: PhotoBook) -> FindingRow:
     for number, (member, photo) in enumerate(zip(finding.photos, photos, strict=True)):
         if number < _MAX_FINDING_PHOTOS:
             is_suggested = number < finding.suggested
-            rows.append((book.add(photo), shown(member.path), member.reason, is_suggested))
+            rows.append((book.add(photo), book.name(member.path), member.reason, is_suggested))
     return FindingRow(
         finding, tuple(rows), book.gallery(finding.title, photos), len(photos) - len(rows)
     )

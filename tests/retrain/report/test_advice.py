@@ -1,0 +1,70 @@
+"""Test what the report advises: the order of the actions, and when to stop."""
+
+from pathlib import Path
+
+import pytest
+
+from retrain.doctor.finding import Finding, FindingPhoto
+from retrain.metrics import Accuracy
+from retrain.report.advice import Action, ConfusedPair, advise, when_to_stop
+from retrain.report.learning_curve import CurvePoint, LearningCurve
+
+PHOTO = FindingPhoto(Path("a/1.jpg"), "a", "looks like b")
+CURVE = LearningCurve(
+    "",
+    ("a", "b"),
+    (50, 50),
+    tuple(CurvePoint(n, (20 * (n / 10) ** -0.5, 10 * (n / 10) ** -0.5)) for n in (10, 40, 100)),
+)
+
+
+def finding(kind: str, suggested: int, gain: float | None = None, photos: int = 1) -> Finding:
+    return Finding(
+        kind, f"Title of {kind}", "why", "remedy", (PHOTO,) * photos, "do", suggested, gain
+    )
+
+
+def test_the_actions_with_the_most_expected_gain_come_first() -> None:
+    findings = [finding("near-copy", 3), finding("wrong-label", 40, photos=60)]
+    pairs = [ConfusedPair(("a", "b"), 6)]
+    actions = advise(Accuracy(80, 100), 1000, findings, CURVE, pairs, 1.5, "retrain train x")
+    assert [(action.title.split()[0], action.gain) for action in actions] == [
+        ("Fine-tune", pytest.approx(5.0)),  # a quarter of 20 points
+        ("Title", 4.0),  # 40 of 1000 labels are wrong
+        ("Look", 3.0),  # half of 6 photos of 100
+    ]
+    assert actions[1].finding == 1
+    assert actions[0].command == "retrain train x"
+
+
+def test_more_photos_are_asked_of_the_classes_that_gain() -> None:
+    (action,) = advise(Accuracy(90, 100), 1000, (), CURVE, (), 0.0, None)
+    assert action.labels == ("a", "b")
+    now, later = 30 * 10**-0.5, 30 * 20**-0.5
+    assert action.gain == pytest.approx(now - later, rel=0.05)
+
+
+def test_findings_without_a_known_gain_come_last_and_those_without_photos_not_at_all() -> None:
+    findings = [
+        finding("near-copy", 3),
+        finding("few-photos", 0, photos=0),
+        finding("overlap", 0),
+        finding("background", 0, 0.5),
+    ]
+    actions = advise(Accuracy(99, 100), 1000, findings, None, (), None, None)
+    assert [action.finding for action in actions] == [3, 0]
+
+
+def test_an_action_of_next_to_no_gain_is_not_named() -> None:
+    assert not advise(Accuracy(100, 100), 1000, (), None, (), -0.5, "retrain train x")
+
+
+def test_stop_where_what_is_left_is_within_the_interval() -> None:
+    actions = [Action("a", "", 2.0), Action("b", "", 1.0), Action("c", "", None)]
+    may_stop, text = when_to_stop(Accuracy(92, 100), actions)
+    assert may_stop
+    assert "promise 3.0" in text
+    assert "5.4 points" in text
+    may_stop, text = when_to_stop(Accuracy(9200, 10000), actions)
+    assert not may_stop
+    assert "0.5 points" in text

@@ -1,0 +1,239 @@
+"""Test the page of a run: its figures, the photos behind them, what it shows when files lack."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from retrain import predictions
+from retrain.data import split
+from retrain.predictions import Predictions, read_predictions
+from retrain.report import learning_curve
+from retrain.report.write_report import write_report
+from retrain.run_folder import RunFolder
+from tests.helpers.photos import LABELS, draw
+from tests.helpers.report_pages import Page
+from tests.helpers.runs import Invoke, Run, Train
+
+HOSTILE = (
+    "<script>alert(1)<script>",
+    "\"quotes\" & 'more' {{ 7 * 7 }}",
+    "عربى עברית",
+    "long " + 39 * "word ",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a converted run with a report. Not to be changed."""
+    run = tmp_path_factory.mktemp("report") / "run"
+    shutil.copytree(converted, run)
+    write_report(RunFolder(run))
+    return run
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page.read(folder)
+
+
+def test_the_page_loads_nothing(page: Page) -> None:
+    (policy,) = (
+        element.attributes["content"]
+        for element in page.named("meta")
+        if element.attributes.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    sources = [element.attributes["src"] for element in page.with_attribute("src")]
+    assert sources
+    assert all((source or "").startswith("data:image/jpeg;base64,") for source in sources)
+    assert not re.search(r"(?<!xmlns=.)(?<!xmlns:xlink=.)https?://", page.html)
+    assert not page.named("link")
+
+
+def test_the_verdict_and_both_files_are_on_the_first_screen(folder: Path, page: Page) -> None:
+    conversion = json.loads((folder / "conversion.json").read_text())
+    (title,) = page.named("h1")
+    graph, model = conversion["graph"], conversion["model"]
+    if graph["right"] == graph["total"]:
+        assert title.text == f"All {graph['total']} test photos right"
+    else:
+        assert title.text == f"About {100 * graph['accuracy']:.0f} in 100 photos right"
+    (lead,) = (p for p in page.named("p") if p.attributes.get("class") == "lead")
+    low, high = graph["interval95"]
+    assert lead.text.startswith(f"{100 * low:.0f} to {100 * high:.0f} by the {graph['total']} ")
+    big = [p.text for p in page.named("p") if p.attributes.get("class") == "big"]
+    assert big == [f"{100 * figures['accuracy']:.1f}% right" for figures in (graph, model)]
+
+
+def test_numbers_open_the_photos_behind_them(folder: Path, page: Page) -> None:
+    rows = [
+        row
+        for row in read_predictions(folder / "predictions.parquet", "").rows
+        if row.split == split.TESTING
+    ]
+    for label in LABELS:
+        for other in LABELS:
+            cell = [row for row in rows if (row.label, row.predicted) == (label, other)]
+            name = f"{label}, recognised" if label == other else f"{label}, taken for {other}"
+            if cell:
+                shown = page.gallery(name)
+                assert {photo["link"] for photo in shown} == {
+                    Path(row.path).as_uri() for row in cell
+                }
+                assert all(photo["picture"].startswith("data:image/jpeg") for photo in shown)
+    numbers = page.with_attribute("data-gallery")
+    galleries = page.data["galleries"]
+    for button in numbers:
+        gallery = galleries[int(button.attributes["data-gallery"] or "")]
+        count = re.fullmatch(r"(?:Show all )?(\d+)(?: photos)?", button.text)
+        assert count is None or int(count[1]) == gallery["total"] == len(gallery["photos"])
+    assert sum(button.attributes.get("class") == "number" for button in numbers) > 20
+
+
+def test_plots_have_titles_and_identifiers_of_their_own(page: Page) -> None:
+    identifiers = [element.attributes["id"] for element in page.with_attribute("id")]
+    assert len(identifiers) == len(set(identifiers))
+    plots = page.named("svg")
+    assert len(plots) == 5
+    for plot in plots:
+        assert plot.attributes["role"] == "img"
+        for identifier in (plot.attributes["aria-labelledby"] or "").split():
+            assert next(e for e in page.elements if e.attributes.get("id") == identifier).text
+    referred = set(re.findall(r'(?:url\(#|href="#)([^)"]+)', page.html))
+    assert referred <= set(identifiers)
+
+
+def test_every_picture_is_described_and_every_map_drawn(page: Page) -> None:
+    images = page.named("img")
+    assert images
+    assert all(image.attributes.get("alt") for image in images)
+    maps = [i for i in images if (i.attributes["alt"] or "").startswith("What speaks for ")]
+    assert len(maps) >= 6
+
+
+def test_what_is_of_this_graph_is_not_measured_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (folder / "learning_curve.json").read_bytes(), (folder / "doctor.json").read_bytes()
+    monkeypatch.setattr(learning_curve, "measure", None)
+    monkeypatch.setattr("retrain.report.findings.examine_photos", None)
+    write_report(RunFolder(folder))
+    after = (folder / "learning_curve.json").read_bytes(), (folder / "doctor.json").read_bytes()
+    assert before == after
+
+
+def test_a_run_without_a_model_says_how_to_make_one(trained: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    write_report(RunFolder(run))
+    page = Page.read(run)
+    assert "retrain convert" in [element.text for element in page.named("code")]
+    assert len([p for p in page.named("p") if p.attributes.get("class") == "big"]) == 1
+
+
+def test_before_and_after_are_compared_by_class(converted: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(converted, run.folder)
+    present = read_predictions(run.predictions, "")
+    label = LABELS[0]
+    other = tuple(
+        row._replace(predicted=LABELS[1]) if row.label == label else row for row in present.rows
+    )
+    predictions.write(run.previous_predictions, Predictions("0" * 64, other))
+    write_report(run)
+    page = Page.read(run.folder)
+    mended = {photo["link"] for photo in page.gallery(f"{label}: right now, wrong before")}
+    assert mended == {
+        Path(row.path).as_uri()
+        for row in present.rows
+        if row.split == split.TESTING and row.label == label and row.is_right
+    }
+    assert not [g for g in page.data["galleries"] if g["title"].endswith("right before")]
+
+
+def test_a_retraining_keeps_the_predictions_of_the_graph_before(
+    train: Train, tmp_path: Path
+) -> None:
+    run = RunFolder(train(folder=tmp_path / "run").folder)
+    first = read_predictions(run.predictions, "")
+    train(folder=run.folder)
+    assert not run.previous_predictions.exists()  # the same graph
+    train("--seed", 1, folder=run.folder)
+    assert read_predictions(run.previous_predictions, "") == first
+    assert read_predictions(run.predictions, "").sha256 != first.sha256
+
+
+def test_a_run_of_an_earlier_version_is_refused_with_the_remedy(
+    trained: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "predictions.parquet").unlink()
+    result = invoke("report", "--output-dir", run)
+    assert result.exit_code == 3, result.output
+    assert "predictions.parquet: no predictions of this graph: run `retrain train`" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory, train: Train) -> Run:
+    """Return a run whose labels and file names try to be more than text."""
+    root = tmp_path_factory.mktemp("hostile")
+    random = np.random.default_rng(0)
+    for number, label in enumerate(HOSTILE):
+        (root / label).mkdir()
+        for i in range(10):
+            name = f"{i} <img src=x onerror=alert(2)> \x1b[31m\u202e '\" {label[:40]}.png"
+            image = draw(LABELS[number % 3], random)
+            image.rotate(90 * (number == 3)).save(root / label / name)
+    (root / HOSTILE[0] / "<i>empty<i>\x1b[2J.jpg").touch()
+    return train("--testing-percentage", 30, source=root)
+
+
+def test_hostile_names_are_shown_as_text(hostile: Run) -> None:
+    write_report(RunFolder(hostile.folder))
+    page = Page.read(hostile.folder)
+    scripts = page.named("script")
+    assert [script.attributes.get("type") for script in scripts] == ["application/json", None]
+    assert not [e for e in page.elements if any(name.startswith("on") for name in e.attributes)]
+    assert not [image for image in page.named("img") if image.attributes.get("src") == "x"]
+    assert not page.named("b")
+    assert "alert(1)<script>" not in page.html
+    for label in HOSTILE:
+        assert label.strip() in {element.text.strip() for element in page.named("bdi")}
+    assert "49" not in {element.text for element in page.named("bdi")}
+    # Nothing that a terminal or a browser obeys is left, in the data either.
+    assert "\x1b" not in page.html
+    assert "\u202e" not in page.html
+    names = [photo["name"] for photo in page.data["photos"]]
+    assert all("\\x1b[31m\\u202e" in name or "empty" in name for name in names)
+    assert [photo["label"] for photo in page.data["photos"] if photo["label"] == HOSTILE[0]]
+    assert any("<i>empty<i>\\x1b[2J.jpg" in element.text for element in page.named("td"))
+
+
+def test_many_photos_stay_on_a_small_page(tmp_path: Path) -> None:
+    from retrain.data.photo_folder import Photo
+    from retrain.report.photo_book import MAX_IN_GALLERY, PhotoBook
+
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 255, (160, 160, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    photos = []
+    for i in range(900):
+        (tmp_path / f"{i}.png").hardlink_to(tmp_path / "noise.png")
+        photos.append(Photo(tmp_path / f"{i}.png", "a", bytes(32)))
+    book = PhotoBook(tmp_path)
+    for start in range(0, 900, 300):
+        book.gallery(f"from {start}", photos[start : start + 300])
+    content = book.to_json()
+    assert [gallery["total"] for gallery in content["galleries"]] == [300] * 3
+    assert {len(gallery["photos"]) for gallery in content["galleries"]} == {MAX_IN_GALLERY}
+    assert len(json.dumps(content)) < 4_000_000
+    # The first photos of each gallery have pictures.
+    for gallery in content["galleries"]:
+        assert all("picture" in content["photos"][i] for i in gallery["photos"][:50])
