@@ -267,7 +267,7 @@ def test_labels_and_names_are_text(browser: Browser, report: Path) -> None:
     dialogs: list[str] = []
     with open_page(browser, report) as opened:
         page = opened.page
-        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.on("dialog", lambda dialog: dialogs.append(dialog.message))
         page.evaluate(
             "document.querySelectorAll('button[data-gallery]').forEach(button => button.click())"
         )
@@ -304,7 +304,7 @@ def test_ticked_photos_become_a_list_that_the_doctor_takes(
     expect(bar).to_contain_text("--apply")
     with page.expect_download() as download:
         bar.get_by_role("button", name="Save the list").click()
-    saved = shutil.copy(download.value.path(), tmp_path / "list.txt")
+    saved = Path(shutil.copy(download.value.path(), tmp_path / "list.txt"))
     assert saved.read_text("utf-8").count("\n") == 1
     quarantine = ("--quarantine", tmp_path / "aside")
     result = invoke("doctor", run, "--apply", saved, *quarantine)
