@@ -168,7 +168,7 @@ def _describe(path: Path) -> str:
         about = read(read_json(path, _REMEDY), str(path), ABOUT_VERSION, _REMEDY)
         backbone = about.text_or_none("backbone")
         if not backbone:
-            return "small pictures of photos"
+            return "small pictures, or figures, of photos"
         spec, cut = about.object("input"), about.text("cut")
         parts = [
             f"{backbone} {spec.integer('width')}x{spec.integer('height')}",

@@ -152,6 +152,13 @@ cache_dir_option = click.option(
 )
 
 
+bottleneck_dir_option = click.option(
+    "--bottleneck-dir",
+    type=FOLDER,
+    help="Keep the bottlenecks in this folder instead of the cache.",
+)
+
+
 def source_options(command: Command) -> Command:
     """Add the options for the photos, the backbone and the caches."""
     for option in (
@@ -175,11 +182,7 @@ def source_options(command: Command) -> Command:
             type=click.Choice(get_args(ExtractEngine)),
             help="Runtime that computes the bottlenecks; auto takes the faster one here.",
         ),
-        click.option(
-            "--bottleneck-dir",
-            type=FOLDER,
-            help="Keep the bottlenecks in this folder instead of the cache.",
-        ),
+        bottleneck_dir_option,
         cache_dir_option,
         *reversed((*_PUBLISHED_NETWORK, *_OWN_NETWORK)),
         labels_from_option,
