@@ -21,6 +21,12 @@ from tests.helpers.push_fixtures import SSHD_PATH
 from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke, Output, Run, Train
 
 NETWORK = "efficientnet_lite0"
+_NO_REPORT = {"no_report": True}
+NO_REPORTS = {
+    **dict.fromkeys(("train", "adopt", "convert"), _NO_REPORT),
+    "bench": {"run": _NO_REPORT},
+}
+"""Defaults of options, by command."""
 LONGEST_FILES = (
     "tests/docs/test_examples.py",
     "tests/end_to_end/test_families.py",
@@ -127,22 +133,24 @@ def backbone(cache_dir: Path) -> Backbone:
 
 @pytest.fixture(scope="session")
 def invoke() -> Invoke:
-    """Return a function that runs `retrain` with its arguments in this process."""
-    return lambda *arguments: CliRunner().invoke(commands, [str(word) for word in arguments])
+    """Return a function that runs `retrain` with its arguments in this process.
+
+    No command writes a report by the way: that takes seconds, and has tests of its own.
+    """
+    return lambda *arguments: CliRunner().invoke(
+        commands, [str(word) for word in arguments], default_map=NO_REPORTS
+    )
 
 
 @pytest.fixture(scope="session")
 def train(
     photos: Path, cache_dir: Path, invoke: Invoke, tmp_path_factory: pytest.TempPathFactory
 ) -> Train:
-    """Return a function that runs `retrain train` for a few steps, by default in a new folder.
-
-    It writes no report.
-    """
+    """Return a function that runs `retrain train` for a few steps, by default in a new folder."""
 
     def run(*options: object, source: Path = photos, folder: Path | None = None) -> Run:
         folder = folder or tmp_path_factory.mktemp("run")
-        places = ("--cache-dir", cache_dir, "--output-dir", folder, "--no-report")
+        places = ("--cache-dir", cache_dir, "--output-dir", folder)
         result = invoke("train", source, *places, "--how_many_training_steps", STEPS, *options)
         assert result.exit_code == 0, result.output
         return Run(folder, result)
@@ -177,7 +185,7 @@ def converted(trained: Path, invoke: Invoke, shared: Path) -> Path:
 
     def convert(folder: Path) -> None:
         shutil.copytree(trained, folder, dirs_exist_ok=True)
-        result = invoke("convert", "--output-dir", folder, "--no-report", *FEW_CALIBRATION_IMAGES)
+        result = invoke("convert", "--output-dir", folder, *FEW_CALIBRATION_IMAGES)
         assert result.exit_code == 0, result.output
 
     return make_once(shared / "converted", convert)

@@ -48,12 +48,14 @@ def advise(
     curve: LearningCurve | None,
     pairs: Sequence[ConfusedPair],
     model_loss: float | None,
+    choose_command: str,
     fine_tune_command: str | None,
 ) -> list[Action]:
     """Return the actions with the most expected gain, at most MAX_ACTIONS.
 
     `photos` counts those of the data set. `model_loss` are the points that the model is below the
-    graph; `fine_tune_command` is None where fine-tuning is no choice.
+    graph, `choose_command` tries other recipes; `fine_tune_command` is None where fine-tuning is no
+    choice.
     """
     actions = [
         Action(finding.title, finding.remedy, _gain(finding, photos), finding.command, index)
@@ -79,7 +81,7 @@ def advise(
                 "Convert by another recipe",
                 f"The model is {model_loss:.1f} points below its graph: try all recipes.",
                 model_loss,
-                "retrain convert --choose",
+                choose_command,
             )
         )
     for pair in pairs[:1]:

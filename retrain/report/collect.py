@@ -5,6 +5,7 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,7 +28,8 @@ from retrain.report.photo_book import PhotoBook
 from retrain.report.photo_facts import PhotoFacts
 from retrain.report.plots import Plot
 from retrain.report.run_inputs import RunInputs
-from retrain.settings.training import HeadSettings
+from retrain.run_folder import RunFolder
+from retrain.settings.training import HeadSettings, TrainSettings
 
 MAX_MATRIX_CLASSES = 20
 """Of more classes the page shows the pairs that are confused most, without the matrix."""
@@ -156,7 +158,7 @@ class Report:
     pairs: tuple[PairRow, ...]
     worst: tuple[tuple[int, Prediction], ...]
     disagreements: tuple[tuple[int, Prediction, Prediction], ...]
-    agreement: Count
+    disagreement: Count | None
     calibration: Plot
     calibration_error: float
     threshold: Plot
@@ -168,7 +170,9 @@ class Report:
     bad: tuple[tuple[str, str], ...]
     warnings: tuple[str, ...]
     findings: tuple[FindingRow, ...]
+    not_examined: str | None
     latency: tuple[LatencyRow, ...]
+    bench_command: str
     settings: tuple[tuple[str, str], ...]
     versions: tuple[tuple[str, str], ...]
     seconds: tuple[tuple[str, str], ...]
@@ -177,7 +181,7 @@ class Report:
 
 def collect(inputs: RunInputs, progress: Progress) -> Report:
     """Return what the page of a run shows; what is missing and costs seconds is computed."""
-    diagnosis, curve = _examined(inputs, progress)
+    diagnosis, curve, not_examined = _examined(inputs, progress)
     book = PhotoBook(inputs.source.image_dir.absolute())
     book.know(inputs.manifest, inputs.rows)
     tested = inputs.test_rows
@@ -190,7 +194,7 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
     wrong_rows = _worst_first(row for row in tested if not row.is_right)
     wrong = count("Misclassified test photos, the worst first", wrong_rows)
     finding_rows = tuple(_finding_row(finding, book) for finding in diagnosis)
-    disagreements, agreement = _disagreements(inputs, book, count)
+    disagreements, disagreement = _disagreements(inputs, book, count)
     by_cell = defaultdict(list)
     for row in _worst_first(tested):
         by_cell[row.label, row.predicted].append(row)
@@ -223,12 +227,14 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
         curve,
         _pairs(by_cell),
         loss,
+        _command(inputs.run, "convert", "--choose"),
         _fine_tune_command(inputs),
     )
     may_stop, stop = when_to_stop(inputs.accuracy, actions)
     class_rows = _class_rows(inputs, curve, book, count)
     maps, no_maps = _maps(inputs, wrong_rows, book)
-    facts = _facts(photo_facts.measure([photo for photo, _ in inputs.manifest]), book)
+    photos = [photo for photo, _ in inputs.manifest]
+    facts = (*_facts(photo_facts.measure(photos), book), *_copies(inputs, book))
     metrics = inputs.metrics
     return Report(
         title=inputs.source.image_dir.name,
@@ -256,7 +262,7 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
             if row.digest in inputs.photo_of
         ),
         disagreements=disagreements,
-        agreement=agreement,
+        disagreement=disagreement if inputs.model_rows else None,
         calibration=plots.calibration(tested),
         calibration_error=metrics.object("test").number("expected_calibration_error"),
         threshold=plots.threshold(inputs.model_rows or tested, _threshold(inputs)),
@@ -265,10 +271,15 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
         maps=maps,
         no_maps=no_maps,
         facts=facts,
-        bad=tuple((file.text("path"), file.text("reason")) for file in metrics.objects("bad")),
+        bad=tuple(
+            (book.name(Path(file.text("path"))), file.text("reason"))
+            for file in metrics.objects("bad")
+        ),
         warnings=metrics.texts("warnings"),
         findings=finding_rows,
+        not_examined=not_examined,
         latency=_latency(inputs),
+        bench_command=_command(inputs.run, "bench"),
         settings=_settings(metrics.object("settings").values),
         versions=tuple(sorted(metrics.object("versions").values.items())),
         seconds=tuple(
@@ -280,22 +291,29 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
 
 def _examined(
     inputs: RunInputs, progress: Progress
-) -> tuple[tuple[Finding, ...], LearningCurve | None]:
-    """Return the doctor's findings and the learning curve; measure what the run lacks."""
+) -> tuple[tuple[Finding, ...], LearningCurve | None, str | None]:
+    """Return the doctor's findings and the learning curve; measure what the run lacks.
+
+    Where the photos cannot be examined, such as on another machine, the reason comes last.
+    """
     diagnosis = findings.read(inputs)
     path, graph_sha256 = inputs.run.learning_curve, inputs.contract.graph_sha256
     curve = learning_curve.read(path, graph_sha256)
     needs_curve = curve is None and not inputs.is_adopted
-    if diagnosis is None or needs_curve:
+    if diagnosis is not None and not needs_curve:
+        return diagnosis, curve, None
+    try:
         data = examine.load(inputs.source, inputs.split_settings, progress)
-        if diagnosis is None:
-            diagnosis = findings.examine_photos(inputs, data, progress)
-        if needs_curve:
-            with progress.stage("learning curve"):
-                seed = inputs.metrics.object("settings").object("head").integer("seed")
-                curve = learning_curve.measure(data, HeadSettings(seed=seed), graph_sha256)
-                learning_curve.write(path, curve)
-    return diagnosis, curve
+    except BadData as error:
+        return diagnosis or (), curve, str(error)
+    if diagnosis is None:
+        diagnosis = findings.examine_photos(inputs, data, progress)
+    if needs_curve:
+        with progress.stage("learning curve"):
+            seed = inputs.metrics.object("settings").object("head").integer("seed")
+            curve = learning_curve.measure(data, HeadSettings(seed=seed), graph_sha256)
+            learning_curve.write(path, curve)
+    return diagnosis, curve, None
 
 
 def _worst_first(rows: Iterable[Prediction]) -> list[Prediction]:
@@ -320,14 +338,20 @@ def _fine_tune_command(inputs: RunInputs) -> str | None:
     """Return the command that fine-tunes on the same photos; None where that was done."""
     if inputs.is_adopted or inputs.metrics.object_or_none("fine_tuning"):
         return None
-    words = ["retrain", "train", shown(inputs.source.image_dir), "--fine-tune"]
-    settings = inputs.metrics.object("settings")
-    folder = settings.text("output_dir")
+    words = ["train", shown(inputs.source.image_dir), "--fine-tune"]
     if inputs.source.graph:
         words += ["--graph", shown(inputs.source.graph)]
     elif inputs.source.architecture != type(inputs.source).architecture:
         words += ["--architecture", inputs.source.architecture]
-    return shlex.join([*words, "--output-dir", folder])
+    return _command(inputs.run, *words)
+
+
+def _command(run: RunFolder, *words: str) -> str:
+    """Return the command of `words` for the run's folder."""
+    is_usual = run.folder == TrainSettings.output_dir
+    return shlex.join(
+        ("retrain", *words, *(() if is_usual else ("--output-dir", shown(run.folder))))
+    )
 
 
 def _threshold(inputs: RunInputs) -> float | None:
@@ -346,9 +370,13 @@ def _columns(inputs: RunInputs) -> tuple[Column, ...]:
         inputs.accuracy.right,
         (("size", _megabytes(graph_bytes)), ("time of a photo", _time(inputs, run.graph.name))),
     )
-    nowhere = Column("Device", "not installed yet", missing="retrain push USER@HOST")
+    nowhere = Column("Device", "not installed yet", missing=_command(run, "push", "USER@HOST"))
     if not conversion:
-        return graph, Column("Model", "not converted yet", missing="retrain convert"), nowhere
+        return (
+            graph,
+            Column("Model", "not converted yet", missing=_command(run, "convert")),
+            nowhere,
+        )
     parity = conversion.parity
     model = Column(
         "Model",
@@ -540,13 +568,20 @@ def _disagreements(
 
 def _finding_row(finding: Finding, book: PhotoBook) -> FindingRow:
     photos = [Photo(photo.path, photo.label, b"") for photo in finding.photos]
+    shown_together: list[Photo] = []
+    for member, photo in zip(finding.photos, photos, strict=True):
+        shown_together.append(photo)
+        if member.other:
+            shown_together.append(Photo(member.other, "", b""))
+    has_others = len(shown_together) > len(photos)
+    title = finding.title + ", each photo before its counterpart" * has_others
     rows = []
     for number, (member, photo) in enumerate(zip(finding.photos, photos, strict=True)):
         if number < _MAX_FINDING_PHOTOS:
             is_suggested = number < finding.suggested
             rows.append((book.add(photo), book.name(member.path), member.reason, is_suggested))
     return FindingRow(
-        finding, tuple(rows), book.gallery(finding.title, photos), len(photos) - len(rows)
+        finding, tuple(rows), book.gallery(title, shown_together), len(photos) - len(rows)
     )
 
 
@@ -624,7 +659,7 @@ def _facts(measured: PhotoFacts, book: PhotoBook) -> tuple[tuple[str, str, Count
     """Return the facts of the files in words, each with the photos behind it."""
     files = measured.files
     if not files:
-        raise BadData("no photo of the manifest can be opened: train again")
+        return (("files", "no photo can be opened any more", None),)
 
     def row(name: str, text: str, photos: Sequence[Photo]) -> tuple[str, str, Count]:
         return name, text, Count(len(photos), book.gallery(f"Photos: {name}, {text}", photos))
@@ -642,6 +677,18 @@ def _facts(measured: PhotoFacts, book: PhotoBook) -> tuple[tuple[str, str, Count
         ("median file", _kilobytes(heavy.bytes), None),
         row("largest file", _kilobytes(by_bytes[-1].bytes), sizes[::-1][:few]),
     )
+
+
+def _copies(inputs: RunInputs, book: PhotoBook) -> tuple[tuple[str, str, Count | None], ...]:
+    """Return the fact of copies across splits, if they were looked for."""
+    if "copies_across_splits" not in inputs.metrics.values:
+        return ()
+    by_path = {shown(photo.path): photo for photo, _ in inputs.manifest}
+    pairs = [pair.texts("paths") for pair in inputs.metrics.objects("copies_across_splits")]
+    photos = [by_path[path] for pair in pairs for path in pair if path in by_path]
+    text = f"{len(pairs) or 'no'} pairs look the same"
+    gallery = book.gallery("Photos that look the same in two splits, in pairs", photos)
+    return (("across splits", text, Count(len(photos), gallery) if photos else None),)
 
 
 def _kilobytes(count: int) -> str:

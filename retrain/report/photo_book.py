@@ -19,7 +19,7 @@ from retrain.data.photo_folder import Photo, shown
 from retrain.predictions import Prediction
 
 MAX_IN_GALLERY = 200
-_MAX_PICTURES = 480
+_MAX_PICTURES = 400
 _MAX_PICTURE_BYTES = 3_400_000
 """Of all pictures, in base64: with maps and plots the page stays below 6 MB."""
 _SIDE = 150

@@ -123,9 +123,11 @@
     }
   });
   // A link to a finding opens it.
-  addEventListener("hashchange", () => {
-    const target = document.querySelector(`details${CSS.escape ? `#${CSS.escape(location.hash.slice(1))}` : ""}`);
-    if (target) target.open = true;
-  });
+  const openFinding = () => {
+    const target = document.getElementById(location.hash.slice(1));
+    if (target instanceof HTMLDetailsElement) target.open = true;
+  };
+  addEventListener("hashchange", openFinding);
+  openFinding();
   showList();
 }

@@ -27,7 +27,9 @@ def finding(kind: str, suggested: int, gain: float | None = None, photos: int = 
 def test_the_actions_with_the_most_expected_gain_come_first() -> None:
     findings = [finding("near-copy", 3), finding("wrong-label", 40, photos=60)]
     pairs = [ConfusedPair(("a", "b"), 6)]
-    actions = advise(Accuracy(80, 100), 1000, findings, CURVE, pairs, 1.5, "retrain train x")
+    actions = advise(
+        Accuracy(80, 100), 1000, findings, CURVE, pairs, 1.5, "choose", "retrain train x"
+    )
     assert [(action.title.split()[0], action.gain) for action in actions] == [
         ("Fine-tune", pytest.approx(5.0)),  # a quarter of 20 points
         ("Title", 4.0),  # 40 of 1000 labels are wrong
@@ -38,7 +40,7 @@ def test_the_actions_with_the_most_expected_gain_come_first() -> None:
 
 
 def test_more_photos_are_asked_of_the_classes_that_gain() -> None:
-    (action,) = advise(Accuracy(90, 100), 1000, (), CURVE, (), 0.0, None)
+    (action,) = advise(Accuracy(90, 100), 1000, (), CURVE, (), 0.0, "choose", None)
     assert action.labels == ("a", "b")
     now, later = 30 * 10**-0.5, 30 * 20**-0.5
     assert action.gain == pytest.approx(now - later, rel=0.05)
@@ -51,12 +53,12 @@ def test_findings_without_a_known_gain_come_last_and_those_without_photos_not_at
         finding("overlap", 0),
         finding("background", 0, 0.5),
     ]
-    actions = advise(Accuracy(99, 100), 1000, findings, None, (), None, None)
+    actions = advise(Accuracy(99, 100), 1000, findings, None, (), None, "choose", None)
     assert [action.finding for action in actions] == [3, 0]
 
 
 def test_an_action_of_next_to_no_gain_is_not_named() -> None:
-    assert not advise(Accuracy(100, 100), 1000, (), None, (), -0.5, "retrain train x")
+    assert not advise(Accuracy(100, 100), 1000, (), None, (), -0.5, "choose", "retrain train x")
 
 
 def test_stop_where_what_is_left_is_within_the_interval() -> None:

@@ -56,7 +56,7 @@ class Adopt:
     def __call__(self, graph_def: Any, *options: object) -> Result:
         """Return the result for `graph_def`."""
         save(graph_def, self.graph)
-        where = ("--cache-dir", self._cache, "--output-dir", self.run, "--no-report")
+        where = ("--cache-dir", self._cache, "--output-dir", self.run)
         return self._invoke("adopt", self.graph, self.labels, self.photos, *where, *options)
 
 

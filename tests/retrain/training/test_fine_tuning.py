@@ -86,7 +86,19 @@ def arguments(photos: Path, folder: Path, run: Path, *options: object) -> list[o
     graph = () if "--graph" in options else ("--graph", folder / "blind.pb")
     cache = () if "--cache-dir" in options else ("--cache-dir", folder / "cache")
     steps = ("--how-many-training-steps", 400)
-    return ["train", photos, *graph, *ENDS, *SCALE, *cache, *steps, "--output-dir", run, *options]
+    return [
+        "train",
+        "--no-report",
+        photos,
+        *graph,
+        *ENDS,
+        *SCALE,
+        *cache,
+        *steps,
+        "--output-dir",
+        run,
+        *options,
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def command(photos: Path, cache_dir: Path, folder: Path, *more: object) -> list[
     """Return `retrain train` on `photos`, with a run and bottlenecks of its own in `folder`."""
     options: list[object] = ["--cache-dir", cache_dir, "--output-dir", folder / "run"]
     options += ["--bottleneck-dir", folder / "bottlenecks", "--how-many-training-steps", STEPS]
-    return ["train", *map(str, (photos, *options, *more))]
+    return ["train", "--no-report", *map(str, (photos, *options, *more))]
 
 
 def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
