@@ -25,7 +25,7 @@ _PHOTOS = 110
 _SIDE = 240
 _SCALE = 3
 _MAX_BYTES = 150_000
-_SWAPPED = 3
+_SWAPPED = 4
 """Photos of each class that get the label of the next one."""
 _WIDTH, _PHONE_WIDTH = 1100, 375
 _SECTIONS = {
@@ -51,7 +51,7 @@ def draw(label: str, random: np.random.Generator) -> Image.Image:
     metal = np.array([176, 180, 186]) + random.normal(0, 16)
     if random.random() < 0.3:
         metal = np.array([188, 160, 92]) + random.normal(0, 10)
-    radius, turn = side * random.uniform(0.13, 0.24), random.uniform(0, 2 * math.pi)
+    radius, turn = side * random.uniform(0.05, 0.22), random.uniform(0, 2 * math.pi)
     x, y = side * random.uniform(0.35, 0.65, 2)
     part = Image.new("L", image.size)
     _draw_part(ImageDraw.Draw(part), label, (x, y), radius, turn)
@@ -66,7 +66,8 @@ def draw(label: str, random: np.random.Generator) -> Image.Image:
     image.paste(Image.fromarray(np.ascontiguousarray(shine)), mask=part)
     edge = part.filter(ImageFilter.FIND_EDGES).filter(ImageFilter.GaussianBlur(2))
     image.paste((60, 62, 66), mask=edge)
-    return image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    image = image.resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    return image.filter(ImageFilter.GaussianBlur(random.uniform(0, 2.5)))
 
 
 def _draw_part(
