@@ -1,6 +1,6 @@
 """Write the bundle that is copied to a device, as a folder and as a .tar.gz.
 
-The same model gives the same folder; the archive is the same on the same Python and zlib.
+The same model and card give the same folder; the archive is the same on the same Python and zlib.
 """
 
 import gzip
@@ -44,14 +44,17 @@ class Bundle:
         }
 
 
-def contents(model: bytes, labels: tuple[str, ...]) -> dict[str, bytes]:
-    """Return the files of a bundle by name; `model` is a whole .tflite file."""
+def contents(model: bytes, labels: tuple[str, ...], card: str = "") -> dict[str, bytes]:
+    """Return the files of a bundle by name; `model` is a whole .tflite file, `card` a model card.
+
+    The card becomes the start of the README, which says after it how to install the model.
+    """
     data_by_name = {
         MODEL: model,
         "labels.txt": write_labels(labels).encode(),
         PROGRAM: program(),
         "requirements.txt": bundle_texts.REQUIREMENTS.encode(),
-        "README.md": bundle_texts.README.encode(),
+        "README.md": bundle_texts.readme(card).encode(),
         "classify.service": bundle_texts.SERVICE.encode(),
     }
     sums = (f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in data_by_name.items())
@@ -79,14 +82,16 @@ def program() -> bytes:
     return out.getvalue()
 
 
-def write(model: Path, folder: Path) -> Bundle:
+def write(model: Path, folder: Path, card: str = "") -> Bundle:
     """Write the bundle of the .tflite file at `model` as `folder` and as `folder`.tar.gz.
+
+    `card` is the model's card in Markdown, which the README begins with.
 
     Both replace those of an earlier bundle, whole or not at all. Raises BadData for a model that
     is missing or damaged, WrongUse if anything but a bundle would be lost, OSError.
     """
     labels = model_file.read(model).contract.labels
-    data_by_name = contents(model.read_bytes(), labels)
+    data_by_name = contents(model.read_bytes(), labels, card)
     folder = folder.absolute()
     archive = folder.with_name(f"{folder.name}.tar.gz")
     _require_replaceable(folder, archive)

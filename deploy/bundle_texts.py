@@ -27,8 +27,9 @@ REQUIREMENTS = f"""\
 # (Raspberry Pi 1 and Zero): no TFLite runtime exists. Take a 64-bit system, or Bookworm.
 """
 
-README = f"""\
-# An image classifier
+_TITLE = "# An image classifier\n"
+_INSTALL = f"""
+## Install it on a device
 
 Copy this folder to the device. There, in this folder:
 
@@ -51,7 +52,7 @@ env/bin/pip install {" ".join(map(shlex.quote, TFLITE_RUNTIME))}
 
 On 32-bit ARM with a later Python, and on ARMv6 (Raspberry Pi 1 and Zero), no TFLite runtime exists.
 
-## More
+### More
 
 ```sh
 env/bin/python classify.pyz --help
@@ -80,6 +81,12 @@ systemctl --user daemon-reload
 systemctl --user restart classify
 ```
 """
+
+
+def readme(card: str = "") -> str:
+    """Return the README of a bundle: the model's `card` in Markdown, and how to install it."""
+    return (card or _TITLE) + _INSTALL
+
 
 SERVICE = """\
 # %Y is the folder that holds this file (systemd 251 or later). Its name may have any characters.

@@ -115,6 +115,11 @@ class RunFolder:
         """The page that shows the run."""
         return self.folder / "report.html"
 
+    @property
+    def card(self) -> Path:
+        """The model card: what a person should know of the model."""
+        return self.folder / "README.md"
+
     def accepted_model(self) -> Path:
         """Return the path of the TFLite model, which was converted from this run's graph.
 
@@ -206,7 +211,7 @@ class RunFolder:
         if self.graph_labels.exists():
             labels = read_labels_file(self.graph_labels)
             _require_labels(labels, contract, self.graph_labels)
-        metrics = self._read_metrics(contract)
+        metrics = self.read_metrics(contract)
         if not metrics:
             return None
         test = metrics.object("test")
@@ -221,7 +226,7 @@ class RunFolder:
         Returns None if the photos were analysed by another network, if fine-tuning changed that
         part, and if the file is missing or not the one in metrics.json.
         """
-        metrics = self._read_metrics(contract)
+        metrics = self.read_metrics(contract)
         if not metrics or not self.trunk.exists():
             return None
         fine_tuning = metrics.object_or_none("fine_tuning")
@@ -230,8 +235,11 @@ class RunFolder:
         trunk = self.trunk.read_bytes()
         return trunk if sha256(trunk).hexdigest() == metrics.text_or_none("trunk_sha256") else None
 
-    def _read_metrics(self, contract: Contract) -> versioned_json.Fields | None:
-        """Return metrics.json; None if there is none of the contract's graph."""
+    def read_metrics(self, contract: Contract) -> versioned_json.Fields | None:
+        """Return metrics.json; None if there is none of the contract's graph.
+
+        Raises BadData if it cannot be read.
+        """
         if not self.metrics.exists():
             return None
         metrics = versioned_json.read(

@@ -4,14 +4,20 @@ A shard is `shard-<SHA-256 of its bytes>.parquet` with the columns `digest` (32 
 SHA-256), `view` (int16; 0 is undistorted), `status` ("ok" or "bad"), `error` (text, null if "ok")
 and `bottleneck` (float16, null if "bad"). A reader ignores other columns. A change that readers of
 these columns would misunderstand needs another fingerprint, and so another folder.
+
+`about.json` beside the shards says what they are of. Its time is that of the last use, and its
+lock is held while they are in use.
 """
 
+import fcntl
 import hashlib
 import io
-from collections.abc import Sequence
+import os
+import weakref
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +31,10 @@ from retrain.bottlenecks.feature_store import FeatureStore
 
 Key = tuple[bytes, int]
 """A photo's digest, and the number of a view."""
+ABOUT = "about.json"
+ABOUT_VERSION = 1
+SHARDS = "shard-*.parquet"
+DAMAGED = "shard-*.damaged"
 _COLUMNS = ["digest", "view", "status", "error", "bottleneck"]
 
 
@@ -102,10 +112,14 @@ class CachedRows:
 class Cache:
     """The shards of one fingerprint. Any number of processes may add shards at once."""
 
-    def __init__(self, folder: Path, width: int) -> None:
-        """Use `folder` for bottlenecks of `width` values; the first shard creates it."""
+    def __init__(self, folder: Path, width: int, about: Mapping[str, Any] | None = None) -> None:
+        """Use `folder` for bottlenecks of `width` values; the first shard creates it.
+
+        `about` says what they are of, as JSON values.
+        """
         self.folder = folder
         self.width = width
+        self._about = {"schema": ABOUT_VERSION, "width": width, **(about or {})}
         pa.set_cpu_count(cores())  # pyarrow counts all cores of the machine
         self._schema = pa.schema(
             {
@@ -130,25 +144,24 @@ class Cache:
         content = io.BytesIO()
         # A dictionary of values that hardly repeat makes reading take six times as long.
         pq.write_table(table, content, compression="zstd", use_dictionary=False)
-        files.write(self.folder / _shard_name(content.getvalue()), content.getvalue())
+        files.write(self.folder / shard_name(content.getvalue()), content.getvalue())
+        if not (self.folder / ABOUT).exists():
+            self._write_about()
 
     def load(self, keys: Sequence[Key], store: FeatureStore) -> CachedRows:
         """Return the rows of `keys`, reading each shard once; append their bottlenecks to `store`.
 
         A shard whose SHA-256 is not its name, or that cannot be read, is set aside: its rows are
-        missing. Shards that killed processes left unfinished are removed.
+        missing. Shards that killed processes left unfinished are removed. The shards count as in
+        use until `store` ends.
         """
         sweep(self.folder)
+        self._mark_used(store)
         cached = CachedRows(keys, store)
-        for path in sorted(self.folder.glob("shard-*.parquet")):
-            try:
-                content = path.read_bytes()
-                problem = None if path.name == _shard_name(content) else "its SHA-256 is wrong"
-            except OSError as error:
-                problem = error.strerror
+        for path in sorted(self.folder.glob(SHARDS)):
+            content, problem = read_shard(path)
             if problem:
-                with suppress(FileNotFoundError):  # another process was first
-                    path.replace(path.with_suffix(".damaged"))
+                set_aside(path)
                 cached.damaged.append(f"{path.name} ({problem})")
                 continue
             # Parse the bytes whose digest was checked: the file may change in the meantime.
@@ -157,7 +170,42 @@ class Cache:
                 cached.add_table(shard.read(columns=_COLUMNS))
         return cached
 
+    def _mark_used(self, owner: object) -> None:
+        """Set the time of the last use, and lock the shards until `owner` ends.
 
-def _shard_name(content: bytes) -> str:
+        Where neither can be done, as in a cache that is only read, the shards are not in use.
+        """
+        path = self.folder / ABOUT
+        if path.exists():
+            with suppress(OSError):
+                os.utime(path)
+        elif self.folder.exists():
+            self._write_about()
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY)
+            weakref.finalize(owner, os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+    def _write_about(self) -> None:
+        with suppress(OSError):  # it is for people only
+            files.write_json(self.folder / ABOUT, self._about)
+
+
+def read_shard(path: Path) -> tuple[bytes, str | None]:
+    """Return the bytes of a shard, and why it cannot be used, None if it can."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return b"", error.strerror
+    return content, None if path.name == shard_name(content) else "its SHA-256 is wrong"
+
+
+def set_aside(path: Path) -> None:
+    """Rename a damaged shard, so that its photos are analysed again."""
+    with suppress(FileNotFoundError):  # another process was first
+        path.replace(path.with_suffix(".damaged"))
+
+
+def shard_name(content: bytes) -> str:
     """Return the file name of a shard: Parquet's own checksums leave out headers and footer."""
     return f"shard-{hashlib.sha256(content).hexdigest()}.parquet"

@@ -3,11 +3,11 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from math import ceil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -78,10 +78,12 @@ def extract(
     """
     if distorted:
         views, distortion = range(1, distorted.count + 1), distorted.distortion
-        cache = Cache(folder / _distorted_fingerprint(backbone, distortion), backbone.width)
+        name = _distorted_fingerprint(backbone, distortion)
     else:
         views, distortion = range(1), Distortion()
-        cache = Cache(folder / backbone.fingerprint, backbone.width)
+        name = backbone.fingerprint
+    about = _describe(backbone, distortion if distorted else None)
+    cache = Cache(folder / name, backbone.width, about)
     if store is None:
         with suppress(OSError):  # writing a shard reports it, if there is one to write
             cache.folder.mkdir(parents=True, exist_ok=True)
@@ -109,6 +111,18 @@ def extract(
     )
     usable = tuple(photos[number] for number in np.flatnonzero(is_whole).tolist())
     return Bottlenecks(usable, bad, store, rows[is_whole], analysed)
+
+
+def _describe(backbone: Backbone, distortion: Distortion | None) -> dict[str, Any]:
+    """Return what decides a cache's bottlenecks, for people."""
+    return {
+        "backbone": backbone.name,
+        "weights_sha256": backbone.weights_sha256,
+        "cut": backbone.cut,
+        "precision": backbone.precision,
+        "input": asdict(backbone.spec),
+        "distortion": distortion and distortion.identity,
+    }
 
 
 def _distorted_fingerprint(backbone: Backbone, distortion: Distortion) -> str:

@@ -25,6 +25,7 @@ _SECTIONS = {
             "retrain.cli.bottlenecks",
             "Compute the bottleneck of each photo in a folder.",
         ),
+        "cache": ("retrain.cli.cache", "List, check, clear and export cached bottlenecks."),
     },
     "Use and check a model": {
         "label": ("retrain.cli.label", "Print the best labels of photos."),

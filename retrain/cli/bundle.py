@@ -20,14 +20,18 @@ from retrain.cli.options import FOLDER, json_option, output_dir_option
 def bundle(output_dir: Path, bundle_dir: Path | None, as_json: bool) -> None:
     """Write the bundle: the folder, also as a .tar.gz, that is copied to a device.
 
-    It contains the model, its labels, a program that classifies photos, and a README that says
-    what to install there. `retrain push` writes and copies it in one step.
+    It contains the model, its labels, a program that classifies photos, and a README: the model's
+    card, and what to install there. `retrain push` writes and copies it in one step.
     """
     from deploy.bundle import write
+    from retrain.report.model_card import BLANK, make_card
     from retrain.run_folder import RunFolder
 
-    model = RunFolder(output_dir).accepted_model()
-    result = write(model, bundle_dir or output_dir / "bundle")
+    run = RunFolder(output_dir)
+    card = make_card(run)
+    result = write(run.model, bundle_dir or output_dir / "bundle", card)
+    if BLANK in card and run.card.exists():
+        say(f"{run.card}: purpose, data or licence is blank: fill it in there", err=True)
     if as_json:
         say(json.dumps(result.to_json()))
         return

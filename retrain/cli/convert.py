@@ -183,6 +183,8 @@ def convert(
 ) -> None:
     """Make model.tflite from the trained graph, and score it on the test photos."""
     from retrain.conversion.convert import convert as run
+    from retrain.report.model_card import write_card
+    from retrain.run_folder import RunFolder
 
     if choose and recipe:
         raise WrongUse("`choose` tries every recipe: leave out `recipe`")
@@ -202,12 +204,14 @@ def convert(
     )
     stages = progress()
     result = run(settings, stages)
+    write_card(RunFolder(output_dir))
     if not no_report:
         refresh_report(output_dir, stages)
     if as_json:
         say(json.dumps(result.to_json()))
     else:
-        say(*_lines(result), f"Written to {output_dir}: model.tflite, labels.txt, conversion.json")
+        names = "model.tflite, labels.txt, conversion.json, README.md"
+        say(*_lines(result), f"Written to {output_dir}: {names}")
 
 
 def _lines(result: "ConversionResult") -> list[str]:

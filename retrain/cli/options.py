@@ -151,6 +151,13 @@ cache_dir_option = click.option(
 )
 
 
+bottleneck_dir_option = click.option(
+    "--bottleneck-dir",
+    type=FOLDER,
+    help="Keep the bottlenecks in this folder instead of the cache.",
+)
+
+
 def source_options(command: Command) -> Command:
     """Add the options for the photos, the backbone and the caches."""
     for option in (
@@ -174,11 +181,7 @@ def source_options(command: Command) -> Command:
             type=click.Choice(get_args(ExtractEngine)),
             help="Runtime that computes the bottlenecks; auto takes the faster one here.",
         ),
-        click.option(
-            "--bottleneck-dir",
-            type=FOLDER,
-            help="Keep the bottlenecks in this folder instead of the cache.",
-        ),
+        bottleneck_dir_option,
         cache_dir_option,
         *reversed((*_PUBLISHED_NETWORK, *_OWN_NETWORK)),
         labels_from_option,
@@ -269,6 +272,20 @@ def refresh_report(output_dir: Path, stages: "Progress") -> None:
         write_report(RunFolder(output_dir), stages)
     except (RetrainError, OSError) as error:
         stages.warn(f"report.html is not written: {error}")
+
+
+def refresh_card(output_dir: Path, stages: "Progress") -> None:
+    """Put new figures into the model card of the run, a reason not to is a warning."""
+    from retrain.report.model_card import write_card
+    from retrain.run_folder import RunFolder
+
+    run = RunFolder(output_dir)
+    if not run.card.exists():
+        return
+    try:
+        write_card(run)
+    except (RetrainError, OSError) as error:
+        stages.warn(f"README.md is not refreshed: {error}")
 
 
 def progress(form: "Form" = "auto", verbosity: "Verbosity" = "INFO") -> "Progress":

@@ -43,16 +43,17 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     from retrain.push.address import parse_address
     from retrain.push.device import require_ready
     from retrain.push.remote import Remote
+    from retrain.report.model_card import make_card
     from retrain.run_folder import RunFolder
 
     run = RunFolder(output_dir)
     address = parse_address(target)
-    model = run.accepted_model()
+    card = make_card(run)
     remote = Remote(address, python, ssh)
     device = remote.describe()
     require_ready(device)
     with scratch() as folder:
-        archive = write(model, folder / "bundle").archive
+        archive = write(run.model, folder / "bundle", card).archive
         size = archive.stat().st_size
         say(f"copying {size / 1e6:.1f} MB to {address.host}:{device.folder}", err=True)
         installation = remote.install(archive)

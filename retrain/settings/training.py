@@ -26,6 +26,10 @@ _OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """TensorFlow's rule for the name of an operation."""
 
 
+BOTTLENECKS, PICTURES = "bottlenecks", "pictures"
+"""Folders of a cache that hold shards."""
+
+
 def default_cache_dir() -> Path:
     """Return the user's cache folder, which all runs share."""
     import platformdirs
@@ -99,12 +103,12 @@ class Source:
     @property
     def bottlenecks(self) -> Path:
         """The folder that holds a cache for each fingerprint."""
-        return self.bottleneck_dir or self.cache_dir / "bottlenecks"
+        return self.bottleneck_dir or self.cache_dir / BOTTLENECKS
 
     @property
     def pictures(self) -> Path:
         """The folder that holds a thumbnail and the statistics of each photo."""
-        return self.cache_dir / "pictures"
+        return self.cache_dir / PICTURES
 
     @property
     def engines(self) -> Path:

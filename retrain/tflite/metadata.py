@@ -7,7 +7,7 @@ https://www.tensorflow.org/lite/models/convert/metadata.
 from typing import Any
 
 from deploy import goldens
-from deploy.contract import Contract
+from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData
 from deploy.flatbuffer import check
 from deploy.untrusted_files import damaged
@@ -18,13 +18,20 @@ from retrain.tflite.edit import ModelEditor
 _NAME = "TFLITE_METADATA"
 
 
+def describe_input(spec: InputSpec) -> str:
+    """Return in words what a network takes of a photo."""
+    area = "the whole frame" if spec.crop is None else f"the centred {spec.crop:.1%} of the frame"
+    return (
+        f"An upright RGB photo: {area}, resized to {spec.width}x{spec.height} pixels, {spec.filter}"
+    )
+
+
 def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, Any]:
     """Return the ModelMetadata, as `metadata_schema.to_bytes` takes it.
 
     It has the normalization of the float model for uint8 inputs as well, as the format requires.
     """
     spec = contract.input
-    area = "the whole frame" if spec.crop is None else f"the centred {spec.crop:.1%} of the frame"
     general = {
         "name": about.name or f"{contract.backbone}, {len(contract.labels)} classes",
         "description": f"Tells which of {len(contract.labels)} labels a photo shows. Made by "
@@ -36,8 +43,7 @@ def describe(contract: Contract, about: About, golden_photos: int) -> dict[str, 
     }
     image = {
         "name": "image",
-        "description": f"An upright RGB photo: {area}, resized to {spec.width}x{spec.height} "
-        f"pixels, {spec.filter}",
+        "description": describe_input(spec),
         "content": {
             "content_properties": {
                 "ImageProperties": {

@@ -1,65 +1,57 @@
 """Pages in a real browser: no errors, no sideways scrolling, search without a server."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
-from tests.helpers.chromium import Browser, find_chromium, start_chromium
+from tests.helpers.chromium import (
+    DESKTOP,
+    NO_CHROMIUM,
+    PHONE,
+    find_chromium,
+    open_page,
+    start_chromium,
+)
 
 CHROMIUM = find_chromium()
-DESKTOP, PHONE = 1280, 375
 PAGES = ("index.html", "tutorials/first-model.html", "reference/cli.html")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason=NO_CHROMIUM)
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     assert CHROMIUM
-    with start_chromium(CHROMIUM, tmp_path_factory.mktemp("chromium")) as page:
-        yield page
+    with start_chromium(CHROMIUM) as browser:
+        yield browser
 
 
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_opens_without_errors_and_fits(
-    browser: Browser, site: Path, tmp_path: Path, name: str, width: int
+    browser: Browser, site: Path, name: str, width: int
 ) -> None:
-    browser.open((site / name).as_uri(), width)
-    browser.screenshot(tmp_path / "page.png")
-    assert browser.evaluate("document.querySelector('h1').innerText")
-    assert browser.evaluate("document.documentElement.scrollWidth") <= width
-    assert not browser.problems
-    assert browser.requests
-    assert not [url for url in browser.requests if not url.startswith(("file:", "data:"))]
+    with open_page(browser, site / name, width) as opened:
+        assert opened.page.locator("h1").inner_text()
+        assert opened.width <= width
+        assert not opened.problems
+        assert opened.requests
+        assert not [url for url in opened.requests if not url.startswith(("file:", "data:"))]
 
 
 def test_a_wide_table_scrolls_in_its_box(browser: Browser, site: Path) -> None:
-    browser.open((site / "reference/files.html").as_uri(), PHONE)
-    wider = browser.evaluate(
-        "[...document.querySelectorAll('.md-typeset__scrollwrap')]"
-        ".filter(box => box.scrollWidth > box.clientWidth).length"
-    )
+    with open_page(browser, site / "reference/files.html", PHONE) as opened:
+        wider = opened.page.evaluate(
+            "[...document.querySelectorAll('.md-typeset__scrollwrap')]"
+            ".filter(box => box.scrollWidth > box.clientWidth).length"
+        )
     assert wider > 0
 
 
 def test_the_search_works_in_an_opened_folder(browser: Browser, site: Path) -> None:
-    browser.open((site / "index.html").as_uri(), DESKTOP)
-    browser.evaluate("document.querySelector('.md-search__button').click()")
-    results = (
-        "[...document.querySelectorAll('*')].flatMap(e => e.shadowRoot"
-        " ? [...e.shadowRoot.querySelectorAll('a')].map(a => a.getAttribute('href')) : [])"
-    )
-    end = time.monotonic() + 20
-    links: list[str] = []
-    while time.monotonic() < end and not any("files.html" in link for link in links):
-        # The dialog takes letters only once it is open.
-        browser.evaluate("new Promise(resolve => setTimeout(resolve, 200))")
-        if not browser.evaluate(
-            "[...document.querySelectorAll('*')].some(e => e.shadowRoot?.activeElement?.value)"
-        ):
-            browser.call("Input.insertText", text="checkpoint")
-        links = browser.evaluate(results)
-    assert any("files.html" in link for link in links), links
-    assert not browser.problems
+    with open_page(browser, site / "index.html") as opened:
+        opened.page.locator(".md-search__button").click()
+        opened.page.locator("input:focus").fill("checkpoint")
+        opened.page.locator("a[href$='files.html#checkpointnpz']").wait_for()
+        assert not opened.problems

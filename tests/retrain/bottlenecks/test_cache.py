@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from deploy import files
-from retrain.bottlenecks.cache import Cache, CachedRows, Key, Row
+from retrain.bottlenecks.cache import ABOUT, Cache, CachedRows, Key, Row
 from retrain.bottlenecks.feature_store import FeatureStore
 
 WIDTH = 12
@@ -143,7 +143,7 @@ def test_writers_at_once_lose_nothing(cache: Cache) -> None:
         list(pool.map(cache.add, blocks[:5]))
     rows = [row for block in blocks for row in block]
     assert read(cache, good_keys(rows)).tobytes() == values(rows).tobytes()
-    assert {path.suffix for path in cache.folder.iterdir()} == {".parquet"}
+    assert {path.suffix for path in cache.folder.iterdir()} == {".parquet", ".json"}
 
 
 def test_a_flipped_byte_anywhere_sets_its_shard_aside(cache: Cache) -> None:
@@ -244,4 +244,5 @@ def test_nothing_is_left_of_a_shard_that_cannot_be_written(cache: Cache) -> None
     wrong = Row(bytes(32), 0, None, np.zeros(WIDTH + 1, np.float16))
     with pytest.raises(ValueError, match=str(WIDTH)):
         cache.add([wrong])
-    assert len(list(cache.folder.iterdir())) == 1
+    assert len(shards(cache)) == 1
+    assert {path.name for path in cache.folder.iterdir()} == {shards(cache)[0].name, ABOUT}

@@ -1,0 +1,157 @@
+"""What the cache holds: named, checked, cleared, and never taken from a process that uses it."""
+
+import gc
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.errors import WrongUse
+from retrain.bottlenecks.cache import ABOUT, Cache, Row
+from retrain.bottlenecks.feature_store import FeatureStore
+from retrain.bottlenecks.inventory import (
+    Entry,
+    choose,
+    find_damage,
+    list_others,
+    list_shards,
+    remove_old,
+)
+
+WIDTH = 8
+DAY_S = 86_400
+RANDOM = np.random.default_rng(0)
+
+
+def fill(root: Path, name: str, days: float = 0.0, shards: int = 2) -> Cache:
+    """Return a cache of that many shards, used last so many days ago."""
+    cache = Cache(root / name, WIDTH)
+    for _ in range(shards):
+        values = RANDOM.normal(size=WIDTH).astype(np.float16)
+        cache.add([Row(RANDOM.bytes(32), 0, None, values)])
+    used_at = time.time() - days * DAY_S
+    os.utime(root / name / ABOUT, (used_at, used_at))
+    return cache
+
+
+def names(entries: tuple[Entry, ...] | list[Entry]) -> list[str]:
+    return [entry.folder.name for entry in entries]
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_entries_have_size_and_age_the_latest_first(tmp_path: Path) -> None:
+    fill(tmp_path, "old", days=3)
+    fill(tmp_path, "new", days=1, shards=3)
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "photo.jpg").touch()
+    new, old = list_shards(tmp_path, tmp_path / "nowhere")
+    assert (new.folder.name, new.shards) == ("new", 3)
+    assert old.age_days == pytest.approx(3, abs=0.01)
+    files = (tmp_path / "old").iterdir()
+    assert old.size_bytes == sum(path.stat().st_size for path in files)
+
+
+def test_reading_is_a_use(tmp_path: Path) -> None:
+    cache = fill(tmp_path, "old", days=3)
+    cache.load([], FeatureStore(WIDTH))
+    assert list_shards(tmp_path)[0].age_days < 0.01
+
+
+def test_shards_of_an_earlier_version_are_listed_too(tmp_path: Path) -> None:
+    fill(tmp_path, "old")
+    (tmp_path / "old" / ABOUT).unlink()
+    (entry,) = list_shards(tmp_path)
+    assert entry.text == "not known: of an earlier version"
+    assert entry.age_days < 0.01
+
+
+def test_a_damaged_description_is_not_known(tmp_path: Path) -> None:
+    fill(tmp_path, "old")
+    (tmp_path / "old" / ABOUT).write_text('{"schema": 1, "backbone": 7}')
+    assert list_shards(tmp_path)[0].text.startswith("not known")
+
+
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    cache = fill(tmp_path, "one", shards=1)
+    (path,) = cache.folder.glob("shard-*.parquet")
+    content = path.read_bytes()
+    (entry,) = list_shards(tmp_path)
+    assert not list(find_damage(entry))
+    for place in RANDOM.integers(0, len(content), 50):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(RANDOM.integers(8))
+        path.write_bytes(damaged)
+        assert list(find_damage(entry)) == [(path, "its SHA-256 is wrong")]
+
+
+def test_the_beginning_of_a_fingerprint_is_enough(tmp_path: Path) -> None:
+    for name in ("abc1", "abd2"):
+        fill(tmp_path, name)
+    entries = list_shards(tmp_path)
+    assert choose(entries, "abc").folder.name == "abc1"
+    with pytest.raises(WrongUse, match="'ab' is the beginning of several"):
+        choose(entries, "ab")
+    with pytest.raises(WrongUse, match="'x' is the beginning of no"):
+        choose(entries, "x")
+
+
+def test_old_entries_are_removed(tmp_path: Path) -> None:
+    for days in (1, 5, 9):
+        fill(tmp_path, f"{days}", days=days)
+    removal = remove_old(list_shards(tmp_path), max_age_days=4)
+    assert sorted(names(removal.removed)) == ["5", "9"]
+    assert names(list_shards(tmp_path)) == ["1"]
+
+
+def test_the_longest_unused_make_room(tmp_path: Path) -> None:
+    for days in (1, 5, 9):
+        fill(tmp_path, f"{days}", days=days)
+    size = list_shards(tmp_path)[0].size_bytes
+    removal = remove_old(list_shards(tmp_path), max_bytes=round(1.5 * size))
+    assert names(removal.removed) == ["9", "5"]
+    assert removal.size_bytes == sum(entry.size_bytes for entry in removal.removed)
+
+
+def test_a_dry_run_removes_nothing(tmp_path: Path) -> None:
+    cache = fill(tmp_path, "old", days=9)
+    damaged = cache.folder / "shard-00.damaged"
+    damaged.write_bytes(b"12345")
+    assert names(remove_old(list_shards(tmp_path), 1, dry_run=True).removed) == ["old"]
+    assert remove_old(list_shards(tmp_path), dry_run=True).leftover_bytes == 5
+    assert damaged.exists()
+
+
+def test_what_is_in_use_stays(tmp_path: Path) -> None:
+    cache, store = fill(tmp_path, "old"), FeatureStore(WIDTH)
+    cache.load([], store)
+    removal = remove_old(list_shards(tmp_path), max_bytes=0)
+    assert (names(removal.removed), names(removal.in_use)) == ([], ["old"])
+    assert list(cache.folder.glob("shard-*.parquet"))
+    del store
+    gc.collect()
+    assert names(remove_old(list_shards(tmp_path), max_bytes=0).removed) == ["old"]
+    assert not cache.folder.exists()
+
+
+def test_leftovers_are_removed_and_entries_stay(tmp_path: Path) -> None:
+    cache = fill(tmp_path, "new")
+    (cache.folder / "shard-00.damaged").write_bytes(b"12345")
+    removal = remove_old(list_shards(tmp_path))
+    assert (removal.removed, removal.leftover_bytes) == ((), 5)
+    assert not list(cache.folder.glob("*.damaged"))
+    assert len(list(cache.folder.glob("shard-*.parquet"))) == 2
+
+
+def test_other_folders_are_listed_by_size(tmp_path: Path) -> None:
+    (tmp_path / "backbones" / "one").mkdir(parents=True)
+    (tmp_path / "backbones" / "one" / "graph.pb").write_bytes(bytes(70))
+    (entry,) = list_others(tmp_path)
+    assert (entry.shards, entry.size_bytes) == (None, 70)
+    assert "backbones" in entry.text

@@ -1,0 +1,82 @@
+"""`retrain cache`, on the cache of a real run."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.helpers.runs import Invoke
+
+
+@pytest.fixture(scope="module")
+def place(tiny: Path, cache_dir: Path, invoke: Invoke, tmp_path_factory: Any) -> Path:
+    """Return a folder of bottlenecks of the photos in `tiny`."""
+    place: Path = tmp_path_factory.mktemp("place")
+    folders = ("--cache-dir", cache_dir, "--bottleneck-dir", place)
+    result = invoke("bottlenecks", tiny, *folders)
+    assert result.exit_code == 0, result.output
+    return place
+
+
+@pytest.fixture
+def call(invoke: Invoke, place: Path, tmp_path: Path) -> Any:
+    """Return a function that runs a command of `retrain cache` on these bottlenecks."""
+    folders = ("--cache-dir", tmp_path / "empty", "--bottleneck-dir", place)
+    return lambda *words: invoke("cache", *words, *folders)
+
+
+def damage(place: Path) -> Path:
+    (path,) = place.glob("*/shard-*.parquet")
+    path.write_bytes(path.read_bytes()[:-1])
+    return path
+
+
+def test_ls_says_what_a_fingerprint_is_of(call: Any, place: Path) -> None:
+    (entry,) = json.loads(call("ls", "--json").stdout)["entries"]
+    assert entry["of"] == "efficientnet_lite0 224x224, float32, bottlenecks"
+    (folder,) = place.iterdir()
+    assert entry["folder"] == str(folder)
+    heading, line = call("ls").stdout.splitlines()
+    assert heading.split() == ["fingerprint", "shards", "MB", "days", "of"]
+    assert line.startswith(folder.name[:12])
+    assert line.endswith(entry["of"])
+
+
+def test_export_takes_the_first_digits(call: Any, place: Path, tmp_path: Path) -> None:
+    (folder,) = place.iterdir()
+    result = call("export", folder.name[:6], tmp_path / "all.npy", "--json")
+    assert json.loads(result.stdout)["rows"] == 8
+    assert np.load(tmp_path / "all.npy").shape == (8, 1280)
+
+
+def test_verify_finds_damage_and_repair_lets_the_next_run_mend_it(
+    call: Any, place: Path, tiny: Path, cache_dir: Path, invoke: Invoke
+) -> None:
+    assert call("verify").stdout == "1 shards, 0 damaged\n"
+    path = damage(place)
+    result = call("verify")
+    assert result.exit_code == 3
+    assert f"{path}: its SHA-256 is wrong" in result.stdout
+    assert path.exists()
+    result = call("verify", "--repair")
+    assert result.exit_code == 0
+    assert "1 damaged, set aside" in result.stdout
+    assert not path.exists()
+    folders = ("--cache-dir", cache_dir, "--bottleneck-dir", place)
+    assert "8 of them analysed now" in invoke("bottlenecks", tiny, *folders).stdout
+    assert call("verify").exit_code == 0
+
+
+def test_gc_removes_by_age(call: Any, place: Path) -> None:
+    (about,) = place.glob("*/about.json")
+    os.utime(about, (0, 0))
+    result = call("gc", "--older-than", 30, "--dry-run")
+    assert "would be freed" in result.stdout
+    assert about.exists()
+    record = json.loads(call("gc", "--older-than", 30, "--json").stdout)
+    assert [Path(entry["folder"]) for entry in record["removed"]] == [about.parent]
+    assert record["bytes"] > 0
+    assert call("ls").stdout.startswith("Nothing in ")
