@@ -150,7 +150,7 @@ def test_a_class_without_test_photos_has_dashes(train: Train) -> None:
     assert "A dash: there are no test photos." in page.html
     rows = [element.text for element in page.named("tr")]
     for label in set(LABELS) - tested:
-        assert [row for row in rows if row.startswith(label) and "–" in row]
+        assert [row for row in rows if row.startswith(label) and "\u2013" in row]
 
 
 def test_photos_that_are_gone_leave_the_figures(train: Train, photos: Path, tmp_path: Path) -> None:
