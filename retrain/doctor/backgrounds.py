@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import DistortedViews, extract
@@ -20,6 +21,8 @@ KINDS = ("background",)
 _MAX_PHOTOS = 400
 _MIN_PHOTOS_PER_CLASS = 10
 """With fewer photos in the sample, a class is not judged."""
+_MIN_COPY_COSINE = 0.9
+"""Of two photos, less their mean, that may be copies; of other flowers it is 0.8 at most."""
 _BORDERS = DistortedViews(1, Distortion(blank_centre=80))
 _MIN_SCORE = 0.9
 """Least recall and precision by the border alone."""
@@ -31,9 +34,9 @@ def find(data: TrainingData, source: Source, progress: Progress) -> Sequence[Fin
     """Return a finding for each class that is recognised by the border of its photos.
 
     In a sample of about 400 photos, equally many of each class, the centre is made grey: 80% of
-    each side of what the network gets. Heads are trained on these borders, and on the same photos
-    as they are, and each predicts photos that it did not see. The bottlenecks of the borders stay
-    in the cache.
+    each side of what the network gets. Heads are trained on these borders, and if they recognise a
+    class, on the same photos as they are; each predicts photos that it did not see. The bottlenecks
+    of the borders stay in the cache.
     """
     number_of = {photo.digest: i for i, photo in enumerate(data.dataset.photos)}
     in_order = sorted(data.dataset.photos, key=lambda photo: (photo.label, photo.digest))
@@ -46,19 +49,33 @@ def find(data: TrainingData, source: Source, progress: Progress) -> Sequence[Fin
         progress,
         distorted=_BORDERS,
     )
-    numbers = [number_of[photo.digest] for photo in borders.photos]
     whole = all_examples(data)
+    numbers = np.array([number_of[photo.digest] for photo in borders.photos])
+    is_first = _are_first(whole.store.take(whole.rows[numbers, 0]))
+    photos = [borders.photos[place] for place in np.flatnonzero(is_first).tolist()]
+    numbers, rows = numbers[is_first], borders.rows[is_first]
     labels = whole.labels[numbers]
     count = len(data.labels)
-    by_border = predict(borders.photos, Examples(borders.store, borders.rows, labels), count)
-    by_whole = predict(borders.photos, Examples(whole.store, whole.rows[numbers], labels), count)
-    scores = zip(_scores(by_border, labels), _scores(by_whole, labels), strict=True)
-
+    by_border = predict(photos, Examples(borders.store, rows, labels), count)
+    scores = class_scores(confusion_matrix(by_border.argmax(axis=1), labels, count))
+    recognised = [label for label, score in enumerate(scores) if _is_high(score)]
+    if not recognised:
+        return []
+    by_whole = predict(photos, Examples(whole.store, whole.rows[numbers], labels), count)
+    usual = class_scores(confusion_matrix(by_whole.argmax(axis=1), labels, count))
     return [
-        _finding(label, name, border, by_border, labels, borders.photos)
-        for label, (name, (border, complete)) in enumerate(zip(data.labels, scores, strict=True))
-        if border.support >= _MIN_PHOTOS_PER_CLASS and _is_near(border, complete)
+        _finding(label, data.labels[label], scores[label], by_border, labels, photos)
+        for label in recognised
+        if _is_near(scores[label], usual[label])
     ]
+
+
+def _are_first(bottlenecks: Floats) -> npt.NDArray[np.bool_]:
+    """Return, (N,), which photos are like none before them: the border of a copy gives it away."""
+    deviations = bottlenecks - bottlenecks.mean(axis=0)
+    deviations /= np.maximum(np.linalg.norm(deviations, axis=1, keepdims=True), 1e-6)
+    cosines = np.tril(deviations @ deviations.T, -1)
+    return np.asarray(cosines.max(axis=1) < _MIN_COPY_COSINE)
 
 
 def _finding(
@@ -93,15 +110,15 @@ def _finding(
     )
 
 
-def _scores(probabilities: Floats, labels: Ints) -> list[ClassScore]:
-    classes = probabilities.shape[1]
-    return class_scores(confusion_matrix(probabilities.argmax(axis=1), labels, classes))
-
-
-def _is_near(border: ClassScore, complete: ClassScore) -> bool:
-    """Return whether the border gives high recall and precision, near those of whole photos."""
-    pairs = ((border.recall, complete.recall), (border.precision, complete.precision))
-    return all(
-        alone is not None and alone >= max(_MIN_SCORE, (usual or 0) - _MAX_LOSS)
-        for alone, usual in pairs
+def _is_high(score: ClassScore) -> bool:
+    """Return whether recall and precision are high, of enough photos to know it."""
+    return (
+        score.support >= _MIN_PHOTOS_PER_CLASS
+        and min(score.recall or 0, score.precision or 0) >= _MIN_SCORE
     )
+
+
+def _is_near(border: ClassScore, whole: ClassScore) -> bool:
+    """Return whether recall and precision by the border are near those of whole photos."""
+    pairs = ((border.recall, whole.recall), (border.precision, whole.precision))
+    return all((alone or 0) >= (usual or 0) - _MAX_LOSS for alone, usual in pairs)

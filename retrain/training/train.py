@@ -108,7 +108,8 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
 def _find_copies(settings: TrainSettings, data: TrainingData, progress: Progress) -> list[Pair]:
     """Return photos that look the same as one in another split; print a warning and a few."""
     pictures = ThumbnailCache(settings.source.pictures)
-    pairs = near_duplicates.find(data.dataset.photos, data.splits, pictures, progress)
+    copies = near_duplicates.find(data.dataset.photos, data.splits, pictures, progress)
+    pairs = [pair for pair in copies if pair.is_across_splits]
     if pairs:
         progress.warn(near_duplicates.warning(pairs))
         for pair in pairs[:_MAX_PRINTED_PAIRS]:

@@ -1,4 +1,4 @@
-"""Photos that look the same as one in another split are found and named."""
+"""Photos that show the same picture are found, and named where they are in other splits."""
 
 from collections.abc import Callable
 from hashlib import sha256
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.feature_store import FeatureStore
@@ -14,19 +14,10 @@ from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import SIDE, ThumbnailCache
 from retrain.data.photo_folder import Photo
 from retrain.progress import Progress
+from tests.helpers.photos import scene
 from tests.helpers.runs import Train
 
 QUIET = Progress(verbosity="ERROR")
-
-
-def scene(seed: int, width: int = 320, height: int = 240) -> Image.Image:
-    """Return a picture of smooth coloured patches with fine grain, another one for each seed."""
-    random = np.random.default_rng(seed)
-    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-    image = coarse.resize((width, height), Image.Resampling.BICUBIC)
-    grain = random.normal(0, 12, (height, width, 1))
-    noisy = np.clip(np.asarray(image, np.float32) + grain, 0, 255).astype(np.uint8)
-    return Image.fromarray(noisy).filter(ImageFilter.GaussianBlur(0.7))
 
 
 def photo(path: Path, image: Image.Image, quality: int = 90) -> Photo:
@@ -66,10 +57,33 @@ def test_copies_of_other_sizes_and_qualities_are_found(
     }
 
 
-def test_copies_in_one_split_are_not_named(originals: list[Photo], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image.crop((16, 12, 304, 228)),
+        lambda image: image.crop((0, 0, 304, 228)),
+        lambda image: image.resize((192, 144)).crop((5, 4, 187, 140)),
+        lambda image: image.resize((240, 240)),
+        lambda image: image.point(lambda level: level // 2),
+    ],
+)
+def test_copies_that_are_cropped_squashed_or_darkened_are_found(
+    originals: list[Photo], tmp_path: Path, change: Callable[[Image.Image], Image.Image]
+) -> None:
+    copies = [photo(tmp_path / "cat" / f"copy{i}.jpg", change(scene(i)), 60) for i in range(4)]
+    pairs = find(tmp_path, originals + copies, ["training"] * 16)
+    assert {frozenset((pair.photo.path.name, pair.other.path.name)) for pair in pairs} == {
+        frozenset((f"{i}.jpg", f"copy{i}.jpg")) for i in range(4)
+    }
+
+
+def test_copies_in_one_split_are_not_across_splits(originals: list[Photo], tmp_path: Path) -> None:
     copy = photo(tmp_path / "cat" / "copy.jpg", scene(0).resize((160, 120)))
-    assert find(tmp_path, [*originals, copy], ["training"] * 13) == []
-    assert find(tmp_path, [*originals, copy], ["testing"] + ["training"] * 11 + ["testing"]) == []
+    (pair,) = find(tmp_path, [*originals, copy], ["training"] * 13)
+    assert not pair.is_across_splits
+    splits = ["testing"] + ["training"] * 11 + ["validation"]
+    (pair,) = find(tmp_path, [*originals, copy], splits)
+    assert pair.is_across_splits
 
 
 def test_a_pair_that_does_not_train_is_named_once(originals: list[Photo], tmp_path: Path) -> None:
@@ -84,9 +98,8 @@ def test_a_pair_that_does_not_train_is_named_once(originals: list[Photo], tmp_pa
     "change",
     [
         lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-        lambda image: image.crop((60, 60, 320, 240)),
-        lambda image: image.resize((240, 240)),
-        lambda image: image.point(lambda level: level // 2),
+        lambda image: image.crop((100, 90, 320, 240)),
+        lambda image: image.transpose(Image.Transpose.ROTATE_180),
     ],
 )
 def test_other_pictures_of_the_same_are_no_copies(
@@ -116,9 +129,8 @@ def test_a_large_folder_is_compared_in_groups(monkeypatch: pytest.MonkeyPatch) -
     rows = np.arange(3200)
     groups = list(near_duplicates._groups(store, rows))
     assert np.mean([len(group) ** 2 for group in groups]) < 500**2
-    split_of = np.array(["training"] * 3000 + ["testing"] * 200)
-    pairs = near_duplicates._nearest_in_another_split(store, rows, split_of)
-    assert sum(pairs.get(3000 + i) == i for i in range(200)) >= 198
+    pairs = near_duplicates._candidates(store, rows)
+    assert len({(i, 3000 + i) for i in range(200)} & {*pairs}) >= 198
 
 
 def test_train_names_copies_and_keeps_them_in_metrics(
@@ -134,7 +146,10 @@ def test_train_names_copies_and_keeps_them_in_metrics(
         image.resize((size, size)).save(path)
     run = train(source=tmp_path)
     pairs = run.metrics["copies_across_splits"]
-    assert pairs
-    assert all({"small"} & set(pair["labels"]) for pair in pairs)
-    assert f"{len(pairs)} photos of validation or testing look the same" in run.result.stderr
+    assert any("small" in pair["labels"] for pair in pairs)
+    assert all(len(set(pair["splits"])) == 2 for pair in pairs)
+    assert (
+        f"{len({pair['paths'][0] for pair in pairs})} photos of validation or testing look the same"
+        in run.result.stderr
+    )
     assert pairs[0]["paths"][0] in run.result.stderr
