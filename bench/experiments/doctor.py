@@ -47,6 +47,7 @@ _VALIDATION_SHARE = 0.1
 _NEAR_KINDS = ("near-copy", "copy-across-classes", "copy-across-splits")
 
 Figures = dict[str, Any]
+Names = frozenset[str]
 
 
 @click.command()
@@ -94,21 +95,28 @@ def main(
             figures["swapped"] = swapped
             data = examine.load(source, SplitSettings(), Progress(verbosity="ERROR"))
         else:
-            figures["clean"] = count_kinds(retrain("doctor", str(folder), *cache))
+            record = retrain("doctor", str(folder), *cache)
+            figures["clean"] = count_kinds(record)
+            natural = frozenset(map(names_of, pairs_named(record, "exact-copy", *_NEAR_KINDS)))
         for seed in range(1, seeds + 1):
             if advice:
                 figures["rows"].append(measure_advice(data, seed, swapped / 100, cache))
                 lines = advice_table(figures["rows"])
             else:
-                figures["rows"].append(measure_spoiled(folder, seed, peers, cache_dir))
+                figures["rows"].append(measure_spoiled(folder, seed, peers, cache_dir, natural))
                 lines = f"{table(figures['rows'])}\nclean: {clean_line(figures['clean'])}"
             say_table(f"{folder.name}, seeds 1 to {seed}\n{lines}\n")
             if output:
                 save(output, {"measured": measured})
 
 
-def measure_spoiled(folder: Path, seed: int, peers: Path | None, cache_dir: Path) -> Figures:
-    """Return the figures of each program, by its name, on a spoiled copy of `folder`."""
+def measure_spoiled(
+    folder: Path, seed: int, peers: Path | None, cache_dir: Path, natural: Collection[Names]
+) -> Figures:
+    """Return the figures of each program, by its name, on a spoiled copy of `folder`.
+
+    Copies that are in `folder` already are `natural`, and do not count.
+    """
     with TemporaryDirectory(prefix="retrain-") as temporary:
         photos = Path(temporary, folder.name)
         truth = spoil(folder, photos, seed)
@@ -118,42 +126,57 @@ def measure_spoiled(folder: Path, seed: int, peers: Path | None, cache_dir: Path
         retrain("bottlenecks", str(photos), *cache)
         start = time.perf_counter()
         record = retrain("doctor", str(photos), *cache)
-        figures["retrain"] = score_doctor(truth, record, time.perf_counter() - start)
+        figures["retrain"] = score_doctor(truth, record, time.perf_counter() - start, natural)
         if peers:
-            figures |= measure_peers(truth, source, peers, Path(temporary))
+            figures |= measure_peers(truth, source, peers, Path(temporary), natural)
     return figures
 
 
-def score_doctor(truth: Spoiled, record: Mapping[str, Any], seconds: float) -> Figures:
+def pairs_named(record: Mapping[str, Any], *kinds: str) -> set[Pair]:
+    """Return the pairs of photos in the findings of these kinds."""
+    photos = _photos_named(record, *kinds)
+    return {
+        frozenset((Path(photo["path"]), Path(photo["other"])))
+        for photo in photos
+        if "other" in photo
+    }
+
+
+def names_of(pair: Pair) -> Names:
+    """Return the names of two photos, which a spoiled copy of them has too."""
+    return frozenset(path.name for path in pair)
+
+
+def planted(pairs: Iterable[Pair], natural: Collection[Names]) -> set[Pair]:
+    """Return the pairs that are not `natural`."""
+    return {pair for pair in pairs if names_of(pair) not in natural}
+
+
+def _photos_named(record: Mapping[str, Any], *kinds: str) -> list[Mapping[str, Any]]:
+    matching = (finding for finding in record["findings"] if finding["kind"] in kinds)
+    return [photo for finding in matching for photo in finding["photos"]]
+
+
+def score_doctor(
+    truth: Spoiled, record: Mapping[str, Any], seconds: float, natural: Collection[Names] = ()
+) -> Figures:
     """Return precision and recall of each kind of finding, from what `retrain doctor` printed."""
     findings = record["findings"]
-
-    def photos_of(*kinds: str) -> list[Mapping[str, Any]]:
-        matching = (finding for finding in findings if finding["kind"] in kinds)
-        return [photo for finding in matching for photo in finding["photos"]]
-
-    def pairs_of(*kinds: str) -> set[Pair]:
-        photos = (photo for photo in photos_of(*kinds) if "other" in photo)
-        return {frozenset((Path(photo["path"]), Path(photo["other"]))) for photo in photos}
-
-    wrong = [finding for finding in findings if finding["kind"] == "wrong-label"]
-    suggested = wrong[0]["suggested"] if wrong else 0
-    order = [Path(photo["path"]) for photo in photos_of("wrong-label")]
-    backgrounds = {
-        finding["photos"][0]["label"] for finding in findings if finding["kind"] == "background"
-    }
+    suggested = sum(item["suggested"] for item in findings if item["kind"] == "wrong-label")
+    order = [Path(photo["path"]) for photo in _photos_named(record, "wrong-label")]
+    unreadable = {Path(photo["path"]) for photo in _photos_named(record, "unreadable")}
+    near = planted(pairs_named(record, *_NEAR_KINDS), natural) - truth.exact
     return {
         "seconds": seconds,
-        "exact": rates(pairs_of("exact-copy"), truth.exact),
-        "near": rates(pairs_of(*_NEAR_KINDS) - truth.exact, truth.near),
-        "missed near copies": sorted(
-            way for pair, way in truth.near.items() if pair not in pairs_of(*_NEAR_KINDS)
-        ),
-        "truncated": rates(
-            {Path(photo["path"]) for photo in photos_of("unreadable")}, truth.truncated
-        ),
+        "exact": rates(planted(pairs_named(record, "exact-copy"), natural), truth.exact),
+        "near": rates(near, truth.near),
+        "missed near copies": sorted(way for pair, way in truth.near.items() if pair not in near),
+        "truncated": rates(unreadable, truth.truncated),
         **score_labels(truth, order, order[:suggested], record["photos"]),
-        "background": rates(backgrounds, {truth.bordered}),
+        "background": rates(
+            {item["photos"][0]["label"] for item in findings if item["kind"] == "background"},
+            {truth.bordered},
+        ),
     }
 
 
@@ -178,7 +201,9 @@ def rates(named: Collection[Any], true: Collection[Any]) -> Figures:
     }
 
 
-def measure_peers(truth: Spoiled, source: Source, python: Path, folder: Path) -> Figures:
+def measure_peers(
+    truth: Spoiled, source: Source, python: Path, folder: Path, natural: Collection[Names]
+) -> Figures:
     """Return the figures of cleanlab, by two kinds of probabilities, and of CleanVision."""
     data = examine.load(source, SplitSettings(), Progress(verbosity="ERROR"))
     photos = data.dataset.photos
@@ -205,8 +230,8 @@ def measure_peers(truth: Spoiled, source: Source, python: Path, folder: Path) ->
     figures["CleanVision"] = {
         "seconds": vision["seconds"],
         "error": vision["error"],
-        "exact": rates(pairs_in(vision["exact"]), truth.exact),
-        "near": rates(pairs_in(vision["near"]), truth.near),
+        "exact": rates(planted(pairs_in(vision["exact"]), natural), truth.exact),
+        "near": rates(planted(pairs_in(vision["near"]), natural) - truth.exact, truth.near),
     }
     return figures
 

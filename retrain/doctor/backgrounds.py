@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import DistortedViews, extract
+from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.photo_folder import Photo
 from retrain.data.take_in_turn import take_in_turn
 from retrain.doctor.finding import Finding, FindingPhoto
@@ -21,8 +22,6 @@ KINDS = ("background",)
 _MAX_PHOTOS = 400
 _MIN_PHOTOS_PER_CLASS = 10
 """With fewer photos in the sample, a class is not judged."""
-_MIN_COPY_COSINE = 0.9
-"""Of two photos, less their mean, that may be copies; of other flowers it is 0.8 at most."""
 _BORDERS = DistortedViews(1, Distortion(blank_centre=80))
 _MIN_SCORE = 0.9
 """Least recall and precision by the border alone."""
@@ -35,47 +34,40 @@ def find(data: TrainingData, source: Source, progress: Progress) -> Sequence[Fin
 
     In a sample of about 400 photos, equally many of each class, the centre is made grey: 80% of
     each side of what the network gets. Heads are trained on these borders, and if they recognise a
-    class, on the same photos as they are; each predicts photos that it did not see. The bottlenecks
-    of the borders stay in the cache.
+    class, on the same photos as they are; each predicts photos that it did not see. A copy of a
+    photo would give it away by any border, and is left out. The bottlenecks of the borders stay in
+    the cache.
     """
     number_of = {photo.digest: i for i, photo in enumerate(data.dataset.photos)}
     in_order = sorted(data.dataset.photos, key=lambda photo: (photo.label, photo.digest))
     sample = take_in_turn(in_order, _MAX_PHOTOS)
+    pictures = ThumbnailCache(source.pictures)
+    pairs = near_duplicates.find(sample, [""] * len(sample), pictures, progress)
+    copies = {pair.other.digest for pair in pairs}
     borders = extract(
-        sample,
+        [photo for photo in sample if photo.digest not in copies],
         data.backbone,
         EngineChoice(source.extract_engine, source.engines),
         source.bottlenecks,
         progress,
         distorted=_BORDERS,
     )
+    numbers = [number_of[photo.digest] for photo in borders.photos]
     whole = all_examples(data)
-    numbers = np.array([number_of[photo.digest] for photo in borders.photos])
-    is_first = _are_first(whole.store.take(whole.rows[numbers, 0]))
-    photos = [borders.photos[place] for place in np.flatnonzero(is_first).tolist()]
-    numbers, rows = numbers[is_first], borders.rows[is_first]
     labels = whole.labels[numbers]
     count = len(data.labels)
-    by_border = predict(photos, Examples(borders.store, rows, labels), count)
+    by_border = predict(borders.photos, Examples(borders.store, borders.rows, labels), count)
     scores = class_scores(confusion_matrix(by_border.argmax(axis=1), labels, count))
     recognised = [label for label, score in enumerate(scores) if _is_high(score)]
     if not recognised:
         return []
-    by_whole = predict(photos, Examples(whole.store, whole.rows[numbers], labels), count)
+    by_whole = predict(borders.photos, Examples(whole.store, whole.rows[numbers], labels), count)
     usual = class_scores(confusion_matrix(by_whole.argmax(axis=1), labels, count))
     return [
-        _finding(label, data.labels[label], scores[label], by_border, labels, photos)
+        _finding(label, data.labels[label], scores[label], by_border, labels, borders.photos)
         for label in recognised
         if _is_near(scores[label], usual[label])
     ]
-
-
-def _are_first(bottlenecks: Floats) -> npt.NDArray[np.bool_]:
-    """Return, (N,), which photos are like none before them: the border of a copy gives it away."""
-    deviations = bottlenecks - bottlenecks.mean(axis=0)
-    deviations /= np.maximum(np.linalg.norm(deviations, axis=1, keepdims=True), 1e-6)
-    cosines = np.tril(deviations @ deviations.T, -1)
-    return np.asarray(cosines.max(axis=1) < _MIN_COPY_COSINE)
 
 
 def _finding(

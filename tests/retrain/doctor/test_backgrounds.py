@@ -69,3 +69,16 @@ def test_classes_before_the_same_background_are_not_named_and_borders_are_cached
     assert "engine" in capsys.readouterr().err, "the borders are analysed"
     assert find(source, Progress()) == []
     assert "engine" not in capsys.readouterr().err, "they come from the cache"
+
+
+def test_copies_of_a_photo_do_not_make_its_border_known(source: Source) -> None:
+    random = np.random.default_rng(0)
+    for label in ("disc", "square"):
+        (source.image_dir / label).mkdir(parents=True)
+        for number in range(4):
+            path = source.image_dir / label / f"{number}.png"
+            draw_photo(label, None, random).save(path)
+            for copy in range(4):  # other bytes, behind the end of the picture
+                content = path.read_bytes() + bytes([copy])
+                path.with_name(f"{number}-{copy}.png").write_bytes(content)
+    assert find(source) == []
