@@ -25,6 +25,7 @@ from deploy.image import HEAD, why_not_photo
 
 NO_BOUNDS = ("--max-accuracy-drop", "100", "--min-agreement", "0", "--max-mean-difference", "1")
 """Options for `retrain convert` that accept every model, so that its figures are printed."""
+_REPORTING = ("train", "adopt", "convert", "bench")
 _SAMPLING_S = 0.05
 
 folders_argument = click.argument(
@@ -74,7 +75,12 @@ def retrain(*arguments: str) -> Any:
 
     Its progress and its errors go to stderr. If it fails, this program ends with its exit code.
     """
-    return json.loads(retrain_text(*arguments, "--json"))
+    return json.loads(retrain_text(*_without_report(*arguments), "--json"))
+
+
+def _without_report(*arguments: str) -> tuple[str, ...]:
+    """Return the arguments with --no-report, for a command that would write one by the way."""
+    return (*arguments, "--no-report") if arguments[0] in _REPORTING else arguments
 
 
 def retrain_text(*arguments: str) -> str:
@@ -95,7 +101,7 @@ def retrain_with_memory(*arguments: str) -> Finished:
 
     The memory is that of the process and its descendants together: what they share counts once.
     """
-    command = [sys.executable, "-m", "retrain", *arguments, "--json"]
+    command = [sys.executable, "-m", "retrain", *_without_report(*arguments), "--json"]
     return run_with_memory(command)
 
 

@@ -89,9 +89,9 @@ def advise(
         actions.append(
             Action(
                 f"Look at {first} and {second}",
-                f"{pair.photos} of the {accuracy.total - accuracy.right} errors are between these "
-                "two: correct labels, and add photos that show the difference. The gain is that "
-                "of half of them.",
+                f"Errors between these two: {pair.photos} of {accuracy.total - accuracy.right}. "
+                "Correct labels, and add photos that show the difference. The gain is that of half "
+                "of them.",
                 _CONFUSION_SHARE * 100 * pair.photos / accuracy.total,
                 labels=pair.labels,
             )

@@ -35,7 +35,7 @@ MAX_MATRIX_CLASSES = 20
 """Of more classes the page shows the pairs that are confused most, without the matrix."""
 _MAX_PAIRS = 12
 _MAX_MAPPED_WRONG, _MAX_MAPPED_TYPICAL = 12, 8
-_MAX_FINDING_PHOTOS = 60
+_MIN_FINDING_PHOTOS, _MAX_FINDING_PHOTOS = 24, 60
 
 Value = TypeVar("Value")
 
@@ -257,7 +257,7 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
         matrix=matrix,
         pairs=pairs,
         worst=tuple(
-            (book.add(inputs.photo_of[row.digest]), row)
+            (book.show(inputs.photo_of[row.digest]), row)
             for row in wrong_rows[:24]
             if row.digest in inputs.photo_of
         ),
@@ -559,7 +559,7 @@ def _disagreements(
     rows.sort(key=lambda pair: -(pair[0].probability + pair[1].probability))
     total = count("Graph and model disagree", (row for row, _ in rows))
     listed = tuple(
-        (book.add(inputs.photo_of[row.digest]), row, other)
+        (book.show(inputs.photo_of[row.digest]), row, other)
         for row, other in rows[:12]
         if row.digest in inputs.photo_of
     )
@@ -575,11 +575,12 @@ def _finding_row(finding: Finding, book: PhotoBook) -> FindingRow:
             shown_together.append(Photo(member.other, "", b""))
     has_others = len(shown_together) > len(photos)
     title = finding.title + ", each photo before its counterpart" * has_others
+    count = min(_MAX_FINDING_PHOTOS, max(_MIN_FINDING_PHOTOS, finding.suggested))
     rows = []
     for number, (member, photo) in enumerate(zip(finding.photos, photos, strict=True)):
-        if number < _MAX_FINDING_PHOTOS:
+        if number < count:
             is_suggested = number < finding.suggested
-            rows.append((book.add(photo), book.name(member.path), member.reason, is_suggested))
+            rows.append((book.show(photo), book.name(member.path), member.reason, is_suggested))
     return FindingRow(
         finding, tuple(rows), book.gallery(title, shown_together), len(photos) - len(rows)
     )
@@ -650,7 +651,7 @@ def _maps(
     chosen += [(photo, (photo.label,)) for photo in typical]
     drawn = activation_maps.draw_maps(network, contract.input, contract.labels, chosen)
     return tuple(
-        MapRow(activation, book.add(activation.photo), len(activation.labels) == 1)
+        MapRow(activation, book.show(activation.photo), len(activation.labels) == 1)
         for activation in drawn
     ), None
 

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class PhotoBook:
     root: Path
     photos: list[Photo] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
+    _on_page: list[int] = field(default_factory=list)
     _number_of: dict[str, int] = field(default_factory=dict)
     _split_of: dict[str, str] = field(default_factory=dict)
     _predictions: dict[str, Prediction] = field(default_factory=dict)
@@ -55,8 +56,13 @@ class PhotoBook:
         self._split_of = {shown(photo.path): name for photo, name in manifest}
         self._predictions = {row.path: row for row in rows}
 
-    def add(self, photo: Photo) -> int:
-        """Return the number of a photo in the book."""
+    def show(self, photo: Photo) -> int:
+        """Return the number of a photo that the page shows outside of galleries."""
+        number = self._add(photo)
+        self._on_page.append(number)
+        return number
+
+    def _add(self, photo: Photo) -> int:
         key = shown(photo.path.absolute())
         if key not in self._number_of:
             self._number_of[key] = len(self.photos)
@@ -67,7 +73,7 @@ class PhotoBook:
         """Return the number of a new gallery of `photos`; None without any."""
         if not photos:
             return None
-        numbers = tuple(self.add(photo) for photo in photos[:MAX_IN_GALLERY])
+        numbers = tuple(self._add(photo) for photo in photos[:MAX_IN_GALLERY])
         self.galleries.append(Gallery(title, numbers, len(photos)))
         return len(self.galleries) - 1
 
@@ -80,7 +86,7 @@ class PhotoBook:
     def to_json(self) -> dict[str, Any]:
         """Return photos and galleries for the page's program, with the pictures.
 
-        The first photos of every gallery get pictures first, until there are enough.
+        Photos on the page get pictures first, then the first of every gallery, as many as fit.
         """
         pictures = dict(_draw([self.photos[number] for number in self._by_importance()]))
         return {
@@ -97,8 +103,8 @@ class PhotoBook:
 
     def _by_importance(self) -> list[int]:
         rounds = zip_longest(*(gallery.numbers for gallery in self.galleries))
-        numbers = (number for members in rounds for number in members if number is not None)
-        return list(islice(dict.fromkeys(numbers), _MAX_PICTURES))
+        in_turn = (number for members in rounds for number in members if number is not None)
+        return list(islice(dict.fromkeys(chain(self._on_page, in_turn)), _MAX_PICTURES))
 
     def _photo(self, photo: Photo, pictures: dict[Photo, str]) -> dict[str, Any]:
         key = shown(photo.path.absolute())

@@ -15,7 +15,9 @@
   const caption = (photo) => {
     const lines = element("p");
     if (photo.predicted && photo.predicted !== photo.label) {
-      lines.append(element("strong", photo.predicted, { dir: "auto" }), ` ${percent(photo.probability)}`);
+      const answer = element("strong");
+      answer.append(element("bdi", photo.predicted));
+      lines.append(answer, ` ${percent(photo.probability)}`);
       lines.append(element("br"), "is ", element("bdi", photo.label), ` ${percent(photo.own)}`);
     } else {
       lines.append(element("bdi", photo.label));

@@ -3,13 +3,17 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
 
+from deploy.cli.selftest import run as run_selftest
 from retrain import predictions
+from retrain.cli import commands
 from retrain.data import split
 from retrain.predictions import Predictions, read_predictions
 from retrain.report import learning_curve
@@ -17,7 +21,7 @@ from retrain.report.write_report import write_report
 from retrain.run_folder import RunFolder
 from tests.helpers.photos import LABELS, draw
 from tests.helpers.report_pages import Page
-from tests.helpers.runs import Invoke, Run, Train
+from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke, Run, Train
 
 HOSTILE = (
     "<script>alert(1)<script>",
@@ -135,6 +139,83 @@ def test_a_run_without_a_model_says_how_to_make_one(trained: Path, tmp_path: Pat
     page = Page.read(run)
     assert "retrain convert" in [element.text for element in page.named("code")]
     assert len([p for p in page.named("p") if p.attributes.get("class") == "big"]) == 1
+
+
+def test_a_class_without_test_photos_has_dashes(train: Train) -> None:
+    run = train("--test-batch-size", 2).folder
+    write_report(RunFolder(run))
+    page = Page.read(run)
+    tested = {photo["label"] for photo in page.gallery("Test photos")}
+    assert 1 <= len(tested) < len(LABELS)
+    assert "A dash: there are no test photos." in page.html
+    rows = [element.text for element in page.named("tr")]
+    for label in set(LABELS) - tested:
+        assert [row for row in rows if row.startswith(label) and "\u2013" in row]
+
+
+def test_photos_that_are_gone_leave_the_figures(train: Train, photos: Path, tmp_path: Path) -> None:
+    source = tmp_path / "photos"
+    shutil.copytree(photos, source)
+    run = RunFolder(train(source=source).folder)
+    shutil.rmtree(source)
+    write_report(run)
+    page = Page.read(run.folder)
+    assert page.data["galleries"]
+    assert not [photo for photo in page.data["photos"] if "picture" in photo]
+    assert "The photos could not be examined:" in page.html
+    assert not run.learning_curve.exists()
+
+
+def test_a_training_writes_the_page_unless_told_not_to(
+    photos: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    where = ("train", photos, "--cache-dir", cache_dir, "--output-dir", tmp_path / "run")
+    steps = ("--how-many-training-steps", STEPS)
+
+    def run(*words: object) -> Result:
+        return CliRunner().invoke(commands, [str(word) for word in words])
+
+    assert run(*where, *steps, "--no-report").exit_code == 0
+    page = tmp_path / "run" / "report.html"
+    assert not page.exists()
+    assert run(*where, *steps).exit_code == 0
+    first = page.read_text("utf-8")
+    options = ("--output-dir", tmp_path / "run", *FEW_CALIBRATION_IMAGES)
+    assert run("convert", *options, "--no-report").exit_code == 0
+    assert page.read_text("utf-8") == first
+    (tmp_path / "run" / "predictions.parquet").unlink()
+    result = run("convert", *options)
+    assert result.exit_code == 0
+    assert "Warning: report.html is not written: " in result.stderr
+    assert page.read_text("utf-8") == first
+    assert run(*where, *steps).exit_code == 0
+    assert "model.tflite, int8" in page.read_text("utf-8")
+
+
+def test_bench_refreshes_the_page(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    words = ("bench", "--output-dir", run, "--rounds", 2, "--runs", 3, "--threads", 1)
+    result = CliRunner().invoke(commands, [str(word) for word in (*words, "--runtime", "LiteRT")])
+    assert result.exit_code == 0, result.output
+    rows = [element.text for element in Page.read(run).named("tr")]
+    assert [row for row in rows if row.startswith("model.tflite") and "1 thread" in row]
+
+
+def test_a_device_is_shown_beside_the_model(folder: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(folder, run.folder)
+    test = replace(run_selftest(run.model), ms={"decode": 2.0, "invoke": 30.5})
+    record = {"schema": 1, "host": "pi.local", "selftest": test.to_json()}
+    run.push.write_text(json.dumps(record))
+    write_report(run)
+    html = Page.read(run.folder).html
+    assert "pi.local: " in html
+    assert "<dd>32.5 ms</dd>" in html
+    record["selftest"] = replace(test, sha256="0" * 64).to_json()
+    run.push.write_text(json.dumps(record))
+    write_report(run)
+    assert "pi.local" not in Page.read(run.folder).html  # of another model
 
 
 def test_before_and_after_are_compared_by_class(converted: Path, tmp_path: Path) -> None:

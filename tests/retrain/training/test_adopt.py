@@ -32,6 +32,7 @@ from tests.helpers.classic_graphs import (
 )
 from tests.helpers.deploy_fixtures import networks, write_colour_run
 from tests.helpers.label_fixtures import assert_failed, label
+from tests.helpers.report_pages import Page
 from tests.helpers.runs import Invoke
 
 
@@ -105,6 +106,18 @@ def test_the_run_is_one_as_train_writes_it(
     assert invoke("bundle", *options).exit_code == 0
     result = label(laptop, adopt.photos / "red", "--model", adopt.run / "model.tflite")
     assert result.stdout.count("red\n") >= 9
+
+
+def test_the_page_shows_an_adopted_graph(adopt: Adopt, invoke: Invoke) -> None:
+    assert adopt(tiny(inception)).exit_code == 0
+    result = invoke("report", "--output-dir", adopt.run)
+    assert result.exit_code == 0, result.output
+    page = Page.read(adopt.run)
+    total = len(page.gallery("Test photos"))
+    assert [title.text for title in page.named("h1")] == [f"All {total} test photos right"]
+    assert "There are no curves: this run has not been trained here." in page.html
+    assert "Fine-tune the network" not in page.html
+    assert not (adopt.run / "learning_curve.json").exists()
 
 
 def test_the_level_of_the_folders_of_labels_is_an_option(
