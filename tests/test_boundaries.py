@@ -87,5 +87,6 @@ def test_the_bench_imports_nothing_of_retrain(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", of("retrain"))
-def test_retrain_imports_nothing_of_the_bench(module: str) -> None:
-    assert "bench" not in imported_by(module)
+def test_only_the_report_and_its_hook_import_the_bench(module: str) -> None:
+    may = module.startswith("retrain/report/") or module == "retrain/cli/bench.py"
+    assert may or "bench" not in imported_by(module)

@@ -164,14 +164,13 @@ def _write(path: Path, png: bytes) -> None:
 @click.option("--assets", default=ASSETS, type=click.Path(path_type=Path, file_okay=False))
 def main(work: Path, assets: Path) -> None:
     """Draw photos and train in the folder WORK, which is reused; write pictures to the assets."""
-    photos, run = work / "hardware", work / "run"
-    if not photos.exists():
-        write_photos(photos)
-    quiet = "--no-report"
-    for command in (["train", photos, quiet], ["convert", quiet], ["bench"], ["report"]):
-        words = [str(word) for word in (*command, "--output-dir", run)]
-        subprocess.run([sys.executable, "-m", "retrain", *words], check=True)  # noqa: S603
-    take_pictures(run / "report.html", assets)
+    if not (work / "hardware").exists():
+        write_photos(work / "hardware")
+    quiet, few = "--no-report", ("--rounds", "2", "--seconds", "1")
+    for words in (["train", "hardware", quiet], ["convert", quiet], ["bench", *few], ["report"]):
+        # Paths that are relative show no folder of this machine.
+        subprocess.run([sys.executable, "-m", "retrain", *words], check=True, cwd=work)  # noqa: S603
+    take_pictures(work.absolute() / "retrained" / "report.html", assets)
 
 
 if __name__ == "__main__":
