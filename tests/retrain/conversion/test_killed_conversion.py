@@ -14,8 +14,8 @@ from retrain.settings.conversion import ConvertSettings, Quantization
 from tests.helpers.runs import Invoke
 
 pytestmark = pytest.mark.usefixtures("ready")
-WRITES = 3
-"""Files that a conversion writes: the model, its labels and its record."""
+WRITES = 4
+"""Files that a conversion writes: the model, its labels, its predictions and its record."""
 
 
 class Killed(BaseException):

@@ -50,7 +50,8 @@ def convert(monkeypatch: pytest.MonkeyPatch) -> click.Command:
 
 
 def run_command(command: click.Command, *arguments: object) -> Result:
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+    words = [str(argument) for argument in arguments]
+    return CliRunner().invoke(command, words, default_map={"no_report": True})
 
 
 def read_json(path: Path) -> Any:
