@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from bench.experiments import classic
+from bench.experiments import classic, doctor
 from bench.experiments.fine_tuning import cell, summarise
 from bench.experiments.shared import run
 from bench.stats import student_quantile
@@ -282,6 +282,76 @@ def classic_script() -> str:
     return table(head, rows, text_columns=2) if rows else "No result is saved."
 
 
+def doctor_spoiled() -> str:
+    """Return what the doctor and its peers find in spoiled photos: means over the seeds."""
+    rows = [
+        [
+            _PHOTOS.get(measured["photos"], measured["photos"]),
+            program,
+            *(show(doctor.average(measured["rows"], program)) for show in doctor.COLUMNS.values()),
+        ]
+        for measured in _read("doctor")["measured"]
+        for program in doctor.programs(measured["rows"][0])
+    ]
+    head = [
+        "photos",
+        "program",
+        "exact copies",
+        "near copies",
+        "truncated",
+        "swapped among the first 5%",
+        "called wrong",
+        "background",
+        "seconds",
+    ]
+    return table(head, rows, text_columns=2)
+
+
+def doctor_clean() -> str:
+    """Return what the doctor names in photos that nobody spoiled."""
+    rows = [
+        [
+            _PHOTOS.get(measured["photos"], measured["photos"]),
+            doctor.clean_line(measured["clean"]),
+        ]
+        for measured in _read("doctor")["measured"]
+    ]
+    return table(["photos", "named"], rows, text_columns=2)
+
+
+def doctor_advice() -> str:
+    """Return what setting aside the suggested photos gains, a row for each share of swaps."""
+    rows: list[Row] = []
+    for path in sorted(RESULTS.glob("doctor-advice*.json"), key=lambda path: path.stem):
+        for measured in _read(path.stem)["measured"]:
+            summary = doctor.summarise_advice(measured["rows"])
+            is_swapped = measured["swapped"] > 0
+            error = summary["share_error"]
+            rows.append(
+                [
+                    _PHOTOS.get(measured["photos"], measured["photos"]),
+                    f"{measured['swapped']:g}%",
+                    str(summary["seeds"]),
+                    *(f"{summary[name]:.1%}" for name in ("clean", "swapped", "mended")),
+                    f"{summary['lost']:.2f} ± {summary['lost_error']:.2f}" if is_swapped else "-",
+                    f"{summary['gained']:+.2f} ± {summary['gained_error']:.2f}",
+                    f"{summary['share']:.0%} ± {100 * error:.0f}" if is_swapped else "-",
+                ]
+            )
+    head = [
+        "photos",
+        "swapped",
+        "seeds",
+        "clean",
+        "swapped labels",
+        "after the advice",
+        "lost, points",
+        "gained, points",
+        "gained back",
+    ]
+    return table(head, rows, text_columns=1)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "training-settings": training_settings,
@@ -295,6 +365,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "memory": memory,
     "busy": busy,
     "classic-script": classic_script,
+    "doctor-spoiled": doctor_spoiled,
+    "doctor-clean": doctor_clean,
+    "doctor-advice": doctor_advice,
 }
 
 

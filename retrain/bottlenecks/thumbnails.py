@@ -1,7 +1,7 @@
-"""Cache a thumbnail of each photo, by which its copies of other sizes are found."""
+"""Cache numbers of each photo: its thumbnail, by which its copies are found."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +26,8 @@ _SHARD_ROWS = 1024
 _DECODED = InputSpec(64, 64, None, 0, 1)
 """Photos are decoded for this size, a large JPEG at a smaller scale."""
 
+Values = npt.NDArray[np.float32]
+
 
 def thumbnail(
     image: Image.Image,
@@ -48,17 +50,78 @@ def decode(photo: Photo) -> Image.Image | None:
         return None
 
 
-class ThumbnailCache:
+class PhotoCache:
+    """Numbers that are computed of each photo, `width` of them in float16, in a cache `folder`.
+
+    `compute` returns them; None for a photo that can no longer be read. The values change only
+    with the folder's name. `what` names the numbers in a message.
+    """
+
+    def __init__(
+        self, folder: Path, width: int, compute: Callable[[Photo], Values | None], what: str
+    ) -> None:
+        self._cache = Cache(folder, width)
+        self._compute = compute
+        self._what = what
+
+    def load(
+        self, photos: Sequence[Photo], progress: Progress
+    ) -> tuple[FeatureStore, npt.NDArray[np.int64], list[Photo]]:
+        """Return the numbers, the row of each photo that can be read, and these photos.
+
+        Those that are not in the cache are computed.
+        """
+        store = FeatureStore(self._cache.width, self._cache.folder)
+        cached = self._cache.load([(photo.digest, 0) for photo in photos], store)
+        if cached.damaged:
+            progress.warn(
+                f"{self._cache.folder}: damaged, set aside: {', '.join(cached.damaged)}; "
+                f"their {self._what} are made again"
+            )
+        missing = [photos[number] for number in cached.missing()]
+        if missing:
+            self._add_missing(missing, cached, progress)
+        is_readable = cached.rows >= 0
+        readable = [photos[number] for number in np.flatnonzero(is_readable).tolist()]
+        return store, cached.rows[is_readable], readable
+
+    def _add_missing(self, photos: Sequence[Photo], cached: CachedRows, progress: Progress) -> None:
+        """Add the numbers of `photos` to `cached`, and to the cache."""
+
+        def make_row(_tool: None, photo: Photo) -> Row | None:
+            values = self._compute(photo)
+            return None if values is None else _row(photo.digest, values)
+
+        rows: list[Row] = []
+        with progress.bar(self._what, len(photos), "photos") as advance:
+            for row in parallel.run(photos, lambda: None, make_row):
+                advance(1)
+                if row:
+                    rows.append(row)
+                if len(rows) == _SHARD_ROWS:
+                    cached.add(rows)
+                    self._write(rows)
+                    rows = []
+        cached.add(rows)
+        self._write(rows)
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        if rows:
+            with suppress(OSError):  # without a cache, `load` computes them again
+                self._cache.add(rows)
+
+
+class ThumbnailCache(PhotoCache):
     """The thumbnails of photos, in a cache below `folder`. Any thread may add thumbnails."""
 
     def __init__(self, folder: Path) -> None:
-        self._cache = Cache(folder / _FORMAT, WIDTH)
+        super().__init__(folder / _FORMAT, WIDTH, _compute, "thumbnails")
         self._rows: list[Row] = []
         self._lock = threading.Lock()
 
     def add(self, digest: bytes, image: Image.Image) -> None:
         """Add the thumbnail of a decoded photo; every 1024 are written as a shard."""
-        row = _row(digest, image)
+        row = _row(digest, thumbnail(image))
         with self._lock:
             self._rows.append(row)
             full, self._rows = (
@@ -71,52 +134,11 @@ class ThumbnailCache:
         rows, self._rows = self._rows, []
         self._write(rows)
 
-    def _write(self, rows: Sequence[Row]) -> None:
-        if rows:
-            with suppress(OSError):  # without a cache, `load` decodes the photos again
-                self._cache.add(rows)
 
-    def load(
-        self, photos: Sequence[Photo], progress: Progress
-    ) -> tuple[FeatureStore, npt.NDArray[np.int64], list[Photo]]:
-        """Return the thumbnails, the row of each photo that can be read, and these photos.
-
-        Photos whose thumbnail is not in the cache are decoded.
-        """
-        store = FeatureStore(WIDTH, self._cache.folder)
-        cached = self._cache.load([(photo.digest, 0) for photo in photos], store)
-        if cached.damaged:
-            progress.warn(
-                f"{self._cache.folder}: damaged, set aside: {', '.join(cached.damaged)}; "
-                "their thumbnails are made again"
-            )
-        missing = [photos[number] for number in cached.missing()]
-        if missing:
-            self._decode(missing, cached, progress)
-        is_readable = cached.rows >= 0
-        readable = [photos[number] for number in np.flatnonzero(is_readable).tolist()]
-        return store, cached.rows[is_readable], readable
-
-    def _decode(self, photos: Sequence[Photo], cached: CachedRows, progress: Progress) -> None:
-        """Add the thumbnails of `photos` to `cached`, and to the cache."""
-
-        def make_row(_tool: None, photo: Photo) -> Row | None:
-            image = decode(photo)
-            return None if image is None else _row(photo.digest, image)
-
-        rows: list[Row] = []
-        with progress.bar("thumbnails", len(photos), "photos") as advance:
-            for row in parallel.run(photos, lambda: None, make_row):
-                advance(1)
-                if row:
-                    rows.append(row)
-                if len(rows) == _SHARD_ROWS:
-                    cached.add(rows)
-                    self._write(rows)
-                    rows = []
-        cached.add(rows)
-        self._write(rows)
+def _compute(photo: Photo) -> Values | None:
+    image = decode(photo)
+    return None if image is None else thumbnail(image)
 
 
-def _row(digest: bytes, image: Image.Image) -> Row:
-    return Row(digest, 0, None, thumbnail(image).astype(np.float16))
+def _row(digest: bytes, values: Values) -> Row:
+    return Row(digest, 0, None, values.astype(np.float16))

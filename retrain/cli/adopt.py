@@ -89,10 +89,10 @@ def adopt(
     typed = LabelImageSettings(**classifier)
     stages = progress()
     result = run(AdoptSettings(source, labels, typed, output_dir, split), stages)
-    if not no_report:
-        refresh_report(output_dir, stages)
+    has_report = not no_report and refresh_report(output_dir, stages)
     if as_json:
         say(json.dumps(result.to_json()))
         return
     say(f"Test accuracy = {result.test.accuracy}")
-    say(f"Written to {output_dir}: output_graph.pb, output_labels.txt, metrics.json")
+    names = "output_graph.pb, output_labels.txt, metrics.json" + ", report.html" * has_report
+    say(f"Written to {output_dir}: {names}")

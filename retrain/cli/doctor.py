@@ -62,15 +62,13 @@ _MAX_PRINTED = 5
     metavar="LIST",
     help="Set aside the photos of this list, one path a line, as the report writes it.",
 )
-@click.option(
-    "--undo", "is_undo", is_flag=True, help="Move back the photos that were set aside last."
-)
+@click.option("--undo", is_flag=True, help="Move back the photos that were set aside last.")
 @json_option
 def doctor(
     kinds: tuple[str, ...],
     quarantine: Path | None,
     list_path: Path | None,
-    is_undo: bool,
+    undo: bool,
     as_json: bool,
     **where: Any,
 ) -> None:
@@ -80,17 +78,17 @@ def doctor(
     photos, network and split are examined, and the findings are written to its doctor.json. Photos
     that are set aside are moved, never deleted, and --undo moves them back.
     """
-    if is_undo and list_path:
+    if undo and list_path:
         raise WrongUse("--undo moves photos back, and --apply sets them aside: leave one out")
-    if kinds and (is_undo or list_path):
+    if kinds and (undo or list_path):
         raise WrongUse("--kind is for what the doctor finds: leave it out")
     target, photos, split = _open(where)
-    if is_undo or list_path:
+    if undo or list_path:
         folder = quarantine or quarantine_of(photos.image_dir)
         moves = _move(photos.image_dir, folder, list_path)
         if as_json:
             say(json.dumps({"schema": 1, **moves.to_json()}))
-        _report(moves, photos.image_dir, folder, as_json, is_undo)
+        _report(moves, photos.image_dir, folder, as_json, undo)
         return
     _examine(target, photos, split, kinds, quarantine, as_json)
 
@@ -168,6 +166,7 @@ def _examine(
 def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path) -> None:
     """Print the findings as text, with the first photos of each."""
     from retrain.data.photo_folder import shown
+    from retrain.doctor.finding import name_in
 
     noun = "finding" if len(findings) == 1 else "findings"
     say(f"{photos:,} photos in {shown(image_dir)}: {len(findings) or 'no'} {noun}")
@@ -177,9 +176,7 @@ def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path) -> Non
         if finding.command:
             say(f"   $ {finding.command}")
         for photo in finding.photos[:_MAX_PRINTED]:
-            path = photo.path
-            name = path.relative_to(image_dir) if path.is_relative_to(image_dir) else path
-            say(f"     {shown(name)}: {photo.reason}")
+            say(f"     {name_in(image_dir, photo.path)}: {photo.reason}")
         rest = len(finding.photos) - _MAX_PRINTED
         if rest > 0:
             say(f"     and {rest:,} more, which --json lists")
@@ -190,11 +187,12 @@ def _report(
 ) -> None:
     """Print what was moved; raise BadData for files that could not be moved."""
     from retrain.data.photo_folder import shown
+    from retrain.doctor.files import count_files
 
     if not as_json:
         outcome = f"back to {shown(image_dir)}" if is_undo else f"to {shown(folder)}"
         undo = "" if is_undo or not moves.moved else "; --undo moves them back"
-        say(f"{len(moves.moved):,} files moved {outcome}{undo}")
+        say(f"{count_files(len(moves.moved), 'file')} moved {outcome}{undo}")
     if moves.left:
         lines = [f"{shown(path)}: {reason}" for path, reason in moves.left[:_MAX_PRINTED]]
-        raise BadData(f"{len(moves.left):,} files could not be moved:", *lines)
+        raise BadData(f"{count_files(len(moves.left), 'file')} could not be moved:", *lines)

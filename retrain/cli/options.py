@@ -264,15 +264,21 @@ def report_option(command: Command) -> Command:
     )(command)
 
 
-def refresh_report(output_dir: Path, stages: "Progress") -> None:
-    """Write report.html of the run; a reason not to is a warning: what came before succeeded."""
+def refresh_report(output_dir: Path, stages: "Progress") -> bool:
+    """Write report.html of the run, quietly; return whether it is written.
+
+    A reason not to is a warning: what came before succeeded.
+    """
+    from retrain.progress import Progress
     from retrain.report.write_report import write_report
     from retrain.run_folder import RunFolder
 
     try:
-        write_report(RunFolder(output_dir), stages)
+        write_report(RunFolder(output_dir), Progress(verbosity="ERROR"))
     except (RetrainError, OSError) as error:
         stages.warn(f"report.html is not written: {error}")
+        return False
+    return True
 
 
 def refresh_card(output_dir: Path, stages: "Progress") -> None:

@@ -369,10 +369,10 @@ def train(
     settings = TrainSettings(source(**options), split=split, **stages, **paths)
     monitor = progress(progress_form, logging_verbosity.upper())
     result = run(settings, monitor)
-    if not no_report:
-        refresh_report(settings.output_dir, monitor)
+    has_report = not no_report and refresh_report(settings.output_dir, monitor)
     if as_json:
         say(json.dumps(result.to_json()))
         return
     say(f"Final test accuracy = {result.test.accuracy}")
-    say(f"Written to {settings.output_dir}: output_graph.pb, output_labels.txt, metrics.json")
+    names = "output_graph.pb, output_labels.txt, metrics.json" + ", report.html" * has_report
+    say(f"Written to {settings.output_dir}: {names}")

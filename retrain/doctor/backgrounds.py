@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import DistortedViews, extract
+from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.photo_folder import Photo
 from retrain.data.take_in_turn import take_in_turn
 from retrain.doctor.finding import Finding, FindingPhoto
@@ -31,15 +33,19 @@ def find(data: TrainingData, source: Source, progress: Progress) -> Sequence[Fin
     """Return a finding for each class that is recognised by the border of its photos.
 
     In a sample of about 400 photos, equally many of each class, the centre is made grey: 80% of
-    each side of what the network gets. Heads are trained on these borders, and on the same photos
-    as they are, and each predicts photos that it did not see. The bottlenecks of the borders stay
-    in the cache.
+    each side of what the network gets. Heads are trained on these borders, and if they recognise a
+    class, on the same photos as they are; each predicts photos that it did not see. A copy of a
+    photo would give it away by any border, and is left out. The bottlenecks of the borders stay in
+    the cache.
     """
     number_of = {photo.digest: i for i, photo in enumerate(data.dataset.photos)}
     in_order = sorted(data.dataset.photos, key=lambda photo: (photo.label, photo.digest))
     sample = take_in_turn(in_order, _MAX_PHOTOS)
+    pictures = ThumbnailCache(source.pictures)
+    pairs = near_duplicates.find(sample, [""] * len(sample), pictures, progress)
+    copies = {pair.other.digest for pair in pairs}
     borders = extract(
-        sample,
+        [photo for photo in sample if photo.digest not in copies],
         data.backbone,
         EngineChoice(source.extract_engine, source.engines),
         source.bottlenecks,
@@ -51,13 +57,16 @@ def find(data: TrainingData, source: Source, progress: Progress) -> Sequence[Fin
     labels = whole.labels[numbers]
     count = len(data.labels)
     by_border = predict(borders.photos, Examples(borders.store, borders.rows, labels), count)
+    scores = class_scores(confusion_matrix(by_border.argmax(axis=1), labels, count))
+    recognised = [label for label, score in enumerate(scores) if _is_high(score)]
+    if not recognised:
+        return []
     by_whole = predict(borders.photos, Examples(whole.store, whole.rows[numbers], labels), count)
-    scores = zip(_scores(by_border, labels), _scores(by_whole, labels), strict=True)
-
+    usual = class_scores(confusion_matrix(by_whole.argmax(axis=1), labels, count))
     return [
-        _finding(label, name, border, by_border, labels, borders.photos)
-        for label, (name, (border, complete)) in enumerate(zip(data.labels, scores, strict=True))
-        if border.support >= _MIN_PHOTOS_PER_CLASS and _is_near(border, complete)
+        _finding(label, data.labels[label], scores[label], by_border, labels, borders.photos)
+        for label in recognised
+        if _is_near(scores[label], usual[label])
     ]
 
 
@@ -93,15 +102,15 @@ def _finding(
     )
 
 
-def _scores(probabilities: Floats, labels: Ints) -> list[ClassScore]:
-    classes = probabilities.shape[1]
-    return class_scores(confusion_matrix(probabilities.argmax(axis=1), labels, classes))
-
-
-def _is_near(border: ClassScore, complete: ClassScore) -> bool:
-    """Return whether the border gives high recall and precision, near those of whole photos."""
-    pairs = ((border.recall, complete.recall), (border.precision, complete.precision))
-    return all(
-        alone is not None and alone >= max(_MIN_SCORE, (usual or 0) - _MAX_LOSS)
-        for alone, usual in pairs
+def _is_high(score: ClassScore) -> bool:
+    """Return whether recall and precision are high, of enough photos to know it."""
+    return (
+        score.support >= _MIN_PHOTOS_PER_CLASS
+        and min(score.recall or 0, score.precision or 0) >= _MIN_SCORE
     )
+
+
+def _is_near(border: ClassScore, whole: ClassScore) -> bool:
+    """Return whether recall and precision by the border are near those of whole photos."""
+    pairs = ((border.recall, whole.recall), (border.precision, whole.precision))
+    return all((alone or 0) >= (usual or 0) - _MAX_LOSS for alone, usual in pairs)

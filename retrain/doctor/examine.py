@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from retrain.data.photo_folder import shown
-from retrain.doctor import backgrounds, classes, files, labels
+from retrain.doctor import backgrounds, classes, copies, files, labels, moments, pixels
 from retrain.doctor.finding import Finding
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
@@ -33,6 +33,12 @@ class Check(NamedTuple):
 
 CHECKS = (
     Check(("unreadable", "unsupported"), files.find_unusable),
+    Check(
+        ("exact-copy", "near-copy", "copy-across-classes", "copy-across-splits"),
+        copies.find_copies,
+    ),
+    Check(("one-moment",), moments.find_moments),
+    Check(pixels.KINDS, pixels.find_unusual),
     Check(labels.KINDS, labels.find),
     Check(classes.KINDS, classes.find),
     Check(backgrounds.KINDS, backgrounds.find),

@@ -7,6 +7,11 @@ from typing import Any
 from retrain.data.photo_folder import shown
 
 
+def name_in(root: Path, path: Path) -> str:
+    """Return `path` as text, from the folder `root` on if it is in it."""
+    return shown(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
 @dataclass(frozen=True)
 class FindingPhoto:
     """A photo of a finding: its path and label, and why it is there, in words.

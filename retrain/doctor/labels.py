@@ -49,7 +49,7 @@ def find(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[F
         return [collapse]
     return [
         *_wrong_labels(photos, probabilities, examples.labels, labels),
-        *_ringleaders(photos, predicted, examples, labels),
+        *find_ringleaders(photos, predicted, examples, labels),
         *classes.find_overlaps(photos, probabilities, examples.labels, labels),
     ]
 
@@ -121,7 +121,7 @@ def _wrong_labels(
     ]
 
 
-def _ringleaders(
+def find_ringleaders(
     photos: Sequence[Photo], predicted: Ints, examples: Examples, names: Sequence[str]
 ) -> list[Finding]:
     """Return the photos that mislead more photos of other classes than they are near to else.
@@ -131,7 +131,7 @@ def _ringleaders(
     """
     labels = examples.labels
     compared = np.arange(0, len(photos), math.ceil(len(photos) / _MAX_COMPARED))
-    neighbours = _nearest(examples, compared)
+    neighbours = nearest(examples, compared)
     is_confused = predicted[compared] != labels[compared]
     is_misled = labels[neighbours] == predicted[compared][:, np.newaxis]
     is_misled &= is_confused[:, np.newaxis]
@@ -165,7 +165,7 @@ def _ringleaders(
     ]
 
 
-def _nearest(examples: Examples, queries: Ints) -> Ints:
+def nearest(examples: Examples, queries: Ints) -> Ints:
     """Return the numbers of the photos nearest to each of `queries`, (Q, at most 10), by cosine.
 
     Bottlenecks are standardized; they are read in blocks.
@@ -180,15 +180,15 @@ def _nearest(examples: Examples, queries: Ints) -> Ints:
 
     query_directions = directions(queries)
     cosines = np.empty((len(queries), 0), np.float32)
-    nearest = np.empty((len(queries), 0), np.int64)
+    neighbours = np.empty((len(queries), 0), np.int64)
     for start in range(0, len(rows), _BLOCK):
         numbers = np.arange(start, min(start + _BLOCK, len(rows)))
         block = query_directions @ directions(numbers).T
         block[queries[:, np.newaxis] == numbers] = -np.inf
         cosines = np.hstack([cosines, block])
-        nearest = np.hstack([nearest, np.broadcast_to(numbers, block.shape)])
+        neighbours = np.hstack([neighbours, np.broadcast_to(numbers, block.shape)])
         if cosines.shape[1] > _NEIGHBOURS:
             best = np.argpartition(cosines, -_NEIGHBOURS, axis=1)[:, -_NEIGHBOURS:]
             cosines = np.take_along_axis(cosines, best, axis=1)
-            nearest = np.take_along_axis(nearest, best, axis=1)
-    return nearest
+            neighbours = np.take_along_axis(neighbours, best, axis=1)
+    return neighbours

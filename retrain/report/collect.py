@@ -422,7 +422,11 @@ def _runner(record: BenchRecord, name: str) -> RunnerRecord | None:
 def _time(inputs: RunInputs, name: str) -> str:
     """Return the median time of a call on the machine of the bench."""
     runners = [_runner(record, name) for record in inputs.bench]
-    measured = [f"{runner.ms.p50:.1f} ms" for runner in runners if runner]
+    measured = [
+        f"{runner.ms.p50:.1f} ms" + " (busy machine)" * runner.is_busy
+        for runner in runners
+        if runner
+    ]
     return " / ".join(measured) if measured else "not measured"
 
 

@@ -117,7 +117,7 @@ class Source:
 
     @property
     def pictures(self) -> Path:
-        """The folder that holds a thumbnail of each photo, by which copies are found."""
+        """The folder that holds a thumbnail and the statistics of each photo."""
         return self.cache_dir / PICTURES
 
     @property

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 LABELS = ("circles", "stripes", "żółw ☀")
 PER_LABEL = 24
@@ -44,3 +44,13 @@ def copy_some(photos: Path, root: Path, *counts: int) -> None:
         (root / label).mkdir()
         for path in sorted((photos / label).iterdir())[:count]:
             shutil.copy(path, root / label)
+
+
+def scene(seed: int, width: int = 320, height: int = 240) -> Image.Image:
+    """Return a picture of smooth coloured patches with fine grain, another one for each seed."""
+    random = np.random.default_rng(seed)
+    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    image = coarse.resize((width, height), Image.Resampling.BICUBIC)
+    grain = random.normal(0, 12, (height, width, 1))
+    noisy = np.clip(np.asarray(image, np.float32) + grain, 0, 255).astype(np.uint8)
+    return Image.fromarray(noisy).filter(ImageFilter.GaussianBlur(0.7))

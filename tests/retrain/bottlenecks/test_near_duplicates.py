@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.feature_store import FeatureStore
@@ -14,19 +14,10 @@ from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import SIDE, ThumbnailCache
 from retrain.data.photo_folder import Photo
 from retrain.progress import Progress
+from tests.helpers.photos import scene
 from tests.helpers.runs import Train
 
 QUIET = Progress(verbosity="ERROR")
-
-
-def scene(seed: int, width: int = 320, height: int = 240) -> Image.Image:
-    """Return a picture of smooth coloured patches with fine grain, another one for each seed."""
-    random = np.random.default_rng(seed)
-    coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-    image = coarse.resize((width, height), Image.Resampling.BICUBIC)
-    grain = random.normal(0, 12, (height, width, 1))
-    noisy = np.clip(np.asarray(image, np.float32) + grain, 0, 255).astype(np.uint8)
-    return Image.fromarray(noisy).filter(ImageFilter.GaussianBlur(0.7))
 
 
 def photo(path: Path, image: Image.Image, quality: int = 90) -> Photo:

@@ -52,9 +52,9 @@ def _same_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_settings_that_came_later_rename_a_cache(
     distortion: Distortion, folder: str, tmp_path: Path
 ) -> None:
-    """The folders' names are those of before there was contrast and saturation."""
+    """The folders' names are those of before there were these settings."""
     tflite = EngineChoice("tflite", Path("no probe"))
-    later = replace(distortion, random_contrast=1), replace(distortion, random_saturation=1)
+    later = replace(distortion, random_contrast=1), replace(distortion, blank_centre=1)
     for setting in (distortion, *later):
         distorted = DistortedViews(1, setting)
         extract((), LITE0, tflite, tmp_path, Progress(), distorted=distorted)

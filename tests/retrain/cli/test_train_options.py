@@ -106,8 +106,8 @@ OWN = {
     "--input-std": "127.5",
 }
 """Options of a network of the user's own; all need the first."""
-SHOWN = {"--progress", "--logging-verbosity", "--json"}
-"""Options that decide what is printed, and are no settings."""
+SHOWN = {"--progress", "--logging-verbosity", "--json", "--no-report"}
+"""Options that decide what is shown, and are no settings."""
 
 USUAL = TrainSettings(Source(Path("photos")))
 

@@ -277,3 +277,14 @@ def test_percentages_out_of_range_are_refused_by_name(name: str, percentage: int
 def test_the_whole_range_is_allowed(name: str, percentage: int) -> None:
     options: dict[str, Any] = {name: percentage}
     assert distort(noise(), CENTRE, Distortion(**options), DIGESTS[0], 0).shape == (1, 32, 48, 3)
+
+
+@pytest.mark.parametrize("spec", [WHOLE, CENTRE])
+def test_a_blanked_centre_leaves_the_border_as_it_is(spec: InputSpec) -> None:
+    image = noise()
+    whole = to_pixels(image, spec)[0]
+    view = distort(image, spec, Distortion(blank_centre=50), DIGESTS[0], 1)[0]
+    inside = np.zeros((32, 48), bool)
+    inside[8:24, 12:36] = True
+    assert (view[inside] == 128).all()
+    assert np.array_equal(view[~inside], whole[~inside])

@@ -178,7 +178,11 @@ def test_a_training_writes_the_page_unless_told_not_to(
     assert run(*where, *steps, "--no-report").exit_code == 0
     page = tmp_path / "run" / "report.html"
     assert not page.exists()
-    assert run(*where, *steps).exit_code == 0
+    result = run(*where, *steps)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("metrics.json, report.html\n")
+    # The page's own progress is not shown: the line before the last is of the training.
+    assert result.stderr.splitlines()[-1].startswith("seconds: ")
     first = page.read_text("utf-8")
     options = ("--output-dir", tmp_path / "run", *FEW_CALIBRATION_IMAGES)
     assert run("convert", *options, "--no-report").exit_code == 0

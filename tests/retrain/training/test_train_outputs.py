@@ -41,6 +41,7 @@ def test_paths_are_honoured_exactly(train: Train, tmp_path: Path) -> None:
     options += ["--intermediate_store_frequency", 10, "--final_tensor_name", "my_result"]
     run = train(*options)
     own = {"output_graph.pb", "output_labels.txt", "metrics.json", "contract.json", "manifest.csv"}
+    own.add("predictions.parquet")
     assert {path.name for path in run.folder.iterdir()} - {".lock"} == own
     for name in ("output_graph", "output_labels"):
         (mine,) = run.folder.glob(f"{name}.*")

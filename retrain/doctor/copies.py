@@ -1,0 +1,185 @@
+"""Find copies of photos: of the same bytes, or resized, cropped, recompressed and brightened."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from retrain.bottlenecks import near_duplicates
+from retrain.bottlenecks.near_duplicates import Pair
+from retrain.bottlenecks.thumbnails import ThumbnailCache
+from retrain.data.folder_layout import TESTING, TRAINING, VALIDATION
+from retrain.data.photo_folder import Photo
+from retrain.doctor.files import count_files
+from retrain.doctor.finding import Finding, FindingPhoto, name_in
+from retrain.metrics import Accuracy
+from retrain.progress import Progress
+from retrain.settings.training import HeadSettings, Source
+from retrain.training import linear
+from retrain.training.load_examples import TrainingData
+
+_HEAD = HeadSettings(how_many_training_steps=1000, eval_step_interval=1000)
+"""How the head is trained that shows what copies do to the accuracy."""
+
+
+def find_copies(data: TrainingData, source: Source, progress: Progress) -> Sequence[Finding]:
+    """Return the exact copies, and the near ones in a class, across classes and across splits.
+
+    Of near copies with one label one photo stays: a training photo, the largest file.
+    """
+    pictures = ThumbnailCache(source.pictures)
+    pairs = near_duplicates.find(data.dataset.photos, data.splits, pictures, progress)
+    split_of = dict(zip((p.digest for p in data.dataset.photos), data.splits, strict=True))
+    near: list[FindingPhoto] = []
+    across_splits: list[FindingPhoto] = []
+    across_classes = [
+        FindingPhoto(bad.path, data.dataset.label_of(bad.path), bad.reason, bad.twin)
+        for bad in data.dataset.bad
+        if bad.twin
+    ]
+    for group in _groups(pairs):
+        if len({photo.label for photo in group}) > 1:
+            across_classes += _with_another_label(group)
+            continue
+        first = min(group, key=lambda photo: (split_of[photo.digest] != TRAINING, -_size(photo)))
+        for photo in group:
+            if photo is first:
+                continue
+            split, other = split_of[photo.digest], split_of[first.digest]
+            is_within = split == other
+            where = "" if is_within else f" ({split}; the other is in {other})"
+            reason = f"shows the same as {name_in(data.dataset.root, first.path)}{where}"
+            finding_photo = FindingPhoto(photo.path, photo.label, reason, first.path)
+            (near if is_within else across_splits).append(finding_photo)
+    findings = [_exact(data), _across_classes(across_classes), _near(near)]
+    if across_splits:
+        leaking = {pair.photo.digest for pair in pairs if _is_leak(pair)}
+        findings.append(_across_splits(across_splits, inflation(data, leaking)))
+    return [finding for finding in findings if finding.photos]
+
+
+def _is_leak(pair: Pair) -> bool:
+    """Return whether the label of a test photo was learned from its copy."""
+    is_learned = (pair.split, pair.other_split) == (TESTING, TRAINING)
+    return is_learned and pair.photo.label == pair.other.label
+
+
+def inflation(data: TrainingData, leaking: Iterable[bytes]) -> tuple[Accuracy, Accuracy] | None:
+    """Return the accuracy on all test photos, and on those whose digest is not in `leaking`.
+
+    Return None if a class has no photo to train on, or if no other test photo is left.
+    """
+    training, testing = data.examples[TRAINING], data.examples[TESTING]
+    digests = set(leaking)
+    is_clean = np.array([photo.digest not in digests for photo in data.test_photos])
+    if not is_clean.any() or is_clean.all():
+        return None
+    if len(np.unique(training.labels)) < len(data.labels):
+        return None
+    *_, last = linear.fit(training, data.examples[VALIDATION], len(data.labels), _HEAD)
+    if last.checkpoint is None:  # for the type checker: the last step ends a round
+        return None
+    logits: npt.NDArray[np.float32] = last.checkpoint.best.logits_of(testing)
+    every = Accuracy.of(logits, testing.labels)
+    return every, Accuracy.of(logits[is_clean], testing.labels[is_clean])
+
+
+def inflation_text(accuracies: tuple[Accuracy, Accuracy] | None) -> str:
+    """Return a sentence with what `inflation` returned, after a space; "" for None."""
+    if not accuracies:
+        return ""
+    every, clean = accuracies
+    points = 100 * (every.value - clean.value)
+    return (
+        f" Here it is {every.value:.1%} on all {every.total} test photos, and {clean.value:.1%} "
+        f"without the {every.total - clean.total} that are like a training photo"
+        + (f": {points:.1f} points too good." if points > 0 else ".")
+    )
+
+
+def _groups(pairs: Sequence[Pair]) -> list[list[Photo]]:
+    """Return the photos that show the same, each group in the order of the paths."""
+    group_of: dict[bytes, dict[bytes, Photo]] = {}
+    for pair in pairs:
+        merged = {photo.digest: photo for photo in (pair.photo, pair.other)}
+        for photo in (pair.photo, pair.other):
+            merged |= group_of.get(photo.digest, {})
+        group_of.update(dict.fromkeys(merged, merged))
+    distinct = {id(group): group for group in group_of.values()}
+    return [sorted(group.values(), key=lambda photo: photo.path) for group in distinct.values()]
+
+
+def _with_another_label(group: Sequence[Photo]) -> list[FindingPhoto]:
+    """Return all photos of a group, each with one of another label."""
+    photos = []
+    for photo in group:
+        other = next(other for other in group if other.label != photo.label)
+        reason = f"shows the same as a photo of {other.label}"
+        photos.append(FindingPhoto(photo.path, photo.label, reason, other.path))
+    return photos
+
+
+def _size(photo: Photo) -> int:
+    try:
+        return photo.path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _exact(data: TrainingData) -> Finding:
+    by_split: dict[bool, list[FindingPhoto]] = defaultdict(list)
+    for copy in data.dataset.copies:
+        photo, original = copy
+        reason = f"the same file as {name_in(data.dataset.root, original.path)}"
+        finding_photo = FindingPhoto(photo.path, photo.label, reason, original.path)
+        by_split[photo.split == original.split].append(finding_photo)
+    photos = (*by_split[False], *by_split[True])
+    leaks = len(by_split[False])
+    return Finding(
+        "exact-copy",
+        "1 exact copy" if len(photos) == 1 else f"{len(photos):,} exact copies",
+        "Each content is used once: copies add nothing."
+        + (f" {leaks} are in another split: those there are not used." if leaks else ""),
+        "Set the copies aside.",
+        photos,
+        suggested=len(photos),
+    )
+
+
+def _across_classes(photos: Sequence[FindingPhoto]) -> Finding:
+    return Finding(
+        "copy-across-classes",
+        f"{count_files(len(photos), 'photo')} with the same picture as one of another class",
+        "One of the two labels is wrong, and the model learns both. Exact copies are left out.",
+        "Look at them, and keep each in the right class only.",
+        tuple(photos),
+    )
+
+
+def _near(photos: Sequence[FindingPhoto]) -> Finding:
+    return Finding(
+        "near-copy",
+        f"{count_files(len(photos), 'photo')} with the same picture as another of the class",
+        "Resized, cropped or recompressed copies add little, and give one picture more weight.",
+        "Set the copies aside: the largest file of each stays.",
+        tuple(photos),
+        suggested=len(photos),
+    )
+
+
+def _across_splits(
+    photos: Sequence[FindingPhoto], accuracies: tuple[Accuracy, Accuracy] | None
+) -> Finding:
+    reason = (
+        "A model that has trained on a photo knows its copy: the accuracy looks too good."
+        + inflation_text(accuracies)
+    )
+    return Finding(
+        "copy-across-splits",
+        f"{count_files(len(photos), 'photo')} with the same picture as one in another split",
+        reason,
+        "Set the copies aside: the photo in training stays.",
+        tuple(photos),
+        suggested=len(photos),
+    )

@@ -1,0 +1,61 @@
+"""Classes that cannot be learned well are named: few photos, unequal, overlapping, collapsed."""
+
+import numpy as np
+
+from retrain.doctor import classes, labels
+from retrain.doctor.finding import Finding
+from retrain.progress import Progress
+from tests.helpers.doctor_fixtures import SOURCE, clusters, training_data
+
+NAMES = ("cat", "dog", "owl")
+QUIET = Progress(verbosity="ERROR")
+
+
+def count(*counts: int) -> list[Finding]:
+    points, indices = clusters(counts, apart=8)
+    data = training_data(points, [NAMES[index] for index in indices])
+    return list(classes.find(data, SOURCE, QUIET))
+
+
+def test_a_class_of_few_photos_is_named_with_them() -> None:
+    (finding,) = count(20, 19, 20)
+    assert finding.kind == "few-photos"
+    assert "19 photos of dog" in finding.title
+    assert {photo.label for photo in finding.photos} == {"dog"}
+    assert len(finding.photos) == 19
+
+
+def test_a_ratio_above_three_is_named() -> None:
+    assert count(20, 60, 20) == []
+    (finding,) = count(20, 61, 21)
+    assert finding.kind == "imbalance"
+    assert "dog" in finding.title
+    assert "cat" in finding.title
+    assert "owl" not in finding.title
+    assert "61" in finding.reason
+
+
+def test_classes_that_overlap_are_named_with_the_photos_in_between() -> None:
+    points, indices = clusters((80, 80, 80), apart=8)
+    points[:80, 0] -= 7.2
+    points[80:160, 1] -= 7.2  # cats and dogs are nearly the same
+    data = training_data(points, [NAMES[index] for index in indices])
+    findings = labels.find(data, SOURCE, QUIET)
+    (finding,) = (finding for finding in findings if finding.kind == "overlap")
+    assert finding.title.startswith("cat and dog")
+    assert {photo.label for photo in finding.photos} == {"cat", "dog"}
+
+
+def test_a_network_to_which_all_photos_look_the_same_is_named_and_nothing_else() -> None:
+    points, indices = clusters((60, 40), apart=0)
+    data = training_data(0 * points, [NAMES[index] for index in indices])
+    (finding,) = labels.find(data, SOURCE, QUIET)
+    assert finding.kind == "collapse"
+    assert "cat" in finding.title
+    assert "40 of the 40" in finding.reason
+    assert "`input_mean`" in finding.remedy
+
+
+def test_a_rare_class_that_is_overlooked_is_no_collapse() -> None:
+    matrix = np.array([0] * 500 + [1] * 10)
+    assert classes.find_collapse(np.zeros(510, np.int64), matrix, NAMES[:2]) is None

@@ -1,0 +1,88 @@
+"""Each fault is found, named with its photo and a reason, and sound photos are not."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from retrain.doctor.examine import CHECKS, examine, load, split_sha256, to_json
+from retrain.doctor.finding import Finding
+from retrain.progress import Progress
+from retrain.settings.doctor import KINDS
+from retrain.settings.training import Source, SplitSettings
+
+QUIET = Progress(verbosity="ERROR")
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("unreadable", {"cat/cut.jpg", "cat/text.jpg"}),
+        ("unsupported", {"cat/new.jxl"}),
+        ("exact-copy", {"cat/z exact.jpg"}),
+        ("copy-across-classes", {"cat/both.jpg", "dog/both.jpg", "cat/sound 2.jpg"}),
+        ("tiny", {"cat/tiny.png"}),
+        ("odd-shape", {"cat/long.jpg"}),
+        ("dark", {"cat/dark.jpg"}),
+        ("bright", {"cat/bright.jpg"}),
+        ("blurred", {"cat/blurred.jpg"}),
+        ("low-information", {"cat/empty.jpg"}),
+        ("greyscale", {"cat/grey.jpg"}),
+        ("turned", {"cat/turned.jpg"}),
+    ],
+)
+def test_a_fault_is_found_in_its_photos_alone(
+    findings: Mapping[str, Finding], sick: Path, kind: str, names: set[str]
+) -> None:
+    named = {str(photo.path.relative_to(sick)) for photo in findings[kind].photos}
+    assert named - {"dog/cropped.jpg"} == names
+    assert all(photo.label == photo.path.parent.name for photo in findings[kind].photos)
+    assert all(photo.reason for photo in findings[kind].photos)
+
+
+def test_a_near_copy_is_named_with_its_original(
+    findings: Mapping[str, Finding], sick: Path
+) -> None:
+    """It is in the same split as the original, or in another."""
+    copies = [
+        photo
+        for kind in ("near-copy", "copy-across-splits")
+        if kind in findings
+        for photo in findings[kind].photos
+    ]
+    (photo,) = copies
+    assert {photo.path, photo.other} == {sick / "cat" / "near.jpg", sick / "cat" / "sound 1.jpg"}
+
+
+def test_what_should_be_set_aside_has_a_command(
+    findings: Mapping[str, Finding], sick: Path
+) -> None:
+    finding = findings["exact-copy"]
+    assert finding.suggested == 1
+    assert finding.command == (
+        f"retrain doctor {sick} --kind exact-copy --quarantine {sick}-quarantine"
+    )
+    assert findings["dark"].command is None
+
+
+def test_findings_are_in_the_order_of_their_kinds(findings: Mapping[str, Finding]) -> None:
+    assert [kind for kind in KINDS if kind in findings] == list(findings)
+
+
+def test_every_kind_of_a_check_is_listed_once() -> None:
+    kinds = [kind for check in CHECKS for kind in check.kinds]
+    assert len(set(kinds)) == len(kinds)
+    assert set(kinds) <= set(KINDS)
+
+
+def test_one_kind_may_be_looked_for(sick: Path, cache_dir: Path) -> None:
+    source = Source(sick, cache_dir=cache_dir)
+    data = load(source, SplitSettings(), QUIET)
+    (finding,) = examine(data, source, QUIET, ["tiny"], Path("run"))
+    assert finding.kind == "tiny"
+    record = to_json(data, [finding])
+    assert record["findings"][0]["photos"][0]["path"] == str(sick / "cat" / "tiny.png")
+    assert record["photos"] == len(data.dataset.photos)
+    digests = [photo.digest for photo in data.dataset.photos]
+    assert record["split_sha256"] == split_sha256(digests, data.splits)
+    assert record["split_sha256"] != split_sha256(digests, data.splits[::-1])

@@ -1,0 +1,88 @@
+"""Swapped labels come first, and those that mislead are named; clean photos are left alone."""
+
+import numpy as np
+
+from retrain.doctor import labels as doctor_labels
+from retrain.doctor.finding import Finding
+from retrain.doctor.labels import find_ringleaders, nearest, rank
+from retrain.doctor.out_of_fold import all_examples
+from retrain.progress import Progress
+from tests.helpers.doctor_fixtures import SOURCE, clusters, training_data
+
+NAMES = ("cat", "dog", "owl")
+QUIET = Progress(verbosity="ERROR")
+
+
+def find(points: np.ndarray, labels: np.ndarray) -> dict[str, Finding]:
+    data = training_data(points, [NAMES[label] for label in labels])
+    return {finding.kind: finding for finding in doctor_labels.find(data, SOURCE, QUIET)}
+
+
+def test_swapped_labels_come_first_with_the_label_that_they_should_have() -> None:
+    points, truth = clusters((60, 60, 60), apart=12, width=200)
+    labels = truth.copy()
+    swapped = np.array([3, 40, 70, 100, 130, 170])
+    labels[swapped] = (truth[swapped] + 1) % 3
+    finding = find(points, labels)["wrong-label"]
+    first = finding.suggested_photos
+    assert 5 <= len(first) <= 9
+    assert {int(photo.path.stem) for photo in finding.photos[:8]} >= set(swapped.tolist())
+    photo = next(photo for photo in first if photo.path.stem == "3")
+    assert (photo.label, photo.better_label) == ("dog", "cat")
+    assert "cat" in photo.reason
+    assert "%" in photo.reason
+
+
+def test_nothing_is_wrong_with_clean_photos() -> None:
+    assert find(*clusters((60, 60, 60), apart=8)) == {}
+
+
+def test_at_most_half_of_a_class_is_suggested() -> None:
+    labels = np.array([0] * 50 + [1] * 50 + [2] * 6)
+    probabilities = np.full((106, 3), 0.02, np.float32)
+    probabilities[np.arange(106), labels] = 0.96
+    probabilities[100:104] = (0.97, 0.02, 0.01)  # four of the owls look like cats
+    suspects = rank(probabilities, labels)
+    assert suspects.suggested == 3
+    assert sorted(suspects.numbers.tolist()) == [100, 101, 102, 103]
+
+
+def test_a_class_that_is_never_recognised_has_no_wrong_labels() -> None:
+    """Its photos have hardly any probability, which each photo of the others would reach."""
+    labels = np.array([0] * 50 + [1] * 50 + [2])
+    probabilities = np.full((101, 3), 0.02, np.float32)
+    probabilities[np.arange(101), labels] = 0.96
+    probabilities[100] = (0.3, 0.32, 0)
+    assert rank(probabilities, labels).suggested == 0
+
+
+def test_a_photo_among_many_of_another_class_leads_them_astray() -> None:
+    points, labels = clusters((60, 60), apart=20)
+    # Ten cats look like one another and like one dog, which is number 119.
+    points[:10] = points[119] + 0.01 * np.random.default_rng(1).normal(size=(10, 16))
+    data = training_data(points, [NAMES[label] for label in labels])
+    predicted = labels.copy()
+    predicted[:10] = 1
+    (finding,) = find_ringleaders(data.dataset.photos, predicted, all_examples(data), NAMES)
+    (photo,) = finding.photos
+    assert (photo.path.stem, photo.label) == ("119", "dog")
+    assert "10 photos" in photo.reason
+    assert photo.other
+    assert photo.other.parent.name == "cat"
+    assert finding.suggested == 0
+    assert find_ringleaders(data.dataset.photos, labels, all_examples(data), NAMES) == []
+
+
+def test_neighbours_over_blocks_are_those_of_all_photos() -> None:
+    points, labels = clusters((1200, 1300), apart=3)
+    data = training_data(points, [NAMES[label] for label in labels])
+    examples = all_examples(data)
+    queries = np.arange(0, 2500, 50)
+    values = examples.store.take(np.arange(2500))
+    sample = values[::2]
+    values = (values - sample.mean(axis=0)) / (sample.std(axis=0) + 0.01)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    cosines = values[queries] @ values.T
+    cosines[np.arange(50), queries] = -1
+    expected = np.argsort(-cosines, axis=1)[:, :10]
+    assert np.array_equal(np.sort(nearest(examples, queries)), np.sort(expected))

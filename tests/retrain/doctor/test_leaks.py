@@ -1,0 +1,91 @@
+"""Copies and photos of one moment in other splits are found, with what they do to the accuracy."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from retrain.doctor.finding import Finding
+from tests.helpers.photos import draw as draw_photo
+from tests.helpers.photos import scene
+from tests.retrain.doctor.conftest import Examine
+
+FOLDERS = {"train": range(8), "valid": range(8, 10), "test": range(10, 12)}
+
+
+def draw(root: Path, name: str = "{i}.jpg", first: int = 0) -> None:
+    """Write scenes of two classes into folders of splits; all are different."""
+    for split, numbers in FOLDERS.items():
+        for offset, label in enumerate(("cat", "dog")):
+            (root / split / label).mkdir(parents=True)
+            for i in numbers:
+                path = root / split / label / name.format(i=i)
+                scene(first + i + 100 * offset).save(path, quality=90)
+
+
+def test_copies_across_splits_and_their_effect(tmp_path: Path, examine_folder: Examine) -> None:
+    draw(tmp_path)
+    for offset, label in enumerate(("cat", "dog")):
+        copy = scene(100 * offset).resize((192, 144))
+        copy.save(tmp_path / "test" / label / "copy.jpg", quality=60)
+    finding = examine_folder(tmp_path)["copy-across-splits"]
+    assert {str(photo.path.relative_to(tmp_path)) for photo in finding.photos} == {
+        "test/cat/copy.jpg",
+        "test/dog/copy.jpg",
+    }
+    assert finding.photos[0].other == tmp_path / "train" / "cat" / "0.jpg"
+    assert finding.suggested == 2
+    assert "on all 6 test photos" in finding.reason
+    assert "without the 2 that are like a training photo" in finding.reason
+
+
+def shifted(seed: int) -> Image.Image:
+    """Return a scene as a camera sees it a moment later: moved by a tenth of the frame."""
+    return scene(seed, 400, 300).crop((32, 24, 352, 264))
+
+
+@pytest.fixture
+def at_times(tmp_path: Path, examine_folder: Examine) -> Mapping[str, Finding]:
+    """Return the findings on photos with a time: one test photo is like a training photo."""
+    for split, numbers in FOLDERS.items():
+        for offset, label in enumerate(("cat", "dog")):
+            (tmp_path / split / label).mkdir(parents=True)
+            for i in numbers:
+                exif = Image.Exif()
+                exif[0x0132] = f"2026:03:{i + 1:02} 10:00:00"
+                seed = i + 100 * offset
+                scene(seed, 400, 300).crop((0, 0, 320, 240)).save(
+                    tmp_path / split / label / f"{label}{chr(97 + i)}.jpg", quality=90, exif=exif
+                )
+    exif = Image.Exif()
+    exif[0x0132] = "2026:03:01 10:00:04"
+    shifted(0).save(tmp_path / "test" / "cat" / "later.jpg", quality=90, exif=exif)
+    exif[0x0132] = "2026:03:02 10:00:04"
+    unlike = draw_photo("stripes", np.random.default_rng(0))
+    unlike.save(tmp_path / "test" / "cat" / "unlike.jpg", quality=90, exif=exif)
+    return examine_folder(tmp_path)
+
+
+def test_photos_taken_within_seconds_that_are_alike(
+    at_times: Mapping[str, Finding], tmp_path: Path
+) -> None:
+    (photo,) = at_times["one-moment"].photos
+    assert photo.path == tmp_path / "test" / "cat" / "later.jpg"
+    assert photo.other == tmp_path / "train" / "cat" / "cata.jpg"
+    assert "4 s from" in photo.reason
+
+
+def test_running_numbers_count_if_successive_photos_are_alike(
+    tmp_path: Path, examine_folder: Examine
+) -> None:
+    draw(tmp_path, "IMG_{i:04}0.jpg")
+    assert "one-moment" not in examine_folder(tmp_path)
+    for i in range(5):
+        shifted_from = tmp_path / "train" / "cat" / f"IMG_{i:04}0.jpg"
+        scene(i, 400, 300).crop((0, 0, 320, 240)).save(shifted_from, quality=90)
+        shifted(i).save(tmp_path / "test" / "cat" / f"IMG_{i:04}1.jpg", quality=90)
+    (finding,) = (examine_folder(tmp_path)["one-moment"],)
+    assert {photo.path.name for photo in finding.photos} >= {"IMG_00001.jpg", "IMG_00011.jpg"}
+    assert all(photo.path.parent.parent.name == "test" for photo in finding.photos)

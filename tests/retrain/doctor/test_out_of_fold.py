@@ -1,0 +1,42 @@
+"""A photo is predicted by a head that saw neither it nor other shots of the same thing."""
+
+import numpy as np
+
+from retrain.doctor.out_of_fold import all_examples, predict
+from tests.helpers.doctor_fixtures import clusters, training_data
+
+
+def accuracy(points: np.ndarray, labels: np.ndarray, names: list[str]) -> float:
+    data = training_data(points, [str(label) for label in labels], names)
+    predicted = predict(data.dataset.photos, all_examples(data), len(data.labels)).argmax(axis=1)
+    return float(np.mean(predicted == labels))
+
+
+def test_photos_of_all_splits_are_in_the_order_of_the_data_set() -> None:
+    points, labels = clusters((20, 30), apart=3)
+    data = training_data(points, [str(label) for label in labels])
+    examples = all_examples(data)
+    assert np.array_equal(examples.labels, labels)
+    assert np.allclose(examples.store.take(examples.rows[:, 0]), points, atol=0.01)
+
+
+def test_what_can_be_learned_is_predicted() -> None:
+    points, labels = clusters((40, 40, 40), apart=8)
+    assert accuracy(points, labels, []) == 1
+
+
+def test_no_photo_helps_to_predict_itself_or_a_shot_of_the_same_thing() -> None:
+    random = np.random.default_rng(0)
+    points = np.repeat(random.normal(size=(100, 400)), 2, axis=0)
+    labels = np.repeat(random.integers(2, size=100), 2)
+    shots = [f"thing{number // 2}_nohash_{number % 2}.jpg" for number in range(200)]
+    assert accuracy(points, labels, []) > 0.8, "a twin in another fold gives the label away"
+    assert accuracy(points, labels, shots) < 0.65
+
+
+def test_a_class_of_one_photo_is_improbable_for_that_photo() -> None:
+    points, labels = clusters((30, 30, 1), apart=8)
+    data = training_data(points, [str(label) for label in labels])
+    probabilities = predict(data.dataset.photos, all_examples(data), 3)
+    assert probabilities[-1, 2] == 0
+    assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
