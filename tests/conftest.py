@@ -30,6 +30,7 @@ NO_REPORTS = {
 LONGEST_FILES = (
     "tests/docs/test_examples.py",
     "tests/retrain/report/test_write_report.py",
+    "tests/retrain/report/test_page_in_browser.py",
     "tests/end_to_end/test_families.py",
     "tests/end_to_end/test_arm.py",
     "tests/retrain/test_isolated.py",

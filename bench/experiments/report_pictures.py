@@ -163,12 +163,14 @@ def _write(path: Path, png: bytes) -> None:
 @click.argument("work", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--assets", default=ASSETS, type=click.Path(path_type=Path, file_okay=False))
 def main(work: Path, assets: Path) -> None:
-    """Draw photos and train in the folder WORK, which is reused; write pictures to the assets."""
+    """Draw photos and train in the folder WORK, which is reused; write pictures to the assets.
+
+    The path of WORK is in the pictures: take /home/ada/parts, as the pages do.
+    """
     if not (work / "hardware").exists():
         write_photos(work / "hardware")
     quiet, few = "--no-report", ("--rounds", "2", "--seconds", "1")
     for words in (["train", "hardware", quiet], ["convert", quiet], ["bench", *few], ["report"]):
-        # Paths that are relative show no folder of this machine.
         subprocess.run([sys.executable, "-m", "retrain", *words], check=True, cwd=work)  # noqa: S603
     take_pictures(work.absolute() / "retrained" / "report.html", assets)
 

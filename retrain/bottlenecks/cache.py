@@ -115,11 +115,11 @@ class Cache:
     def __init__(self, folder: Path, width: int, about: Mapping[str, Any] | None = None) -> None:
         """Use `folder` for bottlenecks of `width` values; the first shard creates it.
 
-        `about` says what they are of, as JSON values.
+        `about` says what they are of, as JSON values; with None that is not known here.
         """
         self.folder = folder
         self.width = width
-        self._about = {"schema": ABOUT_VERSION, "width": width, **(about or {})}
+        self._about = about
         pa.set_cpu_count(cores())  # pyarrow counts all cores of the machine
         self._schema = pa.schema(
             {
@@ -187,8 +187,11 @@ class Cache:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
 
     def _write_about(self) -> None:
+        if self._about is None:
+            return
         with suppress(OSError):  # it is for people only
-            files.write_json(self.folder / ABOUT, self._about)
+            values = {"schema": ABOUT_VERSION, "width": self.width, **self._about}
+            files.write_json(self.folder / ABOUT, values)
 
 
 def read_shard(path: Path) -> tuple[bytes, str | None]:

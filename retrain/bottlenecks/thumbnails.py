@@ -60,7 +60,7 @@ class PhotoCache:
     def __init__(
         self, folder: Path, width: int, compute: Callable[[Photo], Values | None], what: str
     ) -> None:
-        self._cache = Cache(folder, width)
+        self._cache = Cache(folder, width, {})
         self._compute = compute
         self._what = what
 

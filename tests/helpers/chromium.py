@@ -51,7 +51,10 @@ def open_page(
 ) -> Iterator[Opened]:
     """Open the file `path` in a window of that width; `options` are those of Playwright."""
     context = browser.new_context(
-        viewport={"width": width, "height": 800}, is_mobile=width < 600, **options
+        viewport={"width": width, "height": 800},
+        is_mobile=width < 600,
+        reduced_motion="reduce",  # a click waits for no scrolling
+        **options,
     )
     opened = Opened(context.new_page())
     opened.page.on("request", lambda request: opened.requests.append(request.url))

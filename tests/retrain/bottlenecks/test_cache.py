@@ -50,7 +50,7 @@ def values(rows: list[Row]) -> npt.NDArray[np.float32]:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache", WIDTH)
+    return Cache(tmp_path / "cache", WIDTH, {})
 
 
 def shards(cache: Cache) -> list[Path]:
@@ -139,7 +139,7 @@ def test_each_shard_is_read_once(cache: Cache, monkeypatch: pytest.MonkeyPatch) 
 def test_writers_at_once_lose_nothing(cache: Cache) -> None:
     blocks = [random_rows(3) for _ in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(Cache(cache.folder, WIDTH).add, blocks))
+        list(pool.map(Cache(cache.folder, WIDTH, {}).add, blocks))
         list(pool.map(cache.add, blocks[:5]))
     rows = [row for block in blocks for row in block]
     assert read(cache, good_keys(rows)).tobytes() == values(rows).tobytes()

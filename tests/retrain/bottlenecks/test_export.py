@@ -10,7 +10,7 @@ import pytest
 
 from deploy.errors import BadData, WrongUse
 from retrain.bottlenecks import export as module
-from retrain.bottlenecks.cache import Cache, Row
+from retrain.bottlenecks.cache import ABOUT, Cache, Row
 from retrain.bottlenecks.export import export
 from retrain.progress import Progress
 
@@ -74,6 +74,12 @@ def test_a_damaged_shard_is_named_and_left_out(
     path.write_bytes(path.read_bytes()[:-9])
     assert export(cache.folder, tmp_path / "all.npy", Progress()) == 30
     assert f"damaged, left out: {path.name}" in capsys.readouterr().err
+
+
+def test_an_export_does_not_claim_to_know_what_it_reads(cache: Cache, tmp_path: Path) -> None:
+    """The next run that uses shards of an earlier version says what they are of."""
+    export(cache.folder, tmp_path / "all.npy", Progress())
+    assert not (cache.folder / ABOUT).exists()
 
 
 def test_another_suffix_is_refused(cache: Cache, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ RANDOM = np.random.default_rng(0)
 
 def fill(root: Path, name: str, days: float = 0.0, shards: int = 2) -> Cache:
     """Return a cache of that many shards, used last so many days ago."""
-    cache = Cache(root / name, WIDTH)
+    cache = Cache(root / name, WIDTH, {})
     for _ in range(shards):
         values = RANDOM.normal(size=WIDTH).astype(np.float16)
         cache.add([Row(RANDOM.bytes(32), 0, None, values)])
