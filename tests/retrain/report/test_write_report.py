@@ -137,7 +137,7 @@ def test_a_run_without_a_model_says_how_to_make_one(trained: Path, tmp_path: Pat
     shutil.copytree(trained, run)
     write_report(RunFolder(run))
     page = Page.read(run)
-    assert "retrain convert" in [element.text for element in page.named("code")]
+    assert f"retrain convert --output-dir {run}" in [code.text for code in page.named("code")]
     assert len([p for p in page.named("p") if p.attributes.get("class") == "big"]) == 1
 
 
