@@ -394,10 +394,11 @@ def summarise_advice(rows: Sequence[Figures]) -> Figures:
     if count > 1:
         figures["lost_error"] = float(lost.std(ddof=1) / np.sqrt(count))
         figures["gained_error"] = float(gained.std(ddof=1) / np.sqrt(count))
-        with np.errstate(all="ignore"):
-            without = (gained.sum() - gained) / (lost.sum() - lost)
-        spread = float(np.sqrt((count - 1) / count * ((without - without.mean()) ** 2).sum()))
-        figures["share_error"] = spread if np.isfinite(spread) else None
+        left = lost.sum() - lost
+        if left.all():
+            without = (gained.sum() - gained) / left
+            spread = ((without - without.mean()) ** 2).sum()
+            figures["share_error"] = float(np.sqrt((count - 1) / count * spread))
     return figures
 
 

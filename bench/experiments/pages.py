@@ -336,7 +336,7 @@ def doctor_advice() -> str:
         for measured in _read(path.stem)["measured"]:
             summary = doctor.summarise_advice(measured["rows"])
             is_swapped = measured["swapped"] > 0
-            error = summary["share_error"]
+            error = summary.get("share_error", math.nan)
             rows.append(
                 [
                     _PHOTOS.get(measured["photos"], measured["photos"]),
