@@ -7,7 +7,7 @@ from importlib import resources
 
 from deploy.system.terminal import printable
 from retrain.metrics import Accuracy
-from retrain.report.collect import Report
+from retrain.report.page_values import Report
 
 _FILES = resources.files("retrain.report") / "page"
 

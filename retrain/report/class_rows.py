@@ -1,0 +1,76 @@
+"""Show the figures of each class, and the photos behind them."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from retrain.data import split
+from retrain.data.photo_folder import Photo
+from retrain.metrics import class_scores, confusion_matrix
+from retrain.report.learning_curve import LearningCurve
+from retrain.report.page_values import ClassRow, Count
+from retrain.report.photo_book import PhotoBook
+from retrain.report.photo_counts import count_rows, least_sure, worst_first
+from retrain.report.run_inputs import RunInputs
+
+
+def class_rows(
+    inputs: RunInputs,
+    curve: LearningCurve | None,
+    book: PhotoBook,
+) -> tuple[ClassRow, ...]:
+    """Return the figures of each class, in the order of the labels."""
+    count = partial(count_rows, inputs, book)
+    labels, tested = inputs.contract.labels, inputs.test_rows
+    index = {label: i for i, label in enumerate(labels)}
+    predicted = np.array([index[row.predicted] for row in tested])
+    true = np.array([index[row.label] for row in tested])
+    scores = class_scores(confusion_matrix(predicted, true, len(labels)))
+    later = _recall_with_twice(curve, labels)
+    photos: dict[tuple[str, str], list[Photo]] = defaultdict(list)
+    for photo, name in inputs.manifest:
+        photos[photo.label, name].append(photo)
+    rows = []
+    for label, score in zip(labels, scores, strict=True):
+        splits = tuple(
+            Count(
+                len(photos[label, name]),
+                book.gallery(f"{label}: photos for {name}", photos[label, name]),
+            )
+            for name in split.SPLITS
+        )
+        own = [row for row in tested if row.label == label]
+        rows.append(
+            ClassRow(
+                label,
+                splits,
+                score,
+                count(f"{label}, recognised; the least sure first", least_sure(own)),
+                count(
+                    f"{label}, taken for another class",
+                    worst_first(row for row in own if not row.is_right),
+                ),
+                count(
+                    f"Taken for {label}, and another class",
+                    worst_first(
+                        row for row in tested if row.predicted == label and not row.is_right
+                    ),
+                ),
+                later[label],
+            )
+        )
+    return tuple(rows)
+
+
+def _recall_with_twice(
+    curve: LearningCurve | None, labels: Sequence[str]
+) -> dict[str, float | None]:
+    if curve is None or curve.labels != tuple(labels):
+        return dict.fromkeys(labels)
+    _, errors = curve.errors_with_twice()
+    return {
+        label: None if error is None else 1 - error
+        for label, error in zip(labels, errors, strict=True)
+    }

@@ -1,0 +1,59 @@
+"""Show the graph, the model and the device side by side."""
+
+from retrain.report.commands import command
+from retrain.report.latency import megabytes, time_of_photo
+from retrain.report.page_values import Column
+from retrain.report.run_inputs import RunInputs
+
+
+def columns(inputs: RunInputs) -> tuple[Column, ...]:
+    """Return the graph, the model and the device side by side."""
+    run, conversion = inputs.run, inputs.conversion
+    graph_bytes = run.graph.stat().st_size
+    graph = Column(
+        "Graph",
+        "output_graph.pb, float32",
+        inputs.accuracy,
+        inputs.accuracy.right,
+        (
+            ("size", megabytes(graph_bytes)),
+            ("time of a photo", time_of_photo(inputs, run.graph.name)),
+        ),
+    )
+    nowhere = Column("Device", "not installed yet", missing=command(run, "push", "USER@HOST"))
+    if not conversion:
+        return (
+            graph,
+            Column("Model", "not converted yet", missing=command(run, "convert")),
+            nowhere,
+        )
+    parity = conversion.parity
+    model = Column(
+        "Model",
+        f"model.tflite, {conversion.recipe}",
+        parity.model,
+        parity.model.right,
+        (
+            ("size", megabytes(conversion.model_bytes)),
+            ("time of a photo", time_of_photo(inputs, run.model.name)),
+            ("same best label as the graph", f"{parity.agreement:.1%}"),
+        ),
+    )
+    if not inputs.device:
+        return graph, model, nowhere
+    test = inputs.device.selftest
+    goldens = test.goldens
+    facts = [("size", megabytes(conversion.model_bytes))]
+    if test.ms:
+        facts.append(("time of a photo", f"{sum(test.ms.values()):.1f} ms"))
+    if goldens:
+        facts.append(("goldens that agree", f"{goldens.right} of {goldens.total}"))
+    return (
+        graph,
+        model,
+        Column(
+            "Device",
+            f"{inputs.device.host}: {test.device.board or test.device.cpu}",
+            facts=tuple(facts),
+        ),
+    )

@@ -1,0 +1,37 @@
+"""Take what the doctor found and the learning curve from a run; measure what it lacks."""
+
+from deploy.errors import BadData
+from retrain.doctor import examine
+from retrain.doctor.finding import Finding
+from retrain.progress import Progress
+from retrain.report import findings, learning_curve
+from retrain.report.learning_curve import LearningCurve
+from retrain.report.run_inputs import RunInputs
+from retrain.settings.training import HeadSettings
+
+
+def examine_run(
+    inputs: RunInputs, progress: Progress
+) -> tuple[tuple[Finding, ...], LearningCurve | None, str | None]:
+    """Return the doctor's findings and the learning curve; measure what the run lacks.
+
+    Where the photos cannot be examined, such as on another machine, the reason comes last.
+    """
+    diagnosis = findings.read(inputs)
+    path, graph_sha256 = inputs.run.learning_curve, inputs.contract.graph_sha256
+    curve = learning_curve.read(path, graph_sha256)
+    needs_curve = curve is None and not inputs.is_adopted
+    if diagnosis is not None and not needs_curve:
+        return diagnosis, curve, None
+    try:
+        data = examine.load(inputs.source, inputs.split_settings, progress)
+    except BadData as error:
+        return diagnosis or (), curve, str(error)
+    if diagnosis is None:
+        diagnosis = findings.examine_photos(inputs, data, progress)
+    if needs_curve:
+        with progress.stage("learning curve"):
+            seed = inputs.metrics.object("settings").object("head").integer("seed")
+            curve = learning_curve.measure(data, HeadSettings(seed=seed), graph_sha256)
+            learning_curve.write(path, curve)
+    return diagnosis, curve, None

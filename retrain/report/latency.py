@@ -1,0 +1,55 @@
+"""Show how long the files of a run take: what `retrain bench` and a device measured."""
+
+from bench.record import BenchRecord, RunnerRecord
+from retrain.report.page_values import LatencyRow
+from retrain.report.run_inputs import RunInputs
+
+
+def latency_rows(inputs: RunInputs) -> tuple[LatencyRow, ...]:
+    """Return a row for each runner of the bench, and one for the device."""
+    rows = []
+    for record in inputs.bench:
+        machine = f"{record.machine.cpu}, {record.machine.cores} cores"
+        for runner in record.runners:
+            ms = runner.ms
+            threads = f"{runner.threads} thread" + "s" * (runner.threads > 1)
+            where = f"{machine}, {runner.runtime} {runner.version}, {threads}"
+            star = "*" if runner.is_busy else ""
+            texts = (
+                f"{star}{ms.p50:.2f}",
+                f"{ms.p90:.2f}",
+                f"{ms.p99:.2f}",
+                megabytes(runner.size_bytes),
+                f"{runner.peak_rss_bytes / 1e6:.0f} MB",
+            )
+            rows.append(LatencyRow(runner.model, where, texts))
+    if inputs.device and inputs.device.selftest.ms:
+        test = inputs.device.selftest
+        total = sum((test.ms or {}).values())
+        runtime = f", {test.runtime.name} {test.runtime.version}" if test.runtime else ""
+        size = megabytes(test.bytes) if test.bytes else ""
+        where = f"{inputs.device.host}, {test.device.board or test.device.cpu}{runtime}"
+        rows.append(LatencyRow("model.tflite", where, (f"{total:.2f}", "", "", size, "")))
+    return tuple(rows)
+
+
+def time_of_photo(inputs: RunInputs, name: str) -> str:
+    """Return the median time of a call on the machine of the bench."""
+    runners = [_runner(record, name) for record in inputs.bench]
+    measured = [
+        f"{runner.ms.p50:.1f} ms" + " (busy machine)" * runner.is_busy
+        for runner in runners
+        if runner
+    ]
+    return " / ".join(measured) if measured else "not measured"
+
+
+def _runner(record: BenchRecord, name: str) -> RunnerRecord | None:
+    """Return the figures of the file `name` on one thread, or on the fewest."""
+    runners = [runner for runner in record.runners if runner.model == name]
+    return min(runners, key=lambda runner: (runner.threads, runner.ms.p50), default=None)
+
+
+def megabytes(count: int) -> str:
+    """Return `count` bytes in megabytes, in words."""
+    return f"{count / 1e6:.1f} MB"
