@@ -190,6 +190,12 @@ def test_leftovers_are_removed_and_entries_stay(tmp_path: Path) -> None:
 def test_other_folders_are_listed_by_size(tmp_path: Path) -> None:
     (tmp_path / "backbones" / "one").mkdir(parents=True)
     (tmp_path / "backbones" / "one" / "graph.pb").write_bytes(bytes(70))
-    (entry,) = list_others(tmp_path)
-    assert (entry.shards, entry.size_bytes) == (None, 70)
-    assert "backbones" in entry.text
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "flowers.tgz").write_bytes(bytes(9))
+    (tmp_path / "engines").mkdir()
+    entries = list_others(tmp_path)
+    assert [(entry.shards, entry.size_bytes) for entry in entries] == [(None, 70), (None, 9)]
+    assert [entry.text for entry in entries] == [
+        "prepared backbones and trunks",
+        "sample data sets",
+    ]
