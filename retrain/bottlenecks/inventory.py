@@ -164,6 +164,8 @@ def _entry(folder: Path) -> Entry:
 
 def _describe(path: Path) -> str:
     """Return in words what the shards beside the file `path` are of."""
+    if not path.exists():
+        return "not known: of an earlier version"
     try:
         about = read(read_json(path, _REMEDY), str(path), ABOUT_VERSION, _REMEDY)
         backbone = about.text_or_none("backbone")
@@ -183,8 +185,8 @@ def _describe(path: Path) -> str:
                 if distortion.values[name]
             )
             parts.append(f"distorted views ({', '.join(settings)})")
-    except (OSError, BadData):
-        return "not known: of an earlier version"
+    except BadData as error:
+        return f"not known: {error}"
     return ", ".join(parts)
 
 

@@ -31,7 +31,9 @@ _NAME_DIGITS = 12
 def cache() -> None:
     """List, check, clear and export cached bottlenecks.
 
-    Nothing in the cache is needed: what is removed is computed again.
+    Nothing in the cache is needed: what is removed is computed again. These commands cover
+    bottlenecks, feature maps, small pictures and statistics of photos. Prepared backbones, measured
+    speeds and downloaded samples are only listed, by ls: delete their folders to be rid of them.
     """
 
 
@@ -43,7 +45,11 @@ def _places(command: Command) -> Command:
 @_places
 @json_option
 def list_(cache_dir: Path | None, bottleneck_dir: Path | None, as_json: bool) -> None:
-    """List what each fingerprint is of, its size, and the days since its last use."""
+    """List what each fingerprint is of, its size, and the days since its last use.
+
+    Folders that hold no bottlenecks come last: prepared backbones, measured speeds, downloaded
+    samples. They have no shards, and the days are those since the last file was written.
+    """
     from retrain.bottlenecks.inventory import list_others
 
     place = cache_dir or default_cache_dir()
@@ -68,7 +74,7 @@ def verify(
 ) -> None:
     """Check the SHA-256 of every shard; damage is exit code 3.
 
-    A run checks the shards that it reads, too.
+    A run checks the shards that it reads, too. Prepared backbones and downloads are not checked.
     """
     from retrain.bottlenecks.cache import set_aside
     from retrain.bottlenecks.inventory import find_damage
@@ -118,7 +124,8 @@ def gc(
     """Remove cached bottlenecks by age and size, and what killed runs left.
 
     What a running command uses stays. Without --older-than and --max-size only damaged shards and
-    unfinished files are removed.
+    unfinished files are removed. Prepared backbones and downloads stay, and do not count for
+    --max-size.
     """
     from retrain.bottlenecks.inventory import remove_old
 

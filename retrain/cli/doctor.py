@@ -82,7 +82,7 @@ def doctor(
         raise WrongUse("--undo moves photos back, and --apply sets them aside: leave one out")
     if kinds and (undo or list_path):
         raise WrongUse("--kind is for what the doctor finds: leave it out")
-    target, photos, split = _open(where)
+    target, photos, split, labels = _open(where)
     if undo or list_path:
         folder = quarantine or quarantine_of(photos.image_dir)
         moves = _move(photos.image_dir, folder, list_path)
@@ -90,11 +90,14 @@ def doctor(
             say(json.dumps({"schema": 1, **moves.to_json()}))
         _report(moves, photos.image_dir, folder, as_json, undo)
         return
-    _examine(target, photos, split, kinds, quarantine, as_json)
+    _examine(target, photos, split, labels, kinds, quarantine, as_json)
 
 
-def _open(where: dict[str, Any]) -> tuple[Path, Source, SplitSettings]:
-    """Return the folder of photos or of a run that was named, its photos, and their split."""
+def _open(where: dict[str, Any]) -> tuple[Path, Source, SplitSettings, tuple[str, ...] | None]:
+    """Return the folder of photos or of a run that was named, and its photos and their split.
+
+    The labels of an adopted graph come last, else None.
+    """
     from retrain.run_folder import RunFolder
     from retrain.training.read_run import read_settings
 
@@ -105,7 +108,8 @@ def _open(where: dict[str, Any]) -> tuple[Path, Source, SplitSettings]:
         if named is None:
             raise WrongUse(f"name a folder of photos: there is no run in ./{target}")
         photos = source(**where)
-        return target, replace(photos, image_dir=photos.image_dir.absolute()), SplitSettings()
+        photos = replace(photos, image_dir=photos.image_dir.absolute())
+        return target, photos, SplitSettings(), None
     ctx = click.get_current_context()
     for name in where.keys() - {"image_dir", "image_dir_option"}:
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
@@ -132,6 +136,7 @@ def _examine(
     target: Path,
     photos: Source,
     split: SplitSettings,
+    labels: tuple[str, ...] | None,
     kinds: tuple[str, ...],
     quarantine: Path | None,
     as_json: bool,
@@ -145,7 +150,7 @@ def _examine(
     stages = progress()
     if quarantine:
         require_apart(photos.image_dir, quarantine)
-    data = load(photos, split, stages)
+    data = load(photos, split, stages, labels)
     findings = examine(data, photos, stages, kinds, target)
     record = to_json(data, findings)
     run = RunFolder(target)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from retrain.data.match_labels import match_labels
 from retrain.data.photo_folder import shown
 from retrain.doctor import backgrounds, classes, copies, files, labels, moments, pixels
 from retrain.doctor.finding import Finding
@@ -45,9 +46,20 @@ CHECKS = (
 )
 
 
-def load(source: Source, settings: SplitSettings, progress: Progress) -> TrainingData:
-    """Return the photos of `source` with their bottlenecks; those that the cache lacks are made."""
+def load(
+    source: Source,
+    settings: SplitSettings,
+    progress: Progress,
+    adopted_labels: tuple[str, ...] | None = None,
+) -> TrainingData:
+    """Return the photos of `source` with their bottlenecks; those that the cache lacks are made.
+
+    With `adopted_labels`, those of a graph of another program, only the photos whose folder matches
+    one are taken, with that label.
+    """
     dataset, backbone = read_source(source, progress, settings)
+    if adopted_labels:
+        dataset, _ = match_labels(dataset, adopted_labels, "the adopted graph")
     backbone = with_precision(source, dataset, backbone, settings, progress)
     dataset, bottlenecks = analyse(source, dataset, backbone, progress)
     return load_undistorted(backbone, dataset, bottlenecks, dataset.labels, settings)

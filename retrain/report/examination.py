@@ -24,7 +24,7 @@ def examine_run(
     if diagnosis is not None and not needs_curve:
         return diagnosis, curve, None
     try:
-        data = examine.load(inputs.source, inputs.split_settings, progress)
+        data = examine.load(inputs.source, inputs.split_settings, progress, inputs.adopted_labels)
     except BadData as error:
         return diagnosis or (), curve, str(error)
     if diagnosis is None:

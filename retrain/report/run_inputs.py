@@ -42,6 +42,7 @@ class RunInputs:
 
     `rows` are the predictions of the graph, `model_rows` those of the model for the test photos,
     `previous_rows` those of the graph before; they are empty where there are none, as `bench` is.
+    `adopted_labels` are the labels of a graph of another program, None for one trained here.
     `conversion` and `device` are None unless they are of the run's model.
     """
 
@@ -50,6 +51,7 @@ class RunInputs:
     metrics: Fields
     source: Source
     split_settings: SplitSettings
+    adopted_labels: tuple[str, ...] | None
     manifest: tuple[tuple[Photo, str], ...]
     rows: tuple[Prediction, ...]
     previous_rows: tuple[Prediction, ...]
@@ -61,7 +63,7 @@ class RunInputs:
     @cached_property
     def is_adopted(self) -> bool:
         """Whether the graph is of another program."""
-        return self.metrics.text("command", "train") == "adopt"
+        return self.adopted_labels is not None
 
     @cached_property
     def test_rows(self) -> tuple[Prediction, ...]:

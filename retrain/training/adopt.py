@@ -1,8 +1,6 @@
 """Adopt a frozen classifier of another program: write a run of it without training."""
 
-import re
-from collections import Counter, defaultdict
-from dataclasses import replace
+from collections import Counter
 from pathlib import Path
 
 from deploy.errors import BadData, WrongUse
@@ -12,7 +10,7 @@ from retrain.backbones.custom.load import load_custom
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import extract
 from retrain.data import photo_folder, split
-from retrain.data.photo_folder import Dataset
+from retrain.data.match_labels import match_labels
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
 from retrain.settings.training import AdoptSettings, SplitSettings
@@ -55,7 +53,7 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
         )
         with progress.stage("scan"):
             dataset = photo_folder.scan(source.image_dir, source.labels_from)
-            dataset, unmatched = match_labels(dataset, labels, settings.labels)
+            dataset, unmatched = match_labels(dataset, labels, str(settings.labels))
         progress.info(
             f"{source.image_dir}: {len(dataset.photos)} photos of {len(dataset.labels)} of the "
             f"{len(labels)} labels"
@@ -103,58 +101,6 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
         )
         write_run(result, data, graph)
     return result
-
-
-def match_labels(
-    dataset: Dataset, labels: tuple[str, ...], source: Path
-) -> tuple[Dataset, list[str]]:
-    """Return the photos whose folders match a label, and a warning for each other folder and label.
-
-    A folder matches the label with its name; else the label with the name that TensorFlow's
-    retrain.py gave it: in lower case, all but a..z and 0..9 replaced by spaces. Raises BadData,
-    which names the labels file `source`, if no folder matches.
-    """
-    by_classic_name = defaultdict(list)
-    for label in labels:
-        by_classic_name[_classic_name(label)].append(label)
-    label_of: dict[str, str] = {}
-    for folder in dataset.labels:
-        candidates = [folder] if folder in labels else by_classic_name[_classic_name(folder)]
-        if len(candidates) == 1:
-            label_of[folder] = candidates[0]
-    if not label_of:
-        raise BadData(
-            f"{dataset.root}: no folder has a label of {source}: folders "
-            f"{', '.join(dataset.labels[:8])}; labels {', '.join(labels[:8])}. Remedy: name each "
-            "folder as its label, or choose the level of these folders with `labels_from`"
-        )
-    counts = Counter(photo.label for photo in dataset.photos)
-    warnings = [
-        f"{dataset.root / folder}: no label of {source} is like it: {counts[folder]} photos are "
-        "left out; rename the folder if it is one"
-        for folder in dataset.labels
-        if folder not in label_of
-    ]
-    warnings += [
-        f"no folder of photos for the label {label}: nothing is measured of it"
-        for label in labels
-        if label not in label_of.values()
-    ]
-    photos = tuple(
-        replace(photo, label=label_of[photo.label])
-        for photo in dataset.photos
-        if photo.label in label_of
-    )
-    classes = tuple(
-        folder._replace(label=label_of[folder.label])
-        for folder in dataset.classes
-        if folder.label in label_of
-    )
-    return replace(dataset, classes=classes, photos=photos).without(()), warnings
-
-
-def _classic_name(folder: str) -> str:
-    return re.sub("[^a-z0-9]+", " ", folder.lower()).strip()
 
 
 def _require_distinct(labels: tuple[str, ...], source: Path) -> None:

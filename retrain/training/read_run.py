@@ -1,4 +1,4 @@
-"""Read the settings of a run from its metrics.json: which photos, which network, which split."""
+"""Read from metrics.json of which photos a run is, by which network, and in which split."""
 
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,25 +14,30 @@ from retrain.settings.training import Source, SplitSettings
 _REMEDY = "train again, or name the folder of photos instead of the run"
 
 
-def read_settings(run: RunFolder) -> tuple[Source, SplitSettings]:
-    """Return the photos, the network and the split of a run; the folder of photos is absolute.
+def read_settings(run: RunFolder) -> tuple[Source, SplitSettings, tuple[str, ...] | None]:
+    """Return the photos and network of a run, its split, and an adopted graph's labels, else None.
 
-    The int8 trunk of the run is taken from the run. The photos of an adopted graph are analysed by
-    the default network. Raises BadData if metrics.json cannot be read, WrongUse if its settings
-    contradict each other.
+    The folder of photos is absolute. The int8 trunk of the run is taken from the run. The photos of
+    an adopted graph are analysed by the default network, and those whose folder matches none of its
+    labels are not of the run. Where the folders make the split, no other is set. Raises BadData if
+    metrics.json cannot be read, WrongUse if its settings contradict each other.
     """
     record = read_json(run.metrics, _REMEDY)
     metrics = versioned_json.read(record, str(run.metrics), METRICS_VERSION, _REMEDY)
     settings = metrics.object("settings")
     with damaged(f"{run.metrics}: its settings cannot be read", _REMEDY):
         values = _values(settings.object("source"), Source)
-        if metrics.text("command", "train") == "adopt":
+        is_adopted = metrics.text("command", "train") == "adopt"
+        if is_adopted:
             values = {name: values[name] for name in ("image_dir", "cache_dir", "labels_from")}
         source = Source(**values)
         split = SplitSettings(**_values(settings.object("split"), SplitSettings))
+        if metrics.text("split_by", "content") == "folders":
+            split = SplitSettings()
+        labels = metrics.texts("labels") if is_adopted else None
     if source.precision == "int8" and run.trunk.exists():
         source = replace(source, trunk=run.trunk)
-    return replace(source, image_dir=_absolute(source.image_dir, run)), split
+    return replace(source, image_dir=_absolute(source.image_dir, run)), split, labels
 
 
 def _values(settings: Fields, kind: Any) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """What the cache holds: named, checked, cleared, and never taken from a process that uses it."""
 
 import gc
+import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from retrain.bottlenecks.inventory import (
     remove_old,
 )
 
+FORMATS = Path(__file__).parents[2] / "formats/cache"
 WIDTH = 8
 DAY_S = 86_400
 RANDOM = np.random.default_rng(0)
@@ -75,7 +78,42 @@ def test_shards_of_an_earlier_version_are_listed_too(tmp_path: Path) -> None:
 def test_a_damaged_description_is_not_known(tmp_path: Path) -> None:
     fill(tmp_path, "old")
     (tmp_path / "old" / ABOUT).write_text('{"schema": 1, "backbone": 7}')
-    assert list_shards(tmp_path)[0].text.startswith("not known")
+    assert "backbone is 7, not text: delete it" in list_shards(tmp_path)[0].text
+
+
+@pytest.mark.parametrize(
+    ("cache", "texts"),
+    [
+        (
+            "before_issue_16",
+            {
+                "efficientnet_lite0 224x224, float32, bottlenecks, distorted views "
+                "(flip_left_right True, random_crop 10, random_scale 20, random_brightness 30)",
+                "efficientnet_lite0 224x224, float32, bottlenecks",
+                "small pictures, or figures, of photos",
+            },
+        ),
+        (
+            "first_int8",
+            {"tiny.pb 32x32, int8, bottlenecks, distorted views (blank_centre 80)"},
+        ),
+    ],
+)
+def test_descriptions_of_earlier_and_later_versions_open(
+    cache: str, texts: set[str], tmp_path: Path
+) -> None:
+    shutil.copytree(FORMATS / cache, tmp_path / "cache")
+    roots = (tmp_path / "cache" / "bottlenecks", tmp_path / "cache" / "pictures")
+    assert {entry.text for entry in list_shards(*roots)} == texts
+    for added, expected in (({"min_reader": 1}, texts), ({"min_reader": 2}, None)):
+        for path in (tmp_path / "cache").rglob(ABOUT):
+            values = json.loads(path.read_text("utf-8"))
+            path.write_text(json.dumps({**values, **added, "schema": 7, "later": [1]}), "utf-8")
+        shown = {entry.text for entry in list_shards(*roots)}
+        if expected:
+            assert shown == expected
+        else:
+            assert all("reader of version 2, and this program reads" in text for text in shown)
 
 
 def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
@@ -152,6 +190,12 @@ def test_leftovers_are_removed_and_entries_stay(tmp_path: Path) -> None:
 def test_other_folders_are_listed_by_size(tmp_path: Path) -> None:
     (tmp_path / "backbones" / "one").mkdir(parents=True)
     (tmp_path / "backbones" / "one" / "graph.pb").write_bytes(bytes(70))
-    (entry,) = list_others(tmp_path)
-    assert (entry.shards, entry.size_bytes) == (None, 70)
-    assert "backbones" in entry.text
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads" / "flowers.tgz").write_bytes(bytes(9))
+    (tmp_path / "engines").mkdir()
+    entries = list_others(tmp_path)
+    assert [(entry.shards, entry.size_bytes) for entry in entries] == [(None, 70), (None, 9)]
+    assert [entry.text for entry in entries] == [
+        "prepared backbones and trunks",
+        "sample data sets",
+    ]

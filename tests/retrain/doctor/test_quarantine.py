@@ -14,6 +14,8 @@ from retrain.doctor import quarantine
 from retrain.doctor.quarantine import read_list, set_aside, undo
 from retrain.progress import Progress
 
+FIRST = Path(__file__).parents[2] / "formats/quarantine/first/undo.json"
+"""Of a quarantine of the first version, with `red/copy.png` in it."""
 QUIET = Progress(verbosity="ERROR")
 NAMES = ("rose/a.jpg", "rose/b.jpg", "tulip/a.jpg")
 
@@ -246,3 +248,32 @@ def test_a_line_that_two_files_have_is_refused(root: Path, tmp_path: Path) -> No
     (tmp_path / "list").write_text("rose/x\\n.jpg\n")
     with pytest.raises(BadData, match="two files"):
         read_list(tmp_path / "list", root)
+
+
+@pytest.mark.parametrize("added", [{}, {"schema": 7, "min_reader": 1, "later": [1]}])
+def test_a_list_of_an_earlier_or_a_later_version_opens(
+    added: dict[str, Any], root: Path, tmp_path: Path
+) -> None:
+    aside = tmp_path / "aside"
+    (aside / "red").mkdir(parents=True)
+    (aside / "red" / "copy.png").write_text("a copy")
+    record = json.loads(FIRST.read_text("utf-8"))
+    record["batches"][0].update(added)
+    (aside / "undo.json").write_text(json.dumps({**record, **added}), "utf-8")
+    assert undo(root, aside, QUIET).moved == (root / "red" / "copy.png",)
+    assert tree(root)["red/copy.png"] == "a copy"
+
+
+def test_a_list_that_needs_a_newer_reader_is_refused(root: Path, tmp_path: Path) -> None:
+    aside = tmp_path / "aside"
+    (aside / "red").mkdir(parents=True)
+    (aside / "red" / "copy.png").write_text("a copy")
+    record = {**json.loads(FIRST.read_text("utf-8")), "min_reader": 2}
+    (aside / "undo.json").write_text(json.dumps(record), "utf-8")
+    refusal = r"undo\.json: it needs a reader of version 2, .*: install a newer version"
+    with pytest.raises(BadData, match=refusal):
+        undo(root, aside, QUIET)
+    with pytest.raises(BadData, match=refusal):
+        set_aside([root / NAMES[0]], root, aside, QUIET)
+    assert len(tree(root)) == 3
+    assert json.loads((aside / "undo.json").read_text("utf-8")) == record

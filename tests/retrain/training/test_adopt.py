@@ -10,12 +10,9 @@ import pytest
 from click.testing import Result
 
 from deploy.contract import Contract
-from deploy.errors import BadData
 from retrain.cli import commands as laptop
 from retrain.data.manifest import read_manifest
-from retrain.data.photo_folder import scan
 from retrain.quantization import quantize
-from retrain.training.adopt import match_labels
 from tests.helpers.classic_graphs import (
     LABELS,
     SIDE,
@@ -118,6 +115,37 @@ def test_the_page_shows_an_adopted_graph(adopt: Adopt, invoke: Invoke) -> None:
     assert "There are no curves: this run has not been trained here." in page.html
     assert "Fine-tune the network" not in page.html
     assert not (adopt.run / "learning_curve.json").exists()
+
+
+@pytest.mark.parametrize("has_own_split", [False, True])
+def test_photos_of_an_adopted_graph_are_examined_once(
+    has_own_split: bool,
+    adopt: Adopt,
+    photos: Path,
+    invoke: Invoke,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Findings have the labels of the graph; a folder without a label has none."""
+    adopt.photos = tmp_path / "renamed"
+    for name, folder in (("Red", "red"), ("BLUE_", "blue"), ("none", "grey")):
+        for i, path in enumerate(sorted((photos / folder).iterdir())):
+            where = ("train", "valid", "test")[i % 3] if has_own_split else ""
+            target = adopt.photos / where / name
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+            if folder != "blue" and i == 0:
+                shutil.copy(path, target / "copy.png")
+    assert adopt(tiny(hub)).exit_code == 0
+    result = invoke("report", "--output-dir", adopt.run)
+    assert result.exit_code == 0, result.output
+    record = json.loads((adopt.run / "doctor.json").read_text("utf-8"))
+    copies = [finding for finding in record["findings"] if finding["kind"] == "exact-copy"]
+    assert [photo["label"] for finding in copies for photo in finding["photos"]] == ["red"]
+    shown = json.loads(invoke("doctor", adopt.run, "--json").stdout)
+    assert shown == record
+    monkeypatch.setattr("retrain.doctor.examine.load", None)
+    assert invoke("report", "--output-dir", adopt.run).exit_code == 0
 
 
 def test_the_level_of_the_folders_of_labels_is_an_option(
@@ -229,21 +257,3 @@ def test_the_graph_itself_is_not_overwritten(adopt: Adopt, invoke: Invoke, tmp_p
     path = save(tiny(hub), tmp_path / "output_graph.pb")
     result = invoke("adopt", path, adopt.labels, adopt.photos, "--output-dir", tmp_path)
     assert_failed(result, 2, str(path), "--output-dir")
-
-
-def test_folders_have_the_labels_that_the_script_gave_them(photos: Path, tmp_path: Path) -> None:
-    for name, folder in (("Red", "red"), ("BLUE_", "blue"), ("none", "grey")):
-        shutil.copytree(photos / folder, tmp_path / name)
-    shutil.copy(photos / "grün, hell" / "0.png", tmp_path / "none" / "green.png")
-    labels = ("blue", "dark green", "red")
-    dataset, warnings = match_labels(scan(tmp_path), labels, Path("labels.txt"))
-    assert dataset.labels == ("blue", "red")
-    assert {photo.path.parent.name: photo.label for photo in dataset.photos} == {
-        "Red": "red",
-        "BLUE_": "blue",
-    }
-    assert str(tmp_path / "none") in warnings[0]
-    assert "10 photos" in warnings[0]
-    assert "dark green" in warnings[1]
-    with pytest.raises(BadData, match=r"no folder has a label of labels\.txt"):
-        match_labels(scan(tmp_path), ("x", "y"), Path("labels.txt"))

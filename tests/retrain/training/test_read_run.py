@@ -19,9 +19,9 @@ def test_a_run_that_names_its_photos_from_another_folder_finds_them(
     options = ("--testing-percentage", 20, "--labels-from", 1)
     run = RunFolder(train(*options, source=Path(tiny.name)).folder)
     monkeypatch.chdir("/")
-    source, split = read_settings(run)
+    source, split, labels = read_settings(run)
     assert source.image_dir == tiny
-    assert source.labels_from == 1
+    assert (source.labels_from, labels) == (1, None)
     assert split == SplitSettings(testing_percentage=20.0)
 
 
@@ -37,11 +37,15 @@ def test_settings_of_wrong_types_are_refused(tmp_path: Path) -> None:
 
 def test_an_adopted_graph_is_no_backbone(tmp_path: Path) -> None:
     """Its photos are analysed by the default network."""
-    source = {"image_dir": "/photos", "graph": "/graph.pb", "cache_dir": "/c", "labels_from": None}
-    record = {"command": "adopt", "settings": {"source": source, "split": {}}}
+    named = {"image_dir": "/photos", "graph": "/graph.pb", "cache_dir": "/c", "labels_from": None}
+    settings = {"source": named, "split": {"testing_percentage": 60.0}}
+    record = {"command": "adopt", "labels": ["b", "a"], "settings": settings}
     run = RunFolder(tmp_path)
     run.metrics.write_text(json.dumps(record))
-    assert read_settings(run)[0].graph is None
+    source, split, labels = read_settings(run)
+    assert (source.graph, split.testing_percentage, labels) == (None, 60.0, ("b", "a"))
+    run.metrics.write_text(json.dumps({**record, "split_by": "folders"}))
+    assert read_settings(run)[1] == SplitSettings()
 
 
 def test_an_int8_run_gives_its_trunk(tmp_path: Path) -> None:

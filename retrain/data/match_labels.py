@@ -1,0 +1,66 @@
+"""Match the folders of photos with the labels of a classifier of another program."""
+
+import re
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+from deploy.errors import BadData
+from retrain.data.photo_folder import Dataset
+
+
+def match_labels(
+    dataset: Dataset, labels: tuple[str, ...], source: str
+) -> tuple[Dataset, list[str]]:
+    """Return the photos whose folders match a label, and a warning for each other folder and label.
+
+    A folder matches the label with its name; else the label with the name that TensorFlow's
+    retrain.py gave it: in lower case, all but a..z and 0..9 replaced by spaces. Raises BadData,
+    which names `source`, from where the labels are, if no folder matches.
+    """
+    by_classic_name = defaultdict(list)
+    for label in labels:
+        by_classic_name[_classic_name(label)].append(label)
+    label_of: dict[str, str] = {}
+    for folder in dataset.labels:
+        candidates = [folder] if folder in labels else by_classic_name[_classic_name(folder)]
+        if len(candidates) == 1:
+            label_of[folder] = candidates[0]
+    if not label_of:
+        raise BadData(
+            f"{dataset.root}: no folder has a label of {source}: folders "
+            f"{', '.join(dataset.labels[:8])}; labels {', '.join(labels[:8])}. Remedy: name each "
+            "folder as its label, or choose the level of these folders with `labels_from`"
+        )
+    counts = Counter(photo.label for photo in dataset.photos)
+    warnings = [
+        f"{dataset.root / folder}: no label of {source} is like it: {counts[folder]} photos are "
+        "left out; rename the folder if it is one"
+        for folder in dataset.labels
+        if folder not in label_of
+    ]
+    warnings += [
+        f"no folder of photos for the label {label}: nothing is measured of it"
+        for label in labels
+        if label not in label_of.values()
+    ]
+    photos = tuple(
+        replace(photo, label=label_of[photo.label])
+        for photo in dataset.photos
+        if photo.label in label_of
+    )
+    classes = tuple(
+        folder._replace(label=label_of[folder.label])
+        for folder in dataset.classes
+        if folder.label in label_of
+    )
+    copies = tuple(
+        copy._replace(photo=replace(copy.photo, label=label_of[copy.photo.label]))
+        for copy in dataset.copies
+        if copy.photo.label in label_of
+    )
+    matched = replace(dataset, classes=classes, photos=photos, copies=copies)
+    return matched.without(()), warnings
+
+
+def _classic_name(folder: str) -> str:
+    return re.sub("[^a-z0-9]+", " ", folder.lower()).strip()
