@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.cli import bench
 from retrain.cli.options import progress, refresh_card, refresh_report
+from retrain.run_folder import RunFolder
 
 
 @bench.result_callback()
@@ -16,7 +17,8 @@ def _refresh(output_dir: Path | None) -> None:
     if output_dir and (output_dir / "metrics.json").exists() and find_spec("jinja2"):
         stages = progress()
         refresh_report(output_dir, stages)
-        refresh_card(output_dir, stages)
+        if RunFolder(output_dir).card.exists():
+            refresh_card(output_dir, stages)
 
 
 __all__ = ["bench"]

@@ -14,6 +14,7 @@ from retrain.cli.options import (
     json_option,
     output_dir_option,
     progress,
+    refresh_card,
     refresh_report,
     report_option,
 )
@@ -183,8 +184,6 @@ def convert(
 ) -> None:
     """Make model.tflite from the trained graph, and score it on the test photos."""
     from retrain.conversion.convert import convert as run
-    from retrain.report.model_card import write_card
-    from retrain.run_folder import RunFolder
 
     if choose and recipe:
         raise WrongUse("`choose` tries every recipe: leave out `recipe`")
@@ -204,13 +203,13 @@ def convert(
     )
     stages = progress()
     result = run(settings, stages)
-    write_card(RunFolder(output_dir))
+    has_card = refresh_card(output_dir, stages)
     if not no_report:
         refresh_report(output_dir, stages)
     if as_json:
         say(json.dumps(result.to_json()))
     else:
-        names = "model.tflite, labels.txt, conversion.json, README.md"
+        names = "model.tflite, labels.txt, conversion.json" + ", README.md" * has_card
         say(*_lines(result), f"Written to {output_dir}: {names}")
 
 

@@ -22,6 +22,7 @@ from retrain.settings.training import (
 
 if TYPE_CHECKING:
     from retrain.progress import Form, Progress, Verbosity
+    from retrain.run_folder import RunFolder
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -270,28 +271,29 @@ def refresh_report(output_dir: Path, stages: "Progress") -> bool:
     """
     from retrain.progress import Progress
     from retrain.report.write_report import write_report
+
+    quiet = Progress(verbosity="ERROR")
+    return _refresh(partial(write_report, progress=quiet), "report.html", output_dir, stages)
+
+
+def refresh_card(output_dir: Path, stages: "Progress") -> bool:
+    """Write the model card with the figures of today; return as `refresh_report` does."""
+    from retrain.report.model_card import write_card
+
+    return _refresh(write_card, "README.md", output_dir, stages)
+
+
+def _refresh(
+    write: Callable[["RunFolder"], object], name: str, output_dir: Path, stages: "Progress"
+) -> bool:
     from retrain.run_folder import RunFolder
 
     try:
-        write_report(RunFolder(output_dir), Progress(verbosity="ERROR"))
+        write(RunFolder(output_dir))
     except (RetrainError, OSError) as error:
-        stages.warn(f"report.html is not written: {error}")
+        stages.warn(f"{name} is not written: {error}")
         return False
     return True
-
-
-def refresh_card(output_dir: Path, stages: "Progress") -> None:
-    """Put new figures into the model card of the run, a reason not to is a warning."""
-    from retrain.report.model_card import write_card
-    from retrain.run_folder import RunFolder
-
-    run = RunFolder(output_dir)
-    if not run.card.exists():
-        return
-    try:
-        write_card(run)
-    except (RetrainError, OSError) as error:
-        stages.warn(f"README.md is not refreshed: {error}")
 
 
 def progress(form: "Form" = "auto", verbosity: "Verbosity" = "INFO") -> "Progress":

@@ -285,7 +285,8 @@ def test_a_call_in_any_page_is_one_that_the_command_takes(page: str, call: str) 
         return
     assert command, page
     if isinstance(command, click.Group):  # `run` need not be named
-        command = command.commands.get(words[0] if words else "", command.commands["run"])
+        unnamed = command.commands.get("run", command)
+        command = command.commands.get(words[0] if words else "", unnamed)
     options = {
         option
         for parameter in command.params

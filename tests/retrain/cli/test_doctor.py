@@ -150,9 +150,9 @@ def test_a_run_whose_photos_moved_says_so(run: Run, root: Path, invoke: Invoke) 
 
 
 def test_without_a_folder_the_run_here_is_taken(
-    run: Run, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+    run: Run, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(run.folder.parent)
+    monkeypatch.chdir(tmp_path)
     result = invoke("doctor")
     assert result.exit_code == 2
     assert "name a folder of photos" in result.stderr
