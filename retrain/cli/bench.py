@@ -5,7 +5,6 @@ from pathlib import Path
 
 from bench.cli import bench
 from retrain.cli.options import progress, refresh_card, refresh_report
-from retrain.run_folder import RunFolder
 
 
 @bench.result_callback()
@@ -15,6 +14,8 @@ def _refresh(output_dir: Path | None) -> None:
     Without the packages of training there is none to refresh.
     """
     if output_dir and (output_dir / "metrics.json").exists() and find_spec("jinja2"):
+        from retrain.run_folder import RunFolder
+
         stages = progress()
         refresh_report(output_dir, stages)
         if RunFolder(output_dir).card.exists():
