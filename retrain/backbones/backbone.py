@@ -11,6 +11,7 @@ import numpy as np
 
 from deploy import files
 from deploy.contract import InputSpec
+from deploy.errors import BadData
 from deploy.image import decoder
 from deploy.system.temporary_files import sweep
 from retrain import tf_graph
@@ -98,7 +99,7 @@ def prepare(
     If either is missing or damaged there, both are written anew: `trace` returns the GraphDef,
     which takes photos of height and width `sides`. `name` and the digest `sha256` of what decides
     the graph name its folder. Tracing and converting have a process each, whose memory, 1.9 GB for
-    Inception v3, is freed.
+    Inception v3, is freed. Raises BadData if the graph cannot be converted.
     """
     folder = cache_dir / "backbones" / f"{name}-{sha256[:16]}-{_PREPARATION_VERSION}"
     graph_path, lite_path, digests_path = (
@@ -113,9 +114,16 @@ def prepare(
     if not intact:
         sweep(folder)
         run_isolated("preparing the backbone", _TIMEOUT_S, _write_graph, trace, graph_path)
-        flatbuffer = run_isolated(
-            "converting the backbone", _TIMEOUT_S, _convert, graph_path, sides
-        )
+        try:
+            flatbuffer = run_isolated(
+                "converting the backbone", _TIMEOUT_S, _convert, graph_path, sides
+            )
+        except BadData as error:
+            if graph_path.exists():
+                raise
+            raise BadData(
+                f"{graph_path}: removed by another program while it was prepared: run this again"
+            ) from error
         files.write(lite_path, flatbuffer)
         files.write_json(digests_path, _digests(graph_path.read_bytes(), flatbuffer))
     return graph_path, flatbuffer

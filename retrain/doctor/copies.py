@@ -93,7 +93,7 @@ def inflation_text(accuracies: tuple[Accuracy, Accuracy] | None) -> str:
     points = 100 * (every.value - clean.value)
     return (
         f" Here it is {every.value:.1%} on all {every.total} test photos, and {clean.value:.1%} "
-        f"without the {every.total - clean.total} that are like a training photo"
+        f"without the {count_files(every.total - clean.total, 'photo')} like a training photo"
         + (f": {points:.1f} points too good." if points > 0 else ".")
     )
 
@@ -140,7 +140,7 @@ def _exact(data: TrainingData) -> Finding:
         "exact-copy",
         "1 exact copy" if len(photos) == 1 else f"{len(photos):,} exact copies",
         "Each content is used once: copies add nothing."
-        + (f" {leaks} are in another split: those there are not used." if leaks else ""),
+        + (f" Those in another split, {leaks}, are not used there." if leaks else ""),
         "Set the copies aside.",
         photos,
         suggested=len(photos),

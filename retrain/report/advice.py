@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retrain.doctor.files import count_files
 from retrain.doctor.finding import Finding
 from retrain.metrics import Accuracy
 from retrain.report.learning_curve import LearningCurve
@@ -90,8 +91,8 @@ def advise(
             Action(
                 f"Look at {first} and {second}",
                 f"Errors between these two: {pair.photos} of {accuracy.total - accuracy.right}. "
-                "Correct labels, and add photos that show the difference. The gain is that of half "
-                "of them.",
+                "Correct labels, and add photos that show the difference. The gain is that of "
+                "half as many.",
                 _CONFUSION_SHARE * 100 * pair.photos / accuracy.total,
                 labels=pair.labels,
             )
@@ -141,16 +142,26 @@ def when_to_stop(accuracy: Accuracy, actions: Sequence[Action]) -> tuple[bool, s
     low, high = accuracy.interval
     half = 50 * (high - low)
     left = sum(action.gain or 0 for action in actions)
+    tell = "tells" if accuracy.total == 1 else "tell"
     measure = (
-        f"{accuracy.total} test photos tell accuracies apart that differ by more than about "
-        f"{half:.1f} points"
+        f"{count_files(accuracy.total, 'test photo')} {tell} accuracies apart that differ by more "
+        f"than about {half:.1f} points"
     )
     if left <= half:
         return True, (
-            f"You may stop here. {measure}, and these actions together promise {left:.1f}: "
-            "whether they helped could not be seen. To go on, add test photos first."
+            f"You may stop here. {measure}, and {_promise(actions)}: "
+            "whether that helped could not be seen. To go on, add test photos first."
         )
     return False, (
-        f"Go on. {measure}, and these actions together promise {left:.1f}. Stop when what they "
-        "promise is less than that."
+        f"Go on. {measure}, and {_promise(actions)}. Stop when what is promised is less than that."
+    )
+
+
+def _promise(actions: Sequence[Action]) -> str:
+    """Return in words what actions promise together."""
+    points = f"{sum(action.gain or 0 for action in actions):.1f}"
+    return (
+        f"this action promises {points}"
+        if len(actions) == 1
+        else f"these actions together promise {points}"
     )

@@ -44,7 +44,7 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
     actions = next_actions(inputs, diagnosis, curve, cells)
     may_stop, stop = when_to_stop(inputs.accuracy, actions)
     rows = class_rows(inputs, curve, book)
-    maps, no_maps = map_rows(inputs, wrong_rows, book)
+    maps, no_maps = map_rows(inputs, wrong_rows, book, progress)
     facts = fact_rows(inputs, book)
     return Report(
         title=inputs.source.image_dir.name,

@@ -1,6 +1,8 @@
 """Take what the doctor found and the learning curve from a run; measure what it lacks."""
 
-from deploy.errors import BadData
+from deploy.errors import RetrainError
+from deploy.system.error_messages import explain
+from retrain.data.photo_folder import shown
 from retrain.doctor import examine
 from retrain.doctor.finding import Finding
 from retrain.progress import Progress
@@ -15,7 +17,8 @@ def examine_run(
 ) -> tuple[tuple[Finding, ...], LearningCurve | None, str | None]:
     """Return the doctor's findings and the learning curve; measure what the run lacks.
 
-    Where the photos cannot be examined, such as on another machine, the reason comes last.
+    Where the photos cannot be examined, such as on another machine, the reason comes last, and is
+    a warning.
     """
     diagnosis = findings.read(inputs)
     path, graph_sha256 = inputs.run.learning_curve, inputs.contract.graph_sha256
@@ -25,8 +28,10 @@ def examine_run(
         return diagnosis, curve, None
     try:
         data = examine.load(inputs.source, inputs.split_settings, progress, inputs.adopted_labels)
-    except BadData as error:
-        return diagnosis or (), curve, str(error)
+    except (RetrainError, OSError) as error:
+        reason = reason_of(error, inputs)
+        progress.warn(f"the photos could not be examined: {reason}")
+        return diagnosis or (), curve, reason
     if diagnosis is None:
         diagnosis = findings.examine_photos(inputs, data, progress)
     if needs_curve:
@@ -35,3 +40,15 @@ def examine_run(
             curve = learning_curve.measure(data, HeadSettings(seed=seed), graph_sha256)
             learning_curve.write(path, curve)
     return diagnosis, curve, None
+
+
+def reason_of(error: RetrainError | OSError, inputs: RunInputs) -> str:
+    """Return why something that the run lacks could not be made again, and the remedy."""
+    reason = explain(error) if isinstance(error, OSError) else str(error)
+    cache_dir = inputs.source.cache_dir
+    if cache_dir.is_dir():
+        return reason
+    return (
+        f"{reason}. The cache folder of the run, {shown(cache_dir)}, is gone and cannot be made "
+        "again: make it, or train again with another `cache_dir`"
+    )

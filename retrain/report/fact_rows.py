@@ -46,7 +46,9 @@ def _copies(inputs: RunInputs, book: PhotoBook) -> tuple[tuple[str, str, Count |
     by_path = {shown(photo.path): photo for photo, _ in inputs.manifest}
     pairs = [pair.texts("paths") for pair in inputs.metrics.objects("copies_across_splits")]
     photos = [by_path[path] for pair in pairs for path in pair if path in by_path]
-    text = f"{len(pairs) or 'no'} pairs look the same"
+    text = (
+        "1 pair looks the same" if len(pairs) == 1 else f"{len(pairs) or 'no'} pairs look the same"
+    )
     gallery = book.gallery("Photos that look the same in two splits, in pairs", photos)
     return (("across splits", text, Count(len(photos), gallery) if photos else None),)
 

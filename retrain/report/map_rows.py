@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from deploy.errors import RetrainError
 from retrain.data.photo_folder import Photo
 from retrain.data.take_in_turn import take_in_turn
 from retrain.predictions import Prediction
+from retrain.progress import Progress
 from retrain.report import activation_maps
+from retrain.report.examination import reason_of
 from retrain.report.page_values import MapRow
 from retrain.report.photo_book import PhotoBook
 from retrain.report.run_inputs import RunInputs
@@ -14,14 +17,19 @@ _MAX_WRONG, _MAX_TYPICAL = 12, 8
 
 
 def map_rows(
-    inputs: RunInputs, wrong_rows: Sequence[Prediction], book: PhotoBook
+    inputs: RunInputs, wrong_rows: Sequence[Prediction], book: PhotoBook, progress: Progress
 ) -> tuple[tuple[MapRow, ...], str | None]:
     """Return maps of misclassified and of typical photos, or why there are none."""
     fine_tuning = inputs.metrics.object_or_none("fine_tuning")
     is_fine_tuned = fine_tuning is not None and fine_tuning.text("kept") != "linear"
     is_published = not inputs.is_adopted and not is_fine_tuned and inputs.source.graph is None
     contract, graph = inputs.run.read_graph()
-    network = activation_maps.load_network(graph, inputs.source, is_published)
+    try:
+        network = activation_maps.load_network(graph, inputs.source, is_published)
+    except (RetrainError, OSError) as error:
+        reason = f"The network could not be prepared: {reason_of(error, inputs)}."
+        progress.warn(f"there are no activation maps: {reason}")
+        return (), reason
     if network is None:
         return (), (
             f"{contract.backbone} has no such map: its bottleneck is not the mean of a feature "

@@ -41,6 +41,8 @@ def render(report: Report) -> str:
 
 def verdict(accuracy: Accuracy) -> str:
     """Return the accuracy in words."""
+    if accuracy.right == accuracy.total == 1:
+        return "The only test photo is right"
     if accuracy.right == accuracy.total:
         return f"All {accuracy.total} test photos right"
     return f"About {100 * accuracy.value:.0f} in 100 photos right"

@@ -38,7 +38,7 @@ def test_copies_across_splits_and_their_effect(tmp_path: Path, examine_folder: E
     assert finding.photos[0].other == tmp_path / "train" / "cat" / "0.jpg"
     assert finding.suggested == 2
     assert "on all 6 test photos" in finding.reason
-    assert "without the 2 that are like a training photo" in finding.reason
+    assert "without the 2 photos like a training photo" in finding.reason
 
 
 def shifted(seed: int) -> Image.Image:
