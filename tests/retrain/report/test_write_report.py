@@ -16,6 +16,7 @@ from retrain import predictions
 from retrain.cli import commands
 from retrain.data import split
 from retrain.predictions import Predictions, read_predictions
+from retrain.progress import Progress
 from retrain.report import learning_curve
 from retrain.report.write_report import write_report
 from retrain.run_folder import RunFolder
@@ -322,3 +323,19 @@ def test_many_photos_stay_on_a_small_page(tmp_path: Path) -> None:
     # The first photos of each gallery have pictures.
     for gallery in content["galleries"]:
         assert all("picture" in content["photos"][i] for i in gallery["photos"][:50])
+
+
+def test_a_cache_that_cannot_be_made_leaves_a_page_with_the_reason(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(trained, run.folder)
+    for path in (run.doctor, run.learning_curve):
+        path.unlink(missing_ok=True)
+    metrics = json.loads(run.metrics.read_text("utf-8"))
+    (tmp_path / "file").write_text("")
+    metrics["settings"]["source"]["cache_dir"] = str(tmp_path / "file" / "cache")
+    run.metrics.write_text(json.dumps(metrics), "utf-8")
+    write_report(run, Progress())
+    assert "the photos could not be examined: " in capsys.readouterr().err
+    assert "cache folder of the run" in run.report.read_text("utf-8")
