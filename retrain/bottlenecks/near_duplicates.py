@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ _MAX_ALIKE_DIFFERENCE = 0.8
 differ by 0.55 at most, the most similar two cells by 0.88."""
 _DECODED_SIDE = 128
 """Longest side in pixels of the pictures that confirm a candidate."""
+_KEPT_PICTURES = 1000
+"""Such pictures in memory, 49 kB each: a photo that is in many candidates is decoded once."""
 _ALIGN_SIDE, _DETAIL_SIDE = 32, 64
 """Side in pixels to find what was cropped away, and to compare what is left."""
 _MAX_CROPPED = 0.12
@@ -107,8 +110,11 @@ def find(
     split_of = [split_by_digest[photo.digest] for photo in readable]
     candidates = _candidates(store, rows)
 
+    small_picture = lru_cache(_KEPT_PICTURES)(_decode_small)
+
     def compare(_tool: None, pair: tuple[int, int]) -> bool:
-        return _is_same_picture(readable[pair[0]], readable[pair[1]])
+        pictures = [picture for i in pair if (picture := small_picture(readable[i]))]
+        return len(pictures) == 2 and _is_same_picture(*pictures)
 
     is_copy = parallel.run_in_order(candidates, lambda: None, compare, lambda _: None)
     pairs = [pair for pair, same in zip(candidates, is_copy, strict=True) if same]
@@ -198,20 +204,31 @@ def _standardized(levels: Floats) -> Floats:
     return np.asarray(centred / np.maximum(length, 1e-6), np.float32)
 
 
-def _is_same_picture(first: Photo, second: Photo) -> bool:
-    """Return whether two photos show the same in detail, one perhaps cropped."""
-    images = [image for image in (decode(first), decode(second)) if image]
-    if len(images) < 2:
-        return False
-    for image in images:
-        image.thumbnail((_DECODED_SIDE, _DECODED_SIDE), Image.Resampling.BOX)
-    whole, cropped = images
-    uncropped = (0.0, 0.0, 0.0, 0.0)
-    if _detail_correlation(whole, uncropped, cropped) >= _MIN_DETAIL_CORRELATION:
+class _Picture(NamedTuple):
+    """A photo with sides of at most `_DECODED_SIDE`, and the details of all of it."""
+
+    image: Image.Image
+    details: Floats
+
+
+def _decode_small(photo: Photo) -> _Picture | None:
+    """Return the photo as a small picture; None if it can no longer be read."""
+    image = decode(photo)
+    if image is None:
+        return None
+    image.thumbnail((_DECODED_SIDE, _DECODED_SIDE), Image.Resampling.BOX)
+    return _Picture(image, _details(image))
+
+
+def _is_same_picture(first: _Picture, second: _Picture) -> bool:
+    """Return whether two pictures show the same in detail, one perhaps cropped."""
+    if float(np.vdot(first.details, second.details)) >= _MIN_DETAIL_CORRELATION:
         return True
-    fits = [(*_crop(*pair), pair) for pair in ((whole, cropped), (cropped, whole))]
-    _, margins, pair = max(fits, key=lambda fit: fit[0])
-    return _detail_correlation(pair[0], margins, pair[1]) >= _MIN_DETAIL_CORRELATION
+    pairs = ((first, second), (second, first))
+    fits = [(*_crop(whole.image, cropped.image), (whole, cropped)) for whole, cropped in pairs]
+    _, margins, (whole, cropped) = max(fits, key=lambda fit: fit[0])
+    details = _details(whole.image, _box(whole.image, margins))
+    return float(np.vdot(details, cropped.details)) >= _MIN_DETAIL_CORRELATION
 
 
 def _crop(whole: Image.Image, cropped: Image.Image) -> tuple[float, Margins]:
@@ -252,13 +269,9 @@ def _box(image: Image.Image, margins: Margins) -> tuple[float, float, float, flo
     return left * width, top * height, (1 - right) * width, (1 - bottom) * height
 
 
-def _detail_correlation(whole: Image.Image, margins: Margins, cropped: Image.Image) -> float:
-    """Return the correlation of the details in a box of `whole` with those of `cropped`."""
-    boxes = (_box(whole, margins), None)
-    details = []
-    for image, box in zip((whole, cropped), boxes, strict=True):
-        grey = image.convert("L").resize((_DETAIL_SIDE,) * 2, Image.Resampling.BOX, box)
-        blurred = grey.filter(ImageFilter.BoxBlur(_DETAIL_RADIUS))
-        detail = np.asarray(grey, np.float32) - np.asarray(blurred, np.float32)
-        details.append(_standardized(detail.reshape(1, -1)))
-    return float(np.vdot(*details))
+def _details(image: Image.Image, box: tuple[float, float, float, float] | None = None) -> Floats:
+    """Return what a box of `image` has beside its blurred self, of mean 0 and length 1."""
+    grey = image.convert("L").resize((_DETAIL_SIDE,) * 2, Image.Resampling.BOX, box)
+    blurred = grey.filter(ImageFilter.BoxBlur(_DETAIL_RADIUS))
+    detail = np.asarray(grey, np.float32) - np.asarray(blurred, np.float32)
+    return _standardized(detail.reshape(1, -1))
