@@ -85,10 +85,9 @@ def program() -> bytes:
 def write(model: Path, folder: Path, card: str = "") -> Bundle:
     """Write the bundle of the .tflite file at `model` as `folder` and as `folder`.tar.gz.
 
-    `card` is the model's card in Markdown, which the README begins with.
-
-    Both replace those of an earlier bundle, whole or not at all. Raises BadData for a model that
-    is missing or damaged, WrongUse if anything but a bundle would be lost, OSError.
+    The README begins with `card`, the model's card in Markdown. Folder and archive replace those of
+    an earlier bundle, whole or not at all. Raises BadData for a model that is missing or damaged,
+    WrongUse if anything but a bundle would be lost, OSError.
     """
     labels = model_file.read(model).contract.labels
     data_by_name = contents(model.read_bytes(), labels, card)

@@ -38,14 +38,14 @@ def find_collapse(predicted: Ints, labels: Ints, names: Sequence[str]) -> Findin
     matrix = confusion_matrix(predicted, labels, len(names))
     chosen = int(matrix.sum(axis=0).argmax())
     foreign = len(labels) - int(matrix[chosen].sum())
-    taken = int(matrix[:, chosen].sum() - matrix[chosen, chosen])
-    if taken < max(MIN_PHOTOS_PER_CLASS, _MIN_COLLAPSE * foreign):
+    misclassified = int(matrix[:, chosen].sum() - matrix[chosen, chosen])
+    if misclassified < max(MIN_PHOTOS_PER_CLASS, _MIN_COLLAPSE * foreign):
         return None
     return Finding(
         "collapse",
         f"nearly all photos are taken for {names[chosen]}",
-        f"{taken:,} of the {foreign:,} photos of other classes are taken for it: to the network "
-        "all photos look the same, which is hardly the photos' fault.",
+        f"{misclassified:,} of the {foreign:,} photos of other classes are taken for it: to the "
+        "network all photos look the same, which is hardly the photos' fault.",
         "Check `input_mean`, `input_std` and `input_size` of a network of your own, or use "
         "another `architecture`.",
         (),

@@ -92,13 +92,13 @@ def _by_time(photos: Sequence[Photo], source: Source, progress: Progress) -> lis
     if not readable:
         return []
     number_of = {photo.digest: number for number, photo in enumerate(photos)}
-    taken = [
+    timed_photos = [
         (photo.label, time, number_of[photo.digest])
         for photo, time in zip(readable, times(store.take(rows)), strict=True)
         if time
     ]
     pairs = []
-    for (label, time, i), (other_label, other_time, j) in pairwise(sorted(taken)):
+    for (label, time, i), (other_label, other_time, j) in pairwise(sorted(timed_photos)):
         seconds = (other_time - time).total_seconds()
         if label == other_label and seconds <= _MAX_SECONDS:
             pairs.append(Neighbours(i, j, f"{seconds:.0f} s from"))

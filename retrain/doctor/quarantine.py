@@ -169,10 +169,10 @@ def _relative(path: Path, image_dir: Path) -> Path:
     return place.relative_to(image_dir)
 
 
-def _free_name(origin: Path, folder: Path, taken: Iterable[Path]) -> Path:
-    """Return `origin`, or with a number if a file in `folder`, or one of `taken`, has its name."""
+def _free_name(origin: Path, folder: Path, reserved: Iterable[Path]) -> Path:
+    """Return `origin`, with a number if a file in `folder`, or one of `reserved`, has its name."""
     place, number = origin, 1
-    while place in taken or os.path.lexists(folder / place) or place == Path(UNDO_LIST):
+    while place in reserved or os.path.lexists(folder / place) or place == Path(UNDO_LIST):
         number += 1
         place = origin.with_name(f"{origin.stem}-{number}{origin.suffix}")
     return place
