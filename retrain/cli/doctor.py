@@ -192,12 +192,12 @@ def _report(
 ) -> None:
     """Print what was moved; raise BadData for files that could not be moved."""
     from retrain.data.photo_folder import shown
-    from retrain.doctor.files import count_files
+    from retrain.doctor.files import with_noun
 
     if not as_json:
         outcome = f"back to {shown(image_dir)}" if is_undo else f"to {shown(folder)}"
         undo = "" if is_undo or not moves.moved else "; --undo moves them back"
-        say(f"{count_files(len(moves.moved), 'file')} moved {outcome}{undo}")
+        say(f"{with_noun(len(moves.moved), 'file')} moved {outcome}{undo}")
     if moves.left:
         lines = [f"{shown(path)}: {reason}" for path, reason in moves.left[:_MAX_PRINTED]]
-        raise BadData(f"{count_files(len(moves.left), 'file')} could not be moved:", *lines)
+        raise BadData(f"{with_noun(len(moves.left), 'file')} could not be moved:", *lines)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from retrain.data.photo_folder import MIN_PHOTOS_PER_CLASS, Photo
-from retrain.doctor.files import count_files
+from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.metrics import Accuracy, confusion_matrix
 from retrain.progress import Progress
@@ -100,7 +100,7 @@ def _few_photos(members: dict[str, list[Photo]]) -> list[Finding]:
     return [
         Finding(
             "few-photos",
-            f"only {count_files(len(photos), 'photo')} of {label}",
+            f"only {with_noun(len(photos), 'photo')} of {label}",
             f"With fewer than {MIN_PHOTOS_PER_CLASS} photos a class is learned badly, and its "
             "accuracy is a guess.",
             f"Add photos of {label}: other things, places and light, rather than more shots of "

@@ -11,7 +11,7 @@ from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.folder_layout import TESTING, TRAINING, VALIDATION
 from retrain.data.photo_folder import Photo
-from retrain.doctor.files import count_files
+from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto, name_in
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
@@ -93,7 +93,7 @@ def inflation_text(accuracies: tuple[Accuracy, Accuracy] | None) -> str:
     points = 100 * (every.value - clean.value)
     return (
         f" Here it is {every.value:.1%} on all {every.total} test photos, and {clean.value:.1%} "
-        f"without the {count_files(every.total - clean.total, 'photo')} like a training photo"
+        f"without the {with_noun(every.total - clean.total, 'photo')} like a training photo"
         + (f": {points:.1f} points too good." if points > 0 else ".")
     )
 
@@ -150,7 +150,7 @@ def _exact(data: TrainingData) -> Finding:
 def _across_classes(photos: Sequence[FindingPhoto]) -> Finding:
     return Finding(
         "copy-across-classes",
-        f"{count_files(len(photos), 'photo')} with the same picture as one of another class",
+        f"{with_noun(len(photos), 'photo')} with the same picture as one of another class",
         "One of the two labels is wrong, and the model learns both. Exact copies are left out.",
         "Look at them, and keep each in the right class only.",
         tuple(photos),
@@ -160,7 +160,7 @@ def _across_classes(photos: Sequence[FindingPhoto]) -> Finding:
 def _near(photos: Sequence[FindingPhoto]) -> Finding:
     return Finding(
         "near-copy",
-        f"{count_files(len(photos), 'photo')} with the same picture as another of the class",
+        f"{with_noun(len(photos), 'photo')} with the same picture as another of the class",
         "Resized, cropped or recompressed copies add little, and give one picture more weight.",
         "Set the copies aside: the largest file of each stays.",
         tuple(photos),
@@ -177,7 +177,7 @@ def _across_splits(
     )
     return Finding(
         "copy-across-splits",
-        f"{count_files(len(photos), 'photo')} with the same picture as one in another split",
+        f"{with_noun(len(photos), 'photo')} with the same picture as one in another split",
         reason,
         "Set the copies aside: the photo in training stays.",
         tuple(photos),

@@ -27,7 +27,7 @@ def find_unusable(data: TrainingData, _source: Source, _progress: Progress) -> S
     findings = [
         Finding(
             "unsupported",
-            f"{count_files(len(photos))} of the format {name} cannot be read here",
+            f"{with_noun(len(photos))} of the format {name} cannot be read here",
             "They are left out of the training.",
             f"To use them: {remedy}.",
             tuple(photos),
@@ -38,7 +38,7 @@ def find_unusable(data: TrainingData, _source: Source, _progress: Progress) -> S
         findings.append(
             Finding(
                 "unreadable",
-                f"{count_files(len(damaged))} cannot be read as a photo",
+                f"{with_noun(len(damaged))} cannot be read as a photo",
                 "They are left out of the training.",
                 "Get them again from where they came, or set them aside.",
                 tuple(damaged),
@@ -48,7 +48,7 @@ def find_unusable(data: TrainingData, _source: Source, _progress: Progress) -> S
     return findings
 
 
-def count_files(count: int, noun: str = "file") -> str:
+def with_noun(count: int, noun: str = "file") -> str:
     """Return a count with its noun: "1 file", "2,000 files"."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 

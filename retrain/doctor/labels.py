@@ -8,7 +8,7 @@ import numpy as np
 
 from retrain.data.photo_folder import Photo
 from retrain.doctor import classes
-from retrain.doctor.files import count_files
+from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.doctor.out_of_fold import all_examples, predict
 from retrain.progress import Progress
@@ -110,7 +110,7 @@ def _wrong_labels(
     return [
         Finding(
             "wrong-label",
-            f"{count_files(count, 'photo')} likely {'has' if count == 1 else 'have'} a wrong label",
+            f"{with_noun(count, 'photo')} likely {'has' if count == 1 else 'have'} a wrong label",
             "A network that was trained without them takes them for another class, as surely as it "
             "does photos of that class; what they teach is wrong.",
             "Look at them: move each one to its right class, or set them aside. The ones after "
@@ -156,7 +156,7 @@ def find_ringleaders(
     return [
         Finding(
             "ringleader",
-            f"{count_files(len(leaders), 'photo')} may mislead many others",
+            f"{with_noun(len(leaders), 'photo')} may mislead many others",
             "Photos of another class are near to them, and are taken for their class.",
             "Look whether they show their class clearly: if not, set them aside; if so, add photos "
             "that show the difference.",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from retrain.data.folder_layout import SPLITS, TESTING, TRAINING
 from retrain.data.photo_folder import Photo
 from retrain.doctor.copies import inflation, inflation_text
-from retrain.doctor.files import count_files
+from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto, name_in
 from retrain.doctor.pixel_statistics import statistics_cache, times
 from retrain.progress import Progress
@@ -67,7 +67,7 @@ def find_moments(data: TrainingData, source: Source, progress: Progress) -> Sequ
     return [
         Finding(
             "one-moment",
-            f"{count_files(len(twin_of), 'photo')} outside training with a training photo of the "
+            f"{with_noun(len(twin_of), 'photo')} outside training with a training photo of the "
             "same moment",
             "They do not show how the model does on another day, or on another piece."
             + inflation_text(inflation(data, leaking)),

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain.data.photo_folder import Photo
-from retrain.doctor.files import count_files
+from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.doctor.pixel_statistics import PixelStatistics, statistics_cache, unpack
 from retrain.progress import Progress
@@ -78,7 +78,7 @@ def _by_size(photos: Sequence[Photo], measures: PixelStatistics, side: int) -> l
     return [
         Finding(
             "tiny",
-            count_files(len(tiny), "tiny photo"),
+            with_noun(len(tiny), "tiny photo"),
             f"The network takes {side} pixels: these photos are enlarged more than twice, and "
             "details are missing.",
             "Get them in their full size, or set them aside if the device sees sharper ones.",
@@ -86,7 +86,7 @@ def _by_size(photos: Sequence[Photo], measures: PixelStatistics, side: int) -> l
         ),
         Finding(
             "odd-shape",
-            f"{count_files(len(long), 'photo')} of {_MAX_SIDE_RATIO:g} to 1 or longer",
+            f"{with_noun(len(long), 'photo')} of {_MAX_SIDE_RATIO:g} to 1 or longer",
             "The network takes squares: such photos are squeezed, or their ends are cut off.",
             "Cut them to what they should show.",
             long,
@@ -116,21 +116,21 @@ def _by_levels(photos: Sequence[Photo], measures: PixelStatistics) -> list[Findi
     return [
         Finding(
             "dark",
-            count_files(len(dark), "nearly black photo"),
+            with_noun(len(dark), "nearly black photo"),
             "They show little that could be learned.",
             _REMEDY,
             dark,
         ),
         Finding(
             "bright",
-            count_files(len(bright), "nearly white photo"),
+            with_noun(len(bright), "nearly white photo"),
             "They show little that could be learned.",
             _REMEDY,
             bright,
         ),
         Finding(
             "greyscale",
-            f"{count_files(len(grey), 'grey photo')} among photos in colour",
+            f"{with_noun(len(grey), 'grey photo')} among photos in colour",
             "If they are mostly of one class, the model learns that grey is that class.",
             "Keep them if the device sees such pictures, and set them aside if it does not.",
             grey,
@@ -160,14 +160,14 @@ def _by_detail(photos: Sequence[Photo], measures: PixelStatistics) -> list[Findi
     return [
         Finding(
             "blurred",
-            count_files(len(blurred), "blurred photo"),
+            with_noun(len(blurred), "blurred photo"),
             "The model learns less from what is out of focus or moved.",
             f"{_REMEDY} Keep them if the device sees such pictures.",
             blurred,
         ),
         Finding(
             "low-information",
-            count_files(len(empty), "nearly empty photo"),
+            with_noun(len(empty), "nearly empty photo"),
             "Nearly all of their pixels are of the same few levels.",
             _REMEDY,
             empty,
@@ -185,7 +185,7 @@ def _turned(photos: Sequence[Photo], measures: PixelStatistics) -> Finding:
     )
     return Finding(
         "turned",
-        f"{count_files(len(turned), 'photo')} turned upright by EXIF data",
+        f"{with_noun(len(turned), 'photo')} turned upright by EXIF data",
         "They are stored as the camera was held. Training, `retrain label` and the device turn "
         "them upright; a program that ignores EXIF data does not.",
         "There is nothing to do for retrain.",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrain.doctor.files import count_files
+from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding
 from retrain.metrics import Accuracy
 from retrain.report.learning_curve import LearningCurve
@@ -144,7 +144,7 @@ def when_to_stop(accuracy: Accuracy, actions: Sequence[Action]) -> tuple[bool, s
     left = sum(action.gain or 0 for action in actions)
     tell = "tells" if accuracy.total == 1 else "tell"
     measure = (
-        f"{count_files(accuracy.total, 'test photo')} {tell} accuracies apart that differ by more "
+        f"{with_noun(accuracy.total, 'test photo')} {tell} accuracies apart that differ by more "
         f"than about {half:.1f} points"
     )
     if left <= half:

@@ -1,7 +1,7 @@
 """Show how long the files of a run take: what `retrain bench` and a device measured."""
 
 from bench.record import BenchRecord, RunnerRecord
-from retrain.doctor.files import count_files
+from retrain.doctor.files import with_noun
 from retrain.report.page_values import LatencyRow
 from retrain.report.run_inputs import RunInputs
 
@@ -10,10 +10,10 @@ def latency_rows(inputs: RunInputs) -> tuple[LatencyRow, ...]:
     """Return a row for each runner of the bench, and one for the device."""
     rows = []
     for record in inputs.bench:
-        machine = f"{record.machine.cpu}, {count_files(record.machine.cores, 'core')}"
+        machine = f"{record.machine.cpu}, {with_noun(record.machine.cores, 'core')}"
         for runner in record.runners:
             ms = runner.ms
-            threads = count_files(runner.threads, "thread")
+            threads = with_noun(runner.threads, "thread")
             where = f"{machine}, {runner.runtime} {runner.version}, {threads}"
             star = "*" if runner.is_busy else ""
             texts = (
