@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from deploy import files, versioned_json
 from deploy.errors import BadData
 from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, read
-from retrain.data.photo_folder import Photo, shown
+from retrain.data.photo import Photo, shown
 
 _VERSION = 1
 _VERSION_KEYS = ("schema", versioned_json.MIN_READER)

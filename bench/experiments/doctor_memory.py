@@ -17,8 +17,9 @@ from deploy.contract import InputSpec
 from deploy.system.terminal import say
 from retrain.backbones import Backbone
 from retrain.bottlenecks.feature_store import FeatureStore
+from retrain.data.dataset import Dataset
 from retrain.data.folder_layout import ClassFolder
-from retrain.data.photo_folder import Dataset, Photo
+from retrain.data.photo import Photo
 from retrain.data.split import TRAINING
 from retrain.doctor import classes, labels
 from retrain.progress import Progress

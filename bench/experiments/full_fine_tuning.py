@@ -18,7 +18,7 @@ import numpy.typing as npt
 from deploy.contract import InputSpec
 from retrain import backbones, parallel, tf_graph
 from retrain.data.manifest import read_manifest
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.photo_pixels import pixels
 from retrain.data.split import TESTING, TRAINING, VALIDATION
 from retrain.isolated import run_isolated

@@ -100,7 +100,8 @@ def train(folder: Path, rows: int, steps: int, code: Path) -> dict[str, float]:
 
 def write_cache(folder: str, rows: int) -> float:
     """Write a synthetic cache of `_CLASSES` separable classes; return the seconds."""
-    from retrain.bottlenecks.cache import Cache, Row
+    from retrain.bottlenecks.cache import Cache
+    from retrain.bottlenecks.cached_rows import Row
 
     labels = _labels(rows)
     random = np.random.default_rng(1)

@@ -21,7 +21,7 @@ from deploy.versioned_json import Fields
 from deploy.zip_members import Members
 from retrain.backbones.backbone import Backbone
 from retrain.data import split
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.photo_pixels import pixels
 from retrain.data.take_in_turn import take_in_turn
 from retrain.fingerprint import fingerprint

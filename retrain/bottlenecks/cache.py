@@ -17,96 +17,21 @@ import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy import files
 from deploy.system.cores import cores
 from deploy.system.temporary_files import sweep
+from retrain.bottlenecks.cached_rows import COLUMNS, CachedRows, Key, Row
 from retrain.bottlenecks.feature_store import FeatureStore
 
-Key = tuple[bytes, int]
-"""A photo's digest, and the number of a view."""
 ABOUT = "about.json"
 ABOUT_VERSION = 1
 SHARDS = "shard-*.parquet"
 DAMAGED = "shard-*.damaged"
-_COLUMNS = ["digest", "view", "status", "error", "bottleneck"]
-
-
-class Row(NamedTuple):
-    """The bottleneck of a view, float16 (width,), or the reason why it has none."""
-
-    digest: bytes
-    view: int
-    error: str | None
-    bottleneck: npt.NDArray[np.float16] | None
-
-
-class CachedRows:
-    """The rows of `keys`, as far as they are known; their bottlenecks are in `store`.
-
-    `rows` is int64 (N,): the number in `store` of each key's bottleneck, -1 without one. `errors`
-    holds the reason by the number of the key. `damaged` names the shards that were set aside.
-    """
-
-    def __init__(self, keys: Sequence[Key], store: FeatureStore) -> None:
-        self.store = store
-        self.rows = np.full(len(keys), -1)
-        self.errors: dict[int, str] = {}
-        self.damaged: list[str] = []
-        self._number_of = {key: number for number, key in enumerate(keys)}
-
-    def missing(self) -> npt.NDArray[np.int64]:
-        """Return the numbers of the keys that have neither a bottleneck nor an error."""
-        missing = self.rows < 0
-        missing[list(self.errors)] = False
-        return np.flatnonzero(missing)
-
-    def add(self, rows: Sequence[Row]) -> None:
-        """Add rows; those of other keys are ignored, and a key's last row counts."""
-        numbers, bottlenecks = [], []
-        for row in rows:
-            number = self._number_of.get((row.digest, row.view))
-            if number is None:
-                continue
-            if row.bottleneck is None:
-                self._set_error(number, str(row.error))
-            else:
-                numbers.append(number)
-                bottlenecks.append(row.bottleneck)
-        if numbers:
-            self._set_bottlenecks(numbers, np.stack(bottlenecks))
-
-    def add_table(self, table: pa.Table) -> None:
-        """Add the rows of a shard, as `add` does."""
-        columns = (table[name].to_pylist() for name in _COLUMNS[:4])
-        usable: list[int] = []
-        for digest, view, status, error in zip(*columns, strict=True):
-            number = self._number_of.get((digest, view), -1)
-            if status == "ok":
-                usable.append(number)
-            elif number >= 0:
-                self._set_error(number, error)
-        sources = [source for source, number in enumerate(usable) if number >= 0]
-        if sources:
-            # `flatten` leaves out the nulls of bad rows.
-            values = table["bottleneck"].combine_chunks().flatten().to_numpy()
-            values = values.reshape(-1, self.store.width)[sources]
-            self._set_bottlenecks([usable[source] for source in sources], values)
-
-    def _set_error(self, number: int, reason: str) -> None:
-        self.rows[number] = -1
-        self.errors[number] = reason
-
-    def _set_bottlenecks(self, numbers: list[int], values: npt.NDArray[np.float16]) -> None:
-        self.rows[numbers] = self.store.append(values)
-        for number in self.errors.keys() & set(numbers):
-            del self.errors[number]
 
 
 class Cache:
@@ -167,7 +92,7 @@ class Cache:
             # Parse the bytes whose digest was checked: the file may change in the meantime.
             # Not `pq.read_table`, which loads pyarrow's datasets and file systems for it.
             with pq.ParquetFile(pa.BufferReader(content)) as shard:
-                cached.add_table(shard.read(columns=_COLUMNS))
+                cached.add_table(shard.read(columns=COLUMNS))
         return cached
 
     def _mark_used(self, owner: object) -> None:

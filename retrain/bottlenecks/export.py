@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from deploy import files
 from deploy.errors import BadData, WrongUse
-from retrain.bottlenecks.cache import SHARDS, Cache, CachedRows, Key
+from retrain.bottlenecks.cache import SHARDS, Cache
+from retrain.bottlenecks.cached_rows import CachedRows, Key
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.progress import Progress
 

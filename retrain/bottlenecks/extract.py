@@ -19,12 +19,13 @@ from deploy.image import open_image, to_pixels
 from deploy.system.cores import cores
 from retrain import parallel
 from retrain.backbones import Backbone
-from retrain.bottlenecks.cache import Cache, CachedRows, Row
+from retrain.bottlenecks.cache import Cache
+from retrain.bottlenecks.cached_rows import CachedRows, Row
 from retrain.bottlenecks.engine import EngineChoice, Pixels, RunBackbone, Tensor
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.distort import RULES, distort
-from retrain.data.photo_folder import BadPhoto, Photo
+from retrain.data.photo import BadPhoto, Photo
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.settings.training import Distortion

@@ -15,7 +15,7 @@ from retrain import parallel
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.thumbnails import ThumbnailCache, decode, thumbnail
 from retrain.data.folder_layout import TRAINING
-from retrain.data.photo_folder import Photo, shown
+from retrain.data.photo import Photo, shown
 from retrain.progress import Progress
 
 _MAX_COPIES = 8

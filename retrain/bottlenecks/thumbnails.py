@@ -12,10 +12,11 @@ from PIL import Image
 from deploy.contract import InputSpec
 from deploy.errors import BadData
 from retrain import parallel
-from retrain.bottlenecks.cache import Cache, CachedRows, Row
+from retrain.bottlenecks.cache import Cache
+from retrain.bottlenecks.cached_rows import CachedRows, Row
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data import photo_pixels
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.progress import Progress
 
 SIDE = 8
@@ -23,6 +24,7 @@ SIDE = 8
 WIDTH = SIDE * SIDE * 3
 _FORMAT = f"rgb-{SIDE}x{SIDE}-1"
 _SHARD_ROWS = 1024
+
 _DECODED = InputSpec(64, 64, None, 0, 1)
 """Photos are decoded for this size, a large JPEG at a smaller scale."""
 

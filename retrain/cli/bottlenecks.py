@@ -19,7 +19,7 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
 
     `retrain train` does this too; it takes from the cache what is there.
     """
-    from retrain.data.photo_folder import shown
+    from retrain.data.photo import shown
     from retrain.settings.training import SplitSettings
     from retrain.training.load_examples import (
         analyse,

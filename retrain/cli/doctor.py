@@ -170,7 +170,7 @@ def _examine(
 
 def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path) -> None:
     """Print the findings as text, with the first photos of each."""
-    from retrain.data.photo_folder import shown
+    from retrain.data.photo import shown
     from retrain.doctor.finding import name_in
 
     noun = "finding" if len(findings) == 1 else "findings"
@@ -191,7 +191,7 @@ def _report(
     moves: "Moves", image_dir: Path, folder: Path, as_json: bool, is_undo: bool = False
 ) -> None:
     """Print what was moved; raise BadData for files that could not be moved."""
-    from retrain.data.photo_folder import shown
+    from retrain.data.photo import shown
     from retrain.doctor.files import with_noun
 
     if not as_json:

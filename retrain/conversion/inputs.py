@@ -11,7 +11,7 @@ from deploy.errors import BadData
 from retrain.conversion.unknown import add_familiarity, measure_familiarity
 from retrain.data import split
 from retrain.data.manifest import read_manifest
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.photo_pixels import pixels
 from retrain.data.take_in_turn import take_in_turn
 from retrain.frozen_graph import FrozenGraph

@@ -13,7 +13,7 @@ from deploy.contract import InputSpec
 from deploy.goldens import Golden, digest
 from deploy.image import open_image, to_pixels
 from deploy.model_file import ModelFile
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.photo_pixels import pixels
 
 SIDE = 64

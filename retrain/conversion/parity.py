@@ -13,7 +13,7 @@ from deploy.model_file import ModelFile
 from deploy.versioned_json import Fields
 from retrain import parallel
 from retrain.conversion.graph_classifier import GraphClassifier
-from retrain.data.photo_folder import Photo, shown
+from retrain.data.photo import Photo, shown
 from retrain.data.photo_pixels import decode
 from retrain.metrics import Accuracy, Labels
 from retrain.progress import Progress

@@ -19,7 +19,7 @@ from deploy.model_file import ModelFile
 from deploy.runtime import Model
 from retrain import parallel
 from retrain.conversion.parity import model_scores
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.photo_pixels import pixels
 from retrain.frozen_graph import FrozenGraph
 from retrain.progress import Progress

@@ -19,7 +19,7 @@ from deploy import files
 from deploy.errors import BadData
 from deploy.untrusted_files import damaged
 from retrain.data.folder_layout import SPLITS
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 
 _VERSION = 1
 _COLUMNS = ("path", "label", "digest", "split")

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 
 from deploy.errors import BadData
-from retrain.data.photo_folder import Dataset
+from retrain.data.dataset import Dataset
 
 
 def match_labels(

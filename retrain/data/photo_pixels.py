@@ -7,7 +7,7 @@ from PIL import Image
 from deploy.contract import InputSpec
 from deploy.image import open_image, to_pixels
 from deploy.untrusted_files import naming
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 
 
 def pixels(photo: Photo, spec: InputSpec) -> npt.NDArray[np.uint8]:

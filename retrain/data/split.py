@@ -10,7 +10,7 @@ from retrain.data.folder_layout import SPLITS as SPLITS
 from retrain.data.folder_layout import TESTING as TESTING
 from retrain.data.folder_layout import TRAINING as TRAINING
 from retrain.data.folder_layout import VALIDATION as VALIDATION
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.settings.training import SplitSettings
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 
 
 def take_in_turn(photos: Iterable[Photo], count: int) -> list[Photo]:

@@ -8,7 +8,7 @@ from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import DistortedViews, extract
 from retrain.bottlenecks.thumbnails import ThumbnailCache
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.take_in_turn import take_in_turn
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.doctor.out_of_fold import all_examples, predict

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retrain.data.photo_folder import MIN_PHOTOS_PER_CLASS, Photo
+from retrain.data.dataset import MIN_PHOTOS_PER_CLASS
+from retrain.data.photo import Photo
 from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.metrics import Accuracy, confusion_matrix

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from retrain.data.match_labels import match_labels
-from retrain.data.photo_folder import shown
+from retrain.data.photo import shown
 from retrain.doctor import backgrounds, classes, copies, files, labels, moments, pixels
 from retrain.doctor.finding import Finding
 from retrain.fingerprint import fingerprint

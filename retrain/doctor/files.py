@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from retrain.data.photo_folder import BadPhoto
+from retrain.data.photo import BadPhoto
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.progress import Progress
 from retrain.settings.training import Source

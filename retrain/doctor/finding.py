@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from retrain.data.photo_folder import shown
+from retrain.data.photo import shown
 
 
 def name_in(root: Path, path: Path) -> str:

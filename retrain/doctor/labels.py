@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.doctor import classes
 from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain.data.folder_layout import SPLITS, TESTING, TRAINING
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.doctor.copies import inflation, inflation_text
 from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto, name_in

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.split import groups_of
 from retrain.settings.training import HeadSettings
 from retrain.training.head import Examples, Floats, Ints, softmax

@@ -14,7 +14,7 @@ from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import open_image, sniff
 from retrain.bottlenecks.thumbnails import PhotoCache, Values
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 
 _FOLDER = "statistics-1"
 """Another name for each change of what is measured."""

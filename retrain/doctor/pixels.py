@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.doctor.pixel_statistics import PixelStatistics, statistics_cache, unpack

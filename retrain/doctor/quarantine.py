@@ -22,7 +22,7 @@ from deploy.errors import BadData, WrongUse
 from deploy.system.temporary_files import part_of, sweep
 from deploy.system.terminal import printable
 from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, read
-from retrain.data.photo_folder import shown
+from retrain.data.photo import shown
 from retrain.progress import Progress
 from retrain.run_folder import lock_folder
 from retrain.settings.doctor import UNDO_LIST, quarantine_of

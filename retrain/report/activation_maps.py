@@ -21,7 +21,7 @@ from deploy.image import normalise, to_pixels
 from deploy.runtime import Model
 from retrain import backbones, parallel, tf_graph
 from retrain.backbones.backbone import prepare
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.photo_pixels import decode
 from retrain.frozen_graph import BOTTLENECK, LOGITS, FrozenGraph
 from retrain.report.photo_book import data_uri

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from retrain.data import split
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.metrics import class_scores, confusion_matrix
 from retrain.report.learning_curve import LearningCurve
 from retrain.report.page_values import ClassRow, Count

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from retrain.data.photo_folder import shown
+from retrain.data.photo import shown
 from retrain.progress import Progress
 from retrain.report import confusion, plots
 from retrain.report.advice import when_to_stop

@@ -2,7 +2,7 @@
 
 import shlex
 
-from retrain.data.photo_folder import shown
+from retrain.data.photo import shown
 from retrain.report.run_inputs import RunInputs
 from retrain.run_folder import RunFolder
 from retrain.settings.training import TrainSettings

@@ -2,7 +2,7 @@
 
 from deploy.errors import RetrainError
 from deploy.system.error_messages import explain
-from retrain.data.photo_folder import shown
+from retrain.data.photo import shown
 from retrain.doctor import examine
 from retrain.doctor.finding import Finding
 from retrain.progress import Progress

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from retrain.data.photo_folder import Photo, shown
+from retrain.data.photo import Photo, shown
 from retrain.report import photo_facts
 from retrain.report.page_values import Count
 from retrain.report.photo_book import PhotoBook

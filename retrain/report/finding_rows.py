@@ -1,6 +1,6 @@
 """Show the photos of each finding, to tick those to set aside."""
 
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.doctor.finding import Finding
 from retrain.report.page_values import FindingRow
 from retrain.report.photo_book import PhotoBook

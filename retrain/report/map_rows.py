@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from deploy.errors import RetrainError
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.take_in_turn import take_in_turn
 from retrain.predictions import Prediction
 from retrain.progress import Progress

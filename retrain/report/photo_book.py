@@ -15,7 +15,7 @@ from deploy.errors import BadData
 from deploy.image import open_image
 from deploy.system.terminal import printable
 from retrain import parallel
-from retrain.data.photo_folder import Photo, shown
+from retrain.data.photo import Photo, shown
 from retrain.predictions import Prediction
 
 MAX_IN_GALLERY = 200

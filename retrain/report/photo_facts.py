@@ -8,7 +8,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from retrain import parallel
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 
 _MAX_FILES = 2000
 """Files that are opened; of more photos, evenly spaced ones."""

@@ -17,7 +17,7 @@ from deploy.versioned_json import Fields
 from retrain.conversion.result import ConversionResult
 from retrain.data import split
 from retrain.data.manifest import read_manifest
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.metrics import Accuracy
 from retrain.predictions import Prediction, read_predictions
 from retrain.run_folder import METRICS_VERSION, RunFolder

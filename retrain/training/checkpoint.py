@@ -14,7 +14,7 @@ from deploy import files
 from deploy.errors import BadData
 from deploy.untrusted_files import damaged, read
 from retrain.data import split
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.fingerprint import fingerprint
 from retrain.settings.training import FineTuneSettings, TrainSettings
 from retrain.training.head import Head

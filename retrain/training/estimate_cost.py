@@ -11,7 +11,7 @@ from retrain.backbones import Backbone
 from retrain.bottlenecks.engine import tflite
 from retrain.bottlenecks.extract import Decoder, Task, compute_rows
 from retrain.bottlenecks.feature_store import FeatureStore
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.settings.training import FineTuneSettings
 from retrain.training.head import Floats
 from retrain.training.top import Top

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain import metrics
-from retrain.data.photo_folder import shown
+from retrain.data.photo import shown
 from retrain.metrics import Accuracy
 from retrain.training.head import Floats, Ints, score, softmax
 

@@ -16,7 +16,8 @@ from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import photo_folder, split
-from retrain.data.photo_folder import Dataset, Photo
+from retrain.data.dataset import Dataset
+from retrain.data.photo import Photo, shown
 from retrain.progress import Progress
 from retrain.settings.training import Source, SplitSettings, TrainSettings
 from retrain.training.head import Examples
@@ -141,7 +142,7 @@ def print_left_out(dataset: Dataset, progress: Progress) -> None:
         for photo in dataset.bad:
             lines[photo.reason] += 1
             if lines[photo.reason] <= _MAX_LINES_PER_REASON:
-                progress.info(f"  {photo_folder.shown(photo.path)}: {photo.reason}")
+                progress.info(f"  {shown(photo.path)}: {photo.reason}")
         for reason, count in counts.items():
             if count > _MAX_LINES_PER_REASON:
                 progress.info(f"  and {count - _MAX_LINES_PER_REASON} more: {reason}")

@@ -13,7 +13,7 @@ from deploy.contract import Contract, write_labels
 from retrain import __version__, predictions
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.data import manifest, split
-from retrain.data.photo_folder import BadPhoto, shown
+from retrain.data.photo import BadPhoto, shown
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy
 from retrain.predictions import Prediction, Predictions, predict, sha256_of

@@ -15,7 +15,7 @@ from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import split
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.photo_pixels import decode
 from retrain.metrics import fit_temperature
 from retrain.progress import Progress

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from deploy.contract import InputSpec
 from retrain.backbones import Backbone
 from retrain.bottlenecks.feature_store import FeatureStore
+from retrain.data.dataset import Dataset
 from retrain.data.folder_layout import ClassFolder
-from retrain.data.photo_folder import Dataset, Photo
+from retrain.data.photo import Photo
 from retrain.data.split import SPLITS
 from retrain.settings.training import Source
 from retrain.training.head import Examples

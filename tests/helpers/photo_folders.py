@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from retrain.data.photo_folder import Dataset
+from retrain.data.dataset import Dataset
 
 
 def put(path: Path, colour: int, form: str = "PNG") -> Path:

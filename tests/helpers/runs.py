@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray
 
 from retrain.data.manifest import read_manifest
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 
 Invoke = Callable[..., Result]
 STEPS = 40

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from deploy.errors import BadData
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.predictions import Predictions, predict, read_predictions, sha256_of, write
 
 PHOTOS = [Photo(Path(f"/photos/{i}\udce9.jpg"), "ab"[i % 2], bytes([i]) * 32) for i in range(3)]

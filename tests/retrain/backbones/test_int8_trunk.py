@@ -15,7 +15,8 @@ from retrain import tf_graph
 from retrain.backbones import Backbone, int8_trunk
 from retrain.backbones.int8_trunk import calibration_photos, quantize_backbone, read_trunk
 from retrain.data import split
-from retrain.data.photo_folder import Photo, scan
+from retrain.data.photo import Photo
+from retrain.data.photo_folder import scan
 from retrain.data.photo_pixels import pixels
 from tests.helpers.small_networks import small_backbone
 

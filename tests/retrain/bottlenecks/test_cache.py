@@ -10,10 +10,12 @@ import numpy.typing as npt
 import pytest
 
 from deploy import files
-from retrain.bottlenecks.cache import ABOUT, Cache, CachedRows, Key, Row
+from retrain.bottlenecks.cache import ABOUT, Cache
+from retrain.bottlenecks.cached_rows import CachedRows, Key, Row
 from retrain.bottlenecks.feature_store import FeatureStore
 
 WIDTH = 12
+
 RANDOM = np.random.default_rng(0)
 
 

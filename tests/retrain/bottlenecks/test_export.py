@@ -10,7 +10,8 @@ import pytest
 
 from deploy.errors import BadData, WrongUse
 from retrain.bottlenecks import export as module
-from retrain.bottlenecks.cache import ABOUT, Cache, Row
+from retrain.bottlenecks.cache import ABOUT, Cache
+from retrain.bottlenecks.cached_rows import Row
 from retrain.bottlenecks.export import export
 from retrain.progress import Progress
 

@@ -18,11 +18,12 @@ from deploy.runtime import Model
 from retrain.backbones import Backbone
 from retrain.bottlenecks import engine
 from retrain.bottlenecks import extract as extract_module
-from retrain.bottlenecks.cache import Row
+from retrain.bottlenecks.cached_rows import Row
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, Task, extract, plan
 from retrain.data.distort import distort
-from retrain.data.photo_folder import Photo, scan
+from retrain.data.photo import Photo
+from retrain.data.photo_folder import scan
 from retrain.progress import Progress
 from retrain.settings.training import Distortion
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from deploy.errors import WrongUse
-from retrain.bottlenecks.cache import ABOUT, Cache, Row
+from retrain.bottlenecks.cache import ABOUT, Cache
+from retrain.bottlenecks.cached_rows import Row
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.inventory import (
     Entry,

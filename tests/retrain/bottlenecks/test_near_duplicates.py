@@ -12,7 +12,7 @@ from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import SIDE, ThumbnailCache
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.progress import Progress
 from tests.helpers.photos import scene
 from tests.helpers.runs import Train

@@ -14,7 +14,8 @@ from retrain.bottlenecks import thumbnails
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
 from retrain.bottlenecks.thumbnails import ThumbnailCache
-from retrain.data.photo_folder import Photo, scan
+from retrain.data.photo import Photo
+from retrain.data.photo_folder import scan
 from retrain.progress import Progress
 from retrain.settings.training import Distortion
 

@@ -17,7 +17,7 @@ from deploy.contract import Contract, InputSpec, read_labels
 from deploy.errors import BadData
 from retrain import tf_graph
 from retrain.data.manifest import read_manifest, write_manifest
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.photo_pixels import pixels
 from retrain.frozen_graph import FrozenGraph
 from retrain.quantization import quantize

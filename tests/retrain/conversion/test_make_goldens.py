@@ -18,7 +18,7 @@ from retrain.conversion import make_goldens as maker
 from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data import split
 from retrain.data.manifest import read_manifest
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.settings.conversion import RECIPES
 from tests.helpers.deploy_fixtures import LABELS, encoded, write_run
 

@@ -12,7 +12,7 @@ from deploy.model_file import ModelFile
 from deploy.versioned_json import Fields
 from retrain.conversion import parity
 from retrain.conversion.parity import Difference, Parity, Scores, compare, require_accuracy
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.settings.conversion import Bounds

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from deploy.errors import BadData, WrongUse
-from retrain.data.photo_folder import Dataset, Photo, scan
+from retrain.data.dataset import Dataset
+from retrain.data.photo import Photo
+from retrain.data.photo_folder import scan
 from retrain.data.split import SPLITS, assign
 from retrain.settings.training import SplitSettings
 from tests.helpers.photo_folders import put

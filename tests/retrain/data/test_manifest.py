@@ -7,7 +7,7 @@ import pytest
 
 from deploy.errors import BadData
 from retrain.data.manifest import read_manifest, write_manifest
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 
 BEFORE_ISSUE_16 = Path(__file__).parents[2] / "formats/manifest/before_issue_16/manifest.csv"
 PHOTOS = [

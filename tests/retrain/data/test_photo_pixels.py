@@ -10,7 +10,7 @@ from PIL import Image
 from deploy.contract import InputSpec
 from deploy.errors import BadData
 from deploy.image import open_image, to_pixels
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.photo_pixels import decode, pixels
 
 SPEC = InputSpec(24, 32, 0.875, 127.0, 128.0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from deploy.errors import BadData, WrongUse
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.split import SPLITS, assign, warnings
 from retrain.settings.training import SplitSettings
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.data.take_in_turn import take_in_turn
 
 

@@ -303,7 +303,7 @@ def test_hostile_names_are_shown_as_text(hostile: Run) -> None:
 
 
 def test_many_photos_stay_on_a_small_page(tmp_path: Path) -> None:
-    from retrain.data.photo_folder import Photo
+    from retrain.data.photo import Photo
     from retrain.report.photo_book import MAX_IN_GALLERY, PhotoBook
 
     random = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.errors import BadData
 from retrain.bottlenecks.feature_store import FeatureStore
-from retrain.data.photo_folder import Photo
+from retrain.data.photo import Photo
 from retrain.settings.training import Distortion, HeadSettings, Source, TrainSettings
 from retrain.training.checkpoint import Checkpoint, read_checkpoint, run_key, write_checkpoint
 from retrain.training.head import Examples, Head
