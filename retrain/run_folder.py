@@ -56,6 +56,11 @@ class RunFolder:
         return self.folder / "manifest.csv"
 
     @property
+    def failed(self) -> Path:
+        """The table of all files left out, with the reasons; there is none if none is."""
+        return self.folder / "failed.csv"
+
+    @property
     def summaries(self) -> Path:
         """The TensorBoard events, one folder for each training."""
         return self.folder / "summaries"

@@ -85,6 +85,7 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
             (book.name(Path(file.text("path"))), file.text("reason"))
             for file in metrics.objects("bad")
         ),
+        bad_count=metrics.integer("bad_count", default=len(metrics.objects("bad"))),
         warnings=metrics.texts("warnings"),
         findings=finding_rows,
         not_examined=not_examined,

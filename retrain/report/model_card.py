@@ -293,7 +293,7 @@ def _training(contract: Contract, metrics: Fields) -> Iterator[str]:
     counts = ", ".join(f"{splits.integer(name, default=0):,} for {name}" for name in SPLITS)
     by_folders = metrics.text("split_by", default="content") == "folders"
     fine_tuning = metrics.object_or_none("fine_tuning")
-    bad = len(metrics.objects("bad"))
+    bad = metrics.integer("bad_count", default=len(metrics.objects("bad")))
     trained = "the final layer"
     if _is_adopted(metrics):
         trained = "by another program"

@@ -139,6 +139,7 @@ class Report:
     no_maps: str | None
     facts: tuple[tuple[str, str, Count | None], ...]
     bad: tuple[tuple[str, str], ...]
+    bad_count: int
     warnings: tuple[str, ...]
     findings: tuple[FindingRow, ...]
     not_examined: str | None

@@ -22,7 +22,7 @@ from retrain.progress import Progress
 from retrain.settings.training import Source, SplitSettings, TrainSettings
 from retrain.training.head import Examples
 
-_MAX_LINES_PER_REASON = 20
+_MAX_LINES_PER_REASON, _MAX_REASONS = 20, 20
 
 
 @dataclass(frozen=True)
@@ -138,14 +138,18 @@ def print_left_out(dataset: Dataset, progress: Progress) -> None:
     if dataset.bad:
         progress.warn(f"{len(dataset.bad)} files are left out:")
         counts = Counter(photo.reason for photo in dataset.bad)
+        printed = dict(counts.most_common(_MAX_REASONS))
         lines: Counter[str] = Counter()
         for photo in dataset.bad:
             lines[photo.reason] += 1
-            if lines[photo.reason] <= _MAX_LINES_PER_REASON:
+            if photo.reason in printed and lines[photo.reason] <= _MAX_LINES_PER_REASON:
                 progress.info(f"  {shown(photo.path)}: {photo.reason}")
-        for reason, count in counts.items():
+        for reason, count in printed.items():
             if count > _MAX_LINES_PER_REASON:
                 progress.info(f"  and {count - _MAX_LINES_PER_REASON} more: {reason}")
+        if len(counts) > len(printed):
+            others = counts.total() - sum(printed.values())
+            progress.info(f"  and {others} more, for {len(counts) - len(printed)} other reasons")
 
 
 def load_undistorted(

@@ -13,6 +13,7 @@ from deploy.contract import Contract, write_labels
 from retrain import __version__, predictions
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.data import manifest, split
+from retrain.data.failed_files import write_failed_files
 from retrain.data.photo import BadPhoto, shown
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy
@@ -25,6 +26,8 @@ from retrain.training.fine_tuning import FineTuning
 from retrain.training.head import Floats, softmax
 from retrain.training.load_examples import TrainingData
 
+MAX_NAMED_FILES = 100
+"""Files left out that metrics.json names; failed.csv has all."""
 _PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "pillow", "pyarrow")
 
 
@@ -76,7 +79,11 @@ class TrainResult:
             "photos": self.photos,
             "split": self.splits,
             "split_by": self.split_by,
-            "bad": [{"path": shown(photo.path), "reason": photo.reason} for photo in self.bad],
+            "bad": [
+                {"path": shown(photo.path), "reason": photo.reason}
+                for photo in self.bad[:MAX_NAMED_FILES]
+            ],
+            "bad_count": len(self.bad),
             "warnings": self.warnings,
             "analysed": self.analysed,
             "extract_precision": self.extract_precision,
@@ -172,6 +179,7 @@ def write_run(result: TrainResult, data: TrainingData, graph: FrozenGraph) -> No
     files.write(run.graph, graph.graph_def)
     files.write(run.graph_labels, write_labels(data.labels))
     manifest.write_manifest(run.manifest, data.dataset.photos, data.splits)
+    write_failed_files(run.failed, data.dataset)
     files.write(run.contract, result.contract.to_json())
     files.write_json(run.metrics, result.to_json())
     if sha256_of(run.predictions) not in (None, result.predictions.sha256):

@@ -1,5 +1,6 @@
 """Test the files that `retrain train` writes, their places, and its messages."""
 
+import csv
 import json
 import os
 import shutil
@@ -206,6 +207,24 @@ def test_a_new_process_says_only_json(
         capture_output=True, text=True, check=True, encoding="utf-8",
     )  # fmt: skip
     assert [line for line in process.stderr.splitlines() if not line.startswith('{"event": ')] == []
+
+
+def test_metrics_name_a_hundred_files_left_out_and_failed_csv_all(
+    tiny: Path, train: Train, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(tiny, photos)
+    names = {f"broken, {number}.jpg" for number in range(130)}
+    for name in names:
+        (photos / LABELS[0] / name).write_bytes(b"no photo")
+    run = train(source=photos)
+    with (run.folder / "failed.csv").open(newline="") as stream:
+        failed = {Path(row["path"]).name: row for row in csv.DictReader(stream)}
+    assert names < failed.keys()
+    assert {(failed[name]["label"], failed[name]["reason"]) for name in names} == {
+        (LABELS[0], failed["broken, 0.jpg"]["reason"])
+    }
+    assert (len(run.metrics["bad"]), run.metrics["bad_count"]) == (100, len(failed))
 
 
 def test_a_name_that_is_not_utf8_does_not_end_the_run(
