@@ -191,8 +191,8 @@ def _report(
     moves: "Moves", image_dir: Path, folder: Path, as_json: bool, is_undo: bool = False
 ) -> None:
     """Print what was moved; raise BadData for files that could not be moved."""
+    from deploy.system.counts import with_noun
     from retrain.data.photo import shown
-    from retrain.doctor.files import with_noun
 
     if not as_json:
         outcome = f"back to {shown(image_dir)}" if is_undo else f"to {shown(folder)}"

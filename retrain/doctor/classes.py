@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from deploy.system.counts import with_noun
 from retrain.data.dataset import MIN_PHOTOS_PER_CLASS
 from retrain.data.photo import Photo
-from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.metrics import Accuracy, confusion_matrix
 from retrain.progress import Progress

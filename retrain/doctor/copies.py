@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from deploy.system.counts import with_noun
 from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.folder_layout import TESTING, TRAINING, VALIDATION
 from retrain.data.photo import Photo
-from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto, name_in
 from retrain.metrics import Accuracy
 from retrain.progress import Progress

@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from deploy.system.counts import with_noun
 from retrain.data.photo import BadPhoto
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.progress import Progress
@@ -27,7 +28,7 @@ def find_unusable(data: TrainingData, _source: Source, _progress: Progress) -> S
     findings = [
         Finding(
             "unsupported",
-            f"{with_noun(len(photos))} of the format {name} cannot be read here",
+            f"{with_noun(len(photos), 'file')} of the format {name} cannot be read here",
             "They are left out of the training.",
             f"To use them: {remedy}.",
             tuple(photos),
@@ -38,7 +39,7 @@ def find_unusable(data: TrainingData, _source: Source, _progress: Progress) -> S
         findings.append(
             Finding(
                 "unreadable",
-                f"{with_noun(len(damaged))} cannot be read as a photo",
+                f"{with_noun(len(damaged), 'file')} cannot be read as a photo",
                 "They are left out of the training.",
                 "Get them again from where they came, or set them aside.",
                 tuple(damaged),
@@ -46,11 +47,6 @@ def find_unusable(data: TrainingData, _source: Source, _progress: Progress) -> S
             )
         )
     return findings
-
-
-def with_noun(count: int, noun: str = "file") -> str:
-    """Return a count with its noun: "1 file", "2,000 files"."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _photo(bad: BadPhoto, data: TrainingData) -> FindingPhoto:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deploy.system.counts import with_noun
 from retrain.data.photo import Photo
 from retrain.doctor import classes
-from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.doctor.out_of_fold import all_examples, predict
 from retrain.progress import Progress

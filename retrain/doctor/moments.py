@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from deploy.system.counts import with_noun
 from retrain.data.folder_layout import SPLITS, TESTING, TRAINING
 from retrain.data.photo import Photo
 from retrain.doctor.copies import inflation, inflation_text
-from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto, name_in
 from retrain.doctor.pixel_statistics import statistics_cache, times
 from retrain.progress import Progress

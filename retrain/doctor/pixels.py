@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from deploy.system.counts import with_noun
 from retrain.data.photo import Photo
-from retrain.doctor.files import with_noun
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.doctor.pixel_statistics import PixelStatistics, statistics_cache, unpack
 from retrain.progress import Progress

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from retrain.doctor.files import with_noun
+from deploy.system.counts import with_noun
 from retrain.doctor.finding import Finding
 from retrain.metrics import Accuracy
 from retrain.report.learning_curve import LearningCurve

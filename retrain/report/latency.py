@@ -1,7 +1,7 @@
 """Show how long the files of a run take: what `retrain bench` and a device measured."""
 
 from bench.record import BenchRecord, RunnerRecord
-from retrain.doctor.files import with_noun
+from deploy.system.counts import with_noun
 from retrain.report.page_values import LatencyRow
 from retrain.report.run_inputs import RunInputs
 
