@@ -55,16 +55,8 @@ class Cache:
         self._about = about
         self._is_marked = False
         pa.set_cpu_count(cores())  # pyarrow counts all cores of the machine
-        self._schema = pa.schema(
-            {
-                "digest": pa.binary(32),
-                "view": pa.int16(),
-                "status": pa.string(),
-                "error": pa.string(),
-                "bottleneck": _bottleneck(width),
-            },
-            metadata={_FINGERPRINT: folder.name.encode()},
-        )
+        fingerprint = {_FINGERPRINT: folder.name.encode()}
+        self._schema = pa.schema(_types(width), metadata=fingerprint)
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write `rows` as a shard, whole or not at all; its name is its SHA-256."""
@@ -174,7 +166,7 @@ def read_shard(path: Path, width: int | None = None) -> pa.Table:
     types = {field.name: field.type for field in table.schema}
     if width is None:
         width = getattr(types.get("bottleneck"), "list_size", 0)
-    if not types.items() >= {"digest": pa.binary(32), "bottleneck": _bottleneck(width)}.items():
+    if types != _types(width):
         raise BadData(f"not rows of bottlenecks of {width} values")
     return table
 
@@ -197,8 +189,10 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def _bottleneck(width: int) -> pa.DataType:
-    return pa.list_(pa.float16(), width)
+def _types(width: int) -> dict[str, pa.DataType]:
+    """Return the types of COLUMNS for bottlenecks of `width` values."""
+    types = pa.binary(32), pa.int16(), pa.string(), pa.string(), pa.list_(pa.float16(), width)
+    return dict(zip(COLUMNS, types, strict=True))
 
 
 def shard_name(content: bytes) -> str:

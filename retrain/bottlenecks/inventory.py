@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -141,19 +142,29 @@ def choose(entries: Iterable[Entry], name: str) -> Entry:
 def check(entry: Entry) -> Check:
     """Read each shard of an entry once, and return what is there and what is damaged.
 
-    `content_sha256` does not depend on how the rows lie in shards: it is the SHA-256 of a record of
-    each different row, in order. A record has the digest, the view (int16, big-endian), and the
-    first 16 bytes of the SHA-256 of status, error and bottleneck (float16, little-endian), the two
-    texts each ended by a zero byte. Memory holds 50 bytes a row, and one shard.
+    Shards of another width than most rows have are damaged. `content_sha256` does not depend on how
+    the rows lie in shards: it is the SHA-256 of a record of each different row, in order. A record
+    has the digest, the view (int16, big-endian), and the first 16 bytes of the SHA-256 of status,
+    error and bottleneck (float16, little-endian), the two texts each ended by a zero byte. Memory
+    holds 50 bytes a row, and one shard.
     """
-    records, damaged = bytearray(), []
+    damaged: list[tuple[Path, str]] = []
+    paths: dict[int, list[Path]] = defaultdict(list)
+    records: dict[int, bytearray] = defaultdict(bytearray)
     for path in sorted(entry.folder.glob(SHARDS)):
         try:
-            records += _records(read_shard(path))
+            table = read_shard(path)
         except BadData as error:
             if path.exists():  # no other process set it aside
                 damaged.append((path, str(error)))
-    ordered = np.frombuffer(records, f"S{_RECORD_BYTES}")
+            continue
+        width = table.schema.field("bottleneck").type.list_size
+        paths[width].append(path)
+        records[width] += _records(table, width)
+    usual = max(records, key=lambda width: len(records[width]), default=0)
+    for width in paths.keys() - {usual}:
+        damaged += [(path, f"not rows of bottlenecks of {usual} values") for path in paths[width]]
+    ordered = np.frombuffer(records[usual], f"S{_RECORD_BYTES}")
     ordered.sort()
     is_new = np.ones(len(ordered), bool)
     np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
@@ -164,9 +175,8 @@ def check(entry: Entry) -> Check:
     return Check(entry, tuple(damaged), int(is_new.sum()), content.hexdigest())
 
 
-def _records(table: pa.Table) -> bytes:
+def _records(table: pa.Table, width: int) -> bytes:
     """Return the record of each row of a shard, _RECORD_BYTES each."""
-    width = table.schema.field("bottleneck").type.list_size
     # `flatten` leaves out the nulls of bad rows.
     values = table["bottleneck"].combine_chunks().flatten().to_numpy()
     bottlenecks = iter(values.astype("<f2").reshape(-1, width))
@@ -254,20 +264,19 @@ def _remove_entry(folder: Path) -> None:
 
 
 def _entry(folder: Path) -> Entry:
-    paths = [path for path in folder.iterdir() if path.is_file()]
-    stats = []
-    for path in paths:
+    stats = {}
+    for path in folder.iterdir():
         with suppress(FileNotFoundError):  # another process removed it
-            stats.append(path.stat())
+            stats[path] = path.stat()
     about = folder / ABOUT
-    used_at = about.stat().st_mtime if about.exists() else max(stat.st_mtime for stat in stats)
+    times = {path: stat.st_mtime for path, stat in stats.items()}
     return Entry(
         folder,
         _describe(about),
-        shards=sum(path.match(SHARDS) for path in paths),
-        damaged=sum(path.match(DAMAGED) for path in paths),
-        size_bytes=sum(stat.st_size for stat in stats),
-        used_at=used_at,
+        shards=sum(path.match(SHARDS) for path in stats),
+        damaged=sum(path.match(DAMAGED) for path in stats),
+        size_bytes=sum(stat.st_size for stat in stats.values()),
+        used_at=times.get(about, max(times.values(), default=0.0)),
     )
 
 
