@@ -3,16 +3,20 @@
 A shard is `shard-<SHA-256 of its bytes>.parquet` with the columns `digest` (32 bytes, the photo's
 SHA-256), `view` (int16; 0 is undistorted), `status` ("ok" or "bad"), `error` (text, null if "ok")
 and `bottleneck` (float16, null if "bad"). A reader ignores other columns. A change that readers of
-these columns would misunderstand needs another fingerprint, and so another folder.
+these columns would misunderstand needs another fingerprint, and so another folder. The schema's
+metadata has the `fingerprint`; shards of earlier versions lack it.
 
 `about.json` beside the shards says what they are of. Its time is that of the last use, and its
 lock is held while they are in use.
 """
 
+import errno
 import fcntl
 import hashlib
 import io
+import json
 import os
+import shutil
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,8 +27,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy import files
+from deploy.errors import BadData
 from deploy.system.cores import cores
-from deploy.system.temporary_files import sweep
+from deploy.system.temporary_files import part_of, sweep
 from retrain.bottlenecks.cached_rows import COLUMNS, CachedRows, Key, Row
 from retrain.bottlenecks.feature_store import FeatureStore
 
@@ -32,6 +37,9 @@ ABOUT = "about.json"
 ABOUT_VERSION = 1
 SHARDS = "shard-*.parquet"
 DAMAGED = "shard-*.damaged"
+_FINGERPRINT = b"fingerprint"
+_OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors of opening a file that say nothing of the file."""
 
 
 class Cache:
@@ -45,16 +53,10 @@ class Cache:
         self.folder = folder
         self.width = width
         self._about = about
+        self._is_marked = False
         pa.set_cpu_count(cores())  # pyarrow counts all cores of the machine
-        self._schema = pa.schema(
-            {
-                "digest": pa.binary(32),
-                "view": pa.int16(),
-                "status": pa.string(),
-                "error": pa.string(),
-                "bottleneck": pa.list_(pa.float16(), width),
-            }
-        )
+        fingerprint = {_FINGERPRINT: folder.name.encode()}
+        self._schema = pa.schema(_types(width), metadata=fingerprint)
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write `rows` as a shard, whole or not at all; its name is its SHA-256."""
@@ -69,30 +71,31 @@ class Cache:
         content = io.BytesIO()
         # A dictionary of values that hardly repeat makes reading take six times as long.
         pq.write_table(table, content, compression="zstd", use_dictionary=False)
+        if not self._is_marked:
+            self._is_marked = True
+            with suppress(OSError):  # writing the shard reports it
+                self.folder.mkdir(parents=True, exist_ok=True)
+            self._mark_used(self)
         files.write(self.folder / shard_name(content.getvalue()), content.getvalue())
-        if not (self.folder / ABOUT).exists():
-            self._write_about()
 
     def load(self, keys: Sequence[Key], store: FeatureStore) -> CachedRows:
         """Return the rows of `keys`, reading each shard once; append their bottlenecks to `store`.
 
-        A shard whose SHA-256 is not its name, or that cannot be read, is set aside: its rows are
-        missing. Shards that killed processes left unfinished are removed. The shards count as in
-        use until `store` ends.
+        A shard that `read_shard` refuses is set aside: its rows are missing. Shards that killed
+        processes left unfinished are removed. The shards count as in use until `store` ends.
         """
         sweep(self.folder)
         self._mark_used(store)
         cached = CachedRows(keys, store)
         for path in sorted(self.folder.glob(SHARDS)):
-            content, problem = read_shard(path)
-            if problem:
-                set_aside(path)
-                cached.damaged.append(f"{path.name} ({problem})")
+            try:
+                table = read_shard(path, self.width)
+            except BadData as error:
+                with suppress(OSError):  # a cache that is only read
+                    set_aside(path)
+                cached.damaged.append(f"{path.name} ({error})")
                 continue
-            # Parse the bytes whose digest was checked: the file may change in the meantime.
-            # Not `pq.read_table`, which loads pyarrow's datasets and file systems for it.
-            with pq.ParquetFile(pa.BufferReader(content)) as shard:
-                cached.add_table(shard.read(columns=COLUMNS))
+            cached.add_table(table)
         return cached
 
     def _mark_used(self, owner: object) -> None:
@@ -101,37 +104,95 @@ class Cache:
         Where neither can be done, as in a cache that is only read, the shards are not in use.
         """
         path = self.folder / ABOUT
-        if path.exists():
-            with suppress(OSError):
-                os.utime(path)
-        elif self.folder.exists():
-            self._write_about()
         with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY)
-            weakref.finalize(owner, os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            while True:
+                self._write_about()
+                descriptor = os.open(path, os.O_RDONLY)
+                close = weakref.finalize(owner, os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                if is_open_at(descriptor, path):
+                    break
+                close()  # the shards were removed before the lock
+            os.utime(path)
 
     def _write_about(self) -> None:
-        if self._about is None:
+        """Say what the shards are of, unless that is written: a lock is on the file as it is."""
+        path = self.folder / ABOUT
+        if self._about is None or path.exists():
             return
-        with suppress(OSError):  # it is for people only
-            values = {"schema": ABOUT_VERSION, "width": self.width, **self._about}
-            files.write_json(self.folder / ABOUT, values)
+        values = {"schema": ABOUT_VERSION, "width": self.width, **self._about}
+        with part_of(path) as temporary:
+            temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
+            try:
+                os.link(temporary, path)
+            except FileExistsError:  # another process was first
+                pass
+            except OSError:  # a file system without hard links
+                temporary.replace(path)
 
 
-def read_shard(path: Path) -> tuple[bytes, str | None]:
-    """Return the bytes of a shard, and why it cannot be used, None if it can."""
+def is_open_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is the one of that name."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
+
+
+def read_shard(path: Path, width: int | None = None) -> pa.Table:
+    """Return the rows of a shard, the columns COLUMNS, once its bytes are those of its name.
+
+    Raises BadData, which says what is wrong, if they are not, if they are no rows of bottlenecks of
+    `width` values (None is any), and if they are of another fingerprint than their folder. Raises
+    OSError if this process lacks memory or may open no more files.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
-        return b"", error.strerror
-    return content, None if path.name == shard_name(content) else "its SHA-256 is wrong"
+        if error.errno in _OF_THE_PROCESS:
+            raise
+        raise BadData(error.strerror) from error
+    if path.name != shard_name(content):
+        raise BadData("its SHA-256 is wrong")
+    # Parse the bytes whose digest was checked: the file may change in the meantime.
+    # Not `pq.read_table`, which loads pyarrow's datasets and file systems for it.
+    try:
+        with pq.ParquetFile(pa.BufferReader(content)) as shard:
+            table = shard.read(columns=COLUMNS)
+    except (OSError, pa.ArrowException) as error:  # of bytes in memory
+        raise BadData("not a Parquet file") from error
+    fingerprint = (table.schema.metadata or {}).get(_FINGERPRINT, path.parent.name.encode())
+    if fingerprint != path.parent.name.encode():
+        raise BadData(f"of another fingerprint, {fingerprint.decode(errors='replace')}")
+    types = {field.name: field.type for field in table.schema}
+    if width is None:
+        width = getattr(types.get("bottleneck"), "list_size", 0)
+    if types != _types(width):
+        raise BadData(f"not rows of bottlenecks of {width} values")
+    return table
 
 
 def set_aside(path: Path) -> None:
     """Rename a damaged shard, so that its photos are analysed again."""
+    target = path.with_suffix(".damaged")
     with suppress(FileNotFoundError):  # another process was first
-        path.replace(path.with_suffix(".damaged"))
+        if path.is_dir() or target.is_dir():
+            remove(target)
+        path.replace(target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds, if it exists."""
+    with suppress(FileNotFoundError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _types(width: int) -> dict[str, pa.DataType]:
+    """Return the types of COLUMNS for bottlenecks of `width` values."""
+    types = pa.binary(32), pa.int16(), pa.string(), pa.string(), pa.list_(pa.float16(), width)
+    return dict(zip(COLUMNS, types, strict=True))
 
 
 def shard_name(content: bytes) -> str:

@@ -1,5 +1,6 @@
 """Write the bottlenecks of one fingerprint into one file that other programs read."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 
 from deploy import files
 from deploy.errors import BadData, WrongUse
-from retrain.bottlenecks.cache import SHARDS, Cache
+from retrain.bottlenecks.cache import SHARDS, Cache, read_shard
 from retrain.bottlenecks.cached_rows import CachedRows, Key
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.progress import Progress
@@ -47,18 +48,17 @@ def export(folder: Path, path: Path, progress: Progress) -> int:
 def _read_keys(folder: Path) -> tuple[int, list[Key]]:
     """Return the width of the bottlenecks, and the keys of all rows in order."""
     keys: set[Key] = set()
-    width = 0
+    widths: Counter[int] = Counter()
     for path in folder.glob(SHARDS):
         try:
-            with pq.ParquetFile(path) as shard:
-                width = shard.schema_arrow.field("bottleneck").type.list_size
-                table = shard.read(columns=["digest", "view"])
-        except (OSError, pa.ArrowException):  # `Cache.load` sets it aside, and says so
+            table = read_shard(path)
+        except BadData:  # `Cache.load` sets it aside, and says so
             continue
+        widths[table.schema.field("bottleneck").type.list_size] += len(table)
         keys.update(zip(table["digest"].to_pylist(), table["view"].to_pylist(), strict=True))
     if not keys:
         raise BadData(f"{folder}: no shard that can be read: analyse photos first")
-    return width, sorted(keys)
+    return widths.most_common(1)[0][0], sorted(keys)
 
 
 def _blocks(usable: Sequence[int]) -> Iterator[Sequence[int]]:

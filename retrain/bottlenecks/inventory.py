@@ -1,9 +1,10 @@
 """List what a cache holds, check it, and remove what is old and not in use."""
 
 import fcntl
+import hashlib
 import os
-import shutil
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,14 +12,28 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from deploy.errors import BadData, WrongUse
 from deploy.system.temporary_files import sweep
 from deploy.untrusted_files import read_json
 from deploy.versioned_json import read
-from retrain.bottlenecks.cache import ABOUT, ABOUT_VERSION, DAMAGED, SHARDS, read_shard
+from retrain.bottlenecks.cache import (
+    ABOUT,
+    ABOUT_VERSION,
+    DAMAGED,
+    SHARDS,
+    is_open_at,
+    read_shard,
+    remove,
+)
+from retrain.bottlenecks.cached_rows import COLUMNS
 from retrain.frozen_graph import BOTTLENECK
 
 _REMEDY = "delete it: it is written anew"
+_RECORD_BYTES = 50
+_BLOCK_RECORDS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -54,17 +69,37 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Check:
+    """The shards of an entry that are damaged, with the reasons, and the content of the others.
+
+    `rows` counts different rows; `content_sha256` is equal for two caches if their rows are.
+    """
+
+    entry: Entry
+    damaged: tuple[tuple[Path, str], ...]
+    rows: int
+    content_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "folder": str(self.entry.folder),
+            "rows": self.rows,
+            "content_sha256": self.content_sha256,
+        }
+
+
+@dataclass(frozen=True)
 class Removal:
-    """The entries that were removed, those in use that were not, and the bytes of leftovers."""
+    """The entries that were removed, and those in use that were not."""
 
     removed: tuple[Entry, ...]
     in_use: tuple[Entry, ...]
-    leftover_bytes: int
 
     @property
     def size_bytes(self) -> int:
         """The bytes that were freed."""
-        return self.leftover_bytes + sum(entry.size_bytes for entry in self.removed)
+        return sum(entry.size_bytes for entry in self.removed)
 
 
 def list_shards(*roots: Path) -> list[Entry]:
@@ -104,12 +139,55 @@ def choose(entries: Iterable[Entry], name: str) -> Entry:
     return matching[0]
 
 
-def find_damage(entry: Entry) -> Iterator[tuple[Path, str]]:
-    """Yield each shard of an entry whose bytes are not those of its name, and the reason."""
+def check(entry: Entry) -> Check:
+    """Read each shard of an entry once, and return what is there and what is damaged.
+
+    Shards of another width than most rows have are damaged. `content_sha256` does not depend on how
+    the rows lie in shards: it is the SHA-256 of a record of each different row, in order. A record
+    has the digest, the view (int16, big-endian), and the first 16 bytes of the SHA-256 of status,
+    error and bottleneck (float16, little-endian), the two texts each ended by a zero byte. Memory
+    holds 50 bytes a row, and one shard.
+    """
+    damaged: list[tuple[Path, str]] = []
+    paths: dict[int, list[Path]] = defaultdict(list)
+    records: dict[int, bytearray] = defaultdict(bytearray)
     for path in sorted(entry.folder.glob(SHARDS)):
-        _, problem = read_shard(path)
-        if problem and path.exists():
-            yield path, problem
+        try:
+            table = read_shard(path)
+        except BadData as error:
+            if path.exists():  # no other process set it aside
+                damaged.append((path, str(error)))
+            continue
+        width = table.schema.field("bottleneck").type.list_size
+        paths[width].append(path)
+        records[width] += _records(table, width)
+    usual = max(records, key=lambda width: len(records[width]), default=0)
+    for width in paths.keys() - {usual}:
+        damaged += [(path, f"not rows of bottlenecks of {usual} values") for path in paths[width]]
+    ordered = np.frombuffer(records[usual], f"S{_RECORD_BYTES}")
+    ordered.sort()
+    is_new = np.ones(len(ordered), bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_new[1:])
+    content = hashlib.sha256()
+    for first in range(0, len(ordered), _BLOCK_RECORDS):
+        block = slice(first, first + _BLOCK_RECORDS)
+        content.update(ordered[block][is_new[block]].tobytes())
+    return Check(entry, tuple(damaged), int(is_new.sum()), content.hexdigest())
+
+
+def _records(table: pa.Table, width: int) -> bytes:
+    """Return the record of each row of a shard, _RECORD_BYTES each."""
+    # `flatten` leaves out the nulls of bad rows.
+    values = table["bottleneck"].combine_chunks().flatten().to_numpy()
+    bottlenecks = iter(values.astype("<f2").reshape(-1, width))
+    records = bytearray()
+    columns = (table[name].to_pylist() for name in COLUMNS[:4])
+    for digest, view, status, error in zip(*columns, strict=True):
+        row = hashlib.sha256(f"{status}\0{error or ''}\0".encode())
+        if status == "ok":
+            row.update(next(bottlenecks))
+        records += digest + view.to_bytes(2, "big", signed=True) + row.digest()[:16]
+    return bytes(records)
 
 
 def remove_old(
@@ -118,7 +196,7 @@ def remove_old(
     max_bytes: int | None = None,
     dry_run: bool = False,
 ) -> Removal:
-    """Remove what killed processes left, and the entries of the longest disuse.
+    """Remove the entries of the longest disuse.
 
     These are the ones not used for `max_age_days`, and as many more as make all entries together
     smaller than `max_bytes`. An entry that a running process uses stays. With `dry_run` nothing is
@@ -126,39 +204,79 @@ def remove_old(
     """
     oldest_first = sorted(entries, key=lambda entry: entry.used_at)
     total = sum(entry.size_bytes for entry in oldest_first)
-    removed, in_use, leftovers = [], [], 0
+    removed, in_use = [], []
     for entry in oldest_first:
         is_old = max_age_days is not None and entry.age_days > max_age_days
         is_too_much = max_bytes is not None and total > max_bytes
         if not (is_old or is_too_much):
-            leftovers += _remove_leftovers(entry.folder, dry_run)
             continue
         with _exclusive(entry.folder / ABOUT) as is_free:
             if not is_free:
-                in_use.append(entry)
+                if entry.folder.exists():  # no other process removed it
+                    in_use.append(entry)
                 continue
             if not dry_run:
-                shutil.rmtree(entry.folder)
+                _remove_entry(entry.folder)
         removed.append(entry)
         total -= entry.size_bytes
-    return Removal(tuple(removed), tuple(in_use), leftovers)
+    return Removal(tuple(removed), tuple(in_use))
+
+
+def remove_leftovers(*roots: Path, dry_run: bool = False) -> int:
+    """Remove damaged shards and what killed processes left unfinished; return the bytes.
+
+    They lie in `roots`, in the folders there, and in the folders in these. With `dry_run` nothing
+    is removed, and what running processes write counts too.
+    """
+    size = 0
+    inner = (path for root in roots for depth in ("*/", "*/*/") for path in root.glob(depth))
+    for folder in {*roots, *inner}:
+        damaged = list(folder.glob(DAMAGED))
+        sizes = {path: _size(path) for path in (*damaged, *folder.glob(".*.part"))}
+        if not dry_run:
+            sweep(folder)
+            for path in damaged:
+                remove(path)
+        size += sum(size for path, size in sizes.items() if dry_run or not path.exists())
+    return size
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of the files in a folder; 0 if it was removed."""
+    size = 0
+    for file in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):
+            size += file.lstat().st_size if not file.is_dir() else 0
+    return size
+
+
+def _remove_entry(folder: Path) -> None:
+    """Remove the folder of an entry, whose lock is held; a process that waits for it begins anew.
+
+    If this process is killed, the shards that are left can be used.
+    """
+    for path in folder.iterdir():
+        if path.name != ABOUT:
+            remove(path)
+    remove(folder / ABOUT)
+    with suppress(OSError):  # another process has begun
+        folder.rmdir()
 
 
 def _entry(folder: Path) -> Entry:
-    paths = [path for path in folder.iterdir() if path.is_file()]
-    stats = []
-    for path in paths:
+    stats = {}
+    for path in folder.iterdir():
         with suppress(FileNotFoundError):  # another process removed it
-            stats.append(path.stat())
+            stats[path] = path.stat()
     about = folder / ABOUT
-    used_at = about.stat().st_mtime if about.exists() else max(stat.st_mtime for stat in stats)
+    times = {path: stat.st_mtime for path, stat in stats.items()}
     return Entry(
         folder,
         _describe(about),
-        shards=sum(path.match(SHARDS) for path in paths),
-        damaged=sum(path.match(DAMAGED) for path in paths),
-        size_bytes=sum(stat.st_size for stat in stats),
-        used_at=used_at,
+        shards=sum(path.match(SHARDS) for path in stats),
+        damaged=sum(path.match(DAMAGED) for path in stats),
+        size_bytes=sum(stat.st_size for stat in stats.values()),
+        used_at=times.get(about, max(times.values(), default=0.0)),
     )
 
 
@@ -204,17 +322,6 @@ def _exclusive(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        yield True
+        yield is_open_at(descriptor, path)  # or another process removed it, and it is new
     finally:
         os.close(descriptor)
-
-
-def _remove_leftovers(folder: Path, dry_run: bool) -> int:
-    """Remove damaged shards, and what killed processes left unfinished; return the bytes."""
-    paths = [path for pattern in (DAMAGED, ".*.part") for path in folder.glob(pattern)]
-    sizes = {path: path.stat().st_size for path in paths}
-    if not dry_run:
-        sweep(folder)
-        for path in folder.glob(DAMAGED):
-            path.unlink(missing_ok=True)
-    return sum(size for path, size in sizes.items() if dry_run or not path.exists())

@@ -74,13 +74,16 @@ def verify(
 ) -> None:
     """Check the SHA-256 of every shard; damage is exit code 3.
 
-    A run checks the shards that it reads, too. Prepared backbones and downloads are not checked.
+    For each fingerprint it prints the SHA-256 of the content: that of all undamaged rows in order,
+    which is equal for two caches with the same rows, however they lie in shards. A run checks the
+    shards that it reads, too. Prepared backbones and downloads are not checked.
     """
     from retrain.bottlenecks.cache import set_aside
-    from retrain.bottlenecks.inventory import find_damage
+    from retrain.bottlenecks.inventory import check
 
     entries = _entries(cache_dir, bottleneck_dir)
-    damage = [damaged for entry in entries for damaged in find_damage(entry)]
+    checks = [check(entry) for entry in entries]
+    damage = [damaged for entry in checks for damaged in entry.damaged]
     if repair:
         for path, _ in damage:
             set_aside(path)
@@ -88,8 +91,15 @@ def verify(
     if as_json:
         values = [{"path": str(path), "reason": reason} for path, reason in damage]
         record = {"schema": _SCHEMA_VERSION, "shards": shards, "damaged": values}
-        say(json.dumps({**record, "repaired": repair}))
+        contents = [entry.to_json() for entry in checks]
+        say(json.dumps({**record, "repaired": repair, "contents": contents}))
     else:
+        if checks:
+            rows = [("fingerprint", "rows", "SHA-256 of the content")]
+            for result in checks:
+                name = result.entry.folder.name[:_NAME_DIGITS]
+                rows.append((name, f"{result.rows:,}", result.content_sha256))
+            say(*align(rows, (0, 2)))
         say(*(f"{path}: {reason}" for path, reason in damage))
         state = ", set aside: the next run analyses their photos" if repair and damage else ""
         say(f"{shards:,} shards, {len(damage):,} damaged{state}")
@@ -127,18 +137,20 @@ def gc(
     unfinished files are removed. Prepared backbones and downloads stay, and do not count for
     --max-size.
     """
-    from retrain.bottlenecks.inventory import remove_old
+    from retrain.bottlenecks.inventory import remove_leftovers, remove_old
 
     entries = _entries(cache_dir, bottleneck_dir)
     max_bytes = None if max_size is None else round(max_size * 1e9)
     result = remove_old(entries, older_than, max_bytes, dry_run)
+    places = filter(None, (cache_dir or default_cache_dir(), bottleneck_dir))
+    size = result.size_bytes + remove_leftovers(*places, dry_run=dry_run)
     if as_json:
         record: dict[str, Any] = {
             "schema": _SCHEMA_VERSION,
             "dry_run": dry_run,
             "removed": [entry.to_json() for entry in result.removed],
             "in_use": [entry.to_json() for entry in result.in_use],
-            "bytes": result.size_bytes,
+            "bytes": size,
         }
         say(json.dumps(record))
         return
@@ -146,7 +158,7 @@ def gc(
         say(*_table(result.removed))
     for entry in result.in_use:
         say(f"{entry.folder}: in use, not removed", err=True)
-    say(f"{result.size_bytes / 1e6:,.1f} MB {'would be' if dry_run else 'were'} freed")
+    say(f"{size / 1e6:,.1f} MB {'would be' if dry_run else 'were'} freed")
 
 
 @cache.command()

@@ -1,9 +1,11 @@
 """What the cache holds: named, checked, cleared, and never taken from a process that uses it."""
 
 import gc
+import hashlib
 import json
 import os
 import shutil
+import struct
 import time
 from pathlib import Path
 
@@ -16,10 +18,11 @@ from retrain.bottlenecks.cached_rows import Row
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.inventory import (
     Entry,
+    check,
     choose,
-    find_damage,
     list_others,
     list_shards,
+    remove_leftovers,
     remove_old,
 )
 
@@ -37,7 +40,7 @@ def fill(root: Path, name: str, days: float = 0.0, shards: int = 2) -> Cache:
         cache.add([Row(RANDOM.bytes(32), 0, None, values)])
     used_at = time.time() - days * DAY_S
     os.utime(root / name / ABOUT, (used_at, used_at))
-    return cache
+    return Cache(root / name, WIDTH, {})
 
 
 def names(entries: tuple[Entry, ...] | list[Entry]) -> list[str]:
@@ -122,12 +125,73 @@ def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
     (path,) = cache.folder.glob("shard-*.parquet")
     content = path.read_bytes()
     (entry,) = list_shards(tmp_path)
-    assert not list(find_damage(entry))
+    assert not check(entry).damaged
     for place in RANDOM.integers(0, len(content), 50):
         damaged = bytearray(content)
         damaged[place] ^= 1 << int(RANDOM.integers(8))
         path.write_bytes(damaged)
-        assert list(find_damage(entry)) == [(path, "its SHA-256 is wrong")]
+        assert check(entry).damaged == ((path, "its SHA-256 is wrong"),)
+
+
+def random_rows() -> list[Row]:
+    """Return rows of three views, every fifth of a bad photo."""
+    return [
+        Row(RANDOM.bytes(32), i % 3, f"reason {i}", None)
+        if i % 5 == 4
+        else Row(RANDOM.bytes(32), i % 3, None, RANDOM.normal(size=WIDTH).astype(np.float16))
+        for i in range(60)
+    ]
+
+
+def content(root: Path, *shards: list[Row]) -> str:
+    """Return the SHA-256 of the content of a new cache with these shards."""
+    cache = Cache(root / RANDOM.bytes(8).hex(), WIDTH, {})
+    for rows in shards:
+        cache.add(rows)
+    result = check(next(entry for entry in list_shards(root) if entry.folder == cache.folder))
+    assert not result.damaged
+    assert result.rows == len({row[:2] for rows in shards for row in rows})
+    return result.content_sha256
+
+
+def test_the_content_does_not_depend_on_how_rows_lie_in_shards(tmp_path: Path) -> None:
+    rows = random_rows()
+    backwards = rows[::-1]
+    small = [rows[first : first + 7] for first in range(0, len(rows), 7)]
+    overlapping = [rows[:40], rows[20:], rows[::2]]
+    layouts: list[list[list[Row]]] = [[rows], [backwards], small, overlapping]
+    assert len({content(tmp_path, *shards) for shards in layouts}) == 1
+
+
+def test_any_other_row_is_another_content(tmp_path: Path) -> None:
+    rows = random_rows()
+    usable, bad = rows[0], rows[4]
+    assert usable.bottleneck is not None
+    flipped = usable.bottleneck.copy()
+    flipped.view(np.uint16)[3] ^= 1
+    others = [
+        rows[1:],
+        [*rows, usable._replace(view=9)],
+        [usable._replace(digest=bytes(32)), *rows[1:]],
+        [usable._replace(bottleneck=flipped), *rows[1:]],
+        [usable._replace(error="damaged", bottleneck=None), *rows[1:]],
+        [*rows[:4], bad._replace(error="reason 5"), *rows[5:]],
+        [],
+    ]
+    contents = [content(tmp_path, shard) for shard in (rows, *others)]
+    assert len({*contents}) == len(contents)
+
+
+def test_the_content_is_as_documented(tmp_path: Path) -> None:
+    rows = random_rows()
+    whole = hashlib.sha256()
+    for row in sorted(rows, key=lambda row: row[:2]):
+        status = b"bad" if row.error else b"ok"
+        bottleneck = b"" if row.bottleneck is None else row.bottleneck.tobytes()
+        value = b"\0".join((status, (row.error or "").encode(), bottleneck))
+        whole.update(row.digest + struct.pack(">h", row.view))
+        whole.update(hashlib.sha256(value).digest()[:16])
+    assert content(tmp_path, rows) == whole.hexdigest()
 
 
 def test_the_beginning_of_a_fingerprint_is_enough(tmp_path: Path) -> None:
@@ -163,7 +227,7 @@ def test_a_dry_run_removes_nothing(tmp_path: Path) -> None:
     damaged = cache.folder / "shard-00.damaged"
     damaged.write_bytes(b"12345")
     assert names(remove_old(list_shards(tmp_path), 1, dry_run=True).removed) == ["old"]
-    assert remove_old(list_shards(tmp_path), dry_run=True).leftover_bytes == 5
+    assert remove_leftovers(tmp_path, dry_run=True) == 5
     assert damaged.exists()
 
 
@@ -182,8 +246,8 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
 def test_leftovers_are_removed_and_entries_stay(tmp_path: Path) -> None:
     cache = fill(tmp_path, "new")
     (cache.folder / "shard-00.damaged").write_bytes(b"12345")
-    removal = remove_old(list_shards(tmp_path))
-    assert (removal.removed, removal.leftover_bytes) == ((), 5)
+    assert remove_leftovers(tmp_path) == 5
+    assert remove_old(list_shards(tmp_path)).removed == ()
     assert not list(cache.folder.glob("*.damaged"))
     assert len(list(cache.folder.glob("shard-*.parquet"))) == 2
 

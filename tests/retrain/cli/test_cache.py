@@ -55,7 +55,11 @@ def test_export_takes_the_first_digits(call: Any, place: Path, tmp_path: Path) -
 def test_verify_finds_damage_and_repair_lets_the_next_run_mend_it(
     call: Any, place: Path, tiny: Path, cache_dir: Path, invoke: Invoke
 ) -> None:
-    assert call("verify").stdout == "1 shards, 0 damaged\n"
+    heading, line, last = call("verify").stdout.splitlines()
+    assert heading.split()[:2] == ["fingerprint", "rows"]
+    assert last == "1 shards, 0 damaged"
+    (content,) = json.loads(call("verify", "--json").stdout)["contents"]
+    assert line.split() == [Path(content["folder"]).name[:12], "8", content["content_sha256"]]
     path = damage(place)
     result = call("verify")
     assert result.exit_code == 3
@@ -67,7 +71,7 @@ def test_verify_finds_damage_and_repair_lets_the_next_run_mend_it(
     assert not path.exists()
     folders = ("--cache-dir", cache_dir, "--bottleneck-dir", place)
     assert "8 of them analysed now" in invoke("bottlenecks", tiny, *folders).stdout
-    assert call("verify").exit_code == 0
+    assert json.loads(call("verify", "--json").stdout)["contents"] == [content]
 
 
 def test_gc_removes_by_age(call: Any, place: Path) -> None:

@@ -1,0 +1,275 @@
+"""Kill `retrain bottlenecks` at random moments: `python -m bench.experiments.kill DIR`.
+
+An undisturbed run on some photos of DIR fills a cache. Then a run on an empty cache is killed with
+SIGKILL after a random time, started again, killed again, and so on up to four times; the last run
+goes to the end. That is repeated, each time on an empty cache, until there were --kills kills. For
+each of these caches it is checked that its content is that of the undisturbed run, that no photo is
+in two shards, that nothing in a shard was analysed again, and that `retrain cache gc` leaves
+nothing unfinished. A photo that was analysed and is in no shard was in hand when its run was
+killed: each worker has one shard in hand.
+
+Threads are killed with their process. With --executor ray, --victim says who is killed: one of
+Ray's workers, which the run must survive, or the driver with all of Ray's processes. Other options
+go to every `retrain bottlenecks`: --architecture NAME, --executor ray.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, get_args
+
+import click
+import psutil
+import pyarrow.parquet as pq
+
+from bench.experiments.shared import find_photos, json_option, retrain, run, save
+from deploy.errors import BadData
+from deploy.system.terminal import say
+from retrain.settings.training import BOTTLENECKS
+
+Victim = Literal["driver", "worker"]
+MAX_KILLS_A_CACHE = 4
+_BACKBONES = "backbones"
+_WORKER = "ray::"
+"""The beginning of the command line of a worker of Ray's that runs an actor or a task."""
+_POLL_S = 0.01
+_PATIENCE_S = 600.0
+_GRACE_S = 30.0
+"""Seconds in which processes of Ray's end after their driver was killed."""
+
+
+@dataclass
+class Figures:
+    """What the kills did, over all caches.
+
+    `seconds` are those of the undisturbed run. For each kill, `after_s` is when it came, and
+    `saved_at_kill` how many photos were in shards then. `analysed_by_last_runs` has the photos that
+    were left for the run to the end of each cache. `most_rows_of_a_shard` times the workers bounds
+    the photos that a kill loses.
+    """
+
+    photos: int
+    content_sha256: str
+    seconds: float
+    kills: int = 0
+    caches: int = 0
+    after_s: list[float] = field(default_factory=list)
+    saved_at_kill: list[int] = field(default_factory=list)
+    most_rows_of_a_shard: int = 0
+    analysed_by_last_runs: list[int] = field(default_factory=list)
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True))
+@click.option("--kills", default=50, show_default=True, type=click.IntRange(min=1))
+@click.option("--photos", default=200, show_default=True, type=click.IntRange(min=2))
+@click.option("--seed", type=int, help="Seed of the random moments.  [default: another each time]")
+@click.option("--victim", default="driver", show_default=True, type=click.Choice(get_args(Victim)))
+@json_option
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def main(
+    folder: Path,
+    kills: int,
+    photos: int,
+    seed: int | None,
+    victim: Victim,
+    output: Path | None,
+    options: tuple[str, ...],
+) -> None:
+    """Kill `retrain bottlenecks` on photos of DIR, and check what the cache holds in the end."""
+    seed = int.from_bytes(os.urandom(4)) if seed is None else seed
+    say(f"seed {seed}", err=True)
+    with TemporaryDirectory(prefix="kill") as temporary:
+        few = copy_evenly(folder, Path(temporary) / "photos", photos)
+        figures = kill_and_check(few, Path(temporary), kills, seed, victim, options)
+    record = {"seed": seed, "victim": victim, "options": list(options), **asdict(figures)}
+    if output:
+        save(output, record)
+    say(json.dumps(record))
+    say(
+        f"{figures.kills} kills of a {victim}, {figures.caches} caches of {figures.photos} photos: "
+        f"each ended with the content of an undisturbed run, {figures.content_sha256}"
+    )
+
+
+def copy_evenly(folder: Path, target: Path, count: int) -> Path:
+    """Copy `count` photos of `folder`, at equal distances, to `target`; return it."""
+    paths = find_photos(folder)
+    step = max(1, len(paths) // count)
+    for path in paths[::step][:count]:
+        place = target / path.relative_to(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    return target
+
+
+def kill_and_check(
+    photos: Path,
+    place: Path,
+    kills: int,
+    seed: int,
+    victim: Victim = "driver",
+    options: Sequence[str] = (),
+    prepared: Path | None = None,
+) -> Figures:
+    """Kill runs on `photos` with caches in `place`; return what was counted.
+
+    `prepared` is a cache with the prepared backbone, not to be changed; without it one is made.
+    Raises BadData for the first thing that is wrong.
+    """
+    moments = random.Random(seed)  # noqa: S311 (not a secret)
+    if prepared is None:
+        prepared = place / "prepared"
+        _finish(photos, prepared, options)
+    cache = _copy(prepared, place / "undisturbed")
+    start = time.perf_counter()
+    analysed = _finish(photos, cache, options)
+    figures = Figures(analysed, _content(cache), time.perf_counter() - start)
+    while figures.kills < kills:
+        cache = _copy(prepared, place / "killed")
+        allowed = min(kills - figures.kills, moments.randint(1, MAX_KILLS_A_CACHE))
+        saved: Counter[bytes] = Counter()
+        for _ in range(allowed):
+            after_s = moments.uniform(0, figures.seconds)
+            command = _command(photos, cache, options)
+            is_killed = _kill_a_run(command, place / "log", after_s, victim, moments)
+            rows, most = _saved(cache)
+            _require(not saved - rows, "a shard vanished")
+            saved = rows
+            figures.most_rows_of_a_shard = max(most, figures.most_rows_of_a_shard)
+            if not is_killed:
+                break
+            figures.kills += 1
+            figures.after_s.append(round(after_s, 3))
+            figures.saved_at_kill.append(saved.total())
+        _check(photos, cache, figures, saved, options)
+        figures.caches += 1
+        say(f"{figures.kills} kills, {figures.caches} caches", err=True)
+        shutil.rmtree(cache)
+    return figures
+
+
+def _check(
+    photos: Path, cache: Path, figures: Figures, saved: Counter[bytes], options: Sequence[str]
+) -> None:
+    """Run to the end; raise BadData unless all is as if no run had been killed."""
+    analysed = _finish(photos, cache, options)
+    figures.analysed_by_last_runs.append(analysed)
+    expected = figures.photos - len(saved)
+    _require(analysed == expected, f"the last run analysed {analysed} photos, not {expected}")
+    content = _content(cache)
+    _require(content == figures.content_sha256, f"the content is {content}")
+    rows, _ = _saved(cache)
+    twice = rows.total() - len(rows)
+    _require(twice == 0, f"{twice} photos are in two shards")
+    retrain("cache", "gc", "--cache-dir", str(cache))
+    for path in cache.rglob("*"):
+        is_leftover = path.suffix in (".part", ".damaged") or path.name.startswith("tmp")
+        _require(not is_leftover, f"{path} is left")
+
+
+def _require(is_so: bool, problem: str) -> None:
+    if not is_so:
+        raise BadData(f"{problem}: the cache does not survive a kill: repeat it with this `seed`")
+
+
+def _copy(prepared: Path, cache: Path) -> Path:
+    """Return a new cache that has only the prepared backbones."""
+    shutil.copytree(prepared / _BACKBONES, cache / _BACKBONES)
+    return cache
+
+
+def _command(photos: Path, cache: Path, options: Sequence[str]) -> list[str]:
+    return ["bottlenecks", str(photos), "--cache-dir", str(cache), *options]
+
+
+def _finish(photos: Path, cache: Path, options: Sequence[str]) -> int:
+    """Run to the end, and return the number of photos that were analysed."""
+    analysed: int = retrain(*_command(photos, cache, options))["analysed"]
+    return analysed
+
+
+def _content(cache: Path) -> str:
+    """Return the SHA-256 of the content of the one cache of bottlenecks, which is not damaged."""
+    contents = retrain("cache", "verify", "--cache-dir", str(cache))["contents"]
+    folder = cache / BOTTLENECKS
+    (content,) = (entry for entry in contents if Path(entry["folder"]).parent == folder)
+    return str(content["content_sha256"])
+
+
+def _saved(cache: Path) -> tuple[Counter[bytes], int]:
+    """Return how often each digest is in a shard, and the most rows of a shard."""
+    shards = [
+        pq.ParquetFile(path).read(columns=["digest"])["digest"].to_pylist()
+        for path in cache.glob(f"{BOTTLENECKS}/*/shard-*.parquet")
+    ]
+    return Counter(digest for shard in shards for digest in shard), max(map(len, shards), default=0)
+
+
+def _kill_a_run(
+    command: Sequence[str], log: Path, after_s: float, victim: Victim, moments: random.Random
+) -> bool:
+    """Start a run, and kill it after so many seconds; return whether it was still there.
+
+    Raises BadData if the run fails by itself, or because of a worker that was killed.
+    """
+    with log.open("wb") as stream:
+        process = psutil.Popen(
+            [sys.executable, "-m", "retrain", *command],
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+        )
+    family: list[psutil.Process] = []
+    try:
+        with suppress(psutil.TimeoutExpired):
+            _require(process.wait(after_s) == 0, log.read_text("utf-8").strip())
+            return False
+        if victim == "worker":
+            is_killed = _kill_worker(process, moments)
+            _require(process.wait(_PATIENCE_S) == 0, log.read_text("utf-8").strip())
+            return is_killed
+        family = process.children(recursive=True)
+        os.killpg(process.pid, signal.SIGKILL)
+        return True
+    finally:
+        with suppress(psutil.Error):
+            family = family or process.children(recursive=True)
+        with suppress(psutil.Error):
+            process.kill()
+        process.wait()
+        _, alive = psutil.wait_procs(family, _GRACE_S)  # Ray's end by themselves
+        for survivor in alive:
+            with suppress(psutil.Error):
+                survivor.kill()
+
+
+def _kill_worker(process: psutil.Popen, moments: random.Random) -> bool:
+    """Kill a worker as soon as there is one; return whether there was one before the run ended."""
+    while process.poll() is None:
+        with suppress(psutil.Error):
+            workers = [
+                child
+                for child in process.children(recursive=True)
+                if "".join(child.cmdline()[:1]).startswith(_WORKER)
+            ]
+            if workers:
+                moments.choice(workers).kill()
+                return True
+        time.sleep(_POLL_S)
+    return False
+
+
+if __name__ == "__main__":
+    run(main)
