@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 from deploy import files
 from deploy.system.cores import cores
 from deploy.system.temporary_files import sweep
-from retrain.bottlenecks.cached_rows import COLUMNS, CachedRows, Key, Row
+from retrain.bottlenecks.cached_rows import COLUMNS, CachedRows, Row
 from retrain.bottlenecks.feature_store import FeatureStore
+from retrain.data.digest_index import Bytes
 
 ABOUT = "about.json"
 ABOUT_VERSION = 1
@@ -73,16 +74,17 @@ class Cache:
         if not (self.folder / ABOUT).exists():
             self._write_about()
 
-    def load(self, keys: Sequence[Key], store: FeatureStore) -> CachedRows:
-        """Return the rows of `keys`, reading each shard once; append their bottlenecks to `store`.
+    def load(self, digests: Bytes, views: range, store: FeatureStore) -> CachedRows:
+        """Return the rows of photos and their views; append their bottlenecks to `store`.
 
+        Each shard is read once, one after the other. `digests` is uint8 (N, 32).
         A shard whose SHA-256 is not its name, or that cannot be read, is set aside: its rows are
         missing. Shards that killed processes left unfinished are removed. The shards count as in
         use until `store` ends.
         """
         sweep(self.folder)
         self._mark_used(store)
-        cached = CachedRows(keys, store)
+        cached = CachedRows(digests, views, store)
         for path in sorted(self.folder.glob(SHARDS)):
             content, problem = read_shard(path)
             if problem:
