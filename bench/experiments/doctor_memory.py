@@ -20,7 +20,8 @@ from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data.dataset import Dataset
 from retrain.data.folder_layout import ClassFolder
 from retrain.data.photo import Photo
-from retrain.data.split import TRAINING
+from retrain.data.photo_table import PhotoTable
+from retrain.data.split import TRAINING, Splits
 from retrain.doctor import classes, labels
 from retrain.progress import Progress
 from retrain.settings.training import Source
@@ -73,7 +74,7 @@ def random_data(photos: int, class_count: int) -> TrainingData:
     wrong = random.random(photos) < _WRONG_SHARE
     indices = np.where(wrong, random.integers(class_count, size=photos), truth)
     names = tuple(f"class {number:03}" for number in range(class_count))
-    members = tuple(
+    members = PhotoTable.of(
         Photo(_ROOT / names[index] / f"{number}.jpg", names[index], number.to_bytes(32))
         for number, index in enumerate(indices.tolist())
     )
@@ -84,9 +85,9 @@ def random_data(photos: int, class_count: int) -> TrainingData:
         backbone,
         Dataset(_ROOT, folders, members, ()),
         names,
-        [TRAINING] * photos,
+        Splits.of([TRAINING] * photos),
         {TRAINING: examples},
-        [],
+        PhotoTable.of(()),
         0,
     )
 

@@ -129,16 +129,17 @@ def train_on_cache(folder: str, rows: int, steps: int, batch: int) -> dict[str, 
 
     from retrain.bottlenecks.cache import Cache
     from retrain.bottlenecks.feature_store import FeatureStore
+    from retrain.data.digest_index import of_bytes
     from retrain.settings.training import HeadSettings
     from retrain.training.head import Examples
     from retrain.training.linear import fit
 
-    keys = [(_digest(i), 0) for i in range(rows)]
+    digests = of_bytes([_digest(i) for i in range(rows)])
     labels = _labels(rows)
     cache = Cache(Path(folder), _WIDTH)
     start = time.perf_counter()
     store = FeatureStore(_WIDTH, cache.folder)
-    places = cache.load(keys, store).rows
+    places = cache.load(digests, range(1), store).rows
     after_load = time.perf_counter()
     loaded_bytes = peak_bytes()
     split = np.random.default_rng(2).random(rows)

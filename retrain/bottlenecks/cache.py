@@ -30,8 +30,9 @@ from deploy import files
 from deploy.errors import BadData
 from deploy.system.cores import cores
 from deploy.system.temporary_files import part_of, sweep
-from retrain.bottlenecks.cached_rows import COLUMNS, CachedRows, Key, Row
+from retrain.bottlenecks.cached_rows import COLUMNS, CachedRows, Row
 from retrain.bottlenecks.feature_store import FeatureStore
+from retrain.data.digest_index import Bytes
 
 ABOUT = "about.json"
 ABOUT_VERSION = 1
@@ -78,15 +79,16 @@ class Cache:
             self._mark_used(self)
         files.write(self.folder / shard_name(content.getvalue()), content.getvalue())
 
-    def load(self, keys: Sequence[Key], store: FeatureStore) -> CachedRows:
-        """Return the rows of `keys`, reading each shard once; append their bottlenecks to `store`.
+    def load(self, digests: Bytes, views: range, store: FeatureStore) -> CachedRows:
+        """Return the rows of photos and their views; append their bottlenecks to `store`.
 
-        A shard that `read_shard` refuses is set aside: its rows are missing. Shards that killed
-        processes left unfinished are removed. The shards count as in use until `store` ends.
+        Each shard is read once, one after the other. `digests` is uint8 (N, 32). A shard that
+        `read_shard` refuses is set aside: its rows are missing. Shards that killed processes left
+        unfinished are removed. The shards count as in use until `store` ends.
         """
         sweep(self.folder)
         self._mark_used(store)
-        cached = CachedRows(keys, store)
+        cached = CachedRows(digests, views, store)
         for path in sorted(self.folder.glob(SHARDS)):
             try:
                 table = read_shard(path, self.width)

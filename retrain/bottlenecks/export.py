@@ -1,8 +1,9 @@
 """Write the bottlenecks of one fingerprint into one file that other programs read."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +12,8 @@ import pyarrow.parquet as pq
 from deploy import files
 from deploy.errors import BadData, WrongUse
 from retrain.bottlenecks.cache import SHARDS, Cache, read_shard
-from retrain.bottlenecks.cached_rows import CachedRows, Key
 from retrain.bottlenecks.feature_store import FeatureStore
+from retrain.data.digest_index import Bytes, DigestIndex, Numbers, of_column
 from retrain.progress import Progress
 
 FORMATS = (".parquet", ".npy")
@@ -30,24 +31,22 @@ def export(folder: Path, path: Path, progress: Progress) -> int:
     """
     if path.suffix not in FORMATS:
         raise WrongUse(f"{path}: the name of the file must end in {' or '.join(FORMATS)}")
-    width, keys = _read_keys(folder)
-    cache = Cache(folder, width)
-    cached = cache.load(keys, FeatureStore(width, folder))
+    width, digests, views = _read_keys(folder)
+    cached = Cache(folder, width).load(digests, views, FeatureStore(width, folder))
     if cached.damaged:
         progress.warn(f"{folder}: damaged, left out: {', '.join(cached.damaged)}")
-    usable = [number for number, row in enumerate(cached.rows.tolist()) if row >= 0]
-    if not usable:
+    usable = np.flatnonzero(cached.rows >= 0)
+    if not len(usable):
         raise BadData(f"{folder}: no bottleneck that can be read: analyse photos first")
-    if path.suffix == ".npy":
-        _write_numpy(path, keys, usable, cached)
-    else:
-        _write_parquet(path, keys, usable, cached)
+    write = _write_numpy if path.suffix == ".npy" else _write_parquet
+    write(path, cached.store, len(usable), _blocks(digests, views, usable, cached.rows))
     return len(usable)
 
 
-def _read_keys(folder: Path) -> tuple[int, list[Key]]:
-    """Return the width of the bottlenecks, and the keys of all rows in order."""
-    keys: set[Key] = set()
+def _read_keys(folder: Path) -> tuple[int, Bytes, range]:
+    """Return the width of the bottlenecks, the digests of all rows in order, and the views."""
+    digests: list[Bytes] = []
+    views: set[int] = set()
     widths: Counter[int] = Counter()
     for path in folder.glob(SHARDS):
         try:
@@ -55,46 +54,53 @@ def _read_keys(folder: Path) -> tuple[int, list[Key]]:
         except BadData:  # `Cache.load` sets it aside, and says so
             continue
         widths[table.schema.field("bottleneck").type.list_size] += len(table)
-        keys.update(zip(table["digest"].to_pylist(), table["view"].to_pylist(), strict=True))
-    if not keys:
+        digests.append(of_column(table["digest"]))
+        views.update(table["view"].unique().to_pylist())
+    if not views:
         raise BadData(f"{folder}: no shard that can be read: analyse photos first")
-    return widths.most_common(1)[0][0], sorted(keys)
+    every = np.concatenate(digests)
+    index = DigestIndex(every)
+    width = widths.most_common(1)[0][0]
+    return width, every[np.delete(index.order, index.repeats)], range(min(views), max(views) + 1)
 
 
-def _blocks(usable: Sequence[int]) -> Iterator[Sequence[int]]:
+class _Block(NamedTuple):
+    """Rows to write: their digests, hexadecimal, their views, and their numbers in the store."""
+
+    digests: list[str]
+    views: list[int]
+    rows: Numbers
+
+
+def _blocks(digests: Bytes, views: range, usable: Numbers, rows: Numbers) -> Iterator[_Block]:
     for first in range(0, len(usable), _BLOCK_ROWS):
-        yield usable[first : first + _BLOCK_ROWS]
+        places = usable[first : first + _BLOCK_ROWS]
+        numbers, offsets = np.divmod(places, len(views))
+        texts = [digest.tobytes().hex() for digest in digests[numbers]]
+        yield _Block(texts, (offsets + views.start).tolist(), rows[places])
 
 
-def _write_numpy(
-    path: Path, keys: Sequence[Key], usable: Sequence[int], cached: CachedRows
-) -> None:
-    shape = (len(usable), cached.store.width)
-    with files.atomic(path) as stream:
-        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
+def _write_numpy(path: Path, store: FeatureStore, count: int, blocks: Iterable[_Block]) -> None:
+    with files.atomic(path.with_suffix(".csv")) as names, files.atomic(path) as stream:
+        header = {"descr": "<f2", "fortran_order": False, "shape": (count, store.width)}
         np.lib.format.write_array_header_1_0(stream, header)
-        for block in _blocks(usable):
-            stream.write(cached.store.take(cached.rows[block]).astype("<f2").tobytes())
-    with files.atomic(path.with_suffix(".csv")) as stream:
-        stream.write(b"digest,view\n")
-        for number in usable:
-            digest, view = keys[number]
-            stream.write(f"{digest.hex()},{view}\n".encode())
+        names.write(b"digest,view\n")
+        for block in blocks:
+            stream.write(store.take(block.rows).astype("<f2").tobytes())
+            for digest, view in zip(block.digests, block.views, strict=True):
+                names.write(f"{digest},{view}\n".encode())
 
 
-def _write_parquet(
-    path: Path, keys: Sequence[Key], usable: Sequence[int], cached: CachedRows
-) -> None:
-    width = cached.store.width
+def _write_parquet(path: Path, store: FeatureStore, _count: int, blocks: Iterable[_Block]) -> None:
     # float32: not all readers of Parquet know float16.
-    bottleneck = pa.list_(pa.float32(), width)
+    bottleneck = pa.list_(pa.float32(), store.width)
     schema = pa.schema({"digest": pa.string(), "view": pa.int16(), "bottleneck": bottleneck})
     with files.atomic(path) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as out:
-        for block in _blocks(usable):
-            values = cached.store.take(cached.rows[block]).reshape(-1)
+        for block in blocks:
+            values = store.take(block.rows).reshape(-1)
             columns = [
-                pa.array([keys[number][0].hex() for number in block]),
-                pa.array([keys[number][1] for number in block], pa.int16()),
-                pa.FixedSizeListArray.from_arrays(pa.array(values), width),
+                pa.array(block.digests),
+                pa.array(block.views, pa.int16()),
+                pa.FixedSizeListArray.from_arrays(pa.array(values), store.width),
             ]
             out.write_table(pa.table(columns, schema=schema))

@@ -26,6 +26,7 @@ from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.distort import RULES, distort
 from retrain.data.photo import BadPhoto, Photo
+from retrain.data.photo_table import PhotoTable
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.settings.training import Distortion
@@ -52,7 +53,7 @@ class Bottlenecks:
     that this run computed; the cache held the others.
     """
 
-    photos: tuple[Photo, ...]
+    photos: PhotoTable
     bad: tuple[BadPhoto, ...]
     store: FeatureStore
     rows: npt.NDArray[np.int64]
@@ -90,7 +91,8 @@ def extract(
             cache.folder.mkdir(parents=True, exist_ok=True)
         store = FeatureStore(backbone.width, cache.folder)
 
-    cached = cache.load([(photo.digest, view) for photo in photos for view in views], store)
+    photos = PhotoTable.of(photos)
+    cached = cache.load(photos.digests, views, store)
     if cached.damaged:
         progress.warn(
             f"{cache.folder}: damaged, set aside: {', '.join(cached.damaged)}; "
@@ -105,13 +107,14 @@ def extract(
             thumbnails.flush()
 
     rows = cached.rows.reshape(len(photos), len(views))
-    is_whole = (rows >= 0).all(axis=1)
+    is_whole = np.asarray((rows >= 0).all(axis=1))
     bad = tuple(
         BadPhoto(photos[number].path, _reason(cached, number, len(views)))
         for number in np.flatnonzero(~is_whole).tolist()
     )
-    usable = tuple(photos[number] for number in np.flatnonzero(is_whole).tolist())
-    return Bottlenecks(usable, bad, store, rows[is_whole], analysed)
+    if bad:
+        photos, rows = photos.take(is_whole), rows[is_whole]
+    return Bottlenecks(photos, bad, store, rows, analysed)
 
 
 def _describe(backbone: Backbone, distortion: Distortion | None) -> dict[str, Any]:

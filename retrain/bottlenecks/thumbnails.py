@@ -17,6 +17,7 @@ from retrain.bottlenecks.cached_rows import CachedRows, Row
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data import photo_pixels
 from retrain.data.photo import Photo
+from retrain.data.photo_table import PhotoTable
 from retrain.progress import Progress
 
 SIDE = 8
@@ -68,24 +69,24 @@ class PhotoCache:
 
     def load(
         self, photos: Sequence[Photo], progress: Progress
-    ) -> tuple[FeatureStore, npt.NDArray[np.int64], list[Photo]]:
+    ) -> tuple[FeatureStore, npt.NDArray[np.int64], PhotoTable]:
         """Return the numbers, the row of each photo that can be read, and these photos.
 
         Those that are not in the cache are computed.
         """
+        photos = PhotoTable.of(photos)
         store = FeatureStore(self._cache.width, self._cache.folder)
-        cached = self._cache.load([(photo.digest, 0) for photo in photos], store)
+        cached = self._cache.load(photos.digests, range(1), store)
         if cached.damaged:
             progress.warn(
                 f"{self._cache.folder}: damaged, set aside: {', '.join(cached.damaged)}; "
                 f"their {self._what} are made again"
             )
-        missing = [photos[number] for number in cached.missing()]
-        if missing:
-            self._add_missing(missing, cached, progress)
+        missing = cached.missing()
+        if len(missing):
+            self._add_missing(photos.take(missing), cached, progress)
         is_readable = cached.rows >= 0
-        readable = [photos[number] for number in np.flatnonzero(is_readable).tolist()]
-        return store, cached.rows[is_readable], readable
+        return store, cached.rows[is_readable], photos.take(is_readable)
 
     def _add_missing(self, photos: Sequence[Photo], cached: CachedRows, progress: Progress) -> None:
         """Add the numbers of `photos` to `cached`, and to the cache."""

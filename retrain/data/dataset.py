@@ -1,19 +1,56 @@
 """Hold the photos of a data set with the files left out, and its warnings."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
+from typing import overload
+
+import numpy as np
 
 from deploy.errors import BadData
 from deploy.image import FORMATS
 from retrain.data import folder_layout
+from retrain.data.digest_index import DigestIndex
 from retrain.data.folder_layout import SPLITS, ClassFolder
 from retrain.data.photo import BadPhoto, ExactCopy, Photo
+from retrain.data.photo_table import PhotoTable
 
 MIN_PHOTOS_PER_CLASS = 20
 """A class with fewer photos gets a warning."""
+_BLOCK = 4096
+"""Photos that are hashed at a time."""
+
+
+class Copies(Sequence[ExactCopy]):
+    """Photos that are passed over, each with its original, as columns."""
+
+    def __init__(self, photos: Iterable[Photo] = (), originals: Iterable[Photo] = ()) -> None:
+        self.photos = PhotoTable.of(photos)
+        self.originals = PhotoTable.of(originals)
+
+    def __len__(self) -> int:
+        """Return the number of copies."""
+        return len(self.photos)
+
+    @overload
+    def __getitem__(self, selection: int) -> ExactCopy: ...
+    @overload
+    def __getitem__(self, selection: slice) -> "Copies": ...
+    def __getitem__(self, selection: int | slice) -> "ExactCopy | Copies":
+        """Return a copy, or some of them."""
+        if isinstance(selection, slice):
+            return Copies(self.photos[selection], self.originals[selection])
+        return ExactCopy(self.photos[selection], self.originals[selection])
+
+    def __iter__(self) -> Iterator[ExactCopy]:
+        """Yield each copy."""
+        return map(ExactCopy, self.photos, self.originals)
+
+    def across_splits(self) -> int:
+        """Return the number of copies whose original is in the folder of another split."""
+        return int(np.sum(self.photos.split_codes != self.originals.split_codes))
 
 
 @dataclass(frozen=True)
@@ -25,9 +62,9 @@ class Dataset:
 
     root: Path
     classes: tuple[ClassFolder, ...]
-    photos: tuple[Photo, ...]
+    photos: PhotoTable
     bad: tuple[BadPhoto, ...]
-    copies: tuple[ExactCopy, ...] = ()
+    copies: Copies = field(default_factory=Copies)
     remarks: tuple[str, ...] = ()
 
     @classmethod
@@ -35,7 +72,7 @@ class Dataset:
         cls,
         root: Path,
         classes: tuple[ClassFolder, ...],
-        photos: list[Photo],
+        photos: Iterable[Photo],
         bad: Iterable[BadPhoto],
         remarks: tuple[str, ...],
     ) -> "Dataset":
@@ -44,8 +81,10 @@ class Dataset:
         Photos of one content and two labels are bad. Raises BadData without two classes, or if a
         class has no photo.
         """
-        unique, ambiguous, copies = _by_content(photos)
-        return cls(root, classes, unique, tuple(bad), copies, remarks).without(ambiguous)
+        unique, ambiguous, copies = _by_content(PhotoTable.of(photos))
+        dataset = cls(root, classes, unique, (*bad, *ambiguous), copies, remarks)
+        _require_classes(dataset)
+        return dataset
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -54,9 +93,19 @@ class Dataset:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of the photos' digests and labels, in hexadecimal; paths do not matter."""
-        pairs = sorted((photo.digest, photo.label) for photo in self.photos)
-        return hashlib.sha256(repr(pairs).encode()).hexdigest()
+        """The SHA-256 of the photos' digests and labels, in hexadecimal; paths do not matter.
+
+        It is that of the text of a sorted list of pairs, which is never in memory as a whole.
+        """
+        photos = self.photos
+        order = DigestIndex(photos.digests).order
+        result = hashlib.sha256(b"[")
+        for start in range(0, len(order), _BLOCK):
+            block = photos.take(order[start : start + _BLOCK])
+            text = ", ".join(repr((photo.digest, photo.label)) for photo in block)
+            result.update(b", " * bool(start) + text.encode())
+        result.update(b"]")
+        return result.hexdigest()
 
     def label_of(self, path: Path) -> str:
         """Return the label of a file, bad ones too: that of its class folder; "" beside them."""
@@ -69,22 +118,23 @@ class Dataset:
         Raises BadData if a class is left without photos.
         """
         bad = tuple(bad)
-        bad_paths = {photo.path for photo in bad}
-        photos = tuple(photo for photo in self.photos if photo.path not in bad_paths)
+        photos = self.photos
+        if bad:
+            photos = photos.take(~photos.is_at(photo.path for photo in bad))
         dataset = replace(self, photos=photos, bad=self.bad + bad)
         _require_classes(dataset)
         return dataset
 
     def warnings(self) -> list[str]:
         """Return the warnings of this data set, one line each."""
-        counts = Counter(photo.label for photo in self.photos)
+        counts = self.photos.label_counts()
         lines = [
-            f"only {counts[label]} photos of {label}: with fewer than {MIN_PHOTOS_PER_CLASS} "
-            "its accuracy is a guess; add photos"
+            f"only {counts.get(label, 0)} photos of {label}: with fewer than "
+            f"{MIN_PHOTOS_PER_CLASS} its accuracy is a guess; add photos"
             for label in self.labels
-            if counts[label] < MIN_PHOTOS_PER_CLASS
+            if counts.get(label, 0) < MIN_PHOTOS_PER_CLASS
         ]
-        leaks = sum(copy.photo.split != copy.original.split for copy in self.copies)
+        leaks = self.copies.across_splits()
         if leaks:
             lines.append(
                 f"{leaks} photos are exact copies of one in another split, which is a leak: "
@@ -116,9 +166,9 @@ def _require_classes(dataset: Dataset) -> None:
         raise BadData(
             f"{dataset.root}: {there}: {expected}, and at least two labels{hint}", *dataset.remarks
         )
-    counts = Counter(photo.label for photo in dataset.photos)
+    counts = dataset.photos.label_counts()
     for label in labels:
-        if not counts[label]:
+        if label not in counts:
             folders = [folder.path for folder in dataset.classes if folder.label == label]
             inside = [
                 item for item in dataset.bad if not set(folders).isdisjoint(item.path.parents)
@@ -126,7 +176,7 @@ def _require_classes(dataset: Dataset) -> None:
             why = f" ({inside[0].path.name}: {inside[0].reason})" if inside else ""
             where = ", ".join(map(str, folders))
             raise BadData(f"no usable photos under {where}{why}: {expected}; or remove the folder")
-    held = Counter(photo.split for photo in dataset.photos)
+    held = dataset.photos.split_counts()
     for split in sorted({folder.split for folder in dataset.classes}):
         if not held[split]:
             level = len(dataset.classes[0].path.relative_to(dataset.root).parts)
@@ -136,26 +186,46 @@ def _require_classes(dataset: Dataset) -> None:
             )
 
 
-def _by_content(
-    photos: list[Photo],
-) -> tuple[tuple[Photo, ...], list[BadPhoto], tuple[ExactCopy, ...]]:
-    """Return each content once, the photos with two labels, and the copies."""
-    by_digest: dict[bytes, list[Photo]] = defaultdict(list)
-    for photo in photos:
-        by_digest[photo.digest].append(photo)
-    unique: list[Photo] = []
-    ambiguous: list[BadPhoto] = []
-    copies: list[ExactCopy] = []
-    for group in by_digest.values():
+def _by_content(photos: PhotoTable) -> tuple[PhotoTable, list[BadPhoto], Copies]:
+    """Return each content once, the photos with two labels, and the copies.
+
+    Of equal photos the first is used, by path; if the folders are of splits, the first in the first
+    split that has one.
+    """
+    index = DigestIndex(photos.digests)
+    if not len(index.repeats):
+        return photos, [], Copies()
+    first = index.first()
+    count = np.bincount(first, minlength=len(photos))
+    # The rows of contents that occur again, one content after the other, in the order of the rows.
+    rows = np.flatnonzero(count[first] > 1)
+    rows = rows[np.argsort(first[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(first[rows], prepend=-1))
+    labels = photos.label_numbers[rows]
+    lowest, highest = np.minimum.reduceat(labels, starts), np.maximum.reduceat(labels, starts)
+    content = np.cumsum(np.diff(first[rows], prepend=-1) != 0) - 1
+    is_ambiguous = (lowest != highest)[content]
+    # Codes of splits are in the order of SPLITS, and 0 for all unless the folders are of splits.
+    ranks = photos.split_codes[rows] * np.int64(len(photos)) + rows
+    used = (np.minimum.reduceat(ranks, starts) % len(photos))[content]
+    is_copy = ~is_ambiguous & (rows != used)
+    copies = Copies(photos.take(rows[is_copy]), photos.take(used[is_copy]))
+
+    kept = np.arange(len(photos))
+    kept[first[rows]] = used
+    is_leader = first == np.arange(len(photos))
+    is_leader[rows[is_ambiguous]] = False
+    return photos.take(kept[is_leader]), _ambiguous(photos.take(rows[is_ambiguous])), copies
+
+
+def _ambiguous(photos: PhotoTable) -> list[BadPhoto]:
+    """Return the bad photos among `photos`, those of each content together, in several classes."""
+    bad: list[BadPhoto] = []
+    for _, members in groupby(photos, key=lambda photo: photo.digest):
+        group = list(members)
         labels = sorted({photo.label for photo in group})
-        if len(labels) > 1:
-            reason = f"the same photo is in {len(labels)} classes: {', '.join(labels)}"
-            for photo in group:
-                twin = next(other for other in group if other.label != photo.label)
-                ambiguous.append(BadPhoto(photo.path, reason, twin.path))
-            continue
-        # Unless the folders are of splits, all have split "", and the first by path is kept.
-        first = min(group, key=lambda photo: ("", *SPLITS).index(photo.split))
-        unique.append(first)
-        copies += [ExactCopy(photo, first) for photo in group if photo is not first]
-    return tuple(unique), ambiguous, tuple(copies)
+        reason = f"the same photo is in {len(labels)} classes: {', '.join(labels)}"
+        for photo in group:
+            twin = next(other for other in group if other.label != photo.label)
+            bad.append(BadPhoto(photo.path, reason, twin.path))
+    return bad

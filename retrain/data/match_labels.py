@@ -1,11 +1,11 @@
 """Match the folders of photos with the labels of a classifier of another program."""
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import replace
 
 from deploy.errors import BadData
-from retrain.data.dataset import Dataset
+from retrain.data.dataset import Copies, Dataset
 
 
 def match_labels(
@@ -31,10 +31,10 @@ def match_labels(
             f"{', '.join(dataset.labels[:8])}; labels {', '.join(labels[:8])}. Remedy: name each "
             "folder as its label, or choose the level of these folders with `labels_from`"
         )
-    counts = Counter(photo.label for photo in dataset.photos)
+    counts = dataset.photos.label_counts()
     warnings = [
-        f"{dataset.root / folder}: no label of {source} is like it: {counts[folder]} photos are "
-        "left out; rename the folder if it is one"
+        f"{dataset.root / folder}: no label of {source} is like it: {counts.get(folder, 0)} photos "
+        "are left out; rename the folder if it is one"
         for folder in dataset.labels
         if folder not in label_of
     ]
@@ -43,21 +43,15 @@ def match_labels(
         for label in labels
         if label not in label_of.values()
     ]
-    photos = tuple(
-        replace(photo, label=label_of[photo.label])
-        for photo in dataset.photos
-        if photo.label in label_of
-    )
     classes = tuple(
         folder._replace(label=label_of[folder.label])
         for folder in dataset.classes
         if folder.label in label_of
     )
-    copies = tuple(
-        copy._replace(photo=replace(copy.photo, label=label_of[copy.photo.label]))
-        for copy in dataset.copies
-        if copy.photo.label in label_of
+    copies = Copies(
+        dataset.copies.photos.relabelled(label_of), dataset.copies.originals.relabelled(label_of)
     )
+    photos = dataset.photos.relabelled(label_of)
     matched = replace(dataset, classes=classes, photos=photos, copies=copies)
     return matched.without(()), warnings
 

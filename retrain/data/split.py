@@ -1,20 +1,88 @@
 """Assign photos to training, validation and testing by their content, the same in every run."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import product
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from deploy.errors import BadData, WrongUse
+from retrain.data.digest_index import Bytes, DigestIndex, of_bytes
 from retrain.data.folder_layout import SPLITS as SPLITS
 from retrain.data.folder_layout import TESTING as TESTING
 from retrain.data.folder_layout import TRAINING as TRAINING
 from retrain.data.folder_layout import VALIDATION as VALIDATION
 from retrain.data.photo import Photo
+from retrain.data.photo_table import PhotoTable
 from retrain.settings.training import SplitSettings
 
+_NAMES = ("", *SPLITS)
+_BLOCK = 4096
+"""Photos that are hashed at a time."""
+_GROUP_MARK = "_nohash_"
 
-def assign(photos: Sequence[Photo], settings: SplitSettings) -> list[str]:
+
+class Splits(Sequence[str]):
+    """The split of each photo, one byte each: `codes` is int8 (N,), its place in SPLITS from 1.
+
+    The code of a photo without a split is 0, and its name is empty.
+    """
+
+    def __init__(self, codes: npt.NDArray[np.int8]) -> None:
+        self.codes = codes
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> "Splits":
+        """Return the splits with these names, or `names` itself if it is of this type."""
+        if isinstance(names, Splits):
+            return names
+        return cls(np.array([_NAMES.index(name) for name in names], np.int8))
+
+    def members(self, name: str) -> npt.NDArray[np.bool_]:
+        """Return bool (N,): whether each photo is in the split `name`."""
+        return np.asarray(self.codes == _NAMES.index(name))
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of photos of each split that has one, the first photo's split first."""
+        present, first, counts = np.unique(self.codes, return_index=True, return_counts=True)
+        return {_NAMES[present[i]]: int(counts[i]) for i in np.argsort(first)}
+
+    def count(self, value: Any) -> int:
+        """Return the number of photos in a split."""
+        return int(self.members(value).sum()) if value in _NAMES else 0
+
+    def __len__(self) -> int:
+        """Return the number of photos."""
+        return len(self.codes)
+
+    @overload
+    def __getitem__(self, selection: int) -> str: ...
+    @overload
+    def __getitem__(self, selection: slice) -> "Splits": ...
+    def __getitem__(self, selection: int | slice) -> "str | Splits":
+        """Return the split of a photo, or those of some photos."""
+        if isinstance(selection, slice):
+            return Splits(self.codes[selection])
+        return _NAMES[self.codes[selection]]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the split of each photo."""
+        for start in range(0, len(self), _BLOCK):
+            yield from (_NAMES[code] for code in self.codes[start : start + _BLOCK].tolist())
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether `other` is a sequence of the same names."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def assign(photos: Sequence[Photo], settings: SplitSettings) -> Splits:
     """Return the split of each photo: that of its folder, if the folders are of splits.
 
     Otherwise the SHA-256 of the photo's bytes decides, so that new names and other photos change
@@ -23,27 +91,27 @@ def assign(photos: Sequence[Photo], settings: SplitSettings) -> list[str]:
     has one to train on: if chance gives none, the group nearest to that split is moved there.
     Raises BadData if a split has no photo at all, WrongUse as `require_one_split` does.
     """
+    photos = PhotoTable.of(photos)
     require_one_split(photos, settings)
     if own_split(photos):
-        return [photo.split for photo in photos]
-    groups = groups_of(photos)
-    position = {key: _position(key, settings) for key in groups}
-    split = {key: _split_at(position[key], settings) for key in groups}
-    labels = {key: Counter(photos[i].label for i in members) for key, members in groups.items()}
-    _fill_empty(position, split, labels)
-    splits = [""] * len(photos)
-    for key, members in groups.items():
-        for i in members:
-            splits[i] = split[key]
+        return Splits(photos.split_codes)
+    groups = Groups(photos)
+    positions = groups.positions(settings.salt)
+    validation = settings.validation_percentage
+    codes = np.full(len(photos), _NAMES.index(TRAINING), np.int8)
+    codes[positions < validation + settings.testing_percentage] = _NAMES.index(TESTING)
+    codes[positions < validation] = _NAMES.index(VALIDATION)
+    _fill_empty(groups, positions, codes)
+    splits = Splits(codes[groups.leaders])
     for name in SPLITS:
-        if name not in splits:
+        if not splits.count(name):
             raise BadData(f"no photo is left for {name}: each class needs three photos or more")
     return splits
 
 
 def own_split(photos: Sequence[Photo]) -> bool:
     """Return whether the folders of these photos are of splits."""
-    return any(photo.split for photo in photos)
+    return bool(PhotoTable.of(photos).split_codes.any())
 
 
 def require_one_split(photos: Sequence[Photo], settings: SplitSettings) -> None:
@@ -59,7 +127,10 @@ def require_one_split(photos: Sequence[Photo], settings: SplitSettings) -> None:
 
 def warnings(photos: Sequence[Photo], splits: Sequence[str]) -> list[str]:
     """Return a line for each class and split without a photo."""
-    present = set(zip((photo.label for photo in photos), splits, strict=True))
+    photos = PhotoTable.of(photos)
+    pairs = photos.label_numbers * np.int64(len(_NAMES)) + Splits.of(splits).codes
+    present = set(np.unique(pairs).tolist())
+    counts = photos.label_counts()
     reason = (
         "all in that folder are bad, or copies of photos in another split"
         if own_split(photos)
@@ -67,63 +138,121 @@ def warnings(photos: Sequence[Photo], splits: Sequence[str]) -> list[str]:
     )
     return [
         f"no photo of {label} is left for {name}: {reason}"
-        for label in sorted({photo.label for photo in photos})
+        for number, label in enumerate(photos.label_names)
+        if label in counts
         for name in SPLITS
-        if (label, name) not in present
+        if number * len(_NAMES) + _NAMES.index(name) not in present
     ]
 
 
-def groups_of(photos: Sequence[Photo]) -> dict[bytes, list[int]]:
-    """Return the photos, by index, that must stay together, under the key that decides."""
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for i, photo in enumerate(photos):
-        subject, separator, _ = photo.path.name.partition("_nohash_")
-        groups[subject.encode(errors="surrogateescape") if separator else photo.digest].append(i)
-    return groups
+class Groups:
+    """The groups of `photos` that must stay together.
 
+    `leaders` is int64 (N,): the number of the first photo in each photo's group. A group's key is
+    the name before `_nohash_` that its photos share, otherwise the digest of its photo.
+    """
 
-def _position(key: bytes, settings: SplitSettings) -> float:
-    """Return a number of 0..100, uniform over keys."""
-    digest = hashlib.sha256(settings.salt.encode() + b"\0" + key).digest()
-    return int.from_bytes(digest[:8]) / 2**64 * 100
+    def __init__(self, photos: PhotoTable) -> None:
+        self.photos = photos
+        self.leaders = DigestIndex(photos.digests).first()
+        marked = pc.match_substring(photos.paths, _GROUP_MARK).to_numpy(zero_copy_only=False)
+        numbers, subjects = [], []
+        for start in range(0, len(photos), _BLOCK):
+            block = start + np.flatnonzero(marked[start : start + _BLOCK])
+            keys = [self._subject(photo) for photo in photos.take(block)] if len(block) else []
+            numbers.append(block[[key is not None for key in keys]])
+            subjects.append(pa.array([key for key in keys if key is not None], pa.large_binary()))
+        self._named = np.concatenate([np.empty(0, np.int64), *numbers])
+        if len(self._named):
+            codes = pa.concat_arrays(subjects).dictionary_encode().indices.to_numpy()
+            first = np.empty(codes.max() + 1, np.int64)
+            first[codes[::-1]] = self._named[::-1]  # the last assignment counts
+            self.leaders[self._named] = first[codes]
+            self._lead_unnamed()
 
+    def _lead_unnamed(self) -> None:
+        """Let no named photo lead the copies of it that have no such name."""
+        is_named = np.zeros(len(self.photos), bool)
+        is_named[self._named] = True
+        unnamed = np.flatnonzero(~is_named)
+        self.leaders[unnamed] = unnamed[DigestIndex(self.photos.digests[unnamed]).first()]
 
-def _split_at(position: float, settings: SplitSettings) -> str:
-    if position < settings.validation_percentage:
-        return VALIDATION
-    if position < settings.validation_percentage + settings.testing_percentage:
-        return TESTING
-    return TRAINING
+    def hashes(self, prefix: bytes, numbers: npt.NDArray[np.int64]) -> Bytes:
+        """Return uint8 (M, 32): the SHA-256 of `prefix` and the key of these photos' groups."""
+        is_named = np.isin(numbers, self._named)
+        hashes = []
+        for start in range(0, len(numbers), _BLOCK):
+            block = numbers[start : start + _BLOCK]
+            content = self.photos.digests[block].tobytes()
+            keys = [content[i : i + 32] for i in range(0, len(content), 32)]
+            for i in np.flatnonzero(is_named[start : start + _BLOCK]).tolist():
+                keys[i] = self.key(int(block[i]))
+            hashes.append(of_bytes([hashlib.sha256(prefix + key).digest() for key in keys]))
+        return np.concatenate([np.empty((0, 32), np.uint8), *hashes])
+
+    def key(self, number: int) -> bytes:
+        """Return the key of the group of a photo."""
+        photo = self.photos[number]
+        subject = self._subject(photo)
+        return photo.digest if subject is None else subject
+
+    def positions(self, salt: str) -> npt.NDArray[np.float64]:
+        """Return float64 (N,): a number of 0..100 for each leader, uniform over keys.
+
+        It is above 100 for the other photos.
+        """
+        positions = np.full(len(self.photos), np.inf)
+        numbers = np.flatnonzero(self.leaders == np.arange(len(self.leaders)))
+        hashes = self.hashes(salt.encode() + b"\0", numbers)
+        words = np.ascontiguousarray(hashes[:, :8]).view(">u8").ravel()
+        positions[numbers] = words.astype(np.float64) / 2**64 * 100
+        return positions
+
+    def labels(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return each leader and label of its group, int64 (P,) both, in order of the leaders."""
+        count = max(1, len(self.photos.label_names))
+        pairs = np.unique(self.leaders * count + self.photos.label_numbers)
+        return np.divmod(pairs, count)
+
+    @staticmethod
+    def _subject(photo: Photo) -> bytes | None:
+        subject, separator, _ = photo.path.name.partition(_GROUP_MARK)
+        return subject.encode(errors="surrogateescape") if separator else None
 
 
 def _fill_empty(
-    position: dict[bytes, float],
-    split: dict[bytes, str],
-    labels: dict[bytes, Counter[str]],
+    groups: Groups, positions: npt.NDArray[np.float64], codes: npt.NDArray[np.int8]
 ) -> None:
-    """Move groups until each class has a photo to train on, and one in each split if possible."""
-    groups_of: dict[str, list[bytes]] = defaultdict(list)
-    counts: Counter[tuple[str, str]] = Counter()
-    for key in sorted(position, key=lambda key: (position[key], key)):
-        for label in labels[key]:
-            groups_of[label].append(key)
-            counts[label, split[key]] += 1
+    """Move groups until each class has a photo to train on, and one in each split if possible.
+
+    `codes` are those of the splits of the leaders. The Counter holds groups by label and split.
+    """
+    leaders, labels = groups.labels()
+    size = len(_NAMES)
+    tally = np.bincount(labels * size + codes[leaders]).tolist()
+    counts = Counter({divmod(pair, size): count for pair, count in enumerate(tally) if count})
     # Training comes first: a group moved for one class may leave another class.
-    for need, label in product(SPLITS, sorted(groups_of)):
+    for need, label in product(range(1, size), np.unique(labels).tolist()):
         if counts[label, need]:
             continue
+        members = sorted(
+            leaders[labels == label].tolist(), key=lambda row: (positions[row], groups.key(row))
+        )
         # The largest split gives the group that is nearest to a border.
-        for donor in sorted(SPLITS, key=lambda name: -counts[label, name]):
-            movable = [
-                key
-                for key in groups_of[label]
-                if split[key] == donor
-                and (need == TRAINING or all(counts[shared, donor] > 1 for shared in labels[key]))
-            ]
-            if movable:
-                key = movable[-1] if need == TRAINING else movable[0]
-                for shared in labels[key]:
-                    counts[shared, donor] -= 1
-                    counts[shared, need] += 1
-                split[key] = need
-                break
+        for donor in sorted(range(1, size), key=lambda code: -counts[label, code]):
+            is_for_training = _NAMES[need] == TRAINING
+            nearest = reversed(members) if is_for_training else members
+            for leader in nearest:
+                if codes[leader] != donor:
+                    continue
+                first, last = np.searchsorted(leaders, [leader, leader + 1])
+                shared = labels[first:last].tolist()
+                if is_for_training or all(counts[other, donor] > 1 for other in shared):
+                    break
+            else:
+                continue
+            for other in shared:
+                counts[other, donor] -= 1
+                counts[other, need] += 1
+            codes[leader] = need
+            break

@@ -129,7 +129,7 @@ class _Likeness:
         self._labels = np.array([photo.label for photo in data.dataset.photos])
         row_of: dict[bytes, int] = {}
         for name in SPLITS:
-            photos = [p for p, s in zip(data.dataset.photos, data.splits, strict=True) if s == name]
+            photos = data.dataset.photos.take(data.splits.members(name))
             if name == TESTING:
                 photos = data.test_photos
             rows = data.examples[name].rows[:, 0].tolist()

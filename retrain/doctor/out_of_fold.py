@@ -1,12 +1,12 @@
 """Predict the label of each photo by a head that was trained without that photo."""
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from retrain.data.photo import Photo
-from retrain.data.split import groups_of
+from retrain.data.photo_table import PhotoTable
+from retrain.data.split import Groups
 from retrain.settings.training import HeadSettings
 from retrain.training.head import Examples, Floats, Ints, softmax
 from retrain.training.linear import fit
@@ -20,12 +20,12 @@ _MAX_VALIDATION_PHOTOS = 10
 
 def all_examples(data: TrainingData) -> Examples:
     """Return the undistorted photos of all splits, in the order of `data.dataset.photos`."""
-    splits = np.array(data.splits)
-    rows = np.empty((len(splits), 1), np.int64)
-    labels = np.empty(len(splits), np.int64)
+    rows = np.empty((len(data.splits), 1), np.int64)
+    labels = np.empty(len(data.splits), np.int64)
     for name, examples in data.examples.items():
-        rows[splits == name] = examples.rows[:, :1]
-        labels[splits == name] = examples.labels
+        members = data.splits.members(name)
+        rows[members] = examples.rows[:, :1]
+        labels[members] = examples.labels
     return Examples(next(iter(data.examples.values())).store, rows, labels)
 
 
@@ -57,11 +57,11 @@ def predict(photos: Sequence[Photo], examples: Examples, classes: int) -> Floats
 
 def _folds(photos: Sequence[Photo], labels: Ints) -> Ints:
     """Return the fold of each photo, (N,); each class is spread evenly over them."""
-    groups = groups_of(photos)
-    keys = sorted(
-        groups, key=lambda key: (labels[groups[key][0]], hashlib.sha256(b"fold" + key).digest())
-    )
-    fold = np.empty(len(photos), np.int64)
-    for number, key in enumerate(keys):
-        fold[groups[key]] = number % _FOLDS
-    return fold
+    groups = Groups(PhotoTable.of(photos))
+    leaders = groups.leaders
+    numbers = np.flatnonzero(leaders == np.arange(len(leaders)))
+    hashes = groups.hashes(b"fold", numbers)
+    order = np.lexsort((*reversed(hashes.view(">u8").T), labels[numbers]))
+    fold = np.empty(len(leaders), np.int64)
+    fold[numbers[order]] = np.arange(len(order)) % _FOLDS
+    return np.asarray(fold[leaders])

@@ -1,7 +1,6 @@
 """Load training data: extract bottlenecks, assign splits, add distorted views."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +16,9 @@ from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import photo_folder, split
 from retrain.data.dataset import Dataset
-from retrain.data.photo import Photo, shown
+from retrain.data.photo import shown
+from retrain.data.photo_table import PhotoTable
+from retrain.data.split import Splits
 from retrain.progress import Progress
 from retrain.settings.training import Source, SplitSettings, TrainSettings
 from retrain.training.head import Examples
@@ -38,9 +39,9 @@ class TrainingData:
     backbone: Backbone
     dataset: Dataset
     labels: tuple[str, ...]
-    splits: list[str]
+    splits: Splits
     examples: dict[str, Examples]
-    test_photos: list[Photo]
+    test_photos: PhotoTable
     analysed: int
     cut: CutPoint | None = None
 
@@ -59,7 +60,7 @@ def read_source(
     if settings:
         split.require_one_split(photos, settings)
     if split.own_split(photos):
-        counts = Counter(photo.split for photo in photos)
+        counts = photos.split_counts()
         progress.info(
             "the split is the one of the folders: "
             + ", ".join(f"{counts[name]} {name}" for name in split.SPLITS)
@@ -162,14 +163,13 @@ def load_undistorted(
     """Return the photos as they are; their split is the folders', else that of `settings`."""
     photos = dataset.photos
     splits = split.assign(photos, settings)
-    index = {label: i for i, label in enumerate(labels)}
-    indices = np.array([index[photo.label] for photo in photos])
+    indices = photos.labels_in(labels)
     examples = {}
     for name in split.SPLITS:
-        members = np.array(splits) == name
+        members = splits.members(name)
         rows = bottlenecks.rows[members]
         examples[name] = Examples(bottlenecks.store, rows, indices[members])
-    test_photos = _photos_of(split.TESTING, photos, splits)
+    test_photos = photos.take(splits.members(split.TESTING))
     return TrainingData(
         backbone,
         dataset,
@@ -246,7 +246,7 @@ def _with_views(
     data: TrainingData, views: DistortedViews, source: Source, progress: Progress
 ) -> TrainingData:
     """Return `data` whose training examples have distorted views too."""
-    training = _photos_of(split.TRAINING, data.dataset.photos, data.splits)
+    training = data.dataset.photos.take(data.splits.members(split.TRAINING))
     undistorted = data.examples[split.TRAINING]
     with progress.stage("views"):
         bottlenecks = extract(
@@ -281,9 +281,5 @@ def _with_fewer_test_photos(data: TrainingData, settings: TrainSettings) -> Trai
     return replace(
         data,
         examples={**data.examples, split.TESTING: testing},
-        test_photos=[data.test_photos[i] for i in indices],
+        test_photos=data.test_photos.take(indices),
     )
-
-
-def _photos_of(name: str, photos: Sequence[Photo], splits: Sequence[str]) -> list[Photo]:
-    return [photo for photo, where in zip(photos, splits, strict=True) if where == name]

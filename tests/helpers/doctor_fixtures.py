@@ -14,7 +14,8 @@ from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data.dataset import Dataset
 from retrain.data.folder_layout import ClassFolder
 from retrain.data.photo import Photo
-from retrain.data.split import SPLITS
+from retrain.data.photo_table import PhotoTable
+from retrain.data.split import SPLITS, Splits
 from retrain.settings.training import Source
 from retrain.training.head import Examples
 from retrain.training.load_examples import TrainingData
@@ -49,12 +50,15 @@ def training_data(
     return TrainingData(
         Backbone("points", spec, points.shape[1], "0" * 64, Path("none"), b""),
         Dataset(
-            ROOT, tuple(ClassFolder(label, ROOT / label) for label in classes), tuple(photos), ()
+            ROOT,
+            tuple(ClassFolder(label, ROOT / label) for label in classes),
+            PhotoTable.of(photos),
+            (),
         ),
         classes,
-        splits,
+        Splits.of(splits),
         examples,
-        [],
+        PhotoTable.of(()),
         0,
     )
 

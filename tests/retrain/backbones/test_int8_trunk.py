@@ -1,5 +1,6 @@
 """The int8 trunk: near its network, made once, and read only for the backbone it was made of."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tests.helpers.small_networks import small_backbone
 
 
 @pytest.fixture(scope="module")
-def dataset(photos: Path) -> tuple[Photo, ...]:
+def dataset(photos: Path) -> Sequence[Photo]:
     return scan(photos).photos
 
 

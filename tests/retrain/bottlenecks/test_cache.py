@@ -11,8 +11,9 @@ import pytest
 
 from deploy import files
 from retrain.bottlenecks.cache import ABOUT, Cache
-from retrain.bottlenecks.cached_rows import CachedRows, Key, Row
+from retrain.bottlenecks.cached_rows import CachedRows, Row
 from retrain.bottlenecks.feature_store import FeatureStore
+from retrain.data.digest_index import of_bytes
 
 WIDTH = 12
 
@@ -29,17 +30,17 @@ def random_rows(count: int) -> list[Row]:
     ]
 
 
-def good_keys(rows: list[Row]) -> list[Key]:
-    return [(row.digest, row.view) for row in rows if not row.error]
+def good_keys(rows: list[Row]) -> list[bytes]:
+    return [row.digest for row in rows if not row.error]
 
 
-def load(cache: Cache, keys: list[Key]) -> CachedRows:
-    return cache.load(keys, FeatureStore(WIDTH))
+def load(cache: Cache, digests: list[bytes]) -> CachedRows:
+    return cache.load(of_bytes(digests), range(1), FeatureStore(WIDTH))
 
 
-def read(cache: Cache, keys: list[Key]) -> npt.NDArray[np.float32]:
-    """Return the bottlenecks of `keys`, all of which must be there."""
-    cached = load(cache, keys)
+def read(cache: Cache, digests: list[bytes]) -> npt.NDArray[np.float32]:
+    """Return the bottlenecks of photos with `digests`, all of which must be there."""
+    cached = load(cache, digests)
     assert not len(cached.missing())
     assert not cached.damaged
     return cached.store.take(cached.rows)
@@ -72,7 +73,7 @@ def test_bottlenecks_come_back_bit_for_bit_in_the_order_of_the_keys(cache: Cache
 def test_bad_photos_have_their_error_and_no_bottleneck(cache: Cache) -> None:
     rows = random_rows(10)
     cache.add(rows)
-    cached = load(cache, [(row.digest, 0) for row in rows])
+    cached = load(cache, [row.digest for row in rows])
     assert cached.errors == {4: "damaged", 9: "damaged"}
     assert np.flatnonzero(cached.rows < 0).tolist() == [4, 9]
     assert not len(cached.missing())
@@ -87,7 +88,7 @@ def test_a_shard_of_bad_photos_alone_is_no_obstacle(cache: Cache) -> None:
 
 def test_keys_of_an_empty_cache_are_missing(cache: Cache) -> None:
     assert read(cache, []).shape == (0, WIDTH)
-    assert load(cache, [(bytes(32), 0), (b"1" * 32, 0)]).missing().tolist() == [0, 1]
+    assert load(cache, [bytes(32), b"1" * 32]).missing().tolist() == [0, 1]
 
 
 def _row(error: str | None, value: float) -> Row:
@@ -104,8 +105,8 @@ def _row(error: str | None, value: float) -> Row:
 )
 def test_the_last_row_of_a_key_counts(cache: Cache, rows: list[Row]) -> None:
     """Two processes may compute a view at once, on engines that differ in the last bits."""
-    keys = [(bytes(32), 0)]
-    cached = CachedRows(keys, FeatureStore(WIDTH))
+    keys = [bytes(32)]
+    cached = CachedRows(of_bytes(keys), range(1), FeatureStore(WIDTH))
     row_of_shard: dict[Path, Row] = {}
     for row in rows:
         cached.add([*random_rows(1), row])
@@ -134,7 +135,7 @@ def test_each_shard_is_read_once(cache: Cache, monkeypatch: pytest.MonkeyPatch) 
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", count)
-    load(cache, [(row.digest, 0) for row in rows])
+    load(cache, [row.digest for row in rows])
     assert reads == shards(cache)
 
 
@@ -153,7 +154,7 @@ def test_a_flipped_byte_anywhere_sets_its_shard_aside(cache: Cache) -> None:
     cache.add(rows)
     (victim,) = shards(cache)
     cache.add(intact)
-    keys = [(row.digest, 0) for row in rows + intact]
+    keys = [row.digest for row in rows + intact]
     content = victim.read_bytes()
     places = {
         0,

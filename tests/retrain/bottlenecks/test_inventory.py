@@ -25,6 +25,7 @@ from retrain.bottlenecks.inventory import (
     remove_leftovers,
     remove_old,
 )
+from retrain.data.digest_index import of_bytes
 
 FORMATS = Path(__file__).parents[2] / "formats/cache"
 WIDTH = 8
@@ -67,7 +68,7 @@ def test_entries_have_size_and_age_the_latest_first(tmp_path: Path) -> None:
 
 def test_reading_is_a_use(tmp_path: Path) -> None:
     cache = fill(tmp_path, "old", days=3)
-    cache.load([], FeatureStore(WIDTH))
+    cache.load(of_bytes([]), range(1), FeatureStore(WIDTH))
     assert list_shards(tmp_path)[0].age_days < 0.01
 
 
@@ -233,7 +234,7 @@ def test_a_dry_run_removes_nothing(tmp_path: Path) -> None:
 
 def test_what_is_in_use_stays(tmp_path: Path) -> None:
     cache, store = fill(tmp_path, "old"), FeatureStore(WIDTH)
-    cache.load([], store)
+    cache.load(of_bytes([]), range(1), store)
     removal = remove_old(list_shards(tmp_path), max_bytes=0)
     assert (names(removal.removed), names(removal.in_use)) == ([], ["old"])
     assert list(cache.folder.glob("shard-*.parquet"))

@@ -1,6 +1,7 @@
 """Caches of earlier versions are found, for ever."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -64,7 +65,7 @@ def test_only_settings_that_came_later_rename_a_cache(
     assert len(caches) == 3
 
 
-def load(photos: tuple[Photo, ...], distorted: DistortedViews | None) -> Bottlenecks:
+def load(photos: Sequence[Photo], distorted: DistortedViews | None) -> Bottlenecks:
     tflite = EngineChoice("tflite", Path("no probe"))
     folder = BEFORE_ISSUE_16 / "bottlenecks"
     result = extract(photos, LITE0, tflite, folder, Progress(), distorted=distorted)
