@@ -11,6 +11,7 @@ from deploy.image import FORMATS
 from retrain.data import folder_layout
 from retrain.data.folder_layout import SPLITS, ClassFolder
 from retrain.data.photo import BadPhoto, ExactCopy, Photo
+from retrain.data.remote_path import PhotoPath
 
 MIN_PHOTOS_PER_CLASS = 20
 """A class with fewer photos gets a warning."""
@@ -20,10 +21,11 @@ MIN_PHOTOS_PER_CLASS = 20
 class Dataset:
     """The photos of a folder, ordered by path, its class folders, and the files left out.
 
+    The photos of a list are in its order. Its classes have no folders: their path is the list's.
     `photos` has each content once; `copies` are passed over. `remarks` are warnings of the scan.
     """
 
-    root: Path
+    root: PhotoPath
     classes: tuple[ClassFolder, ...]
     photos: tuple[Photo, ...]
     bad: tuple[BadPhoto, ...]
@@ -33,7 +35,7 @@ class Dataset:
     @classmethod
     def of(
         cls,
-        root: Path,
+        root: PhotoPath,
         classes: tuple[ClassFolder, ...],
         photos: list[Photo],
         bad: Iterable[BadPhoto],
@@ -58,10 +60,17 @@ class Dataset:
         pairs = sorted((photo.digest, photo.label) for photo in self.photos)
         return hashlib.sha256(repr(pairs).encode()).hexdigest()
 
-    def label_of(self, path: Path) -> str:
+    def label_of(self, path: PhotoPath) -> str:
         """Return the label of a file, bad ones too: that of its class folder; "" beside them."""
-        labels = {folder.path: folder.label for folder in self.classes}
+        if not self.has_folders:
+            return ""
+        labels: dict[PhotoPath, str] = {folder.path: folder.label for folder in self.classes}
         return next((labels[parent] for parent in path.parents if parent in labels), "")
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether the classes have folders; those of a list have none."""
+        return any(folder.path != self.root for folder in self.classes)
 
     def without(self, bad: Iterable[BadPhoto]) -> "Dataset":
         """Return this data set with photos moved to the bad ones.
@@ -98,12 +107,18 @@ class Dataset:
 
 def _require_classes(dataset: Dataset) -> None:
     """Raise BadData without two classes, or if a class or a split of the folders has no photo."""
+    if dataset.classes and not dataset.has_folders:
+        _require_labels(dataset)
+        return
     expected = f"expected one folder per label holding {', '.join(FORMATS)} files"
     labels = dataset.labels
     if len(labels) < 2:
         there = f"one class ({labels[0]})" if labels else "no sub-folder"
         inner = [
-            path for folder in dataset.classes for path in folder_layout.sub_folders(folder.path)
+            path
+            for folder in dataset.classes
+            if isinstance(folder.path, Path)
+            for path in folder_layout.sub_folders(folder.path)
         ]
         where = (
             f"name {inner[0].parent}"
@@ -136,6 +151,23 @@ def _require_classes(dataset: Dataset) -> None:
             )
 
 
+def _require_labels(dataset: Dataset) -> None:
+    """Raise BadData if the rows of a list have fewer than two labels, or no photo of a label."""
+    counts = Counter(photo.label for photo in dataset.photos)
+    if len(dataset.labels) < 2:
+        raise BadData(
+            f"{dataset.root}: one label ({dataset.labels[0]}): expected at least two labels",
+            *dataset.remarks,
+        )
+    for label in dataset.labels:
+        if not counts[label]:
+            bad = next((item for item in dataset.bad if item.label == label), None)
+            why = f" ({bad.path.name}: {bad.reason})" if bad else ""
+            raise BadData(
+                f"{dataset.root}: no usable photo of {label}{why}: mend its rows, or remove them"
+            )
+
+
 def _by_content(
     photos: list[Photo],
 ) -> tuple[tuple[Photo, ...], list[BadPhoto], tuple[ExactCopy, ...]]:
@@ -152,7 +184,7 @@ def _by_content(
             reason = f"the same photo is in {len(labels)} classes: {', '.join(labels)}"
             for photo in group:
                 twin = next(other for other in group if other.label != photo.label)
-                ambiguous.append(BadPhoto(photo.path, reason, twin.path))
+                ambiguous.append(BadPhoto(photo.path, reason, twin.path, photo.label))
             continue
         # Unless the folders are of splits, all have split "", and the first by path is kept.
         first = min(group, key=lambda photo: ("", *SPLITS).index(photo.split))

@@ -54,4 +54,4 @@ def with_noun(count: int, noun: str = "file") -> str:
 
 
 def _photo(bad: BadPhoto, data: TrainingData) -> FindingPhoto:
-    return FindingPhoto(bad.path, data.dataset.label_of(bad.path), bad.reason)
+    return FindingPhoto(bad.path, bad.label or data.dataset.label_of(bad.path), bad.reason)
