@@ -34,7 +34,7 @@ def damaged(message: str, remedy: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
+def naming(path: os.PathLike[str]) -> Iterator[None]:
     """Put the file `path` before the message of each RetrainError of the block, if it lacks it."""
     try:
         yield

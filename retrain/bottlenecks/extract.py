@@ -109,7 +109,11 @@ def extract(
     rows = cached.rows.reshape(len(photos), len(views))
     is_whole = np.asarray((rows >= 0).all(axis=1))
     bad = tuple(
-        BadPhoto(photos[number].path, _reason(cached, number, len(views)))
+        BadPhoto(
+            photos[number].path,
+            _reason(cached, number, len(views)),
+            label=photos[number].label,
+        )
         for number in np.flatnonzero(~is_whole).tolist()
     )
     if bad:

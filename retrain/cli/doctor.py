@@ -84,16 +84,21 @@ def doctor(
         raise WrongUse("--kind is for what the doctor finds: leave it out")
     target, photos, split, labels = _open(where)
     if undo or list_path:
-        folder = quarantine or quarantine_of(photos.image_dir)
-        moves = _move(photos.image_dir, folder, list_path)
+        from retrain.doctor.quarantine import folder_of_photos
+
+        image_dir = folder_of_photos(photos.image_dir)
+        folder = quarantine or quarantine_of(image_dir)
+        moves = _move(image_dir, folder, list_path)
         if as_json:
             say(json.dumps({"schema": 1, **moves.to_json()}))
-        _report(moves, photos.image_dir, folder, as_json, undo)
+        _report(moves, image_dir, folder, as_json, undo)
         return
     _examine(target, photos, split, labels, kinds, quarantine, as_json)
 
 
-def _open(where: dict[str, Any]) -> tuple[Path, Source, SplitSettings, tuple[str, ...] | None]:
+def _open(
+    where: dict[str, Any],
+) -> tuple[Path | str, Source, SplitSettings, tuple[str, ...] | None]:
     """Return the folder of photos or of a run that was named, and its photos and their split.
 
     The labels of an adopted graph come last, else None.
@@ -102,13 +107,14 @@ def _open(where: dict[str, Any]) -> tuple[Path, Source, SplitSettings, tuple[str
     from retrain.training.read_run import read_settings
 
     named = where["image_dir"] or where["image_dir_option"]
-    target: Path = named or TrainSettings.output_dir
-    run = RunFolder(target)
+    target: Path | str = named or TrainSettings.output_dir
+    run = RunFolder(Path(target))
     if not run.metrics.exists():
         if named is None:
             raise WrongUse(f"name a folder of photos: there is no run in ./{target}")
         photos = source(**where)
-        photos = replace(photos, image_dir=photos.image_dir.absolute())
+        if isinstance(photos.image_dir, Path):
+            photos = replace(photos, image_dir=photos.image_dir.absolute())
         return target, photos, SplitSettings(), None
     ctx = click.get_current_context()
     for name in where.keys() - {"image_dir", "image_dir_option"}:
@@ -133,7 +139,7 @@ def _move(image_dir: Path, folder: Path, list_path: Path | None) -> "Moves":
 
 
 def _examine(
-    target: Path,
+    target: Path | str,
     photos: Source,
     split: SplitSettings,
     labels: tuple[str, ...] | None,
@@ -144,16 +150,24 @@ def _examine(
     """Print what is wrong with the photos; move the suggested ones into `quarantine`, if named."""
     from deploy import files
     from retrain.doctor.examine import examine, load, to_json
-    from retrain.doctor.quarantine import Moves, require_apart, set_aside
+    from retrain.doctor.quarantine import (
+        Moves,
+        folder_of_photos,
+        local_files,
+        require_apart,
+        set_aside,
+    )
     from retrain.run_folder import RunFolder
 
     stages = progress()
+    image_dir = photos.image_dir
     if quarantine:
-        require_apart(photos.image_dir, quarantine)
+        image_dir = folder_of_photos(image_dir)
+        require_apart(image_dir, quarantine)
     data = load(photos, split, stages, labels)
     findings = examine(data, photos, stages, kinds, target)
     record = to_json(data, findings)
-    run = RunFolder(target)
+    run = RunFolder(Path(target))
     if run.metrics.exists() and not kinds:
         files.write_json(run.doctor, record)
     if not as_json:
@@ -161,18 +175,21 @@ def _examine(
     moves = Moves(())
     if quarantine:
         suggested = [item.path for finding in findings for item in finding.suggested_photos]
-        moves = set_aside(suggested, photos.image_dir, quarantine, stages)
+        files_here = local_files(suggested, photos.image_dir)
+        moves = set_aside(files_here, folder_of_photos(image_dir), quarantine, stages)
     if as_json:
         say(json.dumps({**record, **moves.to_json()} if quarantine else record))
     if quarantine:
-        _report(moves, photos.image_dir, quarantine, as_json)
+        _report(moves, image_dir, quarantine, as_json)
 
 
-def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path) -> None:
+def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path | str) -> None:
     """Print the findings as text, with the first photos of each."""
     from retrain.data.photo import shown
+    from retrain.data.remote_path import photo_path
     from retrain.doctor.finding import name_in
 
+    place = photo_path(image_dir)
     noun = "finding" if len(findings) == 1 else "findings"
     say(f"{photos:,} photos in {shown(image_dir)}: {len(findings) or 'no'} {noun}")
     for number, finding in enumerate(findings, 1):
@@ -181,14 +198,14 @@ def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path) -> Non
         if finding.command:
             say(f"   $ {finding.command}")
         for photo in finding.photos[:_MAX_PRINTED]:
-            say(f"     {name_in(image_dir, photo.path)}: {photo.reason}")
+            say(f"     {name_in(place, photo.path)}: {photo.reason}")
         rest = len(finding.photos) - _MAX_PRINTED
         if rest > 0:
             say(f"     and {rest:,} more, which --json lists")
 
 
 def _report(
-    moves: "Moves", image_dir: Path, folder: Path, as_json: bool, is_undo: bool = False
+    moves: "Moves", image_dir: Path | str, folder: Path, as_json: bool, is_undo: bool = False
 ) -> None:
     """Print what was moved; raise BadData for files that could not be moved."""
     from deploy.system.counts import with_noun

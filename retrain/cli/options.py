@@ -30,6 +30,22 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
+class _Photos(click.ParamType):  # type: ignore[type-arg]
+    """The place of photos: a Path, or the text of a URL."""
+
+    name = "place"
+
+    def convert(self, value: Any, _param: Any, _ctx: Any) -> Path | str:
+        """Return the place that a text names."""
+        from retrain.data.remote_path import photo_path
+
+        place = photo_path(value)
+        return place if isinstance(place, Path) else str(place)
+
+
+PHOTOS = _Photos()
+
+
 OWN_NETWORK_GROUP: Groups = {
     "A network of your own": (
         "--graph",
@@ -138,6 +154,12 @@ _CLASSIFIER = (
 )
 
 
+_IMAGE_DIR_HELP = (
+    "The same as DIR: a folder of photos, a list of them (.csv or .parquet), tar files "
+    "(photos-{000..099}.tar), or the URL of one of these, such as s3://bucket/photos."
+)
+
+
 labels_from_option = click.option(
     "--labels-from",
     type=click.IntRange(1, 9),
@@ -186,16 +208,16 @@ def source_options(command: Command) -> Command:
         cache_dir_option,
         *reversed((*_PUBLISHED_NETWORK, *_OWN_NETWORK)),
         labels_from_option,
-        click.option("--image-dir", "image_dir_option", type=FOLDER, help="The same as DIR."),
-        click.argument("image_dir", required=False, metavar="DIR", type=FOLDER),
+        click.option("--image-dir", "image_dir_option", type=PHOTOS, help=_IMAGE_DIR_HELP),
+        click.argument("image_dir", required=False, metavar="DIR", type=PHOTOS),
     ):
         command = option(command)
     return command
 
 
 def source(
-    image_dir: Path | None,
-    image_dir_option: Path | None,
+    image_dir: Path | str | None,
+    image_dir_option: Path | str | None,
     architecture: str | None,
     cache_dir: Path | None,
     bottleneck_dir: Path | None,

@@ -16,6 +16,7 @@ from retrain.data.digest_index import DigestIndex
 from retrain.data.folder_layout import SPLITS, ClassFolder
 from retrain.data.photo import BadPhoto, ExactCopy, Photo
 from retrain.data.photo_table import PhotoTable
+from retrain.data.remote_path import PhotoPath
 
 MIN_PHOTOS_PER_CLASS = 20
 """A class with fewer photos gets a warning."""
@@ -57,10 +58,11 @@ class Copies(Sequence[ExactCopy]):
 class Dataset:
     """The photos of a folder, ordered by path, its class folders, and the files left out.
 
+    The photos of a list are in its order. Its classes have no folders: their path is the list's.
     `photos` has each content once; `copies` are passed over. `remarks` are warnings of the scan.
     """
 
-    root: Path
+    root: PhotoPath
     classes: tuple[ClassFolder, ...]
     photos: PhotoTable
     bad: tuple[BadPhoto, ...]
@@ -70,7 +72,7 @@ class Dataset:
     @classmethod
     def of(
         cls,
-        root: Path,
+        root: PhotoPath,
         classes: tuple[ClassFolder, ...],
         photos: Iterable[Photo],
         bad: Iterable[BadPhoto],
@@ -107,10 +109,17 @@ class Dataset:
         result.update(b"]")
         return result.hexdigest()
 
-    def label_of(self, path: Path) -> str:
-        """Return the label of a file, bad ones too: that of its class folder; "" beside them."""
-        labels = {folder.path: folder.label for folder in self.classes}
-        return next((labels[parent] for parent in path.parents if parent in labels), "")
+    def label_of(self, bad: BadPhoto) -> str:
+        """Return the label of a bad file: its own, or that of its class folder; "" beside them."""
+        if bad.label or not self.has_folders:
+            return bad.label
+        labels: dict[PhotoPath, str] = {folder.path: folder.label for folder in self.classes}
+        return next((labels[parent] for parent in bad.path.parents if parent in labels), "")
+
+    @property
+    def has_folders(self) -> bool:
+        """Whether the classes have folders; those of a list have none."""
+        return any(folder.path != self.root for folder in self.classes)
 
     def without(self, bad: Iterable[BadPhoto]) -> "Dataset":
         """Return this data set with photos moved to the bad ones.
@@ -148,12 +157,18 @@ class Dataset:
 
 def _require_classes(dataset: Dataset) -> None:
     """Raise BadData without two classes, or if a class or a split of the folders has no photo."""
+    if dataset.classes and not dataset.has_folders:
+        _require_labels(dataset)
+        return
     expected = f"expected one folder per label holding {', '.join(FORMATS)} files"
     labels = dataset.labels
     if len(labels) < 2:
         there = f"one class ({labels[0]})" if labels else "no sub-folder"
         inner = [
-            path for folder in dataset.classes for path in folder_layout.sub_folders(folder.path)
+            path
+            for folder in dataset.classes
+            if isinstance(folder.path, Path)
+            for path in folder_layout.sub_folders(folder.path)
         ]
         where = (
             f"name {inner[0].parent}"
@@ -183,6 +198,23 @@ def _require_classes(dataset: Dataset) -> None:
             raise BadData(
                 f"{dataset.root}: no photo is left for {split}: all are bad, or copies of photos "
                 f"in another split: add photos to it, or use `labels_from` {level} for a new split"
+            )
+
+
+def _require_labels(dataset: Dataset) -> None:
+    """Raise BadData if the rows of a list have fewer than two labels, or no photo of a label."""
+    counts = dataset.photos.label_counts()
+    if len(dataset.labels) < 2:
+        raise BadData(
+            f"{dataset.root}: one label ({dataset.labels[0]}): expected at least two labels",
+            *dataset.remarks,
+        )
+    for label in dataset.labels:
+        if label not in counts:
+            bad = next((item for item in dataset.bad if item.label == label), None)
+            why = f" ({bad.path.name}: {bad.reason})" if bad else ""
+            raise BadData(
+                f"{dataset.root}: no usable photo of {label}{why}: mend its rows, or remove them"
             )
 
 
@@ -227,5 +259,5 @@ def _ambiguous(photos: PhotoTable) -> list[BadPhoto]:
         reason = f"the same photo is in {len(labels)} classes: {', '.join(labels)}"
         for photo in group:
             twin = next(other for other in group if other.label != photo.label)
-            bad.append(BadPhoto(photo.path, reason, twin.path))
+            bad.append(BadPhoto(photo.path, reason, twin.path, photo.label))
     return bad

@@ -20,5 +20,5 @@ def write_failed_files(path: Path, dataset: Dataset) -> None:
     table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
     table.writerow(_COLUMNS)
     for photo in dataset.bad:
-        table.writerow((photo.path.absolute(), dataset.label_of(photo.path), photo.reason))
+        table.writerow((photo.path.absolute(), dataset.label_of(photo), photo.reason))
     files.write(path, text.getvalue().encode("utf-8", "surrogateescape"))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from deploy import user_files
 from deploy.errors import BadData
 from deploy.image import HEAD, claims_photo
+from retrain.data.remote_path import PhotoPath
 from retrain.data.similar_labels import escape_lookalikes, lookalike_groups
 
 TRAINING, VALIDATION, TESTING = "training", "validation", "testing"
@@ -20,7 +21,7 @@ _USUAL_NAMES = {
     VALIDATION: ("valid", "val", "validation", "dev"),
     TESTING: ("test", "testing"),
 }
-_SPLIT_BY_NAME = {name: split for split, names in _USUAL_NAMES.items() for name in names}
+SPLIT_BY_NAME = {name: split for split, names in _USUAL_NAMES.items() for name in names}
 _UNLABELED_NAMES = ("unlabeled", "unlabelled", "unsup", "unsupervised", "predict", "prediction")
 """Folders of photos without labels, which stand beside splits and are not classes."""
 _MAX_NAMES_SHOWN = 8
@@ -32,7 +33,7 @@ class ClassFolder(NamedTuple):
     """A folder whose photos have `label`; `split` is empty unless the folders are of splits."""
 
     label: str
-    path: Path
+    path: PhotoPath
     split: str = ""
 
 
@@ -72,9 +73,9 @@ def read(root: Path, level: int | None = None) -> Layout:
         return _read_level(root, level)
     folders = sub_folders(root)
     splits = {
-        folder: _SPLIT_BY_NAME[name]
+        folder: SPLIT_BY_NAME[name]
         for folder in folders
-        if (name := folder.name.strip().casefold()) in _SPLIT_BY_NAME
+        if (name := folder.name.strip().casefold()) in SPLIT_BY_NAME
     }
     classes = {folder: _folders_with_photos(_unpacked(folder)) for folder in splits}
     tops = _TopFolders(root, tuple(folders), splits, classes)
@@ -210,7 +211,7 @@ def _read_splits(tops: _TopFolders) -> Layout:
         for folder in tops.folders
         if folder not in tops.splits and _holds_photos(folder)
     ]
-    parents = dict.fromkeys((tops.root, *(folder.path.parent for folder in classes)))
+    parents = dict.fromkeys((tops.root, *(Path(folder.path).parent for folder in classes)))
     class_paths = {folder.path for folder in classes}
     warnings += [
         f"{path} is left out: it holds no photos"
@@ -252,7 +253,7 @@ def _require_complete(tops: _TopFolders, classes: Sequence[ClassFolder]) -> None
         if training
         else ""
     )
-    level = _level(tops.root, [folder.path for folder in classes])
+    level = _level(tops.root, [Path(folder.path) for folder in classes])
     raise BadData(
         f"{tops.root} holds folders of splits ({_join(folder.name for folder in tops.splits)}), "
         f"but not a whole split: {'; '.join(gaps)}.{rename} Add what is missing{alone}; or use "
@@ -300,7 +301,7 @@ def _warn_of_names_at(level: int, root: Path, below: dict[Path, list[Path]]) -> 
         name for _, name in {(path.parts[len(root.parts)], path.name) for path in with_photos}
     )
     top_names = {top.name for top in tops}
-    if len(names) > 1 and all(name.casefold() in _SPLIT_BY_NAME for name in names):
+    if len(names) > 1 and all(name.casefold() in SPLIT_BY_NAME for name in names):
         return [
             f"{root}: the folders {_join(names)} below the classes are not taken as a split: "
             "their photos are put together and split anew. To keep that split, let its folders "

@@ -3,10 +3,10 @@
 import hashlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from deploy.errors import BadData
+from retrain.data.remote_path import PhotoPath
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Photo:
     `split` is the split of its folder; it is empty unless the folders are of splits.
     """
 
-    path: Path
+    path: PhotoPath
     label: str
     digest: bytes
     split: str = ""
@@ -32,7 +32,7 @@ class Photo:
         return content
 
 
-def shown(path: Path) -> str:
+def shown(path: str | os.PathLike[str]) -> str:
     r"""Return `path` as text that any file takes: a byte that is not UTF-8 is written as `\xe9`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -41,12 +41,14 @@ def shown(path: Path) -> str:
 class BadPhoto:
     """A file that should be a photo of the data set, and the reason why it cannot be used.
 
-    `twin` is the same photo in another class, if that is the reason.
+    `twin` is the same photo in another class, if that is the reason. `label` is its label, "" if it
+    is not known.
     """
 
-    path: Path
+    path: PhotoPath
     reason: str
-    twin: Path | None = None
+    twin: PhotoPath | None = None
+    label: str = ""
 
 
 class ExactCopy(NamedTuple):

@@ -1,20 +1,21 @@
-"""Scan a folder of photos, one sub-folder per class, by the contents of its files."""
+"""List a folder of photos, one sub-folder per class, by the contents of its files."""
 
-import hashlib
 import os
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import pyarrow as pa
 
 from deploy import user_files
 from deploy.contract import check_label
 from deploy.errors import BadData
-from deploy.image import HEAD, MAX_BYTES, claims_photo, why_not_photo
-from deploy.system.cores import cores
-from retrain.data import folder_layout, ignored_files, similar_labels
+from retrain.data import folder_layout, ignored_files
 from retrain.data.dataset import Dataset
-from retrain.data.folder_layout import ClassFolder
-from retrain.data.photo import BadPhoto, Photo
+from retrain.data.folder_layout import ClassFolder, Layout
+from retrain.data.listed import Listed, to_batches
+from retrain.data.scan import scan as scan_source
+from retrain.data.scan_parts import ScanParts
 
 
 def scan(root: Path, labels_from: int | None = None) -> Dataset:
@@ -25,58 +26,62 @@ def scan(root: Path, labels_from: int | None = None) -> Dataset:
     `labels_from` is the level of the class folders, as in `folder_layout.read`. Each file is read
     and hashed once. Raises BadData without two classes, or if a class has no photo.
     """
-    if not root.is_dir():
-        raise BadData(f"{root}: no such folder: expected one holding a sub-folder for each class")
-    layout = folder_layout.read(root, labels_from)
-    for folder in layout.classes:
-        _check_label(folder.path.parent, folder.label)
-    _check_links(layout.classes)
-    photos: list[Photo] = []
-    bad: list[BadPhoto] = []
-    left_out = [path for folder in layout.parents for path in _not_shown(folder)]
+    return scan_source(PhotoFolder.open(root, labels_from))
 
-    def add_closed(error: OSError) -> None:
-        reason = f"the folder cannot be opened ({error.strerror})"
-        bad.append(BadPhoto(Path(error.filename), reason))
 
-    with ThreadPoolExecutor(cores() + 4) as pool:
+@dataclass(frozen=True)
+class PhotoFolder:
+    """A folder of photos on this machine, as a source."""
+
+    root: Path
+    layout: Layout
+    _left_out: list[Path] = field(default_factory=list)
+    all_claim: bool = False
+
+    @classmethod
+    def open(cls, root: Path, labels_from: int | None = None) -> "PhotoFolder":
+        """Read the layout of a folder; raise BadData as `scan` does."""
+        if not root.is_dir():
+            raise BadData(
+                f"{root}: no such folder: expected one holding a sub-folder for each class"
+            )
+        layout = folder_layout.read(root, labels_from)
         for folder in layout.classes:
-            for item in pool.map(
-                lambda path, folder=folder: _read(path, folder),
-                user_files.walk(folder.path, add_closed, left_out.append),
-            ):
-                if isinstance(item, Photo):
-                    photos.append(item)
-                elif item:
-                    bad.append(item)
-    remarks = (
-        *layout.warnings,
-        *similar_labels.warnings(sorted({folder.label for folder in layout.classes})),
-        *ignored_files.warnings(layout.parents),
-        *ignored_files.system_warnings(left_out),
-    )
-    return Dataset.of(root, layout.classes, photos, bad, remarks)
+            _check_label(Path(folder.path).parent, folder.label)
+        _check_links(layout.classes)
+        return cls(root, layout)
+
+    @property
+    def classes(self) -> tuple[ClassFolder, ...]:
+        """The class folders."""
+        return self.layout.classes
+
+    def batches(self, _last: ScanParts) -> Iterator[pa.RecordBatch]:
+        """Yield the user's files below the class folders."""
+        return to_batches(self._rows())
+
+    def _rows(self) -> Iterator[Listed]:
+        closed: list[OSError] = []
+        self._left_out[:] = [path for folder in self.layout.parents for path in _not_shown(folder)]
+        for folder in self.layout.classes:
+            for path in user_files.walk(Path(folder.path), closed.append, self._left_out.append):
+                yield Listed(os.fsencode(path), folder.label, folder.split)
+            for error in closed:
+                reason = f"the folder cannot be opened ({error.strerror})"
+                yield Listed(os.fsencode(error.filename), folder.label, reason=reason)
+            closed.clear()
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return the warnings of the layout, and those of the files that were left out."""
+        return (
+            *self.layout.warnings,
+            *ignored_files.warnings(self.layout.parents),
+            *ignored_files.system_warnings(self._left_out),
+        )
 
 
 def _not_shown(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if not user_files.is_user_file(path.name)]
-
-
-def _read(path: Path, folder: ClassFolder) -> Photo | BadPhoto | None:
-    """Return the file at `path` as a photo or a bad photo, None if it does not claim to be one."""
-    try:
-        if not path.is_file():
-            return None if path.exists() else BadPhoto(path, "a link to nothing")
-        if path.stat().st_size > MAX_BYTES:
-            return BadPhoto(path, f"larger than {MAX_BYTES // 1024**2} MB")
-        content = path.read_bytes()
-    except OSError as error:
-        return BadPhoto(path, f"cannot be read ({error.strerror})")
-    reason = why_not_photo(content[:HEAD], path)
-    if reason is None:
-        return Photo(path, folder.label, hashlib.sha256(content).digest(), folder.split)
-    claims = not content or claims_photo(path, content[:HEAD])
-    return BadPhoto(path, reason) if claims else None
 
 
 def _check_label(root: Path, label: str) -> None:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 from retrain.data.digest_index import Bytes, of_bytes, of_column
 from retrain.data.folder_layout import SPLITS
 from retrain.data.photo import Photo
+from retrain.data.remote_path import PhotoPath, photo_path
 
 _BLOCK = 4096
 """Photos that are objects at a time, while a table is made or read."""
@@ -140,7 +140,7 @@ class PhotoTable(Sequence[Photo]):
         splits = self.split_codes[start:stop].tolist()
         return [
             Photo(
-                _path(path),
+                photo_path(os.fsdecode(path)),
                 self.label_names[label],
                 digests[32 * i : 32 * i + 32],
                 _SPLITS[split],
@@ -192,11 +192,7 @@ class PhotoTable(Sequence[Photo]):
             raise KeyError(self.label_names[self.label_numbers[numbers.argmin()]])
         return np.asarray(numbers)
 
-    def is_at(self, paths: Iterable[Path]) -> npt.NDArray[np.bool_]:
+    def is_at(self, paths: Iterable[PhotoPath]) -> npt.NDArray[np.bool_]:
         """Return bool (N,): whether each photo is at one of `paths`."""
         encoded = pa.array([os.fsencode(str(path)) for path in paths], pa.large_binary())
         return np.asarray(pc.is_in(self.paths, encoded).to_numpy(zero_copy_only=False))
-
-
-def _path(encoded: bytes) -> Path:
-    return Path(os.fsdecode(encoded))

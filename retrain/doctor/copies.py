@@ -12,6 +12,7 @@ from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.folder_layout import TESTING, TRAINING, VALIDATION
 from retrain.data.photo import Photo
+from retrain.data.remote_path import look
 from retrain.doctor.finding import Finding, FindingPhoto, name_in
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
@@ -34,7 +35,7 @@ def find_copies(data: TrainingData, source: Source, progress: Progress) -> Seque
     near: list[FindingPhoto] = []
     across_splits: list[FindingPhoto] = []
     across_classes = [
-        FindingPhoto(bad.path, data.dataset.label_of(bad.path), bad.reason, bad.twin)
+        FindingPhoto(bad.path, data.dataset.label_of(bad), bad.reason, bad.twin)
         for bad in data.dataset.bad
         if bad.twin
     ]
@@ -122,7 +123,7 @@ def _with_another_label(group: Sequence[Photo]) -> list[FindingPhoto]:
 
 def _size(photo: Photo) -> int:
     try:
-        return photo.path.stat().st_size
+        return look(photo.path).size or 0
     except OSError:
         return 0
 

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from retrain.data.match_labels import match_labels
 from retrain.data.photo import shown
+from retrain.data.remote_path import RemotePath
 from retrain.doctor import backgrounds, classes, copies, files, labels, moments, pixels
 from retrain.doctor.finding import Finding
+from retrain.doctor.quarantine import folder_of_photos
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.settings.doctor import KINDS, quarantine_of
@@ -70,12 +72,12 @@ def examine(
     source: Source,
     progress: Progress,
     kinds: Collection[str] = (),
-    target: Path | None = None,
+    target: Path | str | None = None,
 ) -> tuple[Finding, ...]:
     """Return what is wrong with the photos, in the order of `KINDS`.
 
     `kinds` limits the findings to these kinds. The commands of the findings name `target`, the
-    folder of photos or of a run; by default the folder of photos.
+    place of photos or the folder of a run; by default the photos.
     """
     findings: list[Finding] = []
     with progress.stage("examine"):
@@ -90,11 +92,16 @@ def examine(
     )
 
 
-def _with_command(finding: Finding, image_dir: Path, target: Path) -> Finding:
-    """Return `finding` with the command that sets the suggested photos aside, if it has none."""
+def _with_command(finding: Finding, image_dir: Path | str, target: Path | str) -> Finding:
+    """Return `finding` with the command that sets the suggested photos aside, if it has none.
+
+    Photos that are no files of this machine have none.
+    """
     if finding.command or not finding.suggested:
         return finding
-    folder = quarantine_of(image_dir)
+    if any(isinstance(photo.path, RemotePath) for photo in finding.suggested_photos):
+        return finding
+    folder = quarantine_of(folder_of_photos(image_dir))
     words = ("doctor", shown(target), "--kind", finding.kind, "--quarantine", shown(folder))
     return replace(finding, command=f"retrain {shlex.join(words)}")
 

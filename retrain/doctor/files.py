@@ -50,4 +50,4 @@ def find_unusable(data: TrainingData, _source: Source, _progress: Progress) -> S
 
 
 def _photo(bad: BadPhoto, data: TrainingData) -> FindingPhoto:
-    return FindingPhoto(bad.path, data.dataset.label_of(bad.path), bad.reason)
+    return FindingPhoto(bad.path, data.dataset.label_of(bad), bad.reason)

@@ -1,13 +1,13 @@
 """Define a finding: photos that have a fault in common, and how to mend it."""
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from retrain.data.photo import shown
+from retrain.data.remote_path import PhotoPath
 
 
-def name_in(root: Path, path: Path) -> str:
+def name_in(root: PhotoPath, path: PhotoPath) -> str:
     """Return `path` as text, from the folder `root` on if it is in it."""
     return shown(path.relative_to(root) if path.is_relative_to(root) else path)
 
@@ -20,10 +20,10 @@ class FindingPhoto:
     that the photo seems to have.
     """
 
-    path: Path
+    path: PhotoPath
     label: str
     reason: str
-    other: Path | None = None
+    other: PhotoPath | None = None
     better_label: str | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from deploy.system.temporary_files import part_of, sweep
 from deploy.system.terminal import printable
 from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, read
 from retrain.data.photo import shown
+from retrain.data.photo_list import LISTS
+from retrain.data.remote_path import PhotoPath, photo_path
 from retrain.progress import Progress
 from retrain.run_folder import lock_folder
 from retrain.settings.doctor import UNDO_LIST, quarantine_of
@@ -80,6 +82,34 @@ def set_aside(paths: Iterable[Path], image_dir: Path, folder: Path, progress: Pr
         moved = [pair for pair, text in zip(batch.paths, problems, strict=True) if not text]
         _write(folder, [*batches, *_batch(image_dir, moved)])
     return _moves([origin for origin, _ in pairs], problems)
+
+
+def folder_of_photos(image_dir: Path | str) -> Path:
+    """Return the folder whose photos may be moved: of a list, the one that holds it.
+
+    Raises WrongUse for tar files, and for a URL.
+    """
+    place = photo_path(image_dir)
+    if not isinstance(place, Path) or place.suffix.lower() == ".tar":
+        raise WrongUse(
+            f"{place}: its photos are no files of their own on this machine, and are not moved: "
+            "remove what is wrong where the photos are made, or from a list of them"
+        )
+    return place if place.is_dir() or place.suffix.lower() not in LISTS else place.parent
+
+
+def local_files(paths: Iterable[PhotoPath], image_dir: Path | str) -> list[Path]:
+    """Return the files of this machine that exist among `paths`, without the list of photos itself.
+
+    Raises WrongUse if a path is no file of this machine.
+    """
+    files_here = []
+    for path in paths:
+        if not isinstance(path, Path):
+            raise WrongUse(f"{shown(path)}: not a file of its own on this machine: it is not moved")
+        if path != image_dir and os.path.lexists(path):
+            files_here.append(path)
+    return files_here
 
 
 def require_apart(image_dir: Path, folder: Path) -> None:

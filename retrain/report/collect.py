@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from retrain.data.photo import shown
+from retrain.data.remote_path import photo_path
 from retrain.progress import Progress
 from retrain.report import confusion, plots
 from retrain.report.advice import when_to_stop
@@ -29,7 +30,8 @@ from retrain.report.run_inputs import RunInputs
 def collect(inputs: RunInputs, progress: Progress) -> Report:
     """Return what the page of a run shows; what is missing and costs seconds is computed."""
     diagnosis, curve, not_examined = examine_run(inputs, progress)
-    book = PhotoBook(inputs.source.image_dir.absolute())
+    place = photo_path(inputs.source.image_dir)
+    book = PhotoBook(place.absolute())
     book.know(inputs.manifest, inputs.rows)
     count = partial(count_rows, inputs, book)
     tested, metrics = inputs.test_rows, inputs.metrics
@@ -47,7 +49,7 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
     maps, no_maps = map_rows(inputs, wrong_rows, book, progress)
     facts = fact_rows(inputs, book)
     return Report(
-        title=inputs.source.image_dir.name,
+        title=place.name,
         folder=shown(inputs.run.folder.absolute()),
         network=inputs.contract.backbone,
         photos=Count(len(inputs.manifest), None),

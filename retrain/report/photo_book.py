@@ -5,7 +5,6 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -16,6 +15,7 @@ from deploy.image import open_image
 from deploy.system.terminal import printable
 from retrain import parallel
 from retrain.data.photo import Photo, shown
+from retrain.data.remote_path import PhotoPath
 from retrain.predictions import Prediction
 
 MAX_IN_GALLERY = 200
@@ -43,7 +43,7 @@ class PhotoBook:
     Paths below `root` are shown without it.
     """
 
-    root: Path
+    root: PhotoPath
     photos: list[Photo] = field(default_factory=list)
     galleries: list[Gallery] = field(default_factory=list)
     _on_page: list[int] = field(default_factory=list)
@@ -77,7 +77,7 @@ class PhotoBook:
         self.galleries.append(Gallery(title, numbers, len(photos)))
         return len(self.galleries) - 1
 
-    def name(self, path: Path) -> str:
+    def name(self, path: PhotoPath) -> str:
         """Return the path as the page shows it: characters that hide or move text are escaped."""
         absolute = path.absolute()
         below = absolute.is_relative_to(self.root)

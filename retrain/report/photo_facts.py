@@ -1,9 +1,11 @@
 """Measure what the photo files of a run are: formats, sizes in pixels and in bytes."""
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from pathlib import Path
+from typing import IO, NamedTuple
 
 from PIL import Image
 
@@ -57,8 +59,14 @@ def measure(photos: Sequence[Photo]) -> PhotoFacts:
 def _read(photo: Photo) -> FileFacts | None:
     """Return the facts of a file; None if it cannot be opened."""
     try:
-        with photo.path.open("rb") as stream, Image.open(stream) as image:
-            size = photo.path.stat().st_size
+        with _open(photo) as stream, Image.open(stream) as image:
+            size = stream.seek(0, io.SEEK_END)
             return FileFacts(photo, image.format or "", image.width, image.height, size)
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
+
+
+def _open(photo: Photo) -> IO[bytes]:
+    if isinstance(photo.path, Path):
+        return photo.path.open("rb")
+    return io.BytesIO(photo.path.read_bytes())

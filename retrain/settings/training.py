@@ -26,8 +26,8 @@ _OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """TensorFlow's rule for the name of an operation."""
 
 
-BOTTLENECKS, PICTURES = "bottlenecks", "pictures"
-"""Folders of a cache that hold shards."""
+BOTTLENECKS, PICTURES, SCANS = "bottlenecks", "pictures", "scans"
+"""Folders of a cache: two that hold shards, and that of what the last scans know."""
 
 
 def default_cache_dir() -> Path:
@@ -41,18 +41,19 @@ def default_cache_dir() -> Path:
 class Source:
     """The photos, the backbone, and the caches.
 
-    `labels_from` is the level of the class folders: 1 for those directly in `image_dir`; None lets
-    the folder's layout decide (`data.folder_layout`). `weights` is a file of the backbone's
-    weights, None the published ones. `graph` is the file of the user's own network, used instead
-    of `architecture`; `input_tensor` to `input_std` describe it (`input_size`: height and width in
-    pixels, or one number for a square; mean and std of 0..255), and what is None is read from the
-    file (`backbones.custom.load`). Without `bottleneck_dir` bottlenecks lie in `cache_dir`.
-    `extract_precision` says which network computes them: the float32 one, or its int8 trunk. The
-    feature maps of fine-tuning are always of float32. `trunk` is the file `trunk.tflite` of another
-    run: both runs then share bottlenecks.
+    `image_dir` is a folder, a list (.csv or .parquet), tar files, or the text of the URL of one
+    (`data.source`). `labels_from` is the level of the class folders: 1 for those directly in
+    `image_dir`; None lets the folder's layout decide (`data.folder_layout`).
+    `weights` is a file of the backbone's weights, None the published ones. `graph` is the file of
+    the user's own network, used instead of `architecture`; `input_tensor` to `input_std` describe
+    it (`input_size`: height and width in pixels, or one number for a square; mean and std of
+    0..255), and what is None is read from the file (`backbones.custom.load`). Without
+    `bottleneck_dir` bottlenecks lie in `cache_dir`. `extract_precision` says which network computes
+    them: the float32 one, or its int8 trunk. The feature maps of fine-tuning are always of float32.
+    `trunk` is the file `trunk.tflite` of another run: both runs then share bottlenecks.
     """
 
-    image_dir: Path
+    image_dir: Path | str
     architecture: str = DEFAULT_ARCHITECTURE
     cache_dir: Path = field(default_factory=default_cache_dir)
     bottleneck_dir: Path | None = None
@@ -87,7 +88,7 @@ class Source:
 
         Hidden folders are never class folders.
         """
-        if folder and contains(self.image_dir, folder):
+        if folder and isinstance(self.image_dir, Path) and contains(self.image_dir, folder):
             raise WrongUse(
                 f"`{setting}` {folder}: that is in the folder of photos, and would be taken for a "
                 f"class: name one outside it, such as ../{folder.name or 'retrained'}"
@@ -109,6 +110,11 @@ class Source:
     def pictures(self) -> Path:
         """The folder that holds a thumbnail and the statistics of each photo."""
         return self.cache_dir / PICTURES
+
+    @property
+    def scans(self) -> Path:
+        """The folder that holds the digests of the photos of each place, as the last scan saw."""
+        return self.cache_dir / SCANS
 
     @property
     def engines(self) -> Path:
@@ -321,7 +327,10 @@ class TrainSettings:
             self.source.require_outside(name, getattr(self, name))
         for name in ("output_graph", "output_labels", "checkpoint_path"):
             file: Path | None = getattr(self, name)
-            if file and file.parent.resolve() != self.source.image_dir.resolve():
+            photos = self.source.image_dir
+            if file and not (
+                isinstance(photos, Path) and file.parent.resolve() == photos.resolve()
+            ):
                 self.source.require_outside(name, file.parent)
         if self.test_batch_size == 0:
             raise WrongUse("`test_batch_size`: 0 tests nothing: -1 is the whole set")

@@ -9,8 +9,9 @@ from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import extract
-from retrain.data import photo_folder, split
+from retrain.data import split
 from retrain.data.match_labels import match_labels
+from retrain.data.source import read_photos
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
 from retrain.settings.training import AdoptSettings, SplitSettings
@@ -52,7 +53,7 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
             f"{classifier.bottleneck}"
         )
         with progress.stage("scan"):
-            dataset = photo_folder.scan(source.image_dir, source.labels_from)
+            dataset = read_photos(source.image_dir, source.labels_from, source.scans)
             dataset, unmatched = match_labels(dataset, labels, str(settings.labels))
         progress.info(
             f"{source.image_dir}: {len(dataset.photos)} photos of {len(dataset.labels)} of the "

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from retrain import metrics
 from retrain.data.photo import shown
+from retrain.data.remote_path import PhotoPath
 from retrain.metrics import Accuracy
 from retrain.training.head import Floats, Ints, score, softmax
 
@@ -20,7 +20,7 @@ class Misclassified(NamedTuple):
     Probabilities are 0..1.
     """
 
-    path: Path
+    path: PhotoPath
     true: str
     predicted: str
     probability: float
@@ -67,7 +67,7 @@ class Evaluation:
 
 
 def evaluate(
-    logits: Floats, label_indices: Ints, paths: Sequence[Path], labels: tuple[str, ...]
+    logits: Floats, label_indices: Ints, paths: Sequence[PhotoPath], labels: tuple[str, ...]
 ) -> Evaluation:
     """Return the figures of `logits` (N, C) for test photos with `label_indices` (N,)."""
     probabilities = softmax(logits)

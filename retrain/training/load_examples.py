@@ -14,10 +14,11 @@ from retrain.backbones.int8_trunk import calibration_photos, quantize_backbone, 
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
 from retrain.bottlenecks.thumbnails import ThumbnailCache
-from retrain.data import photo_folder, split
+from retrain.data import split
 from retrain.data.dataset import Dataset
 from retrain.data.photo import shown
 from retrain.data.photo_table import PhotoTable
+from retrain.data.source import read_photos
 from retrain.data.split import Splits
 from retrain.progress import Progress
 from retrain.settings.training import Source, SplitSettings, TrainSettings
@@ -54,7 +55,7 @@ def read_source(
     Raises WrongUse if the folders make a split and `settings` asks for another.
     """
     with progress.stage("scan"):
-        dataset = photo_folder.scan(source.image_dir, source.labels_from)
+        dataset = read_photos(source.image_dir, source.labels_from, source.scans)
     photos = dataset.photos
     progress.info(f"{source.image_dir}: {len(photos)} photos in {len(dataset.labels)} classes")
     if settings:

@@ -1,6 +1,7 @@
 """Read from metrics.json of which photos a run is, by which network, and in which split."""
 
 from dataclasses import fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -8,6 +9,7 @@ from deploy import versioned_json
 from deploy.untrusted_files import damaged, read_json
 from deploy.versioned_json import Fields
 from retrain.data.manifest import read_manifest
+from retrain.data.store import is_url
 from retrain.run_folder import METRICS_VERSION, RunFolder
 from retrain.settings.training import Source, SplitSettings
 
@@ -17,10 +19,10 @@ _REMEDY = "train again, or name the folder of photos instead of the run"
 def read_settings(run: RunFolder) -> tuple[Source, SplitSettings, tuple[str, ...] | None]:
     """Return the photos and network of a run, its split, and an adopted graph's labels, else None.
 
-    The folder of photos is absolute. The int8 trunk of the run is taken from the run. The photos of
-    an adopted graph are analysed by the default network, and those whose folder matches none of its
-    labels are not of the run. Where the folders make the split, no other is set. Raises BadData if
-    metrics.json cannot be read, WrongUse if its settings contradict each other.
+    The place of the photos is absolute. The int8 trunk of the run is taken from the run. The photos
+    of an adopted graph are analysed by the default network, and those whose folder matches none of
+    its labels are not of the run. Where the folders make the split, no other is set. Raises BadData
+    if metrics.json cannot be read, WrongUse if its settings contradict each other.
     """
     record = read_json(run.metrics, _REMEDY)
     metrics = versioned_json.read(record, str(run.metrics), METRICS_VERSION, _REMEDY)
@@ -48,21 +50,24 @@ def _values(settings: Fields, kind: Any) -> dict[str, Any]:
         if field.name in settings.values:
             value = settings.values[field.name]
             if value is not None and Path in (types[field.name], *get_args(types[field.name])):
-                value = Path(value)
+                value = value if is_url(value) else Path(value)
             values[field.name] = tuple(value) if isinstance(value, list) else value
     return values
 
 
-def _absolute(image_dir: Path, run: RunFolder) -> Path:
-    """Return the folder of photos, which a run may name from the folder in which it was started.
+def _absolute(image_dir: Path | str, run: RunFolder) -> Path | str:
+    """Return the place of the photos, which a run may name from the folder it was started in.
 
-    The manifest has the photos' absolute paths.
+    The manifest has the photos' absolute paths: a folder is above them, and a list beside a folder
+    that is.
     """
-    if image_dir.is_absolute() or image_dir.is_dir() or not run.manifest.exists():
+    if isinstance(image_dir, str):
+        return image_dir
+    if image_dir.is_absolute() or image_dir.exists() or not run.manifest.exists():
         return image_dir.absolute()
     first, _ = next(iter(read_manifest(run.manifest)))
+    parents = [parent for parent in first.path.parents if isinstance(parent, Path)]
     parts = image_dir.parts
-    return next(
-        (parent for parent in first.path.parents if parent.parts[-len(parts) :] == parts),
-        image_dir.absolute(),
-    )
+    above = (parent for parent in parents if parent.parts[-len(parts) :] == parts)
+    beside = (parent / image_dir for parent in parents if (parent / image_dir).is_file())
+    return next(chain(above, beside), image_dir.absolute())

@@ -89,7 +89,7 @@ def test_a_shard_has_the_same_rows_with_both(
         copy.with_stem(f"{i}").write_bytes(content[: len(content) // 2] if i % 5 == 0 else content)
     scanned = scan(tmp_path / "photos").photos
     tasks = [Task(photo, [0, 1]) for photo in scanned]
-    scanned[3].path.unlink()
+    Path(scanned[3].path).unlink()
     decoder = Decoder(backbone.spec, Distortion(random_brightness=50), None)
     values: list[npt.NDArray[np.float16]] = []
 

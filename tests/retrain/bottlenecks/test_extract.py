@@ -270,7 +270,7 @@ def test_a_photo_that_goes_before_its_views_are_made_is_listed(
     root: Path, backbone: Backbone, cache: Path
 ) -> None:
     scanned = scan(root).photos
-    scanned[0].path.unlink()
+    Path(scanned[0].path).unlink()
     two = DistortedViews(2, STRONG)
     result = extract(scanned, backbone, TFLITE, cache, Progress(), distorted=two)
     assert [(bad.path, "vanished" in bad.reason) for bad in result.bad] == [(scanned[0].path, True)]

@@ -109,7 +109,7 @@ def test_what_is_refused_is_kept_as_such_and_what_an_earlier_run_tried_is_not(
 @pytest.mark.usefixtures("choices")
 def test_a_photo_that_changed_is_no_fault_of_a_recipe(run: Path, invoke: Invoke) -> None:
     photo = next(photo for photo, name in read_manifest(run / "manifest.csv") if name == "testing")
-    photo.path.write_bytes(b"GIF89a")
+    Path(photo.path).write_bytes(b"GIF89a")
     result = invoke("convert", "--output-dir", run, "--choose")
     assert result.exit_code == 3
     assert result.stderr.splitlines()[-1].startswith(f"Error: {photo.path}: ")

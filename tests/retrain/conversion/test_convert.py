@@ -220,7 +220,7 @@ def test_a_drop_that_is_allowed_passes(
 def test_a_photo_that_changed_since_training_is_named(
     run: Path, invoke: Invoke, split: str, remove: bool
 ) -> None:
-    path = of_split(run, split)[0].path
+    path = Path(of_split(run, split)[0].path)
     if remove:
         path.unlink()
     else:

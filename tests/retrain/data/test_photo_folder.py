@@ -207,9 +207,9 @@ def test_the_digest_hangs_on_contents_and_labels_alone(root: Path) -> None:
 def test_a_photo_notices_that_it_changed(root: Path) -> None:
     photo = scan(root).photos[0]
     assert hashlib.sha256(photo.read()).digest() == photo.digest
-    put(photo.path, 9)
+    put(Path(photo.path), 9)
     with pytest.raises(BadData, match=r"1\.png: changed since training: train again"):
         photo.read()
-    photo.path.unlink()
+    Path(photo.path).unlink()
     with pytest.raises(BadData, match=r"1\.png: cannot be read \(No such file"):
         photo.read()

@@ -52,7 +52,7 @@ def find(source: Source, progress: Progress = QUIET) -> list[Finding]:
 
 def test_a_class_in_a_frame_of_its_own_is_named_with_its_photos(source: Source) -> None:
     frames: dict[str, Frame] = {"disc": None, "framed": (30, 60, 200), "square": None}
-    draw_classes(source.image_dir, frames)
+    draw_classes(Path(source.image_dir), frames)
     (finding,) = find(source)
     assert finding.kind == "background"
     assert finding.title.startswith("framed ")
@@ -64,7 +64,7 @@ def test_a_class_in_a_frame_of_its_own_is_named_with_its_photos(source: Source) 
 def test_classes_before_the_same_background_are_not_named_and_borders_are_cached(
     source: Source, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    draw_classes(source.image_dir, {"disc": None, "square": None})
+    draw_classes(Path(source.image_dir), {"disc": None, "square": None})
     assert find(source, Progress()) == []
     assert "engine" in capsys.readouterr().err, "the borders are analysed"
     assert find(source, Progress()) == []
@@ -74,9 +74,9 @@ def test_classes_before_the_same_background_are_not_named_and_borders_are_cached
 def test_copies_of_a_photo_do_not_make_its_border_known(source: Source) -> None:
     random = np.random.default_rng(0)
     for label in ("disc", "square"):
-        (source.image_dir / label).mkdir(parents=True)
+        (Path(source.image_dir) / label).mkdir(parents=True)
         for number in range(4):
-            path = source.image_dir / label / f"{number}.png"
+            path = Path(source.image_dir) / label / f"{number}.png"
             draw_photo(label, None, random).save(path)
             for copy in range(4):  # other bytes, behind the end of the picture
                 content = path.read_bytes() + bytes([copy])

@@ -49,7 +49,9 @@ def test_a_photo_that_vanished_has_no_map(base: Run, photos: Path, cache_dir: Pa
     network = load_network(graph, Source(photos, cache_dir=cache_dir), True)
     assert network
     members = [photo for photo, _ in base.manifest[:2]]
-    vanished = members[0].__class__(members[0].path.with_name("gone.jpg"), "circles", bytes(32))
+    vanished = members[0].__class__(
+        Path(members[0].path).with_name("gone.jpg"), "circles", bytes(32)
+    )
     chosen = [(vanished, contract.labels[:1]), (members[1], contract.labels[:2])]
     (drawn,) = draw_maps(network, contract.input, contract.labels, chosen)
     assert drawn.photo == members[1]
