@@ -62,8 +62,8 @@ class PhotoSource(Protocol):
         """Whether each row claims to be a photo."""
 
     @property
-    def classes(self) -> tuple[ClassFolder, ...]:
-        """The class folders; none if the rows alone have the labels."""
+    def classes(self) -> tuple[ClassFolder, ...] | None:
+        """The class folders; None if the rows alone have the labels."""
 
     def batches(self, last: "ScanParts") -> Iterator[pa.RecordBatch]:
         """Yield the rows as batches of `SCHEMA`; `last` is what earlier scans know.

@@ -1,7 +1,8 @@
 """Write and read the manifest of a run: each photo with its split.
 
-A manifest is a CSV file with the columns `path` (absolute), `label`, `digest` (SHA-256 of the
-photo's bytes, hexadecimal) and `split`. Its versions follow the rule of `deploy.versioned_json`:
+A manifest is a CSV file with the columns `path` (absolute, or a URL: `remote_path.photo_path`),
+`label`, `digest` (SHA-256 of the photo's bytes, hexadecimal) and `split`. Its versions follow the
+rule of `deploy.versioned_json`:
 
 - A reader finds columns by their names, and ignores those that it does not know.
 - A file may have a column `min_reader`: the lowest version whose readers understand it. A reader
@@ -20,6 +21,7 @@ from deploy.errors import BadData
 from deploy.untrusted_files import damaged
 from retrain.data.folder_layout import SPLITS
 from retrain.data.photo import Photo
+from retrain.data.remote_path import photo_path
 
 _VERSION = 1
 _COLUMNS = ("path", "label", "digest", "split")
@@ -66,4 +68,4 @@ def _photo_and_split(row: dict[str, str], path: Path) -> tuple[Photo, str]:
     is_whole = len(digest) == 32 and row["path"] and row["label"] and None not in row
     if not is_whole or row["split"] not in SPLITS:
         raise ValueError(f"{row['path']!r:.60}: its line is damaged")
-    return Photo(Path(row["path"]), row["label"], digest), row["split"]
+    return Photo(photo_path(row["path"]), row["label"], digest), row["split"]

@@ -49,7 +49,7 @@ class PhotoList:
     """The rows of a CSV or Parquet file at a path or URL, as a source."""
 
     root: PhotoPath
-    classes: tuple[ClassFolder, ...] = ()
+    classes: tuple[ClassFolder, ...] | None = None
     all_claim: bool = True
     _short_lines: list[Listed] = field(default_factory=list)
 

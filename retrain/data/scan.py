@@ -170,10 +170,13 @@ def _to_dataset(source: PhotoSource, batches: Iterator[pa.RecordBatch]) -> Datas
             else:
                 bad.append(BadPhoto(place, reason, label=label))
     folders = source.classes
-    if not folders:
+    if folders is None:
         folders = tuple(
             ClassFolder(label, source.root, split) for label, split in sorted(classes) if label
         )
+        if not folders:
+            why = f" ({bad[0].path.name}: {bad[0].reason})" if bad else ""
+            raise BadData(f"{source.root}: no row has a label{why}")
         photos, without_split = _split_of_list(source.root, photos)
         bad += without_split
     labels = sorted({folder.label for folder in folders})

@@ -68,7 +68,7 @@ def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
     """Return the bytes of a file from `start` up to `end`, which is not read, all by default."""
     with reading(url):
         store, path = _connect(url)
-        content: bytes = store.cat_file(path, start, end)
+        content: bytes = store.cat_file(path, start=start, end=end)
         return content
 
 
@@ -134,6 +134,9 @@ def reading(url: str) -> Iterator[None]:
         remedy = f"pip install {package}" if package else str(error)
         raise BadData(f"{url}: a package is missing that reads {protocol}://: {remedy}") from error
     except FileNotFoundError as error:
+        cause = error.__cause__  # fsspec says so too of a server that it cannot reach
+        if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+            raise OSError(errno.EIO, _reason(cause), url) from error
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url) from error
     except PermissionError as error:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), url) from error
@@ -156,8 +159,8 @@ def _reason(error: Exception) -> str:
     if status and message:
         return f"HTTP {status} {message}"[:_MAX_REASON]
     strerror = error.strerror if isinstance(error, OSError) else None
-    lines = (strerror or str(error)).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:_MAX_REASON]
+    text = " ".join((strerror or str(error)).split())
+    return (text or type(error).__name__)[:_MAX_REASON]
 
 
 def _facts(info: dict[str, Any]) -> Facts:

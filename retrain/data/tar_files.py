@@ -33,7 +33,10 @@ from retrain.data.remote_path import PhotoPath, RemotePath, look, url_of
 from retrain.data.scan_parts import ScanParts
 
 _MAX_LABEL_BYTES = 1024**2
-_NO_LABEL = "it has no label: no {name}.cls, and no {name}.json with `label`, is beside it"
+_NO_LABEL = (
+    "it has no label: no {name}.cls, and no {name}.json with `label`, is beside it: if the folders "
+    "in the tar file are the classes, unpack it"
+)
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,14 @@ class TarFiles:
 
     root: PhotoPath
     files: tuple[PhotoPath, ...]
-    classes: tuple[ClassFolder, ...] = ()
+    classes: tuple[ClassFolder, ...] | None = None
     all_claim: bool = True
 
     def batches(self, last: ScanParts) -> Iterator[pa.RecordBatch]:
         """Yield the photos of each tar file as one batch, with their digests.
 
-        Its last row, which is no photo, says that the file was read to its end. A file that cannot
-        be read is a row with the reason; so is one that is cut off, after its whole members.
+        A file that cannot be read is a row with the reason; so is one that is cut off, after its
+        whole members. Else the last row, which is no photo, says that the file was read to its end.
         """
         readers = cores() + 4
         with ThreadPoolExecutor(readers) as pool:
@@ -98,17 +101,19 @@ def _read_tar(last: ScanParts, tar: PhotoPath) -> pa.RecordBatch:
         rows = list(_rows(tar, version))
     except OSError as error:
         return to_batch([Listed(path, "", reason=f"cannot be read ({error.strerror})")])
-    return to_batch([*rows, Listed(path, "", size=size, version=version, reason="")])
+    if all(row.path != path for row in rows):
+        rows.append(Listed(path, "", size=size, version=version, reason=""))
+    return to_batch(rows)
 
 
 def _rows(tar: PhotoPath, version: str) -> Iterator[Listed]:
     """Yield a row for each photo of a tar file."""
     with _open(tar) as stream:
-        try:
-            for _, members in groupby(_members(stream), lambda member: member.key):
-                yield from _photos(tar, list(members), version)
-        except (tarfile.TarError, EOFError) as error:
-            reason = f"not a whole tar file ({error}): what follows the damage is left out"
+        damage: list[str] = []
+        for _, members in groupby(_whole_members(stream, damage), lambda member: member.key):
+            yield from _photos(tar, list(members), version)
+        for problem in damage:
+            reason = f"not a whole tar file ({problem}): what follows the damage is left out"
             yield Listed(os.fsencode(url_of(tar)), "", reason=reason)
 
 
@@ -120,6 +125,14 @@ def _open(tar: PhotoPath) -> Iterator[IO[bytes]]:
         else:
             stack.enter_context(store.reading(str(tar)))
             yield stack.enter_context(store.open_stream(str(tar)))
+
+
+def _whole_members(stream: IO[bytes], damage: list[str]) -> Iterator[_Member]:
+    """Yield the members up to the first damage, which is added to `damage`."""
+    try:
+        yield from _members(stream)
+    except (tarfile.TarError, EOFError) as error:
+        damage.append(str(error))
 
 
 def _members(stream: IO[bytes]) -> Iterator[_Member]:
@@ -140,6 +153,10 @@ def _members(stream: IO[bytes]) -> Iterator[_Member]:
                     yield member._replace(reason=f"larger than {MAX_BYTES // 1024**2} MB")
             else:
                 yield from _photo(member, _read(stream, info.size))
+        stream.seek(tar.offset)
+        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            # `next` returns None for a damaged header too.
+            raise tarfile.ReadError("no end mark")
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:

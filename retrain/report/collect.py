@@ -2,7 +2,6 @@
 
 import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from retrain.data.photo import shown
@@ -84,7 +83,7 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
         no_maps=no_maps,
         facts=facts,
         bad=tuple(
-            (book.name(Path(file.text("path"))), file.text("reason"))
+            (book.name(photo_path(file.text("path"))), file.text("reason"))
             for file in metrics.objects("bad")
         ),
         bad_count=metrics.integer("bad_count", default=len(metrics.objects("bad"))),

@@ -1,12 +1,12 @@
 """Read what the doctor found in the photos of a run, or let it examine them."""
 
-from pathlib import Path
 from typing import Any
 
 from deploy import files, versioned_json
 from deploy.errors import BadData
 from deploy.untrusted_files import read_json
 from deploy.versioned_json import Fields
+from retrain.data.remote_path import photo_path
 from retrain.doctor import examine
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.progress import Progress
@@ -47,10 +47,10 @@ def _finding(fields: Fields) -> Finding:
 def _photo(fields: Fields) -> FindingPhoto:
     other = fields.text_or_none("other")
     return FindingPhoto(
-        Path(fields.text("path")),
+        photo_path(fields.text("path")),
         fields.text("label"),
         fields.text("reason"),
-        Path(other) if other else None,
+        photo_path(other) if other else None,
         fields.text_or_none("better_label"),
     )
 

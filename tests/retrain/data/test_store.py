@@ -1,0 +1,76 @@
+"""What stores raise becomes an OSError with a reason; a missing package is named."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from deploy.errors import BadData
+from retrain.data import store
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[str]:
+    """Return the URL of a server whose answers have the status that the path names."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(int(self.path[1:4]))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason"),
+    [
+        (404, FileNotFoundError, "No such file or directory"),
+        (403, OSError, "HTTP 403 Forbidden"),
+        (500, OSError, "HTTP 500 Internal Server Error"),
+    ],
+)
+def test_an_http_status_is_a_reason(
+    web: str, status: int, kind: type[OSError], reason: str
+) -> None:
+    url = f"{web}/{status}/1.jpg"
+    with pytest.raises(kind) as error:
+        store.read(url)
+    assert (error.value.strerror, error.value.filename) == (reason, url)
+
+
+def test_no_server_and_no_protocol_are_reasons() -> None:
+    with pytest.raises(OSError, match="Connect call failed"):
+        store.read("http://127.0.0.1:9/1.jpg")
+    with pytest.raises(OSError, match="Protocol not known: nowhere"):
+        store.look("nowhere://a/1.jpg")
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        store.list_names("memory://nothing/here")
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("gcsfs", "huggingface_hub"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(BadData, match=r"gs://b/1\.jpg: .*pip install gcsfs"):
+        store.read("gs://b/1.jpg")
+
+
+def test_fsspec_is_loaded_only_for_a_url() -> None:
+    code = (
+        "import sys; from pathlib import Path; import retrain.data.source, retrain.cli.options;"
+        "retrain.data.source.open_source(Path(sys.argv[1])); assert 'fsspec' not in sys.modules"
+    )
+    program = [sys.executable, "-c", code, "retrain"]
+    subprocess.run(program, check=True, timeout=60)
