@@ -18,7 +18,8 @@ from retrain.data import similar_labels
 from retrain.data.dataset import Dataset
 from retrain.data.folder_layout import SPLITS, ClassFolder
 from retrain.data.listed import SCHEMA, Listed, PhotoSource, in_blocks, to_batch
-from retrain.data.photo import BadPhoto, Photo
+from retrain.data.photo import BadPhoto
+from retrain.data.photo_table import PhotoTable
 from retrain.data.read_ahead import read_ahead
 from retrain.data.remote_path import PhotoPath, look, photo_path
 from retrain.data.scan_parts import PartWriter, Plan, ScanParts, folder_of, in_use, remove_others
@@ -154,21 +155,21 @@ def _with_absolute_paths(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _to_dataset(source: PhotoSource, batches: Iterator[pa.RecordBatch]) -> Dataset:
     """Return the rows as a data set; raise BadData as `scan` does."""
-    photos: list[Photo] = []
+    columns = ["path", "label", "split", "digest"]
+    usable = [SCHEMA.empty_table().select(columns)]
     bad: list[BadPhoto] = []
     classes: set[tuple[str, str]] = set()
     for batch in batches:
-        columns = (batch[name].to_pylist() for name in ("path", "label", "split", "digest"))
-        reasons = batch["reason"].to_pylist()
-        for path, label, split, digest, reason in zip(*columns, reasons, strict=True):
-            if reason == "":
-                continue
-            classes.add((label, split))
-            place = photo_path(os.fsdecode(path))
-            if reason is None:
-                photos.append(Photo(place, label, digest, split))
-            else:
-                bad.append(BadPhoto(place, reason, label=label))
+        table = pa.Table.from_batches([batch])
+        is_photo = pc.is_null(table["reason"])
+        usable.append(table.filter(is_photo).select(columns))
+        bad += _bad_photos(table.filter(pc.invert(is_photo)))
+        if source.classes is None:
+            pairs = table.group_by(["label", "split"]).aggregate([])
+            classes |= set(
+                zip(*(pairs[name].to_pylist() for name in ("label", "split")), strict=True)
+            )
+    photos = pa.concat_tables(usable)
     folders = source.classes
     if folders is None:
         folders = tuple(
@@ -181,15 +182,24 @@ def _to_dataset(source: PhotoSource, batches: Iterator[pa.RecordBatch]) -> Datas
         bad += without_split
     labels = sorted({folder.label for folder in folders})
     remarks = (*source.remarks(), *similar_labels.warnings(labels))
-    return Dataset.of(source.root, folders, photos, bad, remarks)
+    return Dataset.of(source.root, folders, PhotoTable.of_arrow(photos), bad, remarks)
 
 
-def _split_of_list(root: PhotoPath, photos: list[Photo]) -> tuple[list[Photo], list[BadPhoto]]:
+def _bad_photos(rows: pa.Table, reason: str | None = None) -> list[BadPhoto]:
+    """Return rows as bad photos, with `reason` or with their own; not those of no reason."""
+    return [
+        BadPhoto(photo_path(os.fsdecode(row["path"])), reason or row["reason"], label=row["label"])
+        for row in rows.to_pylist()
+        if reason or row["reason"]
+    ]
+
+
+def _split_of_list(root: PhotoPath, photos: pa.Table) -> tuple[pa.Table, list[BadPhoto]]:
     """Return the photos that have a split, all if none has one, and the others.
 
     Raises BadData unless there are photos of each split, or of none.
     """
-    splits = {photo.split for photo in photos} - {""}
+    splits = set(pc.unique(photos["split"]).to_pylist()) - {""}
     if not splits:
         return photos, []
     absent = [name for name in SPLITS if name not in splits]
@@ -198,6 +208,6 @@ def _split_of_list(root: PhotoPath, photos: list[Photo]) -> tuple[list[Photo], l
             f"{root}: its column `split` makes no whole split: no photo is of "
             f"{', '.join(absent)}: add some, or leave the column out to split all photos anew"
         )
+    has_split = pc.not_equal(photos["split"], "")
     reason = "its `split` is empty, and other rows have one"
-    bad = [BadPhoto(photo.path, reason, label=photo.label) for photo in photos if not photo.split]
-    return [photo for photo in photos if photo.split], bad
+    return photos.filter(has_split), _bad_photos(photos.filter(pc.invert(has_split)), reason)
