@@ -4,6 +4,7 @@ The network is tiny, so that every file is a few kilobytes and the disk can end 
 """
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,13 +13,13 @@ from click.testing import Result
 
 from tests.helpers.classic_graphs import quantized_hub, save, tiny
 from tests.helpers.deploy_fixtures import write_colour_run
-from tests.helpers.runs import STEPS, Invoke
-from tests.helpers.small_disk import resize, small_disk
+from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke
+from tests.helpers.small_disk import read_only, resize, small_disk
 
 ENOUGH_KB = 20_000
 SMALLEST_KB = 4
 """A page: a disk of no bytes would be unlimited."""
-TRIES = 8
+TRIES = 6
 """Sizes of a disk, spread evenly over what the command writes."""
 
 
@@ -112,3 +113,76 @@ def test_training_into_a_full_folder(colours: Path, tmp_path: Path, invoke: Invo
     needed = used_kb(run)
     shutil.rmtree(run)
     fails_until_there_is_room(invoke, run, needed, command, ())
+
+
+def test_converting_into_a_full_folder(colours: Path, tmp_path: Path, invoke: Invoke) -> None:
+    command = ("convert", "--output-dir", tmp_path / "run", *FEW_CALIBRATION_IMAGES)
+    shutil.copytree(colours / "run", tmp_path / "run")
+    before = used_kb(tmp_path / "run")
+    result = invoke(*command)
+    assert result.exit_code == 0, result.output
+    written = used_kb(tmp_path / "run") - before
+    failures = 0
+    for kb in (0, written // 3, written * 2 // 3, written - 4):
+        with small_disk(tmp_path / str(kb), ENOUGH_KB) as disk:
+            run = shutil.copytree(colours / "run", disk / "run")
+            filler = disk / "filler"
+            filler.write_bytes(bytes(1024 * (shutil.disk_usage(disk).free // 1024 - kb)))
+            words = [run if word == tmp_path / "run" else word for word in command]
+            result = invoke(*words)
+            if result.exit_code:
+                failures += 1
+                refused(result, run)
+            assert leftovers(run) == []
+            filler.unlink()
+            result = invoke(*words)
+            assert result.exit_code == 0, result.output
+            assert leftovers(run) == []
+    assert failures >= 3
+
+
+@pytest.mark.parametrize("command", ["bottlenecks", "train", "convert"])
+def test_a_full_folder_for_temporary_files(
+    command: str,
+    colours: Path,
+    tmp_path: Path,
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the cache can only be read, its rows go there; TensorFlow's files always do."""
+    run = shutil.copytree(colours / "run", tmp_path / "run")
+    cache = tmp_path / "cache"
+    source = (colours / "photos", "--graph", colours / "own.pb", "--cache-dir", cache)
+    assert invoke("bottlenecks", *source).exit_code == 0
+    words = {
+        "bottlenecks": source,
+        "train": (*source, "--output-dir", run, "--how-many-training-steps", STEPS),
+        "convert": ("--output-dir", run, *FEW_CALIBRATION_IMAGES),
+    }[command]
+    with read_only(cache), small_disk(tmp_path / "temporary", SMALLEST_KB) as temporary:
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        (temporary / "filler").write_bytes(bytes(1024 * SMALLEST_KB))
+        result = invoke(command, *words)
+        refused(result, temporary)
+        assert "set TMPDIR" in result.stderr
+        assert [path.name for path in temporary.iterdir()] == ["filler"]
+        resize(temporary, ENOUGH_KB)
+        result = invoke(command, *words)
+        assert result.exit_code == 0, result.output
+    assert leftovers(tmp_path) == []
+
+
+def test_a_report_on_a_full_disk(colours: Path, tmp_path: Path, invoke: Invoke) -> None:
+    with small_disk(tmp_path / "disk", ENOUGH_KB) as disk:
+        run, cache = disk / "run", ("--cache-dir", tmp_path / "cache")
+        source = (colours / "photos", "--graph", colours / "own.pb", *cache)
+        steps = ("--output-dir", run, "--how-many-training-steps", STEPS)
+        assert invoke("train", *source, *steps).exit_code == 0
+        assert invoke("report", "--output-dir", run).exit_code == 0
+        (run / "report.html").unlink()
+        filler = disk / "filler"
+        filler.write_bytes(bytes(shutil.disk_usage(disk).free - 8192))
+        refused(invoke("report", "--output-dir", run), run)
+        filler.unlink()
+        assert invoke("report", "--output-dir", run).exit_code == 0
+        assert leftovers(disk) == []
