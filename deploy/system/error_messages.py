@@ -90,10 +90,10 @@ def explain(error: OSError) -> str:
 
 
 def _is_temporary(path: str) -> bool:
-    """Return whether a path is in one of our temporary folders."""
-    place = Path(path)
+    """Return whether a path is the system's folder for temporary files, or in one of ours there."""
+    place, system = Path(path), Path(tempfile.gettempdir())
     is_ours = any(name.startswith("retrain-") for name in place.parts)
-    return is_ours and place.is_relative_to(tempfile.gettempdir())
+    return place == system or (is_ours and place.is_relative_to(system))
 
 
 def _call(error: OSError) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import click
 from deploy.cli import name_options
 from deploy.cli.help_groups import GENERAL, Groups
 from deploy.errors import RetrainError, WrongUse
+from deploy.system.error_messages import explain
 from retrain.settings.training import (
     DEFAULT_ARCHITECTURE,
     ExtractEngine,
@@ -313,7 +314,8 @@ def _refresh(
     try:
         write(RunFolder(output_dir))
     except (RetrainError, OSError) as error:
-        stages.warn(f"{name} is not written: {error}")
+        reason = explain(error) if isinstance(error, OSError) else error
+        stages.warn(f"{name} is not written: {reason}")
         return False
     return True
 

@@ -8,6 +8,7 @@ import io
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -129,13 +130,15 @@ class EventWriter:
         self._file("test")
 
     def close(self) -> None:
-        """Close the files."""
-        for file in self._files.values():
-            file.close()
+        """Close the files, each of them also if the disk is full."""
+        with ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.close)
 
     def _file(self, name: str) -> "_EventFile":
         if name not in self._files:
             self._files[name] = _EventFile(self.run / name)
+            self._files[name].begin()
         return self._files[name]
 
 
@@ -146,13 +149,16 @@ class _EventFile:
         folder.mkdir(exist_ok=True)
         self._path = folder / "events.out.tfevents"
         self._records = RecordWriter(self._path.open("wb"))
+
+    def begin(self) -> None:
         self._write(file_version="brain.Event:2")
 
     def add(self, step: int, values: list[Any]) -> None:
         self._write(step=step, summary=Summary(value=values))
 
     def close(self) -> None:
-        self._records.close()
+        with doing("write", self._path):
+            self._records.close()
 
     def _write(self, **content: Any) -> None:
         with doing("write", self._path):
