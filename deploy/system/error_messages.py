@@ -58,10 +58,11 @@ _CALLS = {
 
 
 @contextmanager
-def doing(action: str, path: Path) -> Iterator[None]:
+def doing(action: str, path: Path | str) -> Iterator[None]:
     """Put `path` into an OSError of the block that names no path, and note the failed `action`.
 
-    The action is a verb, such as "write"; it is noted only if the error is about `path`.
+    The action is a verb, such as "write"; it is noted only if the error is about `path`, which may
+    be a URL.
     """
     try:
         yield

@@ -30,14 +30,17 @@ from deploy import files
 from deploy.errors import BadData
 from deploy.system.cores import cores
 from deploy.system.temporary_files import part_of, sweep
+from retrain.bottlenecks import remote_files
 from retrain.bottlenecks.cached_rows import COLUMNS, CachedRows, Row
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data.digest_index import Bytes
+from retrain.settings.training import UrlPlace
 
 ABOUT = "about.json"
 ABOUT_VERSION = 1
 SHARDS = "shard-*.parquet"
 DAMAGED = "shard-*.damaged"
+_DAMAGED_SUFFIX = ".damaged"
 _FINGERPRINT = b"fingerprint"
 _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors of opening a file that say nothing of the file."""
@@ -46,21 +49,25 @@ _OF_THE_PROCESS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 class Cache:
     """The shards of one fingerprint. Any number of processes may add shards at once."""
 
-    def __init__(self, folder: Path, width: int, about: Mapping[str, Any] | None = None) -> None:
-        """Use `folder` for bottlenecks of `width` values; the first shard creates it.
+    def __init__(
+        self, place: Path | UrlPlace, width: int, about: Mapping[str, Any] | None = None
+    ) -> None:
+        """Use the folder `place` for bottlenecks of `width` values; the first shard creates it.
 
-        `about` says what they are of, as JSON values; with None that is not known here.
+        Of a folder at a URL, `folder` is the local copy. `about` says what they are of, as JSON
+        values; with None that is not known here.
         """
-        self.folder = folder
+        self.place = place
+        self.folder = place.copy if isinstance(place, UrlPlace) else place
         self.width = width
         self._about = about
         self._is_marked = False
         pa.set_cpu_count(cores())  # pyarrow counts all cores of the machine
-        fingerprint = {_FINGERPRINT: folder.name.encode()}
+        fingerprint = {_FINGERPRINT: self.folder.name.encode()}
         self._schema = pa.schema(_types(width), metadata=fingerprint)
 
-    def add(self, rows: Sequence[Row]) -> None:
-        """Write `rows` as a shard, whole or not at all; its name is its SHA-256."""
+    def add(self, rows: Sequence[Row]) -> str:
+        """Write `rows` as a shard, whole or not at all; return its name, which has its SHA-256."""
         columns = {
             "digest": [row.digest for row in rows],
             "view": [row.view for row in rows],
@@ -72,12 +79,17 @@ class Cache:
         content = io.BytesIO()
         # A dictionary of values that hardly repeat makes reading take six times as long.
         pq.write_table(table, content, compression="zstd", use_dictionary=False)
+        name = shard_name(content.getvalue())
+        if isinstance(self.place, UrlPlace):
+            remote_files.write(self.place / name, content.getvalue())
+            return name
         if not self._is_marked:
             self._is_marked = True
             with suppress(OSError):  # writing the shard reports it
                 self.folder.mkdir(parents=True, exist_ok=True)
             self._mark_used(self)
-        files.write(self.folder / shard_name(content.getvalue()), content.getvalue())
+        files.write(self.folder / name, content.getvalue())
+        return name
 
     def load(self, digests: Bytes, views: range, store: FeatureStore) -> CachedRows:
         """Return the rows of photos and their views; append their bottlenecks to `store`.
@@ -89,16 +101,41 @@ class Cache:
         sweep(self.folder)
         self._mark_used(store)
         cached = CachedRows(digests, views, store)
+        if isinstance(self.place, UrlPlace):
+            remote_files.copy_all(self.place, SHARDS)
         for path in sorted(self.folder.glob(SHARDS)):
-            try:
-                table = read_shard(path, self.width)
-            except BadData as error:
-                with suppress(OSError):  # a cache that is only read
-                    set_aside(path)
-                cached.damaged.append(f"{path.name} ({error})")
-                continue
-            cached.add_table(table)
+            self._add_shard(path, cached)
         return cached
+
+    def add_written(self, name: str, cached: CachedRows) -> None:
+        """Add the rows of the shard `name`, which `add` wrote, here or elsewhere, to `cached`.
+
+        Raises FileNotFoundError if it cannot be seen from here.
+        """
+        if isinstance(self.place, UrlPlace):
+            remote_files.copy(self.place / name)
+        (self.folder / name).stat()
+        self._add_shard(self.folder / name, cached)
+
+    def _add_shard(self, path: Path, cached: CachedRows) -> None:
+        """Add the rows of a shard to `cached`, or set it aside if it is damaged."""
+        try:
+            table = self._read_shard(path)
+        except BadData as error:
+            with suppress(OSError):  # a cache that is only read
+                set_aside(self.place / path.name)
+            cached.damaged.append(f"{path.name} ({error})")
+        else:
+            cached.add_table(table)
+
+    def _read_shard(self, path: Path) -> pa.Table:
+        try:
+            return read_shard(path, self.width)
+        except BadData:
+            if not isinstance(self.place, UrlPlace):
+                raise
+        # The copy may be damaged, and not the shard.
+        return read_shard(remote_files.copy(self.place / path.name), self.width)
 
     def _mark_used(self, owner: object) -> None:
         """Set the time of the last use, and lock the shards until `owner` ends.
@@ -116,6 +153,8 @@ class Cache:
                     break
                 close()  # the shards were removed before the lock
             os.utime(path)
+            if isinstance(self.place, UrlPlace):  # no lock there, but the time of the last use
+                remote_files.write(self.place / ABOUT, path.read_bytes())
 
     def _write_about(self) -> None:
         """Say what the shards are of, unless that is written: a lock is on the file as it is."""
@@ -173,13 +212,16 @@ def read_shard(path: Path, width: int | None = None) -> pa.Table:
     return table
 
 
-def set_aside(path: Path) -> None:
+def set_aside(shard: Path | UrlPlace) -> None:
     """Rename a damaged shard, so that its photos are analysed again."""
-    target = path.with_suffix(".damaged")
+    if isinstance(shard, UrlPlace):
+        remote_files.rename(shard, shard.copy.with_suffix(_DAMAGED_SUFFIX).name)
+        return
+    target = shard.with_suffix(_DAMAGED_SUFFIX)
     with suppress(FileNotFoundError):  # another process was first
-        if path.is_dir() or target.is_dir():
+        if shard.is_dir() or target.is_dir():
             remove(target)
-        path.replace(target)
+        shard.replace(target)
 
 
 def remove(path: Path) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from itertools import repeat
 from pathlib import Path
@@ -32,7 +33,7 @@ from retrain.backbones import Backbone
 from retrain.fingerprint import fingerprint
 from retrain.isolated import run_isolated
 from retrain.progress import Progress
-from retrain.settings.training import ExtractEngine
+from retrain.settings.training import Executor, ExtractEngine, Source
 
 Pixels = npt.NDArray[np.uint8]
 Tensor = npt.NDArray[np.float32]
@@ -54,7 +55,10 @@ _PROBE_VERSION = 1
 
 
 class Engine(NamedTuple):
-    """What runs a backbone: `make` returns a thread's function, for up to `batch` photos."""
+    """What runs a backbone: `make` returns a thread's function, for up to `batch` photos.
+
+    The one of TFLite can be pickled.
+    """
 
     name: str
     make: Callable[[], RunBackbone]
@@ -63,17 +67,17 @@ class Engine(NamedTuple):
 
 def tflite(backbone: Backbone) -> Engine:
     """Return the TFLite runtime, an interpreter per thread."""
+    return Engine("tflite", partial(_interpreter, backbone), 1)
 
-    def make() -> RunBackbone:
-        model = Model(backbone.flatbuffer)
 
-        def run_backbone(pixels: Pixels) -> Tensor:
-            tensors = pixels if backbone.precision == "int8" else normalise(pixels, backbone.spec)
-            return np.stack([model(tensor[np.newaxis]) for tensor in tensors])
+def _interpreter(backbone: Backbone) -> RunBackbone:
+    model = Model(backbone.flatbuffer)
 
-        return run_backbone
+    def run_backbone(pixels: Pixels) -> Tensor:
+        tensors = pixels if backbone.precision == "int8" else normalise(pixels, backbone.spec)
+        return np.stack([model(tensor[np.newaxis]) for tensor in tensors])
 
-    return Engine("tflite", make, 1)
+    return run_backbone
 
 
 def tensorflow(backbone: Backbone) -> Engine:
@@ -94,10 +98,20 @@ _ENGINES = {"tflite": tflite, "tensorflow": tensorflow}
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The engine setting, and the folder that keeps the probed rates of each backbone."""
+    """The engine setting, the folder that keeps the probed rates of each backbone, the executor.
+
+    `ray_address` is that of a standing cluster; None starts Ray on this machine.
+    """
 
     setting: ExtractEngine
     probes: Path
+    executor: Executor = "threads"
+    ray_address: str | None = None
+
+    @classmethod
+    def of(cls, source: Source) -> "EngineChoice":
+        """Return what `source` says."""
+        return cls(source.extract_engine, source.engines, source.executor, source.ray_address)
 
     def choose(self, backbone: Backbone, view_count: int, progress: Progress) -> Engine:
         """Return the engine for `view_count` views; print its name and the reason."""
@@ -107,6 +121,8 @@ class EngineChoice:
 
     def _decide(self, backbone: Backbone, view_count: int) -> tuple[str, str]:
         """Return an engine's name and the reason to take it."""
+        if self.executor == "ray":
+            return "tflite", "the executor is ray"
         if backbone.precision == "int8":
             return "tflite", "an int8 trunk"
         if self.setting != "auto":

@@ -11,17 +11,19 @@ import pyarrow.parquet as pq
 
 from deploy import files
 from deploy.errors import BadData, WrongUse
+from retrain.bottlenecks import remote_files
 from retrain.bottlenecks.cache import SHARDS, Cache, read_shard
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data.digest_index import Bytes, DigestIndex, Numbers, of_column
 from retrain.progress import Progress
+from retrain.settings.training import UrlPlace
 
 FORMATS = (".parquet", ".npy")
 _BLOCK_ROWS = 4096
 
 
-def export(folder: Path, path: Path, progress: Progress) -> int:
-    """Write the cache `folder` as the file `path`, and return the number of its rows.
+def export(place: Path | UrlPlace, path: Path, progress: Progress) -> int:
+    """Write the cache in the folder `place` as the file `path`, and return the number of its rows.
 
     The rows are in the order of digest and view, without those of bad photos. A .parquet file has
     the columns digest (hexadecimal, as in manifest.csv), view and bottleneck. A .npy file has the
@@ -31,13 +33,16 @@ def export(folder: Path, path: Path, progress: Progress) -> int:
     """
     if path.suffix not in FORMATS:
         raise WrongUse(f"{path}: the name of the file must end in {' or '.join(FORMATS)}")
+    if isinstance(place, UrlPlace):
+        remote_files.copy_all(place, SHARDS)
+    folder = place.copy if isinstance(place, UrlPlace) else place
     width, digests, views = _read_keys(folder)
-    cached = Cache(folder, width).load(digests, views, FeatureStore(width, folder))
+    cached = Cache(place, width).load(digests, views, FeatureStore(width, folder))
     if cached.damaged:
-        progress.warn(f"{folder}: damaged, left out: {', '.join(cached.damaged)}")
+        progress.warn(f"{place}: damaged, left out: {', '.join(cached.damaged)}")
     usable = np.flatnonzero(cached.rows >= 0)
     if not len(usable):
-        raise BadData(f"{folder}: no bottleneck that can be read: analyse photos first")
+        raise BadData(f"{place}: no bottleneck that can be read: analyse photos first")
     write = _write_numpy if path.suffix == ".npy" else _write_parquet
     write(path, cached.store, len(usable), _blocks(digests, views, usable, cached.rows))
     return len(usable)

@@ -1,8 +1,9 @@
 """Extract the bottlenecks of photos: load those in the cache, compute the others on all cores."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from math import ceil
@@ -15,13 +16,13 @@ from PIL import Image
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData
-from deploy.image import open_image, to_pixels
+from deploy.image import decoder, open_image, to_pixels
 from deploy.system.cores import cores
 from retrain import parallel
 from retrain.backbones import Backbone
 from retrain.bottlenecks.cache import Cache
 from retrain.bottlenecks.cached_rows import CachedRows, Row
-from retrain.bottlenecks.engine import EngineChoice, Pixels, RunBackbone, Tensor
+from retrain.bottlenecks.engine import Engine, EngineChoice, Pixels, RunBackbone, Tensor
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.distort import RULES, distort
@@ -29,10 +30,13 @@ from retrain.data.photo import BadPhoto, Photo
 from retrain.data.photo_table import PhotoTable
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
-from retrain.settings.training import Distortion
+from retrain.settings.training import Distortion, UrlPlace
 
-_MIN_SHARD_VIEWS, _MAX_SHARD_VIEWS = 16, 256
-"""A killed run loses the shards in hand."""
+_MIN_SHARD_VIEWS, _MAX_SHARD_VIEWS = 16, 4096
+_MAX_SHARD_BYTES = 1 << 24
+"""A killed run loses the shards in hand, and a worker holds one in memory."""
+_SHARDS_PER_WORKER = 32
+"""At least so many, if they are not too small, so that all workers end together."""
 _LOST = "it changed or vanished during the run, or memory was too little: run again"
 
 
@@ -64,7 +68,7 @@ def extract(
     photos: Sequence[Photo],
     backbone: Backbone,
     engine_choice: EngineChoice,
-    folder: Path,
+    folder: Path | UrlPlace,
     progress: Progress,
     *,
     distorted: DistortedViews | None = None,
@@ -75,8 +79,8 @@ def extract(
 
     They are of view 0, the undistorted photo, or of the views of `distorted`, which have a cache
     of their own for each distortion. They are appended to `store`, or to a new one. `thumbnails`
-    gets each photo that is decoded. Shards that are damaged are named in a warning, and computed
-    again. Raises OSError if a shard cannot be written.
+    gets each photo that is decoded by a thread. Shards that are damaged are named in a warning, and
+    computed again. Raises OSError if a shard cannot be written.
     """
     if distorted:
         views, distortion = range(1, distorted.count + 1), distorted.distortion
@@ -85,6 +89,8 @@ def extract(
         views, distortion = range(1), Distortion()
         name = backbone.fingerprint
     about = _describe(backbone, distortion if distorted else None)
+    if engine_choice.executor == "ray" and isinstance(folder, Path):
+        folder = folder.absolute()  # workers have another current folder
     cache = Cache(folder / name, backbone.width, about)
     if store is None:
         with suppress(OSError):  # writing a shard reports it, if there is one to write
@@ -95,14 +101,17 @@ def extract(
     cached = cache.load(photos.digests, views, store)
     if cached.damaged:
         progress.warn(
-            f"{cache.folder}: damaged, set aside: {', '.join(cached.damaged)}; "
+            f"{cache.place}: damaged, set aside: {', '.join(cached.damaged)}; "
             "their photos are analysed again"
         )
     analysed = 0
-    tasks = _tasks(photos, views, cached)
-    if tasks:
-        decoder = Decoder(backbone.spec, distortion, thumbnails)
-        analysed = _analyse(tasks, decoder, backbone, engine_choice, cache, cached, progress)
+    missing = cached.missing()
+    if len(missing):
+        engine = engine_choice.choose(backbone, len(missing), progress)
+        on_ray = engine_choice.executor == "ray"
+        pictures = None if on_ray else thumbnails  # `near_duplicates` makes them later
+        make = MakeWorker(engine, Decoder(backbone.spec, distortion, pictures), cache, decoder())
+        analysed = _analyse(photos, views, missing, make, engine_choice, cached, progress)
         if thumbnails:
             thumbnails.flush()
 
@@ -152,23 +161,38 @@ class Task(NamedTuple):
     views: Sequence[int]
 
 
-def _tasks(photos: Sequence[Photo], views: range, cached: CachedRows) -> list[Task]:
-    """Return the photos with the views that `cached` lacks."""
-    missing: dict[int, list[int]] = {}
-    for key in cached.missing().tolist():
-        number, view = divmod(key, len(views))
-        missing.setdefault(number, []).append(views[view])
-    return [Task(photos[number], numbers) for number, numbers in missing.items()]
+def plan(
+    photos: Sequence[Photo],
+    views: range,
+    missing: npt.NDArray[np.int64],
+    width: int,
+    workers: Callable[[], int],
+) -> Iterator[tuple[Task, ...]]:
+    """Yield the tasks of each shard: the photos with those of `views` that are `missing`.
+
+    `missing` are numbers of views, photo by photo. Shards of bottlenecks of `width` values are
+    small enough that all `workers` end together; their number is first asked for here, as Ray must
+    run for it.
+    """
+    if not len(missing):
+        return
+    numbers, places = np.divmod(missing, len(views))
+    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    size = shard_photos(len(missing), len(views), width, workers())
+    for first in range(0, len(starts), size):
+        block = starts[first : first + size + 1].tolist()
+        ends = [*block[1:], len(missing)]
+        yield tuple(
+            Task(photos[int(numbers[start])], tuple(views[i] for i in places[start:end].tolist()))
+            for start, end in zip(block[:size], ends, strict=False)
+        )
 
 
-def plan(tasks: Sequence[Task]) -> Iterator[Sequence[Task]]:
-    """Yield the tasks of each shard to write, small enough that all cores end together."""
-    views = max((len(task.views) for task in tasks), default=1)
-    size = len(tasks) * views // (32 * cores())
-    size = min(max(size, _MIN_SHARD_VIEWS), _MAX_SHARD_VIEWS)
-    size = max(1, size // views)
-    for start in range(0, len(tasks), size):
-        yield tasks[start : start + size]
+def shard_photos(view_count: int, views: int, width: int, workers: int) -> int:
+    """Return how many photos of up to `views` views a shard has, of `view_count` views in all."""
+    size = view_count // (_SHARDS_PER_WORKER * workers)
+    most = max(_MIN_SHARD_VIEWS, min(_MAX_SHARD_VIEWS, _MAX_SHARD_BYTES // (2 * width)))
+    return max(1, min(max(size, _MIN_SHARD_VIEWS), most) // views)
 
 
 class View(NamedTuple):
@@ -191,8 +215,8 @@ class Decoder:
     def views(self, tasks: Sequence[Task]) -> Iterator[View]:
         """Yield the views of `tasks`, each photo read, hashed and decoded once.
 
-        A view has the digest of the bytes that were read. A photo that cannot be read, or that
-        memory is too little for, yields none.
+        A photo that cannot be read, whose bytes are no longer those of its digest, or that memory
+        is too little for, yields none.
         """
         enlarged = self.distortion.most_enlarged
         # A view shows a part of the photo, which must be as sharp as a whole photo is.
@@ -203,7 +227,9 @@ class Decoder:
                 content = photo.path.read_bytes()
             except OSError:
                 continue
-            digest = hashlib.sha256(content).digest()
+            digest = photo.digest
+            if hashlib.sha256(content).digest() != digest:
+                continue
             try:
                 image = open_image(content, spec)
                 if self.thumbnails:
@@ -243,33 +269,118 @@ def _row(digest: bytes, view: int, bottleneck: Tensor) -> Row:
     return Row(digest, view, "its bottleneck is not finite in float16", None)
 
 
+class Worker(NamedTuple):
+    """What a thread, or an actor of Ray, analyses photos with."""
+
+    run_backbone: RunBackbone
+    batch: int
+    decoder: Decoder
+    cache: Cache
+
+
+@dataclass(frozen=True)
+class MakeWorker:
+    """Make the `Worker` of a thread, or of an actor of Ray, to which this is sent.
+
+    `versions` decide the pixels (`deploy.image.decoder`), and so the bottlenecks.
+    """
+
+    engine: Engine
+    decoder: Decoder
+    cache: Cache
+    versions: str
+
+    def __call__(self) -> Worker:
+        """Return a new worker; raise BadData where photos would be decoded in another way."""
+        if decoder() != self.versions:
+            raise BadData(
+                f"a worker on {platform.node()} decodes photos with {decoder()}, this machine with "
+                f"{self.versions}: install the same versions"
+            )
+        return Worker(self.engine.make(), self.engine.batch, self.decoder, self.cache)
+
+
+class Counts(NamedTuple):
+    """What a shard holds: photos and views that were tried, rows, bad ones of these, its name.
+
+    A photo that could not be read has no row. Without a row there is no shard, and no name.
+    """
+
+    photos: int
+    views: int
+    rows: int
+    bad: int
+    name: str | None
+
+
+def extract_shard(worker: Worker, tasks: Sequence[Task]) -> Counts:
+    """Write the views of `tasks` as one shard; the second time it has the same rows.
+
+    Raises OSError if it cannot be written.
+    """
+    rows = compute_rows(worker.run_backbone, worker.batch, worker.decoder.views(tasks))
+    name = worker.cache.add(rows) if rows else None
+    bad = sum(row.bottleneck is None for row in rows)
+    return Counts(len(tasks), sum(len(task.views) for task in tasks), len(rows), bad, name)
+
+
 def _analyse(
-    tasks: Sequence[Task],
-    decoder: Decoder,
-    backbone: Backbone,
-    engine_choice: EngineChoice,
-    cache: Cache,
+    photos: Sequence[Photo],
+    views: range,
+    missing: npt.NDArray[np.int64],
+    make: MakeWorker,
+    how: EngineChoice,
     cached: CachedRows,
     progress: Progress,
 ) -> int:
-    """Compute the views of `tasks`, add them to the cache and to `cached`; return their number.
+    """Compute the `missing` views, add them to the cache and to `cached`; return their number."""
+    if how.executor == "ray":
+        from retrain import ray_pool
 
-    A row whose bytes are not those of a photo's digest is of no key of `cached`: the photo changed
-    since it was scanned, and is missing there. The next run tries it again.
-    """
-    view_count = sum(len(task.views) for task in tasks)
-    engine = engine_choice.choose(backbone, view_count, progress)
-
-    def compute(run_backbone: RunBackbone, shard: Sequence[Task]) -> tuple[int, list[Row]]:
-        rows = compute_rows(run_backbone, engine.batch, decoder.views(shard))
-        cache.add(rows)
-        return sum(len(task.views) for task in shard), rows
-
+        tasks = _absolute(plan(photos, views, missing, make.cache.width, ray_pool.cores))
+        all_counts = ray_pool.run(tasks, make, extract_shard, how.ray_address)
+    else:
+        tasks = plan(photos, views, missing, make.cache.width, cores)
+        all_counts = parallel.run(tasks, make, extract_shard)
     analysed = 0
-    unit = "photos" if view_count == len(tasks) else "views"
-    with progress.bar("bottlenecks", view_count, unit) as advance:
-        for tried, rows in parallel.run(plan(tasks), engine.make, compute):
-            advance(tried)
-            cached.add(rows)
-            analysed += len(rows)
+    unit = "photos" if len(views) == 1 else "views"
+    with progress.bar("bottlenecks", len(missing), unit) as advance, closing(all_counts):
+        for counts in all_counts:
+            if counts.name:
+                _add(counts.name, make.cache, cached)
+            elif not analysed and how.executor == "ray":
+                _require_shared(photos[int(missing[0]) // len(views)])
+            advance(counts.views)
+            analysed += counts.rows
     return analysed
+
+
+def _absolute(shards: Iterator[tuple[Task, ...]]) -> Iterator[tuple[Task, ...]]:
+    """Yield shards whose paths do not depend on the current folder."""
+    for tasks in shards:
+        yield tuple(
+            task._replace(photo=replace(task.photo, path=task.photo.path.absolute()))
+            for task in tasks
+        )
+
+
+def _add(name: str, cache: Cache, cached: CachedRows) -> None:
+    try:
+        cache.add_written(name, cached)
+    except FileNotFoundError as error:
+        raise BadData(
+            f"{cache.place}: a worker wrote {name}, which is not there: on several machines "
+            "`bottleneck_dir` must be a URL, or a folder that all of them share"
+        ) from error
+
+
+def _require_shared(photo: Photo) -> None:
+    """Raise BadData if `photo` can be read here: no photo of a shard could be, by a worker."""
+    try:
+        photo.read()
+    except BadData:
+        return
+    raise BadData(
+        f"{photo.path}: can be read here but not by Ray's workers: on several machines photos must "
+        "be at URLs, or in a folder that all of them share"
+    )

@@ -19,6 +19,7 @@ from deploy.errors import BadData, WrongUse
 from deploy.system.temporary_files import sweep
 from deploy.untrusted_files import read_json
 from deploy.versioned_json import read
+from retrain.bottlenecks import remote_files
 from retrain.bottlenecks.cache import (
     ABOUT,
     ABOUT_VERSION,
@@ -30,6 +31,7 @@ from retrain.bottlenecks.cache import (
 )
 from retrain.bottlenecks.cached_rows import COLUMNS
 from retrain.frozen_graph import BOTTLENECK
+from retrain.settings.training import UrlPlace
 
 _REMEDY = "delete it: it is written anew"
 _RECORD_BYTES = 50
@@ -40,11 +42,11 @@ _BLOCK_RECORDS = 1 << 16
 class Entry:
     """The shards of one fingerprint, or a folder of other files (`shards` is None).
 
-    `text` says what it is of. `used_at` is the time of the last use, in seconds since 1970.
-    `damaged` are the shards that were set aside.
+    Shards may lie at a URL. `text` says what it is of. `used_at` is the time of the last use, in
+    seconds since 1970. `damaged` are the shards that were set aside.
     """
 
-    folder: Path
+    folder: Path | UrlPlace
     text: str
     shards: int | None
     damaged: int
@@ -76,7 +78,7 @@ class Check:
     """
 
     entry: Entry
-    damaged: tuple[tuple[Path, str], ...]
+    damaged: tuple[tuple[Path | UrlPlace, str], ...]
     rows: int
     content_sha256: str
 
@@ -102,15 +104,19 @@ class Removal:
         return sum(entry.size_bytes for entry in self.removed)
 
 
-def list_shards(*roots: Path) -> list[Entry]:
+def list_shards(*roots: Path | UrlPlace) -> list[Entry]:
     """Return the caches directly in `roots`, those of the latest use first."""
-    folders = (path for root in roots if root.is_dir() for path in root.iterdir() if path.is_dir())
+    places = [root for root in roots if isinstance(root, Path) and root.is_dir()]
+    folders = (path for place in places for path in place.iterdir() if path.is_dir())
     entries = [
         _entry(folder)
         for folder in folders
         if (folder / ABOUT).exists() or any(chain(folder.glob(SHARDS), folder.glob(DAMAGED)))
     ]
-    return sorted(entries, key=lambda entry: (-entry.used_at, entry.folder))
+    for root in roots:
+        if isinstance(root, UrlPlace):
+            entries += [_remote_entry(folder) for folder in remote_files.list_folders(root)]
+    return sorted(entries, key=lambda entry: (-entry.used_at, entry.folder.name))
 
 
 def list_others(cache_dir: Path) -> list[Entry]:
@@ -148,22 +154,27 @@ def check(entry: Entry) -> Check:
     error and bottleneck (float16, little-endian), the two texts each ended by a zero byte. Memory
     holds 50 bytes a row, and one shard.
     """
-    damaged: list[tuple[Path, str]] = []
+    folder = entry.folder
+    if isinstance(folder, UrlPlace):
+        remote_files.copy_all(folder, SHARDS, again=True)
+    damaged: list[tuple[Path | UrlPlace, str]] = []
     paths: dict[int, list[Path]] = defaultdict(list)
     records: dict[int, bytearray] = defaultdict(bytearray)
-    for path in sorted(entry.folder.glob(SHARDS)):
+    local = folder.copy if isinstance(folder, UrlPlace) else folder
+    for path in sorted(local.glob(SHARDS)):
         try:
             table = read_shard(path)
         except BadData as error:
             if path.exists():  # no other process set it aside
-                damaged.append((path, str(error)))
+                damaged.append((folder / path.name, str(error)))
             continue
         width = table.schema.field("bottleneck").type.list_size
         paths[width].append(path)
         records[width] += _records(table, width)
     usual = max(records, key=lambda width: len(records[width]), default=0)
     for width in paths.keys() - {usual}:
-        damaged += [(path, f"not rows of bottlenecks of {usual} values") for path in paths[width]]
+        reason = f"not rows of bottlenecks of {usual} values"
+        damaged += [(folder / path.name, reason) for path in paths[width]]
     ordered = np.frombuffer(records[usual], f"S{_RECORD_BYTES}")
     ordered.sort()
     is_new = np.ones(len(ordered), bool)
@@ -199,8 +210,8 @@ def remove_old(
     """Remove the entries of the longest disuse.
 
     These are the ones not used for `max_age_days`, and as many more as make all entries together
-    smaller than `max_bytes`. An entry that a running process uses stays. With `dry_run` nothing is
-    removed.
+    smaller than `max_bytes`. An entry that a running process uses stays; at a URL that is not
+    known. With `dry_run` nothing is removed.
     """
     oldest_first = sorted(entries, key=lambda entry: entry.used_at)
     total = sum(entry.size_bytes for entry in oldest_first)
@@ -210,27 +221,35 @@ def remove_old(
         is_too_much = max_bytes is not None and total > max_bytes
         if not (is_old or is_too_much):
             continue
-        with _exclusive(entry.folder / ABOUT) as is_free:
-            if not is_free:
-                if entry.folder.exists():  # no other process removed it
-                    in_use.append(entry)
-                continue
+        if isinstance(entry.folder, UrlPlace):
             if not dry_run:
-                _remove_entry(entry.folder)
+                _remove_remote(entry.folder)
+        else:
+            with _exclusive(entry.folder / ABOUT) as is_free:
+                if not is_free:
+                    if entry.folder.exists():  # no other process removed it
+                        in_use.append(entry)
+                    continue
+                if not dry_run:
+                    _remove_entry(entry.folder)
         removed.append(entry)
         total -= entry.size_bytes
     return Removal(tuple(removed), tuple(in_use))
 
 
-def remove_leftovers(*roots: Path, dry_run: bool = False) -> int:
+def remove_leftovers(*roots: Path | UrlPlace, dry_run: bool = False) -> int:
     """Remove damaged shards and what killed processes left unfinished; return the bytes.
 
     They lie in `roots`, in the folders there, and in the folders in these. With `dry_run` nothing
     is removed, and what running processes write counts too.
     """
     size = 0
-    inner = (path for root in roots for depth in ("*/", "*/*/") for path in root.glob(depth))
-    for folder in {*roots, *inner}:
+    for root in roots:
+        if isinstance(root, UrlPlace):
+            size += _remove_damaged(root, dry_run)
+    places = [root for root in roots if isinstance(root, Path)]
+    inner = (path for place in places for depth in ("*/", "*/*/") for path in place.glob(depth))
+    for folder in {*places, *inner}:
         damaged = list(folder.glob(DAMAGED))
         sizes = {path: _size(path) for path in (*damaged, *folder.glob(".*.part"))}
         if not dry_run:
@@ -239,6 +258,25 @@ def remove_leftovers(*roots: Path, dry_run: bool = False) -> int:
                 remove(path)
         size += sum(size for path, size in sizes.items() if dry_run or not path.exists())
     return size
+
+
+def _remove_damaged(root: UrlPlace, dry_run: bool) -> int:
+    """Remove the damaged shards in the folders at a URL; return the bytes."""
+    size = 0
+    for folder in remote_files.list_folders(root):
+        for file in remote_files.list_files(folder):
+            if Path(file.name).match(DAMAGED):
+                size += file.size
+                if not dry_run:
+                    remote_files.remove(folder / file.name)
+    return size
+
+
+def _remove_remote(folder: UrlPlace) -> None:
+    """Remove the files of an entry at a URL, and the copies of them."""
+    for file in remote_files.list_files(folder):
+        remote_files.remove(folder / file.name)
+    remove(folder.copy)
 
 
 def _size(path: Path) -> int:
@@ -277,6 +315,19 @@ def _entry(folder: Path) -> Entry:
         damaged=sum(path.match(DAMAGED) for path in stats),
         size_bytes=sum(stat.st_size for stat in stats.values()),
         used_at=times.get(about, max(times.values(), default=0.0)),
+    )
+
+
+def _remote_entry(folder: UrlPlace) -> Entry:
+    listed = remote_files.list_files(folder)
+    times = {file.name: file.written_at for file in listed}
+    return Entry(
+        folder,
+        _describe(remote_files.copy(folder / ABOUT) if ABOUT in times else folder.copy / ABOUT),
+        shards=sum(Path(file.name).match(SHARDS) for file in listed),
+        damaged=sum(Path(file.name).match(DAMAGED) for file in listed),
+        size_bytes=sum(file.size for file in listed),
+        used_at=times.get(ABOUT, max(times.values(), default=0.0)),
     )
 
 

@@ -17,7 +17,7 @@ from retrain.cli.options import (
     json_option,
     progress,
 )
-from retrain.settings.training import BOTTLENECKS, PICTURES, default_cache_dir
+from retrain.settings.training import PICTURES, bottleneck_place, default_cache_dir
 
 if TYPE_CHECKING:
     from retrain.bottlenecks.inventory import Entry
@@ -44,7 +44,7 @@ def _places(command: Command) -> Command:
 @cache.command("ls")
 @_places
 @json_option
-def list_(cache_dir: Path | None, bottleneck_dir: Path | None, as_json: bool) -> None:
+def list_(cache_dir: Path | None, bottleneck_dir: Path | str | None, as_json: bool) -> None:
     """List what each fingerprint is of, its size, and the days since its last use.
 
     Folders that hold no bottlenecks come last: prepared backbones, measured speeds, downloaded
@@ -70,7 +70,7 @@ def list_(cache_dir: Path | None, bottleneck_dir: Path | None, as_json: bool) ->
 )
 @json_option
 def verify(
-    cache_dir: Path | None, bottleneck_dir: Path | None, repair: bool, as_json: bool
+    cache_dir: Path | None, bottleneck_dir: Path | str | None, repair: bool, as_json: bool
 ) -> None:
     """Check the SHA-256 of every shard; damage is exit code 3.
 
@@ -125,7 +125,7 @@ def verify(
 @json_option
 def gc(
     cache_dir: Path | None,
-    bottleneck_dir: Path | None,
+    bottleneck_dir: Path | str | None,
     older_than: float | None,
     max_size: float | None,
     dry_run: bool,
@@ -133,16 +133,17 @@ def gc(
 ) -> None:
     """Remove cached bottlenecks by age and size, and what killed runs left.
 
-    What a running command uses stays. Without --older-than and --max-size only damaged shards and
-    unfinished files are removed. Prepared backbones and downloads stay, and do not count for
-    --max-size.
+    What a running command uses stays; at a URL that is not known, and it goes too. Without
+    --older-than and --max-size only damaged shards and unfinished files are removed. Prepared
+    backbones and downloads stay, and do not count for --max-size.
     """
     from retrain.bottlenecks.inventory import remove_leftovers, remove_old
 
     entries = _entries(cache_dir, bottleneck_dir)
     max_bytes = None if max_size is None else round(max_size * 1e9)
     result = remove_old(entries, older_than, max_bytes, dry_run)
-    places = filter(None, (cache_dir or default_cache_dir(), bottleneck_dir))
+    place = cache_dir or default_cache_dir()
+    places = {place, bottleneck_place(bottleneck_dir, place)}
     size = result.size_bytes + remove_leftovers(*places, dry_run=dry_run)
     if as_json:
         record: dict[str, Any] = {
@@ -170,7 +171,7 @@ def export(
     fingerprint: str,
     file: Path,
     cache_dir: Path | None,
-    bottleneck_dir: Path | None,
+    bottleneck_dir: Path | str | None,
     as_json: bool,
 ) -> None:
     """Write the bottlenecks of FINGERPRINT as FILE, a .parquet or .npy file.
@@ -190,11 +191,11 @@ def export(
         say(f"{rows:,} rows of {entry.text}", f"Written to {file}")
 
 
-def _entries(cache_dir: Path | None, bottleneck_dir: Path | None) -> "list[Entry]":
+def _entries(cache_dir: Path | None, bottleneck_dir: Path | str | None) -> "list[Entry]":
     from retrain.bottlenecks.inventory import list_shards
 
     place = cache_dir or default_cache_dir()
-    return list_shards(bottleneck_dir or place / BOTTLENECKS, place / PICTURES)
+    return list_shards(bottleneck_place(bottleneck_dir, place), place / PICTURES)
 
 
 def _table(entries: "Sequence[Entry]") -> list[str]:

@@ -14,6 +14,7 @@ from deploy.errors import RetrainError, WrongUse
 from deploy.system.error_messages import explain
 from retrain.settings.training import (
     DEFAULT_ARCHITECTURE,
+    Executor,
     ExtractEngine,
     ExtractPrecision,
     Source,
@@ -65,6 +66,8 @@ CACHE_GROUP: Groups = {
         "--extract-engine",
         "--extract-precision",
         "--trunk",
+        "--executor",
+        "--ray-address",
     )
 }
 SOURCE_GROUPS: Groups = {
@@ -175,16 +178,44 @@ cache_dir_option = click.option(
 )
 
 
+class _FolderOrUrl(click.Path):
+    """The type of a folder: a Path, or the text of a URL."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | str:
+        """Return the URL as it is, or the folder as FOLDER does."""
+        named = PHOTOS.convert(value, param, ctx)
+        if isinstance(named, str):
+            return named
+        folder: Any = super().convert(named, param, ctx)
+        return Path(folder)
+
+
 bottleneck_dir_option = click.option(
     "--bottleneck-dir",
-    type=FOLDER,
-    help="Keep the bottlenecks in this folder instead of the cache.",
+    type=_FolderOrUrl(file_okay=False),
+    help="Keep the bottlenecks in this folder, or at this URL such as s3://bucket/folder, instead "
+    "of the cache.",
 )
 
 
 def source_options(command: Command) -> Command:
     """Add the options for the photos, the backbone and the caches."""
     for option in (
+        click.option(
+            "--ray-address",
+            metavar="ADDRESS",
+            help="Analyse the photos on this Ray cluster, such as auto or host:6379, instead of "
+            "this machine.",
+        ),
+        click.option(
+            "--executor",
+            default=Source.executor,
+            show_default=True,
+            type=click.Choice(get_args(Executor)),
+            help="What analyses the photos: threads of this machine, or Ray.",
+        ),
         click.option(
             "--trunk",
             type=FILE,
@@ -221,12 +252,14 @@ def source(
     image_dir_option: Path | str | None,
     architecture: str | None,
     cache_dir: Path | None,
-    bottleneck_dir: Path | None,
+    bottleneck_dir: Path | str | None,
     extract_engine: Any,
     extract_precision: Any,
     trunk: Path | None,
     weights: Path | None,
     graph: Path | None,
+    executor: Any,
+    ray_address: str | None,
     **network: Any,
 ) -> Source:
     """Return the `Source` of `source_options`; raise WrongUse unless there is one folder."""
@@ -251,6 +284,8 @@ def source(
         graph,
         extract_precision=extract_precision,
         trunk=trunk,
+        executor=executor,
+        ray_address=ray_address,
         **network,
     )
 

@@ -48,7 +48,7 @@ def find(data: TrainingData, source: Source, progress: Progress) -> Sequence[Fin
     borders = extract(
         [photo for photo in sample if photo.digest not in copies],
         data.backbone,
-        EngineChoice(source.extract_engine, source.engines),
+        EngineChoice.of(source),
         source.bottlenecks,
         progress,
         distorted=_BORDERS,

@@ -1,5 +1,6 @@
 """Hold every setting of a training run, and its default."""
 
+import hashlib
 import math
 import re
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,7 @@ RESERVED_OPERATION_NAMES = ("input", "bottleneck", "logits")
 ClassWeight = Literal["none", "balanced"]
 ExtractEngine = Literal["auto", "tensorflow", "tflite"]
 ExtractPrecision = Literal["auto", "float32", "int8"]
+Executor = Literal["threads", "ray"]
 Precision = Literal["float32", "int8"]
 Optimizer = Literal["standardized", "sgd"]
 
@@ -28,6 +30,8 @@ _OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 BOTTLENECKS, PICTURES, SCANS = "bottlenecks", "pictures", "scans"
 """Folders of a cache: two that hold shards, and that of what the last scans know."""
+_COPIES = "copies"
+"""The folder of a cache for what is read at a URL."""
 
 
 def default_cache_dir() -> Path:
@@ -35,6 +39,36 @@ def default_cache_dir() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("retrain"))
+
+
+@dataclass(frozen=True)
+class UrlPlace:
+    """A file or folder at a URL of fsspec, such as s3://bucket/cache.
+
+    `copy` is the local path of the copy of what is read there.
+    """
+
+    url: str
+    copy: Path
+
+    def __truediv__(self, name: str) -> "UrlPlace":
+        return UrlPlace(f"{self.url.rstrip('/')}/{name}", self.copy / name)
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        """The last part of the URL."""
+        return self.copy.name
+
+
+def bottleneck_place(bottleneck_dir: Path | str | None, cache_dir: Path) -> Path | UrlPlace:
+    """Return the folder that holds a cache for each fingerprint."""
+    if isinstance(bottleneck_dir, str):
+        name = hashlib.sha256(bottleneck_dir.encode()).hexdigest()
+        return UrlPlace(bottleneck_dir, cache_dir / _COPIES / name)
+    return bottleneck_dir or cache_dir / BOTTLENECKS
 
 
 @dataclass(frozen=True)
@@ -48,15 +82,17 @@ class Source:
     the user's own network, used instead of `architecture`; `input_tensor` to `input_std` describe
     it (`input_size`: height and width in pixels, or one number for a square; mean and std of
     0..255), and what is None is read from the file (`backbones.custom.load`). Without
-    `bottleneck_dir` bottlenecks lie in `cache_dir`. `extract_precision` says which network computes
-    them: the float32 one, or its int8 trunk. The feature maps of fine-tuning are always of float32.
+    `bottleneck_dir`, which may be the text of a URL, bottlenecks lie in `cache_dir`. `executor`
+    analyses the photos: threads of this process, or actors of Ray, on the cluster at `ray_address`;
+    None starts Ray on this machine. `extract_precision` says which network computes bottlenecks:
+    the float32 one, or its int8 trunk. The feature maps of fine-tuning are always of float32.
     `trunk` is the file `trunk.tflite` of another run: both runs then share bottlenecks.
     """
 
     image_dir: Path | str
     architecture: str = DEFAULT_ARCHITECTURE
     cache_dir: Path = field(default_factory=default_cache_dir)
-    bottleneck_dir: Path | None = None
+    bottleneck_dir: Path | str | None = None
     extract_engine: ExtractEngine = "auto"
     weights: Path | None = None
     graph: Path | None = None
@@ -68,8 +104,16 @@ class Source:
     labels_from: int | None = None
     extract_precision: ExtractPrecision = "auto"
     trunk: Path | None = None
+    executor: Executor = "threads"
+    ray_address: str | None = None
 
     def __post_init__(self) -> None:
+        if self.ray_address and self.executor != "ray":
+            raise WrongUse("`ray_address` is for `executor` ray")
+        if self.executor == "ray" and self.extract_engine == "tensorflow":
+            raise WrongUse(
+                "`executor` ray runs the tflite engine only: leave out `extract_engine` tensorflow"
+            )
         if self.trunk and self.extract_precision == "float32":
             raise WrongUse("`trunk` is int8: leave it out, or `extract_precision` float32")
         if self.extract_engine == "tensorflow" and self.precision == "int8":
@@ -81,7 +125,8 @@ class Source:
             if self.graph is None and getattr(self, name) is not None:
                 raise WrongUse(f"`{name}` is for a network named with `graph`")
         self.require_outside("cache_dir", self.cache_dir)
-        self.require_outside("bottleneck_dir", self.bottleneck_dir)
+        if isinstance(self.bottleneck_dir, Path):
+            self.require_outside("bottleneck_dir", self.bottleneck_dir)
 
     def require_outside(self, setting: str, folder: Path | None) -> None:
         """Raise WrongUse, naming `setting`, if `folder` would be a class folder of the photos.
@@ -102,9 +147,9 @@ class Source:
         return "int8" if self.trunk else "float32"
 
     @property
-    def bottlenecks(self) -> Path:
+    def bottlenecks(self) -> Path | UrlPlace:
         """The folder that holds a cache for each fingerprint."""
-        return self.bottleneck_dir or self.cache_dir / BOTTLENECKS
+        return bottleneck_place(self.bottleneck_dir, self.cache_dir)
 
     @property
     def pictures(self) -> Path:

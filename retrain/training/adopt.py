@@ -67,7 +67,7 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
             bottlenecks = extract(
                 dataset.photos,
                 backbone,
-                EngineChoice(source.extract_engine, source.engines),
+                EngineChoice.of(source),
                 source.bottlenecks,
                 progress,
             )

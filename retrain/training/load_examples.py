@@ -107,7 +107,7 @@ def analyse(
         bottlenecks = extract(
             photos,
             backbone,
-            EngineChoice(source.extract_engine, source.engines),
+            EngineChoice.of(source),
             source.bottlenecks,
             progress,
             thumbnails=ThumbnailCache(source.pictures),
@@ -223,7 +223,7 @@ def load_feature_maps(
         maps = extract(
             photos,
             trunk,
-            EngineChoice(settings.source.extract_engine, settings.source.engines),
+            EngineChoice.of(settings.source),
             settings.source.bottlenecks,
             progress,
         )
@@ -253,7 +253,7 @@ def _with_views(
         bottlenecks = extract(
             training,
             data.backbone,
-            EngineChoice(source.extract_engine, source.engines),
+            EngineChoice.of(source),
             source.bottlenecks,
             progress,
             distorted=views,

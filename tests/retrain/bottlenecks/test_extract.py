@@ -20,7 +20,13 @@ from retrain.bottlenecks import engine
 from retrain.bottlenecks import extract as extract_module
 from retrain.bottlenecks.cached_rows import Row
 from retrain.bottlenecks.engine import EngineChoice
-from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, Task, extract, plan
+from retrain.bottlenecks.extract import (
+    Bottlenecks,
+    DistortedViews,
+    extract,
+    plan,
+    shard_photos,
+)
 from retrain.data.distort import distort
 from retrain.data.photo import Photo
 from retrain.data.photo_folder import scan
@@ -151,7 +157,7 @@ def test_a_photo_that_goes_or_changes_during_the_run_is_listed(
     result = extract(scanned, backbone, TFLITE, cache, Progress())
     reason = "it changed or vanished during the run, or memory was too little: run again"
     assert {bad.path: bad.reason for bad in result.bad} == {gone: reason, changed: reason}
-    assert (result.analysed, len(result.rows)) == (9, 8)
+    assert (result.analysed, len(result.rows)) == (8, 8)
 
 
 def test_values_that_are_not_finite_are_listed(
@@ -193,25 +199,38 @@ def test_what_memory_was_too_little_for_is_tried_again(
     assert (result.analysed, result.bad) == (1, ())
 
 
-@pytest.mark.parametrize(("views", "most"), [(1, 256), (4, 64), (1000, 1)])
-def test_shards_are_small_whatever_the_views(views: int, most: int) -> None:
-    tasks = [Task(Photo(Path(str(i)), "", b""), range(views)) for i in range(20_000)]
-    assert max(len(shard) for shard in plan(tasks)) == most
+@pytest.mark.parametrize(
+    ("count", "views", "width", "workers", "most"),
+    [
+        (10_000_000, 1, 1280, 2, 4096),
+        (10_000_000, 4, 1280, 2, 1024),
+        (10_000_000, 1, 9408, 2, 891),  # 16 MiB
+        (10_000_000, 10_000, 1280, 2, 1),
+        (10_000_000, 1, 10_000_000, 2, 16),
+        (20_000, 1, 1280, 2, 312),
+        (20_000, 1, 1280, 64, 16),
+    ],
+)
+def test_shards_are_bounded_and_all_workers_end_together(
+    count: int, views: int, width: int, workers: int, most: int
+) -> None:
+    assert shard_photos(count, views, width, workers) == most
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 255, 10_000])
-@pytest.mark.parametrize("cores", [1, 2, 64])
-def test_the_plan_holds_every_photo_once(
-    count: int, cores: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("retrain.bottlenecks.extract.cores", lambda: cores)
-    tasks = [Task(Photo(Path(str(i)), "", b""), [0]) for i in range(count)]
-    shards = list(plan(tasks))
-    assert Counter(task.photo.path for shard in shards for task in shard) == Counter(
-        task.photo.path for task in tasks
-    )
-    assert all(1 <= len(shard) <= 256 for shard in shards)
-    assert all(len(shard) >= 16 for shard in shards[:-1])
+@pytest.mark.parametrize("workers", [1, 2, 64])
+def test_the_plan_holds_every_missing_view_once(count: int, workers: int) -> None:
+    photos = [Photo(Path(str(i)), "", b"") for i in range(count)]
+    random = np.random.default_rng(0)
+    missing = np.flatnonzero(random.integers(0, 3, 2 * count))
+    shards = list(plan(photos, range(1, 3), missing, 8, lambda: workers))
+    tasks = [task for shard in shards for task in shard]
+    views = [(int(task.photo.path.name), view) for task in tasks for view in task.views]
+    assert views == [(number // 2, 1 + number % 2) for number in missing.tolist()]
+    assert len({task.photo.path for task in tasks}) == len(tasks)
+    assert {len(shard) for shard in shards[:-1]} <= {
+        shard_photos(len(missing), 2, 8, workers),
+    }
 
 
 STRONG = Distortion(True, 30, 30, 20)
@@ -327,7 +346,7 @@ def test_views_are_appended_to_a_store(root: Path, backbone: Backbone, cache: Pa
     np.testing.assert_array_equal(values(plain), before)
 
 
-def test_a_shard_is_read_once_a_run_and_a_new_one_never(
+def test_a_shard_is_read_once_a_run_and_a_new_one_too(
     root: Path, backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: Counter[str] = Counter()
@@ -338,7 +357,7 @@ def test_a_shard_is_read_once_a_run_and_a_new_one_never(
         return read_bytes(path)
 
     monkeypatch.setattr(Path, "read_bytes", count)
-    for photo_reads, shard_reads in ((16, 0), (8, 1)):
+    for photo_reads, shard_reads in ((16, 1), (8, 1)):
         reads.clear()
         run(root, backbone, cache)
         # The scan reads each photo for its digest; a photo that is new is read once more.

@@ -14,7 +14,13 @@ from retrain import backbones
 from retrain.cli.train import train as command
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
-from retrain.settings.training import DEFAULT_ARCHITECTURE, FineTuneSettings, Source, TrainSettings
+from retrain.settings.training import (
+    DEFAULT_ARCHITECTURE,
+    FineTuneSettings,
+    Source,
+    TrainSettings,
+    UrlPlace,
+)
 from tests.helpers.runs import Invoke
 
 CLASSIC_DEFAULTS = {
@@ -81,6 +87,7 @@ SETTINGS = [
     ("--resume", None, "resume", True),
     ("--extract-engine", "tensorflow", "source.extract_engine", "tensorflow"),
     ("--extract-precision", "int8", "source.extract_precision", "int8"),
+    ("--executor", "ray", "source.executor", "ray"),
     ("--trunk", "a_b/trunk.tflite", "source.trunk", Path("a_b/trunk.tflite")),
     ("--weights", "a_b/c.h5", "source.weights", Path("a_b/c.h5")),
 ]
@@ -161,7 +168,26 @@ def all_options() -> list[str]:
 def test_no_option_is_forgotten_here() -> None:
     there = {option for option in all_options() if option.startswith("--")}
     settings = {option.replace("_", "-") for option, *_ in (*SETTINGS, *FINE_TUNING)}
-    assert settings | SHOWN | {*OWN, "--fine-tune"} == there
+    assert settings | SHOWN | {*OWN, "--fine-tune", "--ray-address"} == there
+
+
+def test_the_address_is_that_of_ray(parse: Parse, invoke: Invoke) -> None:
+    source = parse("photos", "--executor", "ray", "--ray-address", "head:6379").source
+    assert (source.executor, source.ray_address) == ("ray", "head:6379")
+    result = invoke("train", "photos", "--ray-address", "head:6379")
+    assert result.exit_code == 2
+    assert "--ray-address is for --executor ray" in result.stderr
+
+
+def test_bottlenecks_may_lie_at_a_url(parse: Parse) -> None:
+    urls = ("s3://bucket/cache", "s3://bucket/other")
+    places = [parse("photos", "--bottleneck-dir", url).source.bottlenecks for url in urls]
+    assert [str(place) for place in places] == [*urls]
+    copies = {place.copy for place in places if isinstance(place, UrlPlace)}
+    assert len(copies) == 2
+    assert {copy.parent for copy in copies} == {USUAL.source.cache_dir / "copies"}
+    folder = parse("photos", "--bottleneck-dir", "file:///a/b").source
+    assert folder.bottlenecks == Path("/a/b")
 
 
 @pytest.mark.parametrize(("option", "text", "where", "value"), FINE_TUNING)

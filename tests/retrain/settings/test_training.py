@@ -95,6 +95,14 @@ def test_settings_that_contradict_int8_are_wrong_use(settings: dict[str, Any], w
         Source(Path("photos"), **settings)
 
 
+def test_ray_runs_tflite_and_an_address_is_rays() -> None:
+    with pytest.raises(WrongUse, match="`executor` ray runs the tflite engine only"):
+        Source(Path("photos"), executor="ray", extract_engine="tensorflow")
+    with pytest.raises(WrongUse, match="`ray_address` is for `executor` ray"):
+        Source(Path("photos"), ray_address="auto")
+    assert Source(Path("photos"), executor="ray", ray_address="auto").ray_address == "auto"
+
+
 def test_an_adopted_graph_is_scored_in_float32() -> None:
     source = Source(Path("photos"), graph=Path("own.pb"), extract_precision="int8")
     with pytest.raises(WrongUse, match="`extract_precision`: the figures of an adopted graph"):

@@ -1,0 +1,161 @@
+"""Run independent tasks in actors of Ray, one a core, each with its own tool.
+
+Ray gets each task and its small result; what makes the tool is put into its object store once. A
+task that an actor dies of is tried again by another, so tasks may run twice.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Generator, Iterable
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
+
+from deploy.errors import BadData, WrongUse
+from deploy.system.cores import cores as cores_here
+from deploy.system.error_messages import explain
+
+Tool = TypeVar("Tool")
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_TASKS_AN_ACTOR = 2
+"""One in work, and one so that the actor need not wait."""
+_MAX_RESTARTS, _MAX_RETRIES = 10, 3
+_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+"""Ray neither reports its use, nor warns of graphics cards that are not used."""
+
+
+def run(
+    tasks: Iterable[Task],
+    make_tool: Callable[[], Tool],
+    call: Callable[[Tool, Task], Result],
+    address: str | None = None,
+) -> Generator[Result, None, None]:
+    """Yield `call(tool, task)` for each task, in the order in which they finish.
+
+    Each core of the cluster at `address` has an actor, which calls `make_tool()` once; None starts
+    Ray on this machine until the last result. Tasks, results and both functions can be pickled.
+    `tasks` may be endless, because it is read two tasks an actor ahead. When the caller stops
+    early, actors end at once. Raises what `call` raises, an OSError as BadData with its message.
+    Raises WrongUse without Ray, and BadData if it cannot be reached, or if actors die over and
+    over.
+    """
+    ray = _import_ray()
+    is_ours = connect(ray, address)
+    actors: list[Any] = []
+    try:
+        yield from _run(ray, actors, tasks, ray.put((make_tool, call)))
+    except ray.exceptions.RayError as error:
+        remedy = (
+            "run again, what was analysed is cached; if memory is too little, use fewer workers"
+        )
+        raise BadData(f"Ray gave up: {_explain(error)}: {remedy}") from error
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+        if is_ours:
+            ray.shutdown()
+
+
+def cores() -> int:
+    """Return how many cores the connected cluster has, at least 1."""
+    return max(1, int(_import_ray().cluster_resources().get("CPU", 1)))
+
+
+class _Outcome(NamedTuple):
+    """What a task returned, or the error that it raised, which Ray would wrap."""
+
+    value: Any
+    error: Exception | None
+
+
+class _Actor:
+    """Run tasks with one tool."""
+
+    def __init__(self, work: list[Any]) -> None:
+        """Get `make_tool` and `call` from the object store; in a list, Ray warns of no loss."""
+        self._make_tool, self._call = _import_ray().get(work[0])
+        self._tool: Any = None
+
+    def start(self) -> None:
+        """Do nothing: the actor has begun when this returns."""
+
+    def call(self, task: Any) -> _Outcome:
+        """Return what `call` returns for `task`, or what it raises."""
+        try:
+            if self._tool is None:
+                self._tool = self._make_tool()
+            return _Outcome(self._call(self._tool, task), None)
+        except OSError as error:  # its traceback, which says what failed, stays here
+            return _Outcome(None, BadData(explain(error)))
+        except Exception as error:  # raised again where results are read
+            return _Outcome(None, error)
+
+
+def _run(
+    ray: ModuleType, actors: list[Any], tasks: Iterable[Any], work: Any
+) -> Generator[Any, None, None]:
+    """Yield the results of `tasks`; add the actors that are started to `actors`."""
+    waiting = iter(tasks)
+    make_actor = ray.remote(num_cpus=1, max_restarts=_MAX_RESTARTS, max_task_retries=_MAX_RETRIES)(
+        _Actor
+    )
+    # Actors get tasks once they have begun: other programs may use a part of the cluster.
+    actors += [make_actor.remote([work]) for _ in range(cores())]
+    starting = {actor.start.remote(): actor for actor in actors}
+    running: dict[Any, Any] = {}
+    is_more = True
+    while running or (starting and is_more):
+        (ready,), _ = ray.wait([*running, *starting], num_returns=1)
+        outcome = ray.get(ready)
+        actor = starting.pop(ready, None) or running.pop(ready)
+        free = 1 if outcome else _TASKS_AN_ACTOR
+        for _ in range(free):
+            task = next(waiting, None)
+            is_more = task is not None
+            if not is_more:
+                break
+            running[actor.call.remote(task)] = actor
+        if outcome is None:
+            continue
+        if outcome.error:
+            raise outcome.error
+        yield outcome.value
+
+
+def _import_ray() -> ModuleType:
+    os.environ.update(
+        {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    )
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise WrongUse("`executor` ray needs Ray: pip install 'retrain-tflite[ray]'") from error
+    return ray
+
+
+def connect(ray: ModuleType, address: str | None) -> bool:
+    """Connect this process to Ray, if it is not; return whether that started Ray."""
+    if ray.is_initialized():
+        return False
+    # Ray prints what happens to its processes to stdout, which is for data.
+    vars(import_module("ray._private.worker"))["_worker_logs_enabled"] = False
+    try:
+        ray.init(
+            address=address or "local",
+            num_cpus=None if address else cores_here(),
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # many kinds, for an address that does not answer
+        where = f"at {address}" if address else "on this machine"
+        raise BadData(f"Ray {where} cannot be used: {_explain(error)}") from error
+    return address is None
+
+
+def _explain(error: Exception) -> str:
+    """Return the last line of an error of Ray, which has the reason."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no reason'}"
