@@ -171,9 +171,11 @@ class PhotoTable(Sequence[Photo]):
         return table if (numbers >= 0).all() else table.take(numbers >= 0)
 
     def label_counts(self) -> dict[str, int]:
-        """Return the number of photos of each label that has one."""
-        counts = np.bincount(self.label_numbers, minlength=len(self.label_names)).tolist()
-        return {n: count for n, count in zip(self.label_names, counts, strict=True) if count}
+        """Return the number of photos of each label that has one, the first photo's label first."""
+        present, first, counts = np.unique(
+            self.label_numbers, return_index=True, return_counts=True
+        )
+        return {self.label_names[present[i]]: int(counts[i]) for i in np.argsort(first)}
 
     def split_counts(self) -> dict[str, int]:
         """Return the number of photos in the folders of each split; "" are other folders."""

@@ -2,7 +2,6 @@
 
 import json
 import platform
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -119,6 +118,7 @@ def build_contract(data: TrainingData, graph: FrozenGraph, temperature: float = 
 def build_result(
     settings: TrainSettings | AdoptSettings,
     data: TrainingData,
+    training: Accuracy,
     logits: Mapping[str, Floats],
     test: Evaluation,
     contract: Contract,
@@ -128,8 +128,9 @@ def build_result(
     curves: Mapping[str, Sequence[CurvePoint]],
     fine_tuning: FineTuning | None = None,
 ) -> TrainResult:
-    """Return the result of a run; `logits` are those of each split.
+    """Return the result of a run.
 
+    `training` is the accuracy on its photos, `logits` are those of validation and testing.
     `warnings` are those beside the data set's own.
     """
     photos = data.dataset.photos
@@ -138,12 +139,12 @@ def build_result(
         run=RunFolder(settings.output_dir),
         contract=contract,
         accuracy={
-            name: Accuracy.of(logits[name], examples.labels)
-            for name, examples in data.examples.items()
+            split.TRAINING: training,
+            **{name: Accuracy.of(logits[name], data.examples[name].labels) for name in logits},
         },
         test=test,
-        photos=Counter(photo.label for photo in photos),
-        splits=Counter(data.splits),
+        photos=photos.label_counts(),
+        splits=data.splits.counts(),
         split_by="folders" if split.own_split(photos) else "content",
         bad=data.dataset.bad,
         warnings=(*data.dataset.warnings(), *warnings),

@@ -69,9 +69,11 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
                     network.logits_of(split.VALIDATION), labels[split.VALIDATION]
                 )
                 network = network.with_temperature(temperature)
-                logits = {name: network.logits_of(name) for name in split.SPLITS}
-                paths = [photo.path for photo in data.test_photos]
-                test = evaluate(logits[split.TESTING], labels[split.TESTING], paths, data.labels)
+                training = network.accuracy_on(split.TRAINING)
+                assessed = (split.VALIDATION, split.TESTING)
+                logits = {name: network.logits_of(name) for name in assessed}
+                photos = data.test_photos
+                test = evaluate(logits[split.TESTING], labels[split.TESTING], photos, data.labels)
                 _write_test_events(events, settings, data, network, test)
                 copies = _find_copies(settings, data, progress)
         with progress.stage("export"):
@@ -80,14 +82,18 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
             if settings.saved_model_dir:
                 write_saved_model(graph, settings.saved_model_dir)
         if settings.print_misclassified_test_images:
-            progress.info(f"{len(test.misclassified)} misclassified test photos:")
+            wrong = test.accuracy.total - test.accuracy.right
+            progress.info(f"{wrong} misclassified test photos:")
             for photo in test.misclassified:
                 progress.info(f"  {photo}")
+            if wrong > len(test.misclassified):
+                progress.info(f"  and {wrong - len(test.misclassified)} more")
         progress.show_seconds()
         warnings = split.warnings(data.dataset.photos, data.splits)
         result = build_result(
             settings,
             data,
+            training,
             logits,
             test,
             contract,

@@ -104,7 +104,7 @@ def test_columns_that_are_no_photos_are_an_error(name: str, value: str | None) -
 
 
 def test_a_table_takes_little_memory() -> None:
-    count = 100_000
+    count = 20_000
     tracemalloc.start()
     before = pa.total_allocated_bytes()
     table = PhotoTable.of(
