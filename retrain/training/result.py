@@ -15,8 +15,8 @@ from retrain.data import manifest, split
 from retrain.data.failed_files import write_failed_files
 from retrain.data.photo import BadPhoto, shown
 from retrain.frozen_graph import FrozenGraph
-from retrain.metrics import Accuracy
-from retrain.predictions import Prediction, Predictions, predict, sha256_of
+from retrain.metrics import Accuracy, blocks
+from retrain.predictions import Prediction, PredictionRows, Predictions, predict, sha256_of
 from retrain.run_folder import METRICS_VERSION, RunFolder
 from retrain.settings.training import AdoptSettings, Precision, TrainSettings
 from retrain.training.curves import CurvePoint, to_json
@@ -157,7 +157,7 @@ def build_result(
         },
         copies_across_splits=None if copies is None else tuple(copies),
         seconds=dict(seconds),
-        predictions=Predictions(contract.graph_sha256, tuple(_predict(data, logits))),
+        predictions=Predictions(contract.graph_sha256, PredictionRows.of(_predict(data, logits))),
         curves=curves,
         fine_tuning=fine_tuning,
         extract_precision=data.backbone.precision,
@@ -190,11 +190,9 @@ def write_run(result: TrainResult, data: TrainingData, graph: FrozenGraph) -> No
 
 def _predict(data: TrainingData, logits: Mapping[str, Floats]) -> Iterator[Prediction]:
     """Yield the predictions of the validation photos, then of the test photos."""
-    validation = [
-        photo
-        for photo, name in zip(data.dataset.photos, data.splits, strict=True)
-        if name == split.VALIDATION
-    ]
+    validation = data.dataset.photos.take(data.splits.members(split.VALIDATION))
     photos = {split.VALIDATION: validation, split.TESTING: data.test_photos}
     for name, members in photos.items():
-        yield from predict(softmax(logits[name]), members, name, data.labels)
+        for first, block in blocks(logits[name]):
+            some = members[first : first + len(block)]
+            yield from predict(softmax(block), some, name, data.labels)

@@ -20,6 +20,7 @@ from retrain.data.photo_pixels import decode
 from retrain.metrics import fit_temperature
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
+from retrain.settings.doctor import MAX_EXAMINED
 from retrain.settings.training import TrainSettings
 from retrain.training.curves import CurvePoint
 from retrain.training.evaluate import Evaluation, evaluate
@@ -111,8 +112,20 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
     return result
 
 
-def _find_copies(settings: TrainSettings, data: TrainingData, progress: Progress) -> list[Pair]:
-    """Return photos that look the same as one in another split; print a warning and a few."""
+def _find_copies(
+    settings: TrainSettings, data: TrainingData, progress: Progress
+) -> list[Pair] | None:
+    """Return photos that look the same as one in another split; print a warning and a few.
+
+    Returns None if the photos are too many to compare them.
+    """
+    count = len(data.dataset.photos)
+    if count > MAX_EXAMINED:
+        progress.warn(
+            f"{count:,} photos are not searched for copies of other size or quality: at most "
+            f"{MAX_EXAMINED:,} are"
+        )
+        return None
     pictures = ThumbnailCache(settings.source.pictures)
     copies = near_duplicates.find(data.dataset.photos, data.splits, pictures, progress)
     pairs = [pair for pair in copies if pair.is_across_splits]
