@@ -17,6 +17,8 @@ from retrain.data.remote_path import PhotoPath, photo_path
 
 _BLOCK = 4096
 """Photos that are objects at a time, while a table is made or read."""
+_ODD = r"(?:^|[^:])//|/\.(?:/|$)|^\.(?:/|$)|/$|^file:"
+"""What paths have that `photo_path` writes in another way, and perhaps others."""
 _SPLITS = ("", *SPLITS)
 _SPLIT_CODE = {name: code for code, name in enumerate(_SPLITS)}
 
@@ -91,7 +93,7 @@ class PhotoTable(Sequence[Photo]):
         if places.null_count:
             raise ValueError(f"a split must be one of {', '.join(SPLITS)}")
         return cls(
-            pc.cast(table["path"], pa.large_binary()).combine_chunks(),
+            _normalized(pc.cast(table["path"], pa.large_binary()).combine_chunks()),
             of_column(table["digest"]),
             tuple(names[number] for number in order),
             place[labels.indices.to_numpy()],
@@ -182,6 +184,12 @@ class PhotoTable(Sequence[Photo]):
         counts = np.bincount(self.split_codes, minlength=len(_SPLITS)).tolist()
         return dict(zip(_SPLITS, counts, strict=True))
 
+    def classes(self) -> set[tuple[str, str]]:
+        """Return the pairs of label and split that photos have."""
+        size = len(_SPLITS)
+        pairs = np.unique(self.label_numbers.astype(np.int64) * size + self.split_codes)
+        return {(self.label_names[pair // size], _SPLITS[pair % size]) for pair in pairs.tolist()}
+
     def labels_in(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return int64 (N,): the place of each photo's label in `labels`.
 
@@ -198,3 +206,12 @@ class PhotoTable(Sequence[Photo]):
         """Return bool (N,): whether each photo is at one of `paths`."""
         encoded = pa.array([os.fsencode(str(path)) for path in paths], pa.large_binary())
         return np.asarray(pc.is_in(self.paths, encoded).to_numpy(zero_copy_only=False))
+
+
+def _normalized(paths: pa.Array) -> pa.Array:
+    """Return paths as `photo_path` writes them: without // and the like."""
+    is_odd = pc.match_substring_regex(paths, _ODD)
+    odd = [
+        os.fsencode(str(photo_path(os.fsdecode(path)))) for path in paths.filter(is_odd).to_pylist()
+    ]
+    return pc.replace_with_mask(paths, is_odd, pa.array(odd, pa.large_binary())) if odd else paths

@@ -18,7 +18,8 @@ from retrain.data import similar_labels
 from retrain.data.dataset import Dataset
 from retrain.data.folder_layout import SPLITS, ClassFolder
 from retrain.data.listed import SCHEMA, Listed, PhotoSource, in_blocks, to_batch
-from retrain.data.photo import BadPhoto, Photo
+from retrain.data.photo import BadPhoto
+from retrain.data.photo_table import PhotoTable
 from retrain.data.read_ahead import read_ahead
 from retrain.data.remote_path import PhotoPath, look, photo_path
 from retrain.data.scan_parts import PartWriter, Plan, ScanParts, folder_of, in_use, remove_others
@@ -27,6 +28,7 @@ TOO_LARGE = f"larger than {MAX_BYTES // 1024**2} MB"
 _REMOTE_READERS = 32
 """Reads at a time from a store: each waits for the network most of its time."""
 _ROWS_PER_TASK = 16
+_PHOTO_SCHEMA = pa.schema([SCHEMA.field(name) for name in ("path", "label", "digest", "split")])
 
 
 def scan(source: PhotoSource, scans: Path | None = None) -> Dataset:
@@ -154,23 +156,22 @@ def _with_absolute_paths(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 def _to_dataset(source: PhotoSource, batches: Iterator[pa.RecordBatch]) -> Dataset:
     """Return the rows as a data set; raise BadData as `scan` does."""
-    photos: list[Photo] = []
+    used: list[pa.RecordBatch] = []
     bad: list[BadPhoto] = []
     classes: set[tuple[str, str]] = set()
     for batch in batches:
-        columns = (batch[name].to_pylist() for name in ("path", "label", "split", "digest"))
-        reasons = batch["reason"].to_pylist()
-        for path, label, split, digest, reason in zip(*columns, reasons, strict=True):
-            if reason == "":
-                continue
-            classes.add((label, split))
-            place = photo_path(os.fsdecode(path))
-            if reason is None:
-                photos.append(Photo(place, label, digest, split))
-            else:
-                bad.append(BadPhoto(place, reason, label=label))
+        is_photo = pc.is_null(batch["reason"])
+        used.append(batch.filter(is_photo).select(_PHOTO_SCHEMA.names))
+        others = batch.filter(pc.and_(pc.invert(is_photo), pc.not_equal(batch["reason"], "")))
+        for row in others.select(("path", "label", "split", "reason")).to_pylist():
+            classes.add((row["label"], row["split"]))
+            place = photo_path(os.fsdecode(row["path"]))
+            bad.append(BadPhoto(place, row["reason"], label=row["label"]))
+    photos = PhotoTable.of_arrow(pa.Table.from_batches(used, _PHOTO_SCHEMA))
+    del used
     folders = source.classes
     if not folders:
+        classes |= photos.classes()
         folders = tuple(
             ClassFolder(label, source.root, split) for label, split in sorted(classes) if label
         )
@@ -181,20 +182,23 @@ def _to_dataset(source: PhotoSource, batches: Iterator[pa.RecordBatch]) -> Datas
     return Dataset.of(source.root, folders, photos, bad, remarks)
 
 
-def _split_of_list(root: PhotoPath, photos: list[Photo]) -> tuple[list[Photo], list[BadPhoto]]:
+def _split_of_list(root: PhotoPath, photos: PhotoTable) -> tuple[PhotoTable, list[BadPhoto]]:
     """Return the photos that have a split, all if none has one, and the others.
 
     Raises BadData unless there are photos of each split, or of none.
     """
-    splits = {photo.split for photo in photos} - {""}
-    if not splits:
+    counts = photos.split_counts()
+    absent = [name for name in SPLITS if not counts[name]]
+    if len(absent) == len(SPLITS):
         return photos, []
-    absent = [name for name in SPLITS if name not in splits]
     if absent:
         raise BadData(
             f"{root}: its column `split` makes no whole split: no photo is of "
             f"{', '.join(absent)}: add some, or leave the column out to split all photos anew"
         )
+    if not counts[""]:
+        return photos, []
     reason = "its `split` is empty, and other rows have one"
-    bad = [BadPhoto(photo.path, reason, label=photo.label) for photo in photos if not photo.split]
-    return [photo for photo in photos if photo.split], bad
+    without = photos.take(photos.split_codes == 0)
+    bad = [BadPhoto(photo.path, reason, label=photo.label) for photo in without]
+    return photos.take(photos.split_codes > 0), bad
