@@ -6,11 +6,11 @@ metadata hold `sha256`, that of the file of the network, and the version, by the
 `deploy.versioned_json`: a reader ignores columns that it does not know.
 """
 
-import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy.typing as npt
 import pyarrow as pa
@@ -22,6 +22,8 @@ from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, read
 from retrain.data.photo import Photo, shown
 
 _VERSION = 1
+_BLOCK = 4096
+"""Predictions that are objects at a time."""
 _VERSION_KEYS = ("schema", versioned_json.MIN_READER)
 _SCHEMA = pa.schema(
     {
@@ -56,12 +58,58 @@ class Prediction(NamedTuple):
         return self.predicted == self.label
 
 
+class PredictionRows(Sequence[Prediction]):
+    """Predictions as columns. One becomes an object only while it is used."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    @classmethod
+    def of(cls, rows: Iterable[Prediction]) -> "PredictionRows":
+        """Return a table of `rows`, or `rows` itself if it is one."""
+        if isinstance(rows, PredictionRows):
+            return rows
+        blocks, remaining = [_SCHEMA.empty_table()], iter(rows)
+        while block := list(islice(remaining, _BLOCK)):
+            values = [prediction._asdict() for prediction in block]
+            blocks.append(pa.Table.from_pylist(values, _SCHEMA))
+        return cls(pa.concat_tables(blocks).combine_chunks())
+
+    def __len__(self) -> int:
+        """Return the number of predictions."""
+        return int(self.table.num_rows)
+
+    @overload
+    def __getitem__(self, selection: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, selection: slice) -> "PredictionRows": ...
+    def __getitem__(self, selection: int | slice) -> "Prediction | PredictionRows":
+        """Return a prediction, or some of them."""
+        if isinstance(selection, slice):
+            return PredictionRows(self.table.take(list(range(len(self))[selection])))
+        number = range(len(self))[selection]
+        (prediction,) = PredictionRows(self.table.slice(number, 1))
+        return prediction
+
+    def __iter__(self) -> Iterator[Prediction]:
+        """Yield each prediction."""
+        for batch in self.table.to_batches(_BLOCK):
+            columns = (batch[name].to_pylist() for name in _SCHEMA.names)
+            yield from map(Prediction, *columns)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether `other` is a sequence of the same predictions."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class Predictions:
     """The predictions of a network, in the order of the photos; `sha256` is that of its file."""
 
     sha256: str
-    rows: tuple[Prediction, ...]
+    rows: Sequence[Prediction]
 
 
 def predict(
@@ -86,11 +134,10 @@ def predict(
 
 def write(path: Path, predictions: Predictions) -> None:
     """Write the table `path`, whole or not at all."""
-    rows = [prediction._asdict() for prediction in predictions.rows]
-    schema = _SCHEMA.with_metadata({"schema": str(_VERSION), "sha256": predictions.sha256})
-    content = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema), content, compression="zstd")
-    files.write(path, content.getvalue())
+    metadata = {"schema": str(_VERSION), "sha256": predictions.sha256}
+    table = PredictionRows.of(predictions.rows).table.replace_schema_metadata(metadata)
+    with files.atomic(path) as stream:
+        pq.write_table(table, stream, compression="zstd")
 
 
 def read_predictions(path: Path, remedy: str) -> Predictions:
@@ -107,8 +154,7 @@ def read_predictions(path: Path, remedy: str) -> Predictions:
             rows = table.read(columns=_SCHEMA.names)
         if rows.schema.types != _SCHEMA.types:
             raise ValueError("its columns have other types")
-        columns = (rows[name].to_pylist() for name in _SCHEMA.names)
-        return Predictions(values["sha256"], tuple(map(Prediction, *columns)))
+        return Predictions(values["sha256"], PredictionRows(rows))
 
 
 def sha256_of(path: Path) -> str | None:

@@ -21,8 +21,10 @@ from deploy.versioned_json import Fields
 from deploy.zip_members import Members
 from retrain.backbones.backbone import Backbone
 from retrain.data import split
+from retrain.data.digest_index import DigestIndex
 from retrain.data.photo import Photo
 from retrain.data.photo_pixels import pixels
+from retrain.data.photo_table import PhotoTable
 from retrain.data.take_in_turn import take_in_turn
 from retrain.fingerprint import fingerprint
 from retrain.quantization.quantize import Pixels, quantize, span_byte_range
@@ -44,8 +46,8 @@ def calibration_photos(photos: Sequence[Photo], splits: Sequence[str]) -> list[P
     choice is a new trunk, and all photos are analysed again. With few photos a new one nearly
     always is among the 100, and analysing all again takes seconds.
     """
-    training = [photo for photo, name in zip(photos, splits, strict=True) if name == split.TRAINING]
-    by_digest = sorted(training, key=lambda photo: photo.digest)
+    training = PhotoTable.of(photos).take(split.Splits.of(splits).members(split.TRAINING))
+    by_digest = training.take(DigestIndex(training.digests).order)
     return take_in_turn(by_digest, ConvertSettings.calibration_images)
 
 

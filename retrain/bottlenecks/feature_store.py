@@ -4,8 +4,9 @@ import os
 import tempfile
 import threading
 import weakref
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,34 @@ _FLOAT32_BY_BITS = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.
 """The float32 of each float16, by its bits: a lookup takes two thirds of numpy's conversion."""
 _MAX_NUMBERS_IN_MEMORY = 1 << 24
 """64 MiB of float32, 13,000 bottlenecks of 1,280. A store of up to so many is read only once."""
+_READ_BYTES = 1 << 20
+_MAX_GAP_BYTES = 1 << 15
+"""Rows that are so near are read together: copying what is between costs less than a read."""
+POOL_BYTES = 1 << 28
+"""256 MiB: rows that take more are read in the order of the file, and never held all at once."""
 
 Floats = npt.NDArray[np.float32]
+
+
+class Rows(Protocol):
+    """Bottlenecks of `width` values, read by the numbers of their rows."""
+
+    width: int
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Floats:
+        """Return the rows of these numbers, float32 (N, width)."""
+
+
+class RowsInMemory:
+    """Bottlenecks in memory: `values` is float16 (N, width)."""
+
+    def __init__(self, values: npt.NDArray[np.float16]) -> None:
+        self.width = values.shape[1]
+        self._values = values
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Floats:
+        """Return the rows of these numbers, float32 (M, width)."""
+        return _to_float32(self._values[rows])
 
 
 class FeatureStore:
@@ -57,32 +84,59 @@ class FeatureStore:
             self._in_memory = None
         return np.arange(first, self._row_count)
 
+    @property
+    def row_count(self) -> int:
+        """The number of rows."""
+        return self._row_count
+
     def take(self, rows: npt.NDArray[np.int64]) -> Floats:
         """Return the rows of these numbers, float32 (N, width).
 
         A small store stays in memory. The rows of a large one are read from its file, not mapped:
         for a row of a mapped file, Linux counts up to a quarter of a megabyte around it as this
-        process's memory. Raises IndexError for a row that is not there.
+        process's memory. They are read in the order of the file, and neighbours at once. Raises
+        IndexError for a row that is not there.
         """
         with self._position_lock:
             if self._row_count * self.width <= _MAX_NUMBERS_IN_MEMORY:
                 return self._all()[rows]
-            size = 2 * self.width
             values = np.empty((len(rows), self.width), np.float16)
-            for target, row in zip(values, rows.tolist(), strict=True):
-                self._file.seek(row * size)
-                if self._file.readinto(target.data) != size:
-                    raise IndexError(f"no row {row} of {self._row_count}")
+            order = np.argsort(rows, kind="stable")
+            ordered = rows[order]
+            size = 2 * self.width
+            is_border = np.diff(ordered) * size > _MAX_GAP_BYTES
+            is_border |= np.diff(ordered * size // _READ_BYTES) > 0
+            borders = [0, *(np.flatnonzero(is_border) + 1).tolist(), len(rows)]
+            for start, stop in pairwise(borders[: len(rows) + 1]):
+                first, last = int(ordered[start]), int(ordered[stop - 1])
+                if first == last:
+                    self._read(first, values[order[start] : order[start] + 1])
+                    values[order[start + 1 : stop]] = values[order[start]]
+                else:
+                    block = np.empty((last - first + 1, self.width), np.float16)
+                    self._read(first, block)
+                    values[order[start:stop]] = block[ordered[start:stop] - first]
         return _to_float32(values)
+
+    def read(self, first: int, values: npt.NDArray[np.float16]) -> None:
+        """Read the rows from number `first` on into `values` (N, width), at once."""
+        with self._position_lock:
+            self._read(first, values)
+
+    def _read(self, first: int, values: npt.NDArray[np.float16]) -> None:
+        self._file.seek(2 * first * self.width)
+        content = values.view(np.uint8).reshape(-1).data
+        while content:  # an unbuffered file may give only a part of it
+            count = self._file.readinto(content)
+            if not count:
+                raise IndexError(f"no row {first + len(values) - 1} of {self._row_count}")
+            content = content[count:]
 
     def _all(self) -> Floats:
         """Return all rows, read once until rows are appended; the lock is held."""
         if self._in_memory is None:
-            content = bytearray(2 * self.width * self._row_count)
-            self._file.seek(0)
-            if self._file.readinto(content) != len(content):
-                raise IndexError(f"fewer than {self._row_count} rows")
-            values = np.frombuffer(content, np.float16).reshape(-1, self.width)
+            values = np.empty((self._row_count, self.width), np.float16)
+            self._read(0, values)
             self._in_memory = _to_float32(values)
         return self._in_memory
 

@@ -13,7 +13,8 @@ from retrain.data import split
 from retrain.data.manifest import read_manifest
 from retrain.data.photo import Photo
 from retrain.data.photo_pixels import pixels
-from retrain.data.take_in_turn import take_in_turn
+from retrain.data.photo_table import PhotoTable
+from retrain.data.take_in_turn import in_turn
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
@@ -74,7 +75,7 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
     training_accuracy, trunk = run.test_accuracy(contract), run.read_trunk(contract)
     manifest = read_manifest(run.manifest)
     training, validation, testing = (
-        [photo for photo, photo_split in manifest if photo_split == name]
+        manifest.photos.take(manifest.splits.members(name))
         for name in (split.TRAINING, split.VALIDATION, split.TESTING)
     )
     if settings.choose or settings.explain or not (trunk and _matches_trunk(settings.quantization)):
@@ -103,11 +104,11 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
     )
 
 
-def _balanced(photos: Sequence[Photo], count: int, seed: int) -> list[Photo]:
+def _balanced(photos: PhotoTable, count: int, seed: int) -> PhotoTable:
     """Return at most `count` random photos, one of each class in turn; `seed` fixes which."""
-    random = np.random.default_rng(seed)
-    shuffled = [photos[i] for i in random.permutation(len(photos))]
-    return take_in_turn(sorted(shuffled, key=lambda photo: photo.label), count)
+    shuffled = np.random.default_rng(seed).permutation(len(photos))
+    by_label = shuffled[np.argsort(photos.label_numbers[shuffled], kind="stable")]
+    return photos.take(by_label[in_turn(photos.label_numbers[by_label], count)])
 
 
 def _calibration_pixels(photos: Sequence[Photo], spec: InputSpec) -> Pixels:

@@ -13,15 +13,21 @@ A value of a wrong type is refused, and so is an unknown split.
 
 import csv
 import io
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import overload
+
+import numpy as np
 
 from deploy import files
 from deploy.errors import BadData
 from deploy.untrusted_files import damaged
 from retrain.data.folder_layout import SPLITS
 from retrain.data.photo import Photo
+from retrain.data.photo_table import PhotoTable
 from retrain.data.remote_path import photo_path
+from retrain.data.split import Splits
 
 _VERSION = 1
 _COLUMNS = ("path", "label", "digest", "split")
@@ -29,16 +35,49 @@ _COLUMNS = ("path", "label", "digest", "split")
 
 def write_manifest(path: Path, photos: Sequence[Photo], splits: Sequence[str]) -> None:
     """Write the manifest `path`, one line per photo, whole or not at all."""
-    text = io.StringIO()
-    # All are quoted: Python before 3.13 leaves a lone carriage return bare, and cannot read it.
-    table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
-    table.writerow(_COLUMNS)
-    for photo, split in zip(photos, splits, strict=True):
-        table.writerow((photo.path.absolute(), photo.label, photo.digest.hex(), split))
-    files.write(path, text.getvalue().encode("utf-8", "surrogateescape"))
+    with files.atomic(path) as stream:
+        text = io.TextIOWrapper(stream, "utf-8", "surrogateescape", newline="")
+        # All are quoted: Python before 3.13 leaves a lone carriage return bare, and cannot read it.
+        table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        table.writerow(_COLUMNS)
+        for photo, split in zip(photos, splits, strict=True):
+            table.writerow((photo.path.absolute(), photo.label, photo.digest.hex(), split))
+        text.detach()  # which flushes it, and leaves the stream open
 
 
-def read_manifest(path: Path) -> list[tuple[Photo, str]]:
+class Manifest(Sequence[tuple[Photo, str]]):
+    """The photos of a run, each with its split, as columns."""
+
+    def __init__(self, photos: PhotoTable, splits: Splits) -> None:
+        self.photos = photos
+        self.splits = splits
+
+    def __len__(self) -> int:
+        """Return the number of photos."""
+        return len(self.photos)
+
+    @overload
+    def __getitem__(self, selection: int) -> tuple[Photo, str]: ...
+    @overload
+    def __getitem__(self, selection: slice) -> "Manifest": ...
+    def __getitem__(self, selection: int | slice) -> "tuple[Photo, str] | Manifest":
+        """Return the photo and the split of a line, or some lines."""
+        if isinstance(selection, slice):
+            return Manifest(self.photos[selection], self.splits[selection])
+        return self.photos[selection], self.splits[selection]
+
+    def __iter__(self) -> Iterator[tuple[Photo, str]]:
+        """Yield each photo with its split."""
+        return zip(self.photos, self.splits, strict=True)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether `other` is a sequence of the same pairs."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def read_manifest(path: Path) -> Manifest:
     """Return each photo of a manifest with its split; raise BadData if it is not one."""
     try:
         with (
@@ -49,7 +88,15 @@ def read_manifest(path: Path) -> list[tuple[Photo, str]]:
             absent = [name for name in _COLUMNS if name not in (table.fieldnames or ())]
             if absent:
                 raise ValueError(f"it has no column {', '.join(absent)}")
-            return [_photo_and_split(row, path) for row in table]
+            codes = array("b")
+
+            def photos() -> Iterator[Photo]:
+                for row in table:
+                    photo, split = _photo_and_split(row, path)
+                    codes.append(1 + SPLITS.index(split))
+                    yield photo
+
+            return Manifest(PhotoTable.of(photos()), Splits(np.array(codes, np.int8)))
     except OSError as error:
         raise BadData(
             f"{path}: cannot be read as a manifest ({error.strerror}): train again"

@@ -17,6 +17,8 @@ from retrain.data.remote_path import PhotoPath, photo_path
 
 _BLOCK = 4096
 """Photos that are objects at a time, while a table is made or read."""
+_ODD = r"(?:^|[^:])//|/\.(?:/|$)|^\.(?:/|$)|/$|^file:"
+"""What paths have that `photo_path` writes in another way, and perhaps others."""
 _SPLITS = ("", *SPLITS)
 _SPLIT_CODE = {name: code for code, name in enumerate(_SPLITS)}
 
@@ -91,7 +93,7 @@ class PhotoTable(Sequence[Photo]):
         if places.null_count:
             raise ValueError(f"a split must be one of {', '.join(SPLITS)}")
         return cls(
-            pc.cast(table["path"], pa.large_binary()).combine_chunks(),
+            _normalized(pc.cast(table["path"], pa.large_binary()).combine_chunks()),
             of_column(table["digest"]),
             tuple(names[number] for number in order),
             place[labels.indices.to_numpy()],
@@ -171,9 +173,11 @@ class PhotoTable(Sequence[Photo]):
         return table if (numbers >= 0).all() else table.take(numbers >= 0)
 
     def label_counts(self) -> dict[str, int]:
-        """Return the number of photos of each label that has one."""
-        counts = np.bincount(self.label_numbers, minlength=len(self.label_names)).tolist()
-        return {n: count for n, count in zip(self.label_names, counts, strict=True) if count}
+        """Return the number of photos of each label that has one, the first photo's label first."""
+        present, first, counts = np.unique(
+            self.label_numbers, return_index=True, return_counts=True
+        )
+        return {self.label_names[present[i]]: int(counts[i]) for i in np.argsort(first)}
 
     def split_counts(self) -> dict[str, int]:
         """Return the number of photos in the folders of each split; "" are other folders."""
@@ -196,3 +200,12 @@ class PhotoTable(Sequence[Photo]):
         """Return bool (N,): whether each photo is at one of `paths`."""
         encoded = pa.array([os.fsencode(str(path)) for path in paths], pa.large_binary())
         return np.asarray(pc.is_in(self.paths, encoded).to_numpy(zero_copy_only=False))
+
+
+def _normalized(paths: pa.Array) -> pa.Array:
+    """Return paths as `photo_path` writes them: without // and the like."""
+    is_odd = pc.match_substring_regex(paths, _ODD)
+    odd = [
+        os.fsencode(str(photo_path(os.fsdecode(path)))) for path in paths.filter(is_odd).to_pylist()
+    ]
+    return pc.replace_with_mask(paths, is_odd, pa.array(odd, pa.large_binary())) if odd else paths

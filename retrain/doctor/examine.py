@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deploy.errors import WrongUse
 from retrain.data.match_labels import match_labels
 from retrain.data.photo import shown
 from retrain.data.remote_path import RemotePath
@@ -14,7 +15,7 @@ from retrain.doctor.finding import Finding
 from retrain.doctor.quarantine import folder_of_photos
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
-from retrain.settings.doctor import KINDS, quarantine_of
+from retrain.settings.doctor import KINDS, MAX_EXAMINED, quarantine_of
 from retrain.settings.training import Source, SplitSettings
 from retrain.training.load_examples import (
     TrainingData,
@@ -57,9 +58,14 @@ def load(
     """Return the photos of `source` with their bottlenecks; those that the cache lacks are made.
 
     With `adopted_labels`, those of a graph of another program, only the photos whose folder matches
-    one are taken, with that label.
+    one are taken, with that label. Raises WrongUse for more than MAX_EXAMINED photos.
     """
     dataset, backbone = read_source(source, progress, settings)
+    if len(dataset.photos) > MAX_EXAMINED:
+        raise WrongUse(
+            f"{len(dataset.photos):,} photos: at most {MAX_EXAMINED:,} are examined: name a folder "
+            "of some of them"
+        )
     if adopted_labels:
         dataset, _ = match_labels(dataset, adopted_labels, "the adopted graph")
     backbone = with_precision(source, dataset, backbone, settings, progress)

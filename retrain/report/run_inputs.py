@@ -1,6 +1,6 @@
 """Read what the stages of a run wrote, as far as it is of the run's present graph and model."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -11,16 +11,17 @@ from bench.record import BenchRecord
 from deploy import versioned_json
 from deploy.cli.selftest import SelfTest
 from deploy.contract import Contract
-from deploy.errors import BadData
+from deploy.errors import BadData, WrongUse
 from deploy.untrusted_files import read_json
 from deploy.versioned_json import Fields
 from retrain.conversion.result import ConversionResult
 from retrain.data import split
-from retrain.data.manifest import read_manifest
+from retrain.data.manifest import Manifest, read_manifest
 from retrain.data.photo import Photo
 from retrain.metrics import Accuracy
 from retrain.predictions import Prediction, read_predictions
 from retrain.run_folder import METRICS_VERSION, RunFolder
+from retrain.settings.doctor import MAX_EXAMINED
 from retrain.settings.training import Source, SplitSettings
 from retrain.training.read_run import read_settings
 
@@ -52,11 +53,11 @@ class RunInputs:
     source: Source
     split_settings: SplitSettings
     adopted_labels: tuple[str, ...] | None
-    manifest: tuple[tuple[Photo, str], ...]
-    rows: tuple[Prediction, ...]
-    previous_rows: tuple[Prediction, ...]
+    manifest: Manifest
+    rows: Sequence[Prediction]
+    previous_rows: Sequence[Prediction]
     conversion: ConversionResult | None
-    model_rows: tuple[Prediction, ...]
+    model_rows: Sequence[Prediction]
     bench: tuple[BenchRecord, ...]
     device: DeviceTest | None
 
@@ -86,12 +87,19 @@ class RunInputs:
 
 
 def read_inputs(run: RunFolder) -> RunInputs:
-    """Return what the files of `run` hold; raise BadData if a file of its training is damaged."""
+    """Return what the files of `run` hold.
+
+    Raises BadData if a file of its training is damaged, WrongUse for more than MAX_EXAMINED photos.
+    """
     contract = run.read_contract()
     record = read_json(run.metrics, _TRAIN)
     metrics = versioned_json.read(record, str(run.metrics), METRICS_VERSION, _TRAIN)
     if metrics.text("graph_sha256") != contract.graph_sha256:
         raise BadData(f"{run.metrics}: measured on another graph than {run.graph}: {_TRAIN}")
+    counts = metrics.object("split")
+    photos = sum(counts.integer(name) for name in counts.values)
+    if photos > MAX_EXAMINED:
+        raise WrongUse(f"{photos:,} photos: at most {MAX_EXAMINED:,} are shown in a report")
     rows = _rows(run.predictions, contract.graph_sha256)
     if not any(row.split == split.TESTING for row in rows):
         raise BadData(f"{run.predictions}: no predictions of this graph: {_TRAIN} again")
@@ -103,7 +111,7 @@ def read_inputs(run: RunFolder) -> RunInputs:
         contract,
         metrics,
         *read_settings(run),
-        tuple(read_manifest(run.manifest)),
+        read_manifest(run.manifest),
         rows,
         _rows(run.previous_predictions),
         conversion,
@@ -113,7 +121,7 @@ def read_inputs(run: RunFolder) -> RunInputs:
     )
 
 
-def _rows(path: Path, sha256: str | None = None) -> tuple[Prediction, ...]:
+def _rows(path: Path, sha256: str | None = None) -> Sequence[Prediction]:
     """Return the predictions at `path`; () without a file, or if it is of another network."""
     try:
         predictions = read_predictions(path, _TRAIN)

@@ -15,7 +15,7 @@ def write_report(run: RunFolder, progress: Progress | None = None) -> Path:
 
     What the doctor finds and the learning curve are taken from the run if they are of its graph
     and photos, else computed and written there. Raises BadData if a file of the run is missing or
-    damaged, WrongUse if another process writes into it.
+    damaged, WrongUse if another process writes into it, or for more than MAX_EXAMINED photos.
     """
     progress = progress or Progress()
     run.read_contract()  # raises if there is no run, before a folder is created for one

@@ -28,6 +28,9 @@ KINDS = {
 }
 """The kinds of findings, in the order in which they are shown, and what each is."""
 
+MAX_EXAMINED = 200_000
+"""The most photos that are examined, shown in a report, and compared to find copies."""
+
 UNDO_LIST = "undo.json"
 """The name of the list in a quarantine by which its files are moved back."""
 

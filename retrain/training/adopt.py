@@ -87,18 +87,21 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
         for warning in warnings:
             progress.warn(warning)
         with progress.stage("assess"):
-            paths = [photo.path for photo in data.test_photos]
             network = LinearNetwork(classifier.head, data.examples)
-            logits = {name: network.logits_of(name) for name in split.SPLITS}
+            training = network.accuracy_on(split.TRAINING)
+            logits = {name: network.logits_of(name) for name in (split.VALIDATION, split.TESTING)}
             test = evaluate(
-                logits[split.TESTING], data.examples[split.TESTING].labels, paths, labels
+                logits[split.TESTING],
+                data.examples[split.TESTING].labels,
+                data.test_photos,
+                labels,
             )
         with progress.stage("export"):
             graph = export_graph(backbone, network, OUTPUT)
         progress.show_seconds()
         contract = build_contract(data, graph)
         result = build_result(
-            settings, data, logits, test, contract, warnings, None, progress.seconds, {}
+            settings, data, training, logits, test, contract, warnings, None, progress.seconds, {}
         )
         write_run(result, data, graph)
     return result

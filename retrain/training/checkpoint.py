@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from deploy.errors import BadData
 from deploy.untrusted_files import damaged, read
 from retrain.data import split
 from retrain.data.photo import Photo
+from retrain.data.photo_table import PhotoTable
 from retrain.fingerprint import fingerprint
 from retrain.settings.training import FineTuneSettings, TrainSettings
 from retrain.training.head import Head
@@ -23,6 +24,8 @@ FORMAT_VERSION = 1
 MAX_CHECKPOINT_BYTES = 2 * 1024**3
 
 _DIGEST_BYTES = 32
+_BLOCK = 4096
+"""Photos that are hashed at a time."""
 _ARRAYS = ("weights", "bias", "best_weights", "best_bias")
 _NUMBER_KINDS = {"step": "iu", "best_cross_entropy": "f", "rounds_since": "iu"}
 """The numpy kinds that each member which is a number may have."""
@@ -160,11 +163,23 @@ def run_key(
             average=1,  # a run resumes with a higher one: the networks trained already count
         )
         values.append({**asdict(known), "distortion": known.distortion.identity})
-    lines = (
-        photo.digest + f"{name} {photo.label}\n".encode()
-        for photo, name in zip(photos, splits, strict=True)
-    )
-    return fingerprint(values, lines)
+    return fingerprint(values, _lines(PhotoTable.of(photos), split.Splits.of(splits)))
+
+
+def _lines(photos: PhotoTable, splits: split.Splits) -> Iterator[bytes]:
+    """Yield the digest, split and label of each photo, a line each, some thousands at a time."""
+    ends = [
+        [f"{name} {label}\n".encode() for label in photos.label_names]
+        for name in ("", *split.SPLITS)
+    ]
+    for first in range(0, len(photos), _BLOCK):
+        some = slice(first, first + _BLOCK)
+        content = photos.digests[some].tobytes()
+        places = zip(splits.codes[some].tolist(), photos.label_numbers[some].tolist(), strict=True)
+        yield b"".join(
+            content[32 * i : 32 * i + 32] + ends[code][label]
+            for i, (code, label) in enumerate(places)
+        )
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint, key: str) -> None:

@@ -8,10 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from retrain import metrics
-from retrain.data.photo import shown
+from retrain.data.photo import Photo, shown
 from retrain.data.remote_path import PhotoPath
 from retrain.metrics import Accuracy
 from retrain.training.head import Floats, Ints, score, softmax
+
+MAX_MISCLASSIFIED = 10_000
+"""The most misclassified photos that are listed; the confusion matrix counts all."""
 
 
 class Misclassified(NamedTuple):
@@ -67,29 +70,39 @@ class Evaluation:
 
 
 def evaluate(
-    logits: Floats, label_indices: Ints, paths: Sequence[PhotoPath], labels: tuple[str, ...]
+    logits: Floats, label_indices: Ints, photos: Sequence[Photo], labels: tuple[str, ...]
 ) -> Evaluation:
     """Return the figures of `logits` (N, C) for test photos with `label_indices` (N,)."""
-    probabilities = softmax(logits)
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")
-    misclassified = []
-    for i in map(int, np.flatnonzero(ranked[:, 0] != label_indices)):
-        best, second = ranked[i, :2]
-        misclassified.append(
-            Misclassified(
-                paths[i],
-                labels[label_indices[i]],
-                labels[best],
-                float(probabilities[i, best]),
-                labels[second],
-                float(probabilities[i, second]),
-            )
+    ranked, probabilities = _two_best(logits)
+    wrong = np.flatnonzero(ranked[:, 0] != label_indices)
+    misclassified = tuple(
+        Misclassified(
+            photos[i].path,
+            labels[label_indices[i]],
+            labels[ranked[i, 0]],
+            float(probabilities[i, 0]),
+            labels[ranked[i, 1]],
+            float(probabilities[i, 1]),
         )
+        for i in wrong[:MAX_MISCLASSIFIED].tolist()
+    )
     return Evaluation(
         labels,
         Accuracy.of(logits, label_indices),
         score(logits, label_indices).cross_entropy,
-        metrics.expected_calibration_error(probabilities, label_indices),
+        metrics.calibration_error(probabilities[:, 0], ranked[:, 0] == label_indices),
         metrics.confusion_matrix(ranked[:, 0], label_indices, len(labels)),
-        tuple(misclassified),
+        misclassified,
     )
+
+
+def _two_best(logits: Floats) -> tuple[Ints, Floats]:
+    """Return the two best labels of each photo, and their probabilities, (N, 2) both."""
+    ranked = np.empty((len(logits), 2), np.int64)
+    probabilities = np.empty((len(logits), 2), np.float32)
+    for first, block in metrics.blocks(logits):
+        values = softmax(block)
+        order = np.argsort(-values, axis=1, kind="stable")[:, :2]
+        ranked[first : first + len(block)] = order
+        probabilities[first : first + len(block)] = np.take_along_axis(values, order, axis=1)
+    return ranked, probabilities

@@ -1,12 +1,15 @@
 """Define the head, a softmax regression on bottlenecks, and score its logits."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from retrain.bottlenecks.feature_store import FeatureStore
+from retrain import metrics
+from retrain.bottlenecks.feature_store import POOL_BYTES, Rows
+from retrain.metrics import Accuracy
 
 _ROWS_PER_READ = 4096
 
@@ -20,7 +23,7 @@ class Examples(NamedTuple):
     The first of a photo's V rows is its undistorted view, the others are distorted views.
     """
 
-    store: FeatureStore
+    store: Rows
     rows: Ints
     labels: Ints
 
@@ -63,10 +66,27 @@ class Head:
 
     def logits_of(self, examples: Examples) -> Floats:
         """Return float32 (N, C) for the undistorted photos; rows are read in blocks."""
+        logits = np.empty((len(examples.labels), len(self.bias)), np.float32)
+        for photos, block in self._blocks(examples):
+            logits[photos] = block
+        return logits
+
+    def accuracy_on(self, examples: Examples) -> Accuracy:
+        """Return the accuracy on the undistorted photos; the logits are never all in memory."""
+        right = 0
+        for photos, block in self._blocks(examples):
+            right += Accuracy.of(block, examples.labels[photos]).right
+        return Accuracy(right, len(examples.labels))
+
+    def _blocks(self, examples: Examples) -> Iterator[tuple[Ints, Floats]]:
+        """Yield photos, by number, and their logits; many are read in the order of the file."""
         rows = examples.rows[:, 0]
-        blocks = (rows[i : i + _ROWS_PER_READ] for i in range(0, len(rows), _ROWS_PER_READ))
-        logits = [self.logits(examples.store.take(block)) for block in blocks]
-        return np.concatenate([np.empty((0, len(self.bias)), np.float32), *logits])
+        photos = np.arange(len(rows))
+        if 2 * rows.size * examples.store.width > POOL_BYTES:
+            photos = np.argsort(rows, kind="stable")
+        for first in range(0, len(rows), _ROWS_PER_READ):
+            block = photos[first : first + _ROWS_PER_READ]
+            yield block, self.logits(examples.store.take(rows[block]))
 
     def with_temperature(self, temperature: float) -> "Head":
         """Return the head whose logits are divided by `temperature`."""
@@ -91,7 +111,12 @@ class Score(NamedTuple):
 
 def score(logits: Floats, labels: Ints) -> Score:
     """Return the score of `logits` (N, C) for photos with `labels` (N,)."""
-    label_probabilities = softmax(logits)[np.arange(len(labels)), labels]
+    label_probabilities = np.concatenate(
+        [
+            softmax(block)[np.arange(len(block)), labels[first : first + len(block)]]
+            for first, block in metrics.blocks(logits)
+        ]
+    )
     tiny = np.finfo(np.float32).tiny
     accuracy = np.mean(logits.argmax(axis=1) == labels)
     return Score(float(accuracy), float(-np.mean(np.log(np.maximum(label_probabilities, tiny)))))

@@ -1,4 +1,8 @@
-"""Train the head by stochastic gradient descent that can stop and resume."""
+"""Train the head by stochastic gradient descent that can stop and resume.
+
+Training rows that fit `POOL_BYTES` are drawn from all of them, more are drawn from blocks
+(`block_pool`). Moments, and validation, take a bounded number of rows, in the order of the file.
+"""
 
 import math
 from collections.abc import Iterator
@@ -8,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from retrain.bottlenecks.feature_store import POOL_BYTES, FeatureStore, RowsInMemory
 from retrain.settings.training import HeadSettings
+from retrain.training.block_pool import BlockPool, ByClass
 from retrain.training.checkpoint import Checkpoint
 from retrain.training.head import (
     Examples,
@@ -63,11 +69,11 @@ def fit(
     0..classes-1 must occur in `training`. `python -m bench.experiments.accuracy` compares the
     optimizers.
     """
+    pool = _pool(training, classes)
     mean, deviations = _moments(training, settings)
     # A column for each class: numpy divides whole arrays several times as fast as by a column.
     deviation = np.repeat(deviations[:, np.newaxis], classes, axis=1)
-    order = np.argsort(training.labels, kind="stable")
-    counts = np.bincount(training.labels, minlength=classes)
+    drawn, by_class = training, ByClass(training, classes)
     prior = np.zeros(classes, np.float32)
     if settings.class_weight == "none":
         prior = log_frequencies(training.labels, classes)
@@ -89,6 +95,8 @@ def fit(
     head = Head(checkpoint.head.weights.copy(), checkpoint.head.bias.copy())
     compared = evenly_spaced(validation, _MAX_COMPARED_PHOTOS)
     bottlenecks = compared.store.take(compared.rows[:, 0])
+    if pool:  # a few random photos of each step come from these too, not from all over the file
+        validation = _in_memory(compared, bottlenecks, validation, settings)
     targets = smoothed_targets(classes, settings.label_smoothing)
     steps = settings.how_many_training_steps
     round_length = max(1, math.ceil(steps / ROUNDS))
@@ -100,10 +108,12 @@ def fit(
         ):
             span = range(checkpoint.step, min(checkpoint.step + round_length, steps))
             random = np.random.default_rng((settings.seed, span.start))
+            if pool:
+                drawn = pool.draw(len(span) * size, random)
+                by_class = ByClass(drawn, classes)
             labels = random.integers(classes, size=(len(span), size))
-            photos = order[(np.cumsum(counts) - counts)[labels] + random.integers(counts[labels])]
-            rows = training.rows[photos, random.integers(training.rows.shape[1], size=photos.shape)]
-            for step, batch in zip(span, _batches(training, rows), strict=True):
+            rows = by_class.draw(labels, random)
+            for step, batch in zip(span, _batches(drawn, rows), strict=True):
                 rate = _learning_rate(step, settings)
                 raw_logits = unstandardized(head).logits(batch)
                 gradient = softmax(raw_logits) - targets[labels[step - span.start]]
@@ -131,6 +141,27 @@ def fit(
                     current,
                     checkpoint if step == span[-1] else None,
                 )
+
+
+def _pool(training: Examples, classes: int) -> BlockPool | None:
+    """Return the pool to draw from, None if the rows are few enough to draw from all of them."""
+    store = training.store
+    is_small = 2 * training.rows.size * store.width <= POOL_BYTES
+    return (
+        None
+        if is_small or not isinstance(store, FeatureStore)
+        else BlockPool(training, store, classes)
+    )
+
+
+def _in_memory(
+    compared: Examples, bottlenecks: Floats, validation: Examples, settings: HeadSettings
+) -> Examples:
+    """Return what the steps validate: `compared`, whose bottlenecks are read, or the whole set."""
+    if not 0 < settings.validation_batch_size < len(validation.labels):
+        return validation
+    rows = np.arange(len(bottlenecks))[:, np.newaxis]
+    return Examples(RowsInMemory(bottlenecks.astype(np.float16)), rows, compared.labels)
 
 
 def _learning_rate(step: int, settings: HeadSettings) -> float:

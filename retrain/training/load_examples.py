@@ -13,6 +13,7 @@ from retrain.backbones.cut_points import CutPoint, choose_cut_point, find_cut_po
 from retrain.backbones.int8_trunk import calibration_photos, quantize_backbone, read_trunk
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
+from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data import split
 from retrain.data.dataset import Dataset
@@ -203,7 +204,7 @@ def load_examples(settings: TrainSettings, progress: Progress) -> TrainingData:
         progress.warn(warning)
     if settings.distortion.active:
         views = DistortedViews(settings.views, settings.distortion)
-        data = _with_views(data, views, source, progress)
+        data = _with_views(data, bottlenecks.store, views, source, progress)
     return _with_fewer_test_photos(data, settings)
 
 
@@ -233,7 +234,7 @@ def load_feature_maps(
         "cache"
     )
     undistorted = load_undistorted(trunk, data.dataset, maps, data.labels, settings.split)
-    complete = _with_views(undistorted, views, settings.source, progress)
+    complete = _with_views(undistorted, maps.store, views, settings.source, progress)
     return _with_fewer_test_photos(complete, settings).examples
 
 
@@ -244,9 +245,13 @@ def _require_all(bottlenecks: Bottlenecks, remedy: str = "") -> None:
 
 
 def _with_views(
-    data: TrainingData, views: DistortedViews, source: Source, progress: Progress
+    data: TrainingData,
+    store: FeatureStore,
+    views: DistortedViews,
+    source: Source,
+    progress: Progress,
 ) -> TrainingData:
-    """Return `data` whose training examples have distorted views too."""
+    """Return `data` whose training examples have distorted views too, appended to its `store`."""
     training = data.dataset.photos.take(data.splits.members(split.TRAINING))
     undistorted = data.examples[split.TRAINING]
     with progress.stage("views"):
@@ -257,7 +262,7 @@ def _with_views(
             source.bottlenecks,
             progress,
             distorted=views,
-            store=undistorted.store,
+            store=store,
         )
     _require_all(bottlenecks)
     rows, analysed = bottlenecks.rows, bottlenecks.analysed

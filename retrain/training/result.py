@@ -2,7 +2,6 @@
 
 import json
 import platform
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -16,8 +15,8 @@ from retrain.data import manifest, split
 from retrain.data.failed_files import write_failed_files
 from retrain.data.photo import BadPhoto, shown
 from retrain.frozen_graph import FrozenGraph
-from retrain.metrics import Accuracy
-from retrain.predictions import Prediction, Predictions, predict, sha256_of
+from retrain.metrics import Accuracy, blocks
+from retrain.predictions import Prediction, PredictionRows, Predictions, predict, sha256_of
 from retrain.run_folder import METRICS_VERSION, RunFolder
 from retrain.settings.training import AdoptSettings, Precision, TrainSettings
 from retrain.training.curves import CurvePoint, to_json
@@ -119,6 +118,7 @@ def build_contract(data: TrainingData, graph: FrozenGraph, temperature: float = 
 def build_result(
     settings: TrainSettings | AdoptSettings,
     data: TrainingData,
+    training: Accuracy,
     logits: Mapping[str, Floats],
     test: Evaluation,
     contract: Contract,
@@ -128,8 +128,9 @@ def build_result(
     curves: Mapping[str, Sequence[CurvePoint]],
     fine_tuning: FineTuning | None = None,
 ) -> TrainResult:
-    """Return the result of a run; `logits` are those of each split.
+    """Return the result of a run.
 
+    `training` is the accuracy on its photos, `logits` are those of validation and testing.
     `warnings` are those beside the data set's own.
     """
     photos = data.dataset.photos
@@ -138,12 +139,12 @@ def build_result(
         run=RunFolder(settings.output_dir),
         contract=contract,
         accuracy={
-            name: Accuracy.of(logits[name], examples.labels)
-            for name, examples in data.examples.items()
+            split.TRAINING: training,
+            **{name: Accuracy.of(logits[name], data.examples[name].labels) for name in logits},
         },
         test=test,
-        photos=Counter(photo.label for photo in photos),
-        splits=Counter(data.splits),
+        photos=photos.label_counts(),
+        splits=data.splits.counts(),
         split_by="folders" if split.own_split(photos) else "content",
         bad=data.dataset.bad,
         warnings=(*data.dataset.warnings(), *warnings),
@@ -156,7 +157,7 @@ def build_result(
         },
         copies_across_splits=None if copies is None else tuple(copies),
         seconds=dict(seconds),
-        predictions=Predictions(contract.graph_sha256, tuple(_predict(data, logits))),
+        predictions=Predictions(contract.graph_sha256, PredictionRows.of(_predict(data, logits))),
         curves=curves,
         fine_tuning=fine_tuning,
         extract_precision=data.backbone.precision,
@@ -189,11 +190,9 @@ def write_run(result: TrainResult, data: TrainingData, graph: FrozenGraph) -> No
 
 def _predict(data: TrainingData, logits: Mapping[str, Floats]) -> Iterator[Prediction]:
     """Yield the predictions of the validation photos, then of the test photos."""
-    validation = [
-        photo
-        for photo, name in zip(data.dataset.photos, data.splits, strict=True)
-        if name == split.VALIDATION
-    ]
+    validation = data.dataset.photos.take(data.splits.members(split.VALIDATION))
     photos = {split.VALIDATION: validation, split.TESTING: data.test_photos}
     for name, members in photos.items():
-        yield from predict(softmax(logits[name]), members, name, data.labels)
+        for first, block in blocks(logits[name]):
+            some = members[first : first + len(block)]
+            yield from predict(softmax(block), some, name, data.labels)

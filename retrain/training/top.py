@@ -13,7 +13,7 @@ from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.round_kernels import round_in_training
 from retrain.backbones.surgery.pointwise_products import pointwise_products
-from retrain.bottlenecks.feature_store import FeatureStore
+from retrain.bottlenecks.feature_store import Rows
 from retrain.training.head import Examples, Floats, Head, Ints
 
 Item = TypeVar("Item")
@@ -117,7 +117,7 @@ class Top:
 
     def gradient(
         self,
-        store: FeatureStore,
+        store: Rows,
         rows: Ints,
         targets: Floats,
         offset: Floats,

@@ -20,6 +20,7 @@ from retrain.data.photo_pixels import decode
 from retrain.metrics import fit_temperature
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
+from retrain.settings.doctor import MAX_EXAMINED
 from retrain.settings.training import TrainSettings
 from retrain.training.curves import CurvePoint
 from retrain.training.evaluate import Evaluation, evaluate
@@ -69,9 +70,11 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
                     network.logits_of(split.VALIDATION), labels[split.VALIDATION]
                 )
                 network = network.with_temperature(temperature)
-                logits = {name: network.logits_of(name) for name in split.SPLITS}
-                paths = [photo.path for photo in data.test_photos]
-                test = evaluate(logits[split.TESTING], labels[split.TESTING], paths, data.labels)
+                training = network.accuracy_on(split.TRAINING)
+                assessed = (split.VALIDATION, split.TESTING)
+                logits = {name: network.logits_of(name) for name in assessed}
+                photos = data.test_photos
+                test = evaluate(logits[split.TESTING], labels[split.TESTING], photos, data.labels)
                 _write_test_events(events, settings, data, network, test)
                 copies = _find_copies(settings, data, progress)
         with progress.stage("export"):
@@ -80,14 +83,18 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
             if settings.saved_model_dir:
                 write_saved_model(graph, settings.saved_model_dir)
         if settings.print_misclassified_test_images:
-            progress.info(f"{len(test.misclassified)} misclassified test photos:")
+            wrong = test.accuracy.total - test.accuracy.right
+            progress.info(f"{wrong} misclassified test photos:")
             for photo in test.misclassified:
                 progress.info(f"  {photo}")
+            if wrong > len(test.misclassified):
+                progress.info(f"  and {wrong - len(test.misclassified)} more")
         progress.show_seconds()
         warnings = split.warnings(data.dataset.photos, data.splits)
         result = build_result(
             settings,
             data,
+            training,
             logits,
             test,
             contract,
@@ -105,8 +112,20 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
     return result
 
 
-def _find_copies(settings: TrainSettings, data: TrainingData, progress: Progress) -> list[Pair]:
-    """Return photos that look the same as one in another split; print a warning and a few."""
+def _find_copies(
+    settings: TrainSettings, data: TrainingData, progress: Progress
+) -> list[Pair] | None:
+    """Return photos that look the same as one in another split; print a warning and a few.
+
+    Returns None if the photos are too many to compare them.
+    """
+    count = len(data.dataset.photos)
+    if count > MAX_EXAMINED:
+        progress.warn(
+            f"{count:,} photos are not searched for copies of other size or quality: at most "
+            f"{MAX_EXAMINED:,} are"
+        )
+        return None
     pictures = ThumbnailCache(settings.source.pictures)
     copies = near_duplicates.find(data.dataset.photos, data.splits, pictures, progress)
     pairs = [pair for pair in copies if pair.is_across_splits]

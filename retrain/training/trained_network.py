@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from retrain.metrics import Accuracy
 from retrain.training.head import Examples, Floats, Head, Ints
 from retrain.training.top import Top
 
@@ -25,6 +26,9 @@ class TrainedNetwork(Protocol):
     def logits_of(self, split: str) -> Floats:
         """Return float32 (N, C): the logits of the undistorted photos of a split."""
 
+    def accuracy_on(self, split: str) -> Accuracy:
+        """Return the accuracy on the undistorted photos of a split."""
+
     def bottlenecks_of(self, split: str, indices: Ints) -> Floats:
         """Return float32 (N, D): the bottlenecks of the photos of a split at `indices` (N,)."""
 
@@ -43,6 +47,10 @@ class LinearNetwork:
     def logits_of(self, split: str) -> Floats:
         """Return float32 (N, C): the logits of the undistorted photos of a split."""
         return self.head.logits_of(self.examples[split])
+
+    def accuracy_on(self, split: str) -> Accuracy:
+        """Return the accuracy on the undistorted photos of a split."""
+        return self.head.accuracy_on(self.examples[split])
 
     def bottlenecks_of(self, split: str, indices: Ints) -> Floats:
         """Return float32 (N, D): the bottlenecks of the photos of a split at `indices` (N,)."""
@@ -75,6 +83,10 @@ class FineTunedNetwork:
     def logits_of(self, split: str) -> Floats:
         """Return float32 (N, C): the logits of the undistorted photos of a split."""
         return self.top.logits_of(self.examples[split], self.parameters)
+
+    def accuracy_on(self, split: str) -> Accuracy:
+        """Return the accuracy on the undistorted photos of a split."""
+        return Accuracy.of(self.logits_of(split), self.examples[split].labels)
 
     def bottlenecks_of(self, split: str, indices: Ints) -> Floats:
         """Return float32 (N, D): the bottlenecks of the photos of a split at `indices` (N,)."""

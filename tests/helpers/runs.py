@@ -1,7 +1,7 @@
 """Run `retrain` in tests, and read what a run of `retrain train` wrote."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,7 +56,7 @@ class Run:
         return json.loads((self.folder / "metrics.json").read_text("utf-8"))
 
     @property
-    def manifest(self) -> list[tuple[Photo, str]]:
+    def manifest(self) -> Sequence[tuple[Photo, str]]:
         """Each photo with its split."""
         return read_manifest(self.folder / "manifest.csv")
 

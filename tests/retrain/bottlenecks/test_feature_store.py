@@ -40,6 +40,23 @@ def test_rows_keep_their_numbers_while_others_are_appended(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("_place")
+@pytest.mark.parametrize("gap", [-1, 100, 1 << 15])
+def test_rows_are_read_with_their_neighbours(gap: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrain.bottlenecks.feature_store._MAX_GAP_BYTES", gap)
+    monkeypatch.setattr("retrain.bottlenecks.feature_store._READ_BYTES", 400)
+    random = np.random.default_rng(0)
+    values = random.normal(size=(500, 9)).astype(np.float16)
+    store = FeatureStore.of(values)
+    for rows in (np.arange(500), random.integers(500, size=90), np.array([3, 3, 4, 499, 3])):
+        np.testing.assert_array_equal(store.take(rows), values[rows].astype(np.float32))
+    block = np.empty((7, 9), np.float16)
+    store.read(490, block)
+    np.testing.assert_array_equal(block, values[490:497])
+    with pytest.raises(IndexError):
+        store.read(495, block)
+
+
+@pytest.mark.usefixtures("_place")
 def test_no_rows_are_none() -> None:
     assert FeatureStore(7).take(np.array([], np.int64)).shape == (0, 7)
     assert FeatureStore(7).append(np.empty((0, 7), np.float16)).shape == (0,)

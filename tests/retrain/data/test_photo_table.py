@@ -13,6 +13,7 @@ import pytest
 
 from retrain.data.photo import Photo
 from retrain.data.photo_table import PhotoTable
+from retrain.data.remote_path import photo_path
 
 
 def digest(text: str) -> bytes:
@@ -94,6 +95,16 @@ def test_columns_of_arrow_become_photos(chunks: int) -> None:
     assert read.label_names == PhotoTable.of(photos).label_names
 
 
+def test_paths_of_arrow_are_those_of_their_photos() -> None:
+    texts = ["a//b.jpg", "./c.jpg", "d/./e.jpg", "/f/g.jpg", "s3://h//i.jpg", "file:///j/k.jpg"]
+    table = pa.table(
+        {"path": texts, "label": ["a"] * 6, "digest": [bytes(32)] * 6, "split": [""] * 6}
+    )
+    photos = PhotoTable.of_arrow(table)
+    assert [str(photo.path) for photo in photos] == [str(photo_path(text)) for text in texts]
+    assert photos.is_at([photo_path(text) for text in texts]).all()
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("split", "test"), ("digest", None), ("label", None), ("path", None)]
 )
@@ -104,7 +115,7 @@ def test_columns_that_are_no_photos_are_an_error(name: str, value: str | None) -
 
 
 def test_a_table_takes_little_memory() -> None:
-    count = 100_000
+    count = 20_000
     tracemalloc.start()
     before = pa.total_allocated_bytes()
     table = PhotoTable.of(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.errors import WrongUse
 from retrain.doctor.examine import CHECKS, examine, load, split_sha256, to_json
 from retrain.doctor.finding import Finding
 from retrain.progress import Progress
@@ -52,6 +53,12 @@ def test_a_near_copy_is_named_with_its_original(
     ]
     (photo,) = copies
     assert {photo.path, photo.other} == {sick / "cat" / "near.jpg", sick / "cat" / "sound 1.jpg"}
+
+
+def test_too_many_photos_are_refused(sick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retrain.doctor.examine.MAX_EXAMINED", 3)
+    with pytest.raises(WrongUse, match="at most 3 are examined: name a folder"):
+        load(Source(sick), SplitSettings(), QUIET)
 
 
 def test_what_should_be_set_aside_has_a_command(
