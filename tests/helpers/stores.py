@@ -8,6 +8,7 @@ import boto3
 import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 BUCKET = "photos"
 Rows = dict[tuple[bytes, int], tuple[str, str | None, bytes]]
@@ -29,9 +30,11 @@ def s3_server() -> Iterator[str]:
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET)
         client.close()
+        S3FileSystem.clear_instance_cache()  # one knows the server that it began with
         try:
             yield url
         finally:
+            S3FileSystem.clear_instance_cache()
             server.stop()
 
 
