@@ -198,7 +198,11 @@ def look(place: PhotoPath) -> Facts:
     """Return the facts of the file at a place; raise OSError."""
     if isinstance(place, RemotePath):
         return place.look()
-    about = place.stat()
+    return local_facts(place.stat())
+
+
+def local_facts(about: os.stat_result) -> Facts:
+    """Return the facts of a file of this machine."""
     # Programs can set the first time to any value, and the system alone sets the second one.
     times = about.st_mtime_ns, about.st_ctime_ns
     return Facts(about.st_size, f"{times[0]}-{times[1]}", max(times))

@@ -1,11 +1,13 @@
 """Scan a source: know the digest of each photo, from the list, the last scan, or its bytes."""
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,17 +19,20 @@ from deploy.system.cores import cores
 from retrain.data import similar_labels
 from retrain.data.dataset import Dataset
 from retrain.data.folder_layout import SPLITS, ClassFolder
-from retrain.data.listed import SCHEMA, Listed, PhotoSource, in_blocks, to_batch
+from retrain.data.listed import SCHEMA, PhotoSource, in_blocks
 from retrain.data.photo import BadPhoto
 from retrain.data.photo_table import PhotoTable
 from retrain.data.read_ahead import read_ahead
-from retrain.data.remote_path import PhotoPath, look, photo_path
+from retrain.data.remote_path import PhotoPath, local_facts, look, photo_path
 from retrain.data.scan_parts import PartWriter, Plan, ScanParts, folder_of, in_use, remove_others
+from retrain.data.store import Facts
 
 TOO_LARGE = f"larger than {MAX_BYTES // 1024**2} MB"
 _REMOTE_READERS = 32
 """Reads at a time from a store: each waits for the network most of its time."""
-_ROWS_PER_TASK = 16
+_LOOKS_PER_TASK, _READS_PER_TASK = 256, 16
+_NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""What the system says where no file is."""
 
 
 def scan(source: PhotoSource, scans: Path | None = None) -> Dataset:
@@ -86,56 +91,86 @@ def digested(source: PhotoSource, last: ScanParts) -> Iterator[pa.RecordBatch]:
     with ThreadPoolExecutor(_REMOTE_READERS) as pool:
         for batch in source.batches(last):
             is_open = pc.and_(pc.is_null(batch["digest"]), pc.is_null(batch["reason"]))
-            if not pc.any(is_open).as_py():
-                yield batch
-                continue
-            columns = (column.to_pylist() for column in batch.columns)
-            rows = [Listed(*values) for values in zip(*columns, strict=True)]
-            is_remote = any(b"://" in row.path for row in rows)
-            ahead = _REMOTE_READERS if is_remote else cores() + 4
-            call = partial(_examine_all, last=last, all_claim=source.all_claim)
-            tasks = in_blocks(rows, _ROWS_PER_TASK)
-            yield to_batch([row for block in read_ahead(pool, call, tasks, ahead) for row in block])
+            if pc.any(is_open).as_py():
+                batch = _with_digests(batch, last, source.all_claim, pool)
+            yield batch
 
 
-def _examine_all(rows: list[Listed], last: ScanParts, all_claim: bool) -> list[Listed]:
-    return [
-        _examine(row, last, all_claim) if row.digest is None and row.reason is None else row
-        for row in rows
+def _with_digests(
+    batch: pa.RecordBatch, last: ScanParts, all_claim: bool, pool: Executor
+) -> pa.RecordBatch:
+    """Return the rows with their digests: look at each file, and read those that `last` lacks."""
+    paths = batch["path"].to_pylist()
+    digests, sizes, versions, reasons = (
+        batch[name].to_pylist() for name in ("digest", "size", "version", "reason")
+    )
+    is_remote = any(b"://" in path for path in paths)
+    ahead = _REMOTE_READERS if is_remote else cores() + 4
+
+    def look_at(numbers: list[int]) -> list[Facts | str]:
+        return [_look(paths[i], all_claim) for i in numbers]
+
+    def read(numbers: list[int]) -> list[tuple[bytes | None, str | None]]:
+        return [_read(paths[i], all_claim) for i in numbers]
+
+    open_rows = [i for i, path in enumerate(paths) if digests[i] is None and reasons[i] is None]
+    unknown = [i for i in open_rows if sizes[i] is None or not versions[i]]
+    block = _READS_PER_TASK if is_remote else _LOOKS_PER_TASK
+    facts = chain.from_iterable(read_ahead(pool, look_at, in_blocks(unknown, block), ahead))
+    for i, fact in zip(unknown, facts, strict=True):
+        if isinstance(fact, str):
+            reasons[i] = fact
+        else:
+            sizes[i], versions[i] = fact.size, fact.version
+    for i in open_rows:
+        if sizes[i] is not None and sizes[i] > MAX_BYTES:
+            reasons[i] = TOO_LARGE
+    # A size of 0 is what some systems say of a file that they make while it is read.
+    firm = [i for i in open_rows if reasons[i] is None and sizes[i] and versions[i]]
+    known = last.digests_of([(_absolute(paths[i]), sizes[i], versions[i]) for i in firm])
+    for i, digest in zip(firm, known, strict=True):
+        digests[i] = digest
+    unread = [i for i in open_rows if digests[i] is None and reasons[i] is None]
+    results = chain.from_iterable(read_ahead(pool, read, in_blocks(unread, _READS_PER_TASK), ahead))
+    for i, result in zip(unread, results, strict=True):
+        digests[i], reasons[i] = result
+    columns = {"digest": digests, "size": sizes, "version": versions, "reason": reasons}
+    arrays = [
+        pa.array(columns[field.name], field.type) if field.name in columns else batch[field.name]
+        for field in SCHEMA
     ]
+    return pa.record_batch(arrays, schema=SCHEMA)
 
 
-def _examine(row: Listed, last: ScanParts, all_claim: bool) -> Listed:
-    """Return a row with the digest of its file, or with the reason why that is no photo."""
-    place = photo_path(os.fsdecode(row.path))
+def _look(path: bytes, all_claim: bool) -> Facts | str:
+    """Return the facts of a file, or the reason why it is no photo."""
     try:
-        if isinstance(place, Path) and not place.is_file():
-            return row._replace(reason=_why_no_file(place, all_claim))
-        if row.size is None or not row.version:
-            size, _, _ = facts = look(place)
-            row = row._replace(size=size, version=facts.version)
-        if row.size and row.size > MAX_BYTES:
-            return row._replace(reason=TOO_LARGE)
-        if row.size and row.version:
-            digest = last.digest_of(_absolute(row.path), row.size, row.version)
-            if digest:
-                return row._replace(digest=digest)
+        if b"://" in path:
+            return look(photo_path(os.fsdecode(path)))
+        about = os.stat(path)  # noqa: PTH116 (a Path takes longer than this)
+    except OSError as error:
+        if error.errno not in _NOTHING:
+            return f"cannot be read ({error.strerror})"
+        is_link = Path(os.fsdecode(path)).is_symlink()
+        return "a link to nothing" if is_link else "there is no such file"
+    if not stat.S_ISREG(about.st_mode):
+        return "not a file" if all_claim else ""
+    return local_facts(about)
+
+
+def _read(path: bytes, all_claim: bool) -> tuple[bytes | None, str | None]:
+    """Return the digest of a file, or the reason why it is no photo."""
+    place = photo_path(os.fsdecode(path))
+    try:
         content = place.read_bytes()
     except OSError as error:
-        return row._replace(reason=f"cannot be read ({error.strerror})")
+        return None, f"cannot be read ({error.strerror})"
     name = place if isinstance(place, Path) else Path(place.name)
     reason = why_not_photo(content[:HEAD], name)
     if reason is None:
-        return row._replace(digest=hashlib.sha256(content).digest())
+        return hashlib.sha256(content).digest(), None
     claims = all_claim or not content or claims_photo(name, content[:HEAD])
-    return row._replace(reason=reason if claims else "")
-
-
-def _why_no_file(path: Path, all_claim: bool) -> str:
-    """Return why there is no file at `path`; "" for a pipe or the like that no list names."""
-    if path.exists():
-        return "not a file" if all_claim else ""
-    return "a link to nothing" if path.is_symlink() else "there is no such file"
+    return None, reason if claims else ""
 
 
 def _absolute(path: bytes) -> bytes:

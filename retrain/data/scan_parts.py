@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -62,18 +62,21 @@ class ScanParts:
         self._lock = threading.Lock()
         self._part_of_tars: tuple[Path, pa.Table | None] | None = None
 
-    def digest_of(self, path: bytes, size: int, version: str) -> bytes | None:
-        """Return the digest that the file at an absolute path had in this size and version."""
+    def digests_of(self, files: Sequence[tuple[bytes, int, str]]) -> list[bytes | None]:
+        """Return the digest that each file had: its absolute path, size and version; else None."""
         with self._lock:
-            keys = self._load_digests() if self._keys is None else self._keys
-        if not len(keys):
-            return None
-        key = np.frombuffer(_key(path, size, version), _KEY)[0]
-        place = int(np.searchsorted(keys["high"], key["high"]))
-        if place == len(keys) or keys[place] != key:
-            return None
-        digest: bytes = self._digests[place].tobytes()
-        return digest
+            keys = self._load_digests() if files and self._keys is None else self._keys
+        if keys is None or not len(keys):
+            return [None] * len(files)
+        searched = np.frombuffer(b"".join(_key(*file) for file in files), _KEY)
+        places = np.searchsorted(keys["high"], searched["high"])
+        places[places == len(keys)] = 0
+        is_known = keys[places] == searched
+        digests = self._digests[places]
+        return [
+            digest.tobytes() if known else None
+            for digest, known in zip(digests, is_known.tolist(), strict=True)
+        ]
 
     def rows_of_tar(self, path: bytes, size: int, version: str) -> pa.RecordBatch | None:
         """Return all rows of the tar file at a URL, if it was read to its end in this version."""

@@ -114,7 +114,7 @@ def test_a_row_that_cannot_be_used_has_its_reason(
         "notes.txt": "not a photo: its content is none of",
         "dog": "not a file",
         "nowhere://a/1.jpg": "cannot be read (Protocol not known: nowhere)",
-        "memory://none/3.jpg": "cannot be read (No such file or directory)",
+        "memory://none/3.jpg": "there is no such file",
         "http://127.0.0.1:9/4.jpg": "cannot be read (",
     }
     rows = [
