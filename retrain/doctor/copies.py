@@ -1,7 +1,9 @@
 """Find copies of photos: of the same bytes, or resized, cropped, recompressed and brightened."""
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -128,10 +130,19 @@ def _size(photo: Photo) -> int:
         return 0
 
 
+def _is_same_file(photo: Photo, other: Photo) -> bool:
+    """Return whether two rows of a list name one file."""
+    if isinstance(photo.path, Path) and isinstance(other.path, Path):
+        return os.path.abspath(photo.path) == os.path.abspath(other.path)  # noqa: PTH100
+    return photo.path == other.path
+
+
 def _exact(data: TrainingData) -> Finding:
     by_split: dict[bool, list[FindingPhoto]] = defaultdict(list)
     for copy in data.dataset.copies:
         photo, original = copy
+        if _is_same_file(photo, original):
+            continue
         reason = f"the same file as {name_in(data.dataset.root, original.path)}"
         finding_photo = FindingPhoto(photo.path, photo.label, reason, original.path)
         by_split[photo.split == original.split].append(finding_photo)
