@@ -344,7 +344,10 @@ def _options(command: Command) -> Command:
 def train(
     progress_form: Any, logging_verbosity: Any, no_report: bool, as_json: bool, **options: Any
 ) -> None:
-    """Train the final layer on the photos of DIR, which has one sub-folder for each class."""
+    """Train the final layer on the photos of DIR.
+
+    DIR has one sub-folder for each class. It may also be a list of photos, tar files, or a URL.
+    """
     from retrain.training.train import train as run
 
     def take(kind: Any) -> dict[str, Any]:

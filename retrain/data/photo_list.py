@@ -79,8 +79,10 @@ class PhotoList:
         try:
             with damaged(message, remedy):
                 yield
-        except OSError as error:  # also of pyarrow, for what is no Parquet
-            raise BadData(f"{message} ({error.strerror or str(error)[:200]}): {remedy}") from error
+        except OSError as error:
+            if error.errno is None:  # of pyarrow, for what is no Parquet
+                raise BadData(f"{message} ({str(error)[:_MAX_SHOWN]}): {remedy}") from error
+            raise BadData(f"{self.root}: cannot be read ({error.strerror})") from error
 
     @contextmanager
     def _open(self) -> Iterator[IO[bytes]]:

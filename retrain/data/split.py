@@ -119,7 +119,8 @@ def require_one_split(photos: Sequence[Photo], settings: SplitSettings) -> None:
     if own_split(photos) and settings != SplitSettings():
         raise WrongUse(
             "`testing_percentage`, `validation_percentage` and `split_salt` are for a split by "
-            "retrain, but the photos are in folders of a split: leave these settings out, or use "
+            "retrain, but the photos are in folders of a split, or a list with the column `split`: "
+            "leave these settings out, or, of a list, that column; or, of folders, use "
             "`labels_from` 2, or the level of the class folders, to put all photos together and "
             "split them anew"
         )

@@ -64,7 +64,7 @@ def read_source(
     if split.own_split(photos):
         counts = photos.split_counts()
         progress.info(
-            "the split is the one of the folders: "
+            f"the split is the one of the {'folders' if dataset.has_folders else 'list'}: "
             + ", ".join(f"{counts[name]} {name}" for name in split.SPLITS)
             + " photos"
         )
