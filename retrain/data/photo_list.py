@@ -160,7 +160,9 @@ class PhotoList:
     def _paths(self, uris: Array, first: int) -> tuple[Array, Array]:
         """Return the place of each photo, and why a row has none."""
         folder = self._folder()
-        is_absolute = pc.match_substring_regex(uris, _ABSOLUTE)
+        is_absolute = pc.starts_with(uris, b"/")
+        if not pc.all(is_absolute).as_py():
+            is_absolute = pc.match_substring_regex(uris, _ABSOLUTE)
         paths = uris
         if folder and not pc.all(is_absolute).as_py():
             relative = pc.replace_substring_regex(uris, r"^(?:\./+)+", "")

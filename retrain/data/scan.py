@@ -180,7 +180,7 @@ def _absolute(path: bytes) -> bytes:
 
 def _with_absolute_paths(batch: pa.RecordBatch) -> pa.RecordBatch:
     paths = batch["path"]
-    is_absolute = pc.match_substring_regex(paths, "^/|://")
+    is_absolute = pc.or_(pc.starts_with(paths, b"/"), pc.match_substring(paths, b"://"))
     if pc.all(is_absolute).as_py():
         return batch
     folder = pa.scalar(os.fsencode(Path.cwd()) + b"/", pa.binary())

@@ -1,15 +1,21 @@
 """What stores raise becomes an OSError with a reason; a missing package is named."""
 
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from deploy.errors import BadData
 from retrain.data import store
+from retrain.data.source import read_photos
+from tests.helpers.photo_sources import write_everywhere
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +33,19 @@ def web() -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    with serving(Handler) as url:
+        yield url
+
+
+@contextmanager
+def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize(
@@ -74,3 +88,19 @@ def test_fsspec_is_loaded_only_for_a_url() -> None:
     )
     program = [sys.executable, "-c", code, "retrain"]
     subprocess.run(program, check=True, timeout=60)
+
+
+def test_a_list_and_a_tar_file_of_a_plain_web_server_are_read(root: Path, tmp_path: Path) -> None:
+    write_everywhere(root, tmp_path / "sources", ["memory://web"])
+    shutil.copytree(root, tmp_path / "sources" / "photos")
+
+    class Quiet(SimpleHTTPRequestHandler):  # it knows no ranges of bytes
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = partial(Quiet, directory=str(tmp_path / "sources"))
+    with serving(handler) as url:
+        for name in ("below.csv", "tars/x-{00..02}.tar"):
+            dataset = read_photos(f"{url}/{name}")
+            assert dataset.sha256 == read_photos(root).sha256
+            assert all(photo.read().startswith(b"\x89PNG") for photo in dataset.photos)
