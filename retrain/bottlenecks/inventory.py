@@ -30,6 +30,7 @@ from retrain.bottlenecks.cache import (
     remove,
 )
 from retrain.bottlenecks.cached_rows import COLUMNS
+from retrain.data.scan_parts import PARTS
 from retrain.frozen_graph import BOTTLENECK
 from retrain.settings.training import UrlPlace
 
@@ -105,7 +106,7 @@ class Removal:
 
 
 def list_shards(*roots: Path | UrlPlace) -> list[Entry]:
-    """Return the caches directly in `roots`, those of the latest use first."""
+    """Return the caches and scans directly in `roots`, those of the latest use first."""
     places = [root for root in roots if isinstance(root, Path) and root.is_dir()]
     folders = (path for place in places for path in place.iterdir() if path.is_dir())
     entries = [
@@ -125,7 +126,6 @@ def list_others(cache_dir: Path) -> list[Entry]:
         "backbones": "prepared backbones and trunks",
         "engines": "measured speeds of runtimes",
         "downloads": "sample data sets",
-        "scans": "digests of photos, by the last scan of each place",
     }
     entries = []
     for name, text in texts.items():
@@ -312,7 +312,7 @@ def _entry(folder: Path) -> Entry:
     return Entry(
         folder,
         _describe(about),
-        shards=sum(path.match(SHARDS) for path in stats),
+        shards=sum(path.match(SHARDS) or path.match(PARTS) for path in stats),
         damaged=sum(path.match(DAMAGED) for path in stats),
         size_bytes=sum(stat.st_size for stat in stats.values()),
         used_at=times.get(about, max(times.values(), default=0.0)),
@@ -338,6 +338,8 @@ def _describe(path: Path) -> str:
         return "not known: of an earlier version"
     try:
         about = read(read_json(path, _REMEDY), str(path), ABOUT_VERSION, _REMEDY)
+        if place := about.text_or_none("photos_of"):
+            return f"digests of the photos in {place}"
         backbone = about.text_or_none("backbone")
         if not backbone:
             return "small pictures, or figures, of photos"

@@ -17,7 +17,7 @@ from retrain.cli.options import (
     json_option,
     progress,
 )
-from retrain.settings.training import PICTURES, bottleneck_place, default_cache_dir
+from retrain.settings.training import PICTURES, SCANS, bottleneck_place, default_cache_dir
 
 if TYPE_CHECKING:
     from retrain.bottlenecks.inventory import Entry
@@ -32,8 +32,9 @@ def cache() -> None:
     """List, check, clear and export cached bottlenecks.
 
     Nothing in the cache is needed: what is removed is computed again. These commands cover
-    bottlenecks, feature maps, small pictures and statistics of photos. Prepared backbones, measured
-    speeds and downloaded samples are only listed, by ls: delete their folders to be rid of them.
+    bottlenecks, feature maps, small pictures and statistics of photos; ls and gc also the digests
+    that scans keep. Prepared backbones, measured speeds and downloaded samples are only listed, by
+    ls: delete their folders to be rid of them.
     """
 
 
@@ -50,10 +51,11 @@ def list_(cache_dir: Path | None, bottleneck_dir: Path | str | None, as_json: bo
     Folders that hold no bottlenecks come last: prepared backbones, measured speeds, downloaded
     samples. They have no shards, and the days are those since the last file was written.
     """
-    from retrain.bottlenecks.inventory import list_others
+    from retrain.bottlenecks.inventory import list_others, list_shards
 
     place = cache_dir or default_cache_dir()
-    entries = [*_entries(place, bottleneck_dir), *list_others(place)]
+    scans = list_shards(place / SCANS)
+    entries = [*_entries(place, bottleneck_dir), *scans, *list_others(place)]
     if as_json:
         values = [entry.to_json() for entry in entries]
         say(json.dumps({"schema": _SCHEMA_VERSION, "entries": values}))
@@ -131,18 +133,18 @@ def gc(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Remove cached bottlenecks by age and size, and what killed runs left.
+    """Remove cached bottlenecks and scans by age and size, and what killed runs left.
 
     What a running command uses stays; at a URL that is not known, and it goes too. Without
     --older-than and --max-size only damaged shards and unfinished files are removed. Prepared
     backbones and downloads stay, and do not count for --max-size.
     """
-    from retrain.bottlenecks.inventory import remove_leftovers, remove_old
+    from retrain.bottlenecks.inventory import list_shards, remove_leftovers, remove_old
 
-    entries = _entries(cache_dir, bottleneck_dir)
+    place = cache_dir or default_cache_dir()
+    entries = [*_entries(cache_dir, bottleneck_dir), *list_shards(place / SCANS)]
     max_bytes = None if max_size is None else round(max_size * 1e9)
     result = remove_old(entries, older_than, max_bytes, dry_run)
-    place = cache_dir or default_cache_dir()
     places = {place, bottleneck_place(bottleneck_dir, place)}
     size = result.size_bytes + remove_leftovers(*places, dry_run=dry_run)
     if as_json:

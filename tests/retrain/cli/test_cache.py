@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from retrain.data.source import read_photos
+from retrain.settings.training import SCANS
 from tests.helpers.runs import Invoke
 
 
@@ -84,3 +86,20 @@ def test_gc_removes_by_age(call: Any, place: Path) -> None:
     assert [Path(entry["folder"]) for entry in record["removed"]] == [about.parent]
     assert record["bytes"] > 0
     assert call("ls").stdout.startswith("Nothing in ")
+
+
+def test_digests_of_scans_are_listed_and_removed_by_age(
+    tiny: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    read_photos(tiny, None, tmp_path / SCANS)
+    folders = ("--cache-dir", tmp_path, "--bottleneck-dir", tmp_path / "none", "--json")
+    (entry,) = json.loads(invoke("cache", "ls", *folders).stdout)["entries"]
+    assert entry["of"] == f"digests of the photos in {tiny}"
+    assert entry["shards"] == 1
+    record = json.loads(invoke("cache", "gc", *folders, "--older-than", 30).stdout)
+    assert record["removed"] == []
+    for path in (tmp_path / SCANS).glob("*/*"):
+        os.utime(path, (0, 0))
+    record = json.loads(invoke("cache", "gc", *folders, "--older-than", 30).stdout)
+    assert [removed["folder"] for removed in record["removed"]] == [entry["folder"]]
+    assert list((tmp_path / SCANS).iterdir()) == []
