@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +25,7 @@ from retrain.data.scan import scan, write_plan
 from retrain.data.source import open_source, read_photos
 from tests.helpers.photo_folders import put
 from tests.helpers.photo_sources import rows_of, write_csv, write_everywhere, write_parquet
+from tests.helpers.stores import BUCKET, s3_server
 
 
 @pytest.fixture
@@ -142,6 +144,26 @@ def test_no_source_is_read_twice(
     second = read_photos(address, None, tmp_path / "scans")
     assert list(first.photos) == list(second.photos)
     assert {file for file in reads if file.startswith(("1.", "2.", "x-"))} - lists == set()
+
+
+def test_the_tag_of_a_store_shows_a_change_at_once(
+    root: Path, tmp_path: Path, reads: Counter[str]
+) -> None:
+    with s3_server():
+        url = f"s3://{BUCKET}/tagged"
+        address = write_everywhere(root, tmp_path / "elsewhere", [url])["s3 folder"]
+        first = read_photos(address, None, tmp_path / "scans")
+        reads.clear()
+        assert list(read_photos(address, None, tmp_path / "scans").photos) == list(first.photos)
+        assert reads["1.png"] == reads["2.png"] == 0
+        content = bytearray((root / "cat" / "1.png").read_bytes())
+        content[-1] ^= 1
+        with fsspec.open(f"{address}/cat/1.png", "wb") as stream:
+            stream.write(content)
+        reads.clear()
+        photo = read_photos(address, None, tmp_path / "scans").photos[0]
+        assert photo.digest == hashlib.sha256(content).digest()
+        assert (reads["1.png"], reads["2.png"]) == (1, 0)
 
 
 @pytest.mark.usefixtures("settled")
