@@ -39,6 +39,12 @@ _ROWS = 65_536
 _MAX_LINE_BYTES = 4 * 1024**2
 _MAX_SHOWN = 200
 _ABSOLUTE = r"^(?:/|[A-Za-z][A-Za-z0-9+.\-]*://)"
+_IS_BYTES = (
+    pa.types.is_binary,
+    pa.types.is_large_binary,
+    pa.types.is_binary_view,
+    pa.types.is_fixed_size_binary,
+)
 _DIGITS = np.full(256, 255, np.uint8)
 for _value, _digit in enumerate(b"0123456789abcdef"):
     _DIGITS[[_digit, bytes([_digit]).upper()[0]]] = _value
@@ -237,7 +243,9 @@ def _split(value: bytes | None) -> tuple[str, str | None]:
 
 def _digests(column: Array, is_csv: bool) -> tuple[Array, Array]:
     """Return the digests as 32 bytes, null where a row has none, and why a digest is none."""
-    is_text = is_csv or pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    is_text = is_csv or not any(is_kind(column.type) for is_kind in _IS_BYTES)
     values = pc.fill_null(_plain(column, pa.binary()), b"")
     lengths = pc.binary_length(values).to_numpy(zero_copy_only=False)
     width = 64 if is_text else 32

@@ -63,6 +63,9 @@ def test_a_digest_of_the_list_is_taken_as_it_is(tmp_path: Path) -> None:
         "hex": [digest.hex().upper() for digest in digests],
         "bytes": digests,
         "fixed": pa.array(digests, pa.binary(32)),
+        "view": pa.array(digests, pa.binary_view()),
+        "large": pa.array([digest.hex() for digest in digests], pa.large_string()),
+        "dictionary": pa.array([digest.hex() for digest in digests]).dictionary_encode(),
     }
     rows = [
         {"uri": f"{digest[0]}.jpg", "label": digest[0], "digest": digest.hex()}
