@@ -1,5 +1,6 @@
 """Ray's actors do what threads do, also when they are killed."""
 
+import socket
 import subprocess
 import sys
 import threading
@@ -34,7 +35,7 @@ def cluster() -> Iterator[str]:
     with s3_server():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ray_pool, "cores_here", lambda: 2)
-            assert ray_pool.connect(ray, None)
+            assert ray_pool.connect(None)
         yield ray.get_runtime_context().gcs_address
         ray.shutdown()
 
@@ -92,6 +93,14 @@ def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WrongUse, match=r"`executor` ray .*pip install 'retrain-tflite\[ray\]'"):
         next(ray_pool.run([1], ray_tasks.make_pid, ray_tasks.echo))
+
+
+def test_an_address_without_ray_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(BadData, match=f"Ray at {address} does not answer .*`ray_address`"):
+        next(ray_pool.run([1], ray_tasks.make_pid, ray_tasks.echo, address))
 
 
 @pytest.fixture(scope="module")
