@@ -24,8 +24,12 @@ _TASKS_AN_ACTOR = 2
 """One in work, and one so that the actor need not wait."""
 _MAX_RESTARTS, _MAX_RETRIES = 10, 3
 _MAX_WAIT_S = 10.0
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""Ray neither reports its use, nor warns of graphics cards that are not used."""
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
+}
+"""Ray does not report its use, nor warn of unused graphics cards and of each attempt to connect."""
 
 
 def run(
@@ -82,7 +86,8 @@ def connect(address: str | None) -> bool:
         )
     except Exception as error:  # many kinds, for an address that does not answer
         where = f"at {address}" if address else "on this machine"
-        raise BadData(f"Ray {where} cannot be used: {_explain(error)}") from error
+        hint = "; if the cluster wants a token, set RAY_AUTH_MODE=token" if address else ""
+        raise BadData(f"Ray {where} cannot be used: {_explain(error)}{hint}") from error
     return address is None
 
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,16 @@ def cluster() -> Iterator[str]:
             patch.setattr(ray_pool, "cores_here", lambda: 2)
             assert ray_pool.connect(None)
         yield ray.get_runtime_context().gcs_address
+        started = psutil.Process().children(recursive=True)
         ray.shutdown()
+        _, alive = psutil.wait_procs([each for each in started if is_of_ray(each)], 30)
+        assert not alive
+
+
+def is_of_ray(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any("ray" in Path(word).parts or "ray::" in word for word in process.cmdline())
+    return False
 
 
 def actors() -> list[psutil.Process]:
@@ -74,6 +84,20 @@ def test_an_error_is_the_one_that_was_raised() -> None:
         list(ray_pool.run(range(8), ray_tasks.make_pid, ray_tasks.refuse))
     with pytest.raises(ValueError, match="no runtime"):
         list(ray_pool.run(range(8), ray_tasks.fail_to_make, ray_tasks.echo))
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_ray_ends_with_the_run_that_started_it(
+    monkeypatch: pytest.MonkeyPatch, is_ours: bool
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(ray_pool, "connect", lambda _address: is_ours)
+    monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+    results = ray_pool.run([], ray_tasks.make_pid, ray_tasks.echo)
+    results.close()
+    assert calls == []
+    assert list(ray_pool.run([], ray_tasks.make_pid, ray_tasks.echo)) == []
+    assert calls == ["shutdown"] * is_ours
 
 
 def test_a_task_whose_actor_is_killed_is_tried_again(tmp_path: Path) -> None:
