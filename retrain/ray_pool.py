@@ -6,6 +6,7 @@ task that an actor dies of is tried again by another, so tasks may run twice.
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Generator, Iterable
 from importlib import import_module
 from types import ModuleType
@@ -22,8 +23,13 @@ Result = TypeVar("Result")
 _TASKS_AN_ACTOR = 2
 """One in work, and one so that the actor need not wait."""
 _MAX_RESTARTS, _MAX_RETRIES = 10, 3
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
-"""Ray neither reports its use, nor warns of graphics cards that are not used."""
+_MAX_WAIT_S = 10.0
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_BACKEND_LOG_LEVEL": "error",
+}
+"""Ray does not report its use, nor warn of unused graphics cards and of each attempt to connect."""
 
 
 def run(
@@ -41,8 +47,8 @@ def run(
     Raises WrongUse without Ray, and BadData if it cannot be reached, or if actors die over and
     over.
     """
+    is_ours = connect(address)
     ray = _import_ray()
-    is_ours = connect(ray, address)
     actors: list[Any] = []
     try:
         yield from _run(ray, actors, tasks, ray.put((make_tool, call)))
@@ -56,6 +62,47 @@ def run(
             ray.kill(actor)
         if is_ours:
             ray.shutdown()
+
+
+def connect(address: str | None) -> bool:
+    """Connect this process to Ray, if it is not; return whether that started Ray.
+
+    Raises as `run` does.
+    """
+    ray = _import_ray()
+    if ray.is_initialized():
+        return False
+    if address:
+        _require_answer(address)
+    # Ray prints what happens to its processes to stdout, which is for data.
+    vars(import_module("ray._private.worker"))["_worker_logs_enabled"] = False
+    try:
+        ray.init(
+            address=address or "local",
+            num_cpus=None if address else cores_here(),
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # many kinds, for an address that does not answer
+        where = f"at {address}" if address else "on this machine"
+        hint = "; if the cluster wants a token, set RAY_AUTH_MODE=token" if address else ""
+        raise BadData(f"Ray {where} cannot be used: {_explain(error)}{hint}") from error
+    return address is None
+
+
+def _require_answer(address: str) -> None:
+    """Raise BadData if nothing listens at a host and port, for which Ray waits for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):  # "auto", or a name
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _MAX_WAIT_S).close()
+    except (OSError, OverflowError) as error:
+        raise BadData(
+            f"Ray at {address} does not answer ({error}): check `ray_address`, and that its head "
+            "runs"
+        ) from error
 
 
 def cores() -> int:
@@ -73,19 +120,23 @@ class _Outcome(NamedTuple):
 class _Actor:
     """Run tasks with one tool."""
 
-    def __init__(self, work: list[Any]) -> None:
-        """Get `make_tool` and `call` from the object store; in a list, Ray warns of no loss."""
-        self._make_tool, self._call = _import_ray().get(work[0])
+    def __init__(self) -> None:
         self._tool: Any = None
+        self._call: Any = None
 
     def start(self) -> None:
         """Do nothing: the actor has begun when this returns."""
 
-    def call(self, task: Any) -> _Outcome:
-        """Return what `call` returns for `task`, or what it raises."""
+    def call(self, work: list[Any], task: Any) -> _Outcome:
+        """Return what `call` returns for `task`, or what it raises.
+
+        `work` has the place of both functions in the object store. Each task has it, because an
+        actor that is started again knows nothing.
+        """
         try:
-            if self._tool is None:
-                self._tool = self._make_tool()
+            if self._call is None:
+                make_tool, call = _import_ray().get(work[0])
+                self._tool, self._call = make_tool(), call
             return _Outcome(self._call(self._tool, task), None)
         except OSError as error:  # its traceback, which says what failed, stays here
             return _Outcome(None, BadData(explain(error)))
@@ -102,7 +153,7 @@ def _run(
         _Actor
     )
     # Actors get tasks once they have begun: other programs may use a part of the cluster.
-    actors += [make_actor.remote([work]) for _ in range(cores())]
+    actors += [make_actor.remote() for _ in range(cores())]
     starting = {actor.start.remote(): actor for actor in actors}
     running: dict[Any, Any] = {}
     is_more = True
@@ -116,7 +167,7 @@ def _run(
             is_more = task is not None
             if not is_more:
                 break
-            running[actor.call.remote(task)] = actor
+            running[actor.call.remote([work], task)] = actor
         if outcome is None:
             continue
         if outcome.error:
@@ -133,26 +184,6 @@ def _import_ray() -> ModuleType:
     except ModuleNotFoundError as error:
         raise WrongUse("`executor` ray needs Ray: pip install 'retrain-tflite[ray]'") from error
     return ray
-
-
-def connect(ray: ModuleType, address: str | None) -> bool:
-    """Connect this process to Ray, if it is not; return whether that started Ray."""
-    if ray.is_initialized():
-        return False
-    # Ray prints what happens to its processes to stdout, which is for data.
-    vars(import_module("ray._private.worker"))["_worker_logs_enabled"] = False
-    try:
-        ray.init(
-            address=address or "local",
-            num_cpus=None if address else cores_here(),
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except Exception as error:  # many kinds, for an address that does not answer
-        where = f"at {address}" if address else "on this machine"
-        raise BadData(f"Ray {where} cannot be used: {_explain(error)}") from error
-    return address is None
 
 
 def _explain(error: Exception) -> str:

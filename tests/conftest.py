@@ -29,6 +29,7 @@ NO_REPORTS = {
 """Defaults of options, by command."""
 LONGEST_FILES = (
     "tests/docs/test_examples.py",
+    "tests/retrain/test_ray_pool.py",
     "tests/retrain/report/test_write_report.py",
     "tests/retrain/report/test_page_in_browser.py",
     "tests/end_to_end/test_families.py",

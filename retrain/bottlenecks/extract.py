@@ -174,18 +174,18 @@ def plan(
     small enough that all `workers` end together; their number is first asked for here, as Ray must
     run for it.
     """
-    if not len(missing):
-        return
-    numbers, places = np.divmod(missing, len(views))
-    starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-    size = shard_photos(len(missing), len(views), width, workers())
-    for first in range(0, len(starts), size):
-        block = starts[first : first + size + 1].tolist()
-        ends = [*block[1:], len(missing)]
+    size = shard_photos(len(missing), len(views), width, workers()) if len(missing) else 0
+    first = 0
+    while first < len(missing):
+        block = missing[first : first + size * len(views)]  # of at least `size` photos, if there
+        numbers, places = np.divmod(block, len(views))
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
+        ends = [*starts[1:], len(block)][:size]
         yield tuple(
             Task(photos[int(numbers[start])], tuple(views[i] for i in places[start:end].tolist()))
-            for start, end in zip(block[:size], ends, strict=False)
+            for start, end in zip(starts, ends, strict=False)
         )
+        first += ends[-1]
 
 
 def shard_photos(view_count: int, views: int, width: int, workers: int) -> int:

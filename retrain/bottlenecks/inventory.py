@@ -126,6 +126,7 @@ def list_others(cache_dir: Path) -> list[Entry]:
         "backbones": "prepared backbones and trunks",
         "engines": "measured speeds of runtimes",
         "downloads": "sample data sets",
+        "copies": "copies of shards at URLs",
     }
     entries = []
     for name, text in texts.items():

@@ -1,10 +1,12 @@
 """Ray's actors do what threads do, also when they are killed."""
 
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +36,18 @@ def cluster() -> Iterator[str]:
     with s3_server():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ray_pool, "cores_here", lambda: 2)
-            assert ray_pool.connect(ray, None)
+            assert ray_pool.connect(None)
         yield ray.get_runtime_context().gcs_address
+        started = psutil.Process().children(recursive=True)
         ray.shutdown()
+        _, alive = psutil.wait_procs([each for each in started if is_of_ray(each)], 30)
+        assert not alive
+
+
+def is_of_ray(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return any("ray" in Path(word).parts or "ray::" in word for word in process.cmdline())
+    return False
 
 
 def actors() -> list[psutil.Process]:
@@ -75,6 +86,20 @@ def test_an_error_is_the_one_that_was_raised() -> None:
         list(ray_pool.run(range(8), ray_tasks.fail_to_make, ray_tasks.echo))
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_ray_ends_with_the_run_that_started_it(
+    monkeypatch: pytest.MonkeyPatch, is_ours: bool
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(ray_pool, "connect", lambda _address: is_ours)
+    monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
+    results = ray_pool.run([], ray_tasks.make_pid, ray_tasks.echo)
+    results.close()
+    assert calls == []
+    assert list(ray_pool.run([], ray_tasks.make_pid, ray_tasks.echo)) == []
+    assert calls == ["shutdown"] * is_ours
+
+
 def test_a_task_whose_actor_is_killed_is_tried_again(tmp_path: Path) -> None:
     tasks = [(number, tmp_path / "mark") for number in range(8)]
     results = list(ray_pool.run(tasks, ray_tasks.make_pid, ray_tasks.die_once))
@@ -92,6 +117,14 @@ def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WrongUse, match=r"`executor` ray .*pip install 'retrain-tflite\[ray\]'"):
         next(ray_pool.run([1], ray_tasks.make_pid, ray_tasks.echo))
+
+
+def test_an_address_without_ray_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(BadData, match=f"Ray at {address} does not answer .*`ray_address`"):
+        next(ray_pool.run([1], ray_tasks.make_pid, ray_tasks.echo, address))
 
 
 @pytest.fixture(scope="module")
