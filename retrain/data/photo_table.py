@@ -150,6 +150,18 @@ class PhotoTable(Sequence[Photo]):
             for i, (path, label, split) in enumerate(zip(paths, labels, splits, strict=True))
         ]
 
+    def texts(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the absolute path of each photo, its label, and its digest in hexadecimal."""
+        for start in range(0, len(self), _BLOCK):
+            paths = self.paths.slice(start, _BLOCK).to_pylist()
+            digests = self.digests[start : start + _BLOCK].tobytes().hex()
+            numbers = self.label_numbers[start : start + _BLOCK].tolist()
+            for i, (path, number) in enumerate(zip(paths, numbers, strict=True)):
+                text = os.fsdecode(path)
+                if not text.startswith("/"):
+                    text = str(photo_path(text).absolute())
+                yield text, self.label_names[number], digests[64 * i : 64 * i + 64]
+
     def take(self, selection: npt.NDArray[Any]) -> "PhotoTable":
         """Return the photos of these numbers, int (M,), or of a mask, bool (N,)."""
         if selection.dtype == bool:
