@@ -75,9 +75,9 @@ def test_reads_are_of_blocks_in_the_order_of_the_file(monkeypatch: pytest.Monkey
     reads: list[tuple[int, int]] = []
     read = FeatureStore._read
 
-    def record(store: FeatureStore, first: int, values: Any) -> None:
-        reads.append((first, len(values)))
-        read(store, first, values)
+    def record(store: FeatureStore, first: int, content: memoryview) -> None:
+        reads.append((first, len(content) // (2 * WIDTH)))
+        read(store, first, content)
 
     monkeypatch.setattr(FeatureStore, "_read", record)
     store = training.store
