@@ -155,39 +155,34 @@ def fit_temperature(logits: npt.NDArray[Any], labels: Labels) -> float:
     4 (1/T - 1 + log T) nats: a gamma distribution of 1/T with mode 1. Without the prior, T falls
     to its limit whenever every validation photo is right, which proves little if they are few. With
     it a few right photos hardly move T from 1, and no photos or equal logits leave it at 1;
-    thousands of photos outweigh it. The sum stays convex in 1/T.
+    thousands of photos outweigh it. The sum stays convex in 1/T. Of logits of more than 16 million
+    values, evenly spaced rows are taken.
 
     Measured on heads for flowers and solar cells: the T of ten photos cost this many nats more, on
     other photos, than their best T: 0.3 to 0.7 without the prior, 0.005 to 0.06 with it, 0.02 to
     0.08 with Platt's smoothed targets 1 / (N + 2) instead; T = 1 cost 0.003 to 0.09.
     """
+    stride = -(-max(1, logits.size) // _BLOCK_VALUES)
+    logits, labels = logits[::stride], labels[::stride]
+    rows = np.arange(len(labels))
+    z = np.asarray(logits, np.float64)
+    # The maximum of each row becomes 0: exp cannot overflow, and no sum is 0.
+    z = z - z.max(axis=1, keepdims=True)
+    right = z[rows, labels].sum()
     low, high = math.log(_MIN_TEMPERATURE), math.log(_MAX_TEMPERATURE)
     # Convex: the sign of the slope says on which side the minimum is. 30 halvings leave 6e-9 of
     # log T. scipy.optimize would stop elsewhere within that, and change every exported graph.
     for _ in range(30):
         middle = (low + high) / 2
         inverse = math.exp(-middle)
-        slope = sum(
-            _slope(block, labels[first : first + len(block)], inverse)
-            for first, block in blocks(logits)
-        )
-        slope += _PRIOR_STRENGTH * (1 - 1 / inverse)
+        powers = np.exp(z * inverse)
+        mean = (powers * z).sum(axis=1) / powers.sum(axis=1)
+        slope = mean.sum() - right + _PRIOR_STRENGTH * (1 - 1 / inverse)
         if slope > 0:
             low = middle
         else:
             high = middle
     return math.exp((low + high) / 2)
-
-
-def _slope(logits: npt.NDArray[Any], labels: Labels, inverse: float) -> float:
-    """Return the slope along 1/T of the cross entropy at `inverse`, without the prior."""
-    z = np.asarray(logits, np.float64)
-    # The maximum of each row becomes 0: exp cannot overflow, and no sum is 0.
-    z = z - z.max(axis=1, keepdims=True)
-    right = z[np.arange(len(labels)), labels].sum()
-    powers = np.exp(z * inverse)
-    mean = (powers * z).sum(axis=1) / powers.sum(axis=1)
-    return float(mean.sum() - right)
 
 
 def calibrated_cross_entropies(logits: npt.NDArray[Any], labels: Labels) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ from deploy import files, versioned_json
 from deploy.errors import BadData
 from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, read
 from retrain.data.photo import Photo, shown
+from retrain.data.photo_table import PhotoTable
 
 _VERSION = 1
 _BLOCK = 4096
@@ -74,6 +76,30 @@ class PredictionRows(Sequence[Prediction]):
             values = [prediction._asdict() for prediction in block]
             blocks.append(pa.Table.from_pylist(values, _SCHEMA))
         return cls(pa.concat_tables(blocks).combine_chunks())
+
+    @classmethod
+    def of_scores(
+        cls,
+        blocks: Iterable[tuple[npt.NDArray[Any], PhotoTable, str]],
+        labels: Sequence[str],
+    ) -> "PredictionRows":
+        """Return what `predict` returns for each block: scores (N, C), photos (N,), and split."""
+        names = pa.array(labels, pa.string())
+        tables = [_SCHEMA.empty_table()]
+        for scores, photos, split in blocks:
+            best, own = scores.argmax(axis=1), photos.labels_in(labels)
+            rows = np.arange(len(scores))
+            columns = [
+                pa.array((shown(text) for text, _, _ in photos.texts()), pa.string()),
+                pa.array(photos.digests.reshape(-1).view("V32").tolist(), pa.binary(32)),
+                names.take(pa.array(own)),
+                pa.repeat(split, len(scores)),
+                names.take(pa.array(best)),
+                pa.array(scores[rows, best], pa.float32()),
+                pa.array(scores[rows, own], pa.float32()),
+            ]
+            tables.append(pa.table(columns, schema=_SCHEMA))
+        return cls(pa.concat_tables(tables).combine_chunks())
 
     def __len__(self) -> int:
         """Return the number of predictions."""

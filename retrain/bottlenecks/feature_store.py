@@ -4,7 +4,6 @@ import os
 import tempfile
 import threading
 import weakref
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,44 +100,56 @@ class FeatureStore:
             if self._row_count * self.width <= _MAX_NUMBERS_IN_MEMORY:
                 return self._all()[rows]
             values = np.empty((len(rows), self.width), np.float16)
+            content = _bytes_of(values)
             order = np.argsort(rows, kind="stable")
             ordered = rows[order]
             size = 2 * self.width
             is_border = np.diff(ordered) * size > _MAX_GAP_BYTES
             is_border |= np.diff(ordered * size // _READ_BYTES) > 0
-            borders = [0, *(np.flatnonzero(is_border) + 1).tolist(), len(rows)]
-            for start, stop in pairwise(borders[: len(rows) + 1]):
-                first, last = int(ordered[start]), int(ordered[stop - 1])
-                if first == last:
-                    self._read(first, values[order[start] : order[start] + 1])
-                    values[order[start + 1 : stop]] = values[order[start]]
+            starts = np.append(0, np.flatnonzero(is_border) + 1)[: len(rows)]
+            stops = np.append(starts[1:], len(rows))[: len(rows)]
+            bounds = (starts, stops, ordered[starts], ordered[stops - 1], order[starts])
+            file = self._file.fileno()
+            for start, stop, first, last, target in zip(
+                *(bound.tolist() for bound in bounds), strict=True
+            ):
+                if (
+                    stop - start == 1
+                ):  # most are such, and a call more would take half as long again
+                    place = content[target * size : (target + 1) * size]
+                    if os.preadv(file, (place,), first * size) != size:
+                        self._read(first, place)
                 else:
                     block = np.empty((last - first + 1, self.width), np.float16)
-                    self._read(first, block)
+                    self._read(first, _bytes_of(block))
                     values[order[start:stop]] = block[ordered[start:stop] - first]
         return _to_float32(values)
 
     def read(self, first: int, values: npt.NDArray[np.float16]) -> None:
         """Read the rows from number `first` on into `values` (N, width), at once."""
         with self._position_lock:
-            self._read(first, values)
+            self._read(first, _bytes_of(values))
 
-    def _read(self, first: int, values: npt.NDArray[np.float16]) -> None:
-        self._file.seek(2 * first * self.width)
-        content = values.view(np.uint8).reshape(-1).data
-        while content:  # an unbuffered file may give only a part of it
-            count = self._file.readinto(content)
+    def _read(self, first: int, content: memoryview) -> None:
+        place = 2 * first * self.width
+        while content:  # a read may give only a part of it
+            count = os.preadv(self._file.fileno(), (content,), place)
             if not count:
-                raise IndexError(f"no row {first + len(values) - 1} of {self._row_count}")
-            content = content[count:]
+                raise IndexError(f"rows from {first} on, of {self._row_count}, end too early")
+            content, place = content[count:], place + count
 
     def _all(self) -> Floats:
         """Return all rows, read once until rows are appended; the lock is held."""
         if self._in_memory is None:
             values = np.empty((self._row_count, self.width), np.float16)
-            self._read(0, values)
+            self._read(0, _bytes_of(values))
             self._in_memory = _to_float32(values)
         return self._in_memory
+
+
+def _bytes_of(values: npt.NDArray[np.float16]) -> memoryview:
+    """Return the bytes of `values` (N, width), to read into."""
+    return values.view(np.uint8).reshape(-1).data
 
 
 def _to_float32(values: npt.NDArray[np.float16]) -> Floats:

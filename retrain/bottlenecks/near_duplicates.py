@@ -145,7 +145,8 @@ def _groups(store: FeatureStore, rows: npt.NDArray[np.int64]) -> Iterator[npt.ND
     count = len(rows)
     bits = max(0, math.ceil(math.log2(max(1, count) / _GROUP_SIZE)))
     if not bits:
-        yield np.arange(count)
+        if count:
+            yield np.arange(count)
         return
     random = np.random.default_rng(_SEED)
     directions = random.standard_normal((store.width, _GROUPINGS * bits)).astype(np.float32)

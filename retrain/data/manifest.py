@@ -40,8 +40,8 @@ def write_manifest(path: Path, photos: Sequence[Photo], splits: Sequence[str]) -
         # All are quoted: Python before 3.13 leaves a lone carriage return bare, and cannot read it.
         table = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
         table.writerow(_COLUMNS)
-        for photo, split in zip(photos, splits, strict=True):
-            table.writerow((photo.path.absolute(), photo.label, photo.digest.hex(), split))
+        pairs = zip(PhotoTable.of(photos).texts(), splits, strict=True)
+        table.writerows((*texts, split) for texts, split in pairs)
         text.detach()  # which flushes it, and leaves the stream open
 
 

@@ -75,30 +75,30 @@ class PhotoTable(Sequence[Photo]):
         )
 
     @classmethod
-    def of_arrow(cls, table: pa.Table) -> "PhotoTable":
-        """Return the photos of a table with the columns path, label, digest and split.
+    def of_arrow(cls, columns: dict[str, pa.ChunkedArray]) -> "PhotoTable":
+        """Return the photos of the columns path, label, digest and split, which it takes out.
 
-        Paths are text or bytes. Raises KeyError without these columns, ValueError for a photo
-        without a digest, or with a split that is none.
+        So a column of Arrow goes as soon as its own form is there. Paths are text or bytes. Raises
+        KeyError without these columns, ValueError for a photo that lacks a value, or with a split
+        that is none.
         """
-        if any(table[name].null_count for name in ("path", "label", "digest", "split")):
+        if any(columns[name].null_count for name in ("path", "label", "digest", "split")):
             raise ValueError("a photo has no path, label, digest or split")
-        labels = pc.cast(table["label"], pa.string()).dictionary_encode().combine_chunks()
+        labels = pc.cast(columns.pop("label"), pa.string()).dictionary_encode().combine_chunks()
         names = labels.dictionary.to_pylist()
         order = sorted(range(len(names)), key=names.__getitem__)
         place = np.empty(len(names), np.int32)
         place[order] = np.arange(len(names))
-        splits = pc.cast(table["split"], pa.string())
+        numbers = place[labels.indices.to_numpy()]
+        splits = pc.cast(columns.pop("split"), pa.string())
         places = pc.index_in(splits, pa.array(_SPLITS, pa.string()))
         if places.null_count:
             raise ValueError(f"a split must be one of {', '.join(SPLITS)}")
-        return cls(
-            _normalized(pc.cast(table["path"], pa.large_binary()).combine_chunks()),
-            of_column(table["digest"]),
-            tuple(names[number] for number in order),
-            place[labels.indices.to_numpy()],
-            places.to_numpy().astype(np.int8),
-        )
+        codes = places.to_numpy().astype(np.int8)
+        del labels, splits, places
+        digests = of_column(columns.pop("digest"))
+        paths = pc.cast(columns.pop("path"), pa.large_binary()).combine_chunks()
+        return cls(_normalized(paths), digests, tuple(names[i] for i in order), numbers, codes)
 
     def __len__(self) -> int:
         """Return the number of photos."""
@@ -149,6 +149,18 @@ class PhotoTable(Sequence[Photo]):
             )
             for i, (path, label, split) in enumerate(zip(paths, labels, splits, strict=True))
         ]
+
+    def texts(self) -> Iterator[tuple[str, str, str]]:
+        """Yield the absolute path of each photo, its label, and its digest in hexadecimal."""
+        for start in range(0, len(self), _BLOCK):
+            paths = self.paths.slice(start, _BLOCK).to_pylist()
+            digests = self.digests[start : start + _BLOCK].tobytes().hex()
+            numbers = self.label_numbers[start : start + _BLOCK].tolist()
+            for i, (path, number) in enumerate(zip(paths, numbers, strict=True)):
+                text = os.fsdecode(path)
+                if not text.startswith("/"):
+                    text = str(photo_path(text).absolute())
+                yield text, self.label_names[number], digests[64 * i : 64 * i + 64]
 
     def take(self, selection: npt.NDArray[Any]) -> "PhotoTable":
         """Return the photos of these numbers, int (M,), or of a mask, bool (N,)."""

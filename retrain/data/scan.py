@@ -217,7 +217,9 @@ def _to_dataset(source: PhotoSource, batches: Iterator[pa.RecordBatch]) -> Datas
         bad += without_split
     labels = sorted({folder.label for folder in folders})
     remarks = (*source.remarks(), *similar_labels.warnings(labels))
-    return Dataset.of(source.root, folders, PhotoTable.of_arrow(photos), bad, remarks)
+    by_name = {name: photos[name] for name in columns}
+    del usable, photos  # each column goes as soon as its own form is there
+    return Dataset.of(source.root, folders, PhotoTable.of_arrow(by_name), bad, remarks)
 
 
 def _bad_photos(rows: pa.Table, reason: str | None = None) -> list[BadPhoto]:

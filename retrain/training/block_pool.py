@@ -25,37 +25,38 @@ class ByClass:
     """The photos of `examples` in order of their `classes` labels, to draw class first."""
 
     def __init__(self, examples: Examples, classes: int) -> None:
+        self.examples = examples
         self.counts = np.bincount(examples.labels, minlength=classes)
-        self._examples = examples
         self._order = np.argsort(examples.labels, kind="stable")
         self._starts = np.cumsum(self.counts) - self.counts
 
     def draw(self, labels: Ints, random: np.random.Generator) -> Ints:
         """Return the row of a random photo and view of each of `labels`, int64 of any shape."""
         photos = self._order[self._starts[labels] + random.integers(self.counts[labels])]
-        rows = self._examples.rows
+        rows = self.examples.rows
         return np.asarray(rows[photos, random.integers(rows.shape[1], size=photos.shape)])
 
 
 class BlockPool:
-    """The `training` examples, in a file, of which each round of training reads some blocks.
+    """The `training` examples, in the file of `store`, of which each round reads some blocks.
 
-    It holds the label of each row, and the order of the photos: 12 bytes a photo.
+    It holds the label of each row: 4 bytes.
     """
 
-    def __init__(self, training: Examples, store: FeatureStore, classes: int) -> None:
+    def __init__(self, training: ByClass, store: FeatureStore) -> None:
         self._store = store
-        self._views = training.rows.shape[1]
-        self._by_class = ByClass(training, classes)
+        self._by_class = training
+        self._views = training.examples.rows.shape[1]
         self._label_of_row = np.full(store.row_count, -1, np.int32)
-        for view in training.rows.T:
-            self._label_of_row[view] = training.labels
+        for view in training.examples.rows.T:
+            self._label_of_row[view] = training.examples.labels
+        classes = len(training.counts)
         row_bytes = 2 * store.width
         self._size = max(POOL_BYTES // row_bytes, 4 * classes)
         per_block = self._size // (_MIN_BLOCKS_PER_CLASS * classes)
         self._block_rows = max(1, min(_BLOCK_BYTES // row_bytes, per_block))
 
-    def draw(self, draws: int, random: np.random.Generator) -> Examples:
+    def draw(self, draws: int, random: np.random.Generator) -> ByClass:
         """Return examples in memory for a round of so many `draws`; every class has some."""
         starts = self._blocks(random).tolist()
         counts = [min(self._block_rows, self._store.row_count - start) for start in starts]
@@ -81,7 +82,9 @@ class BlockPool:
             self._store.read(row, values[filled : filled + 1])
             filled += 1
         labels = self._label_of_row[np.concatenate([rows, single])].astype(np.int64)
-        return Examples(RowsInMemory(values), np.arange(len(values))[:, np.newaxis], labels)
+        numbers = np.arange(len(values))[:, np.newaxis]
+        drawn = Examples(RowsInMemory(values), numbers, labels)
+        return ByClass(drawn, len(self._by_class.counts))
 
     def _blocks(self, random: np.random.Generator) -> Ints:
         """Return the first rows of the blocks to read, in the order of the file."""

@@ -69,11 +69,11 @@ def fit(
     0..classes-1 must occur in `training`. `python -m bench.experiments.accuracy` compares the
     optimizers.
     """
-    pool = _pool(training, classes)
+    everything = ByClass(training, classes)
+    pool = _pool(everything)
     mean, deviations = _moments(training, settings)
     # A column for each class: numpy divides whole arrays several times as fast as by a column.
     deviation = np.repeat(deviations[:, np.newaxis], classes, axis=1)
-    drawn, by_class = training, ByClass(training, classes)
     prior = np.zeros(classes, np.float32)
     if settings.class_weight == "none":
         prior = log_frequencies(training.labels, classes)
@@ -108,12 +108,12 @@ def fit(
         ):
             span = range(checkpoint.step, min(checkpoint.step + round_length, steps))
             random = np.random.default_rng((settings.seed, span.start))
+            sample = everything  # the pool of the last round goes before the next one comes
             if pool:
-                drawn = pool.draw(len(span) * size, random)
-                by_class = ByClass(drawn, classes)
+                sample = pool.draw(len(span) * size, random)
             labels = random.integers(classes, size=(len(span), size))
-            rows = by_class.draw(labels, random)
-            for step, batch in zip(span, _batches(drawn, rows), strict=True):
+            rows = sample.draw(labels, random)
+            for step, batch in zip(span, _batches(sample.examples, rows), strict=True):
                 rate = _learning_rate(step, settings)
                 raw_logits = unstandardized(head).logits(batch)
                 gradient = softmax(raw_logits) - targets[labels[step - span.start]]
@@ -143,15 +143,12 @@ def fit(
                 )
 
 
-def _pool(training: Examples, classes: int) -> BlockPool | None:
+def _pool(training: ByClass) -> BlockPool | None:
     """Return the pool to draw from, None if the rows are few enough to draw from all of them."""
-    store = training.store
-    is_small = 2 * training.rows.size * store.width <= POOL_BYTES
-    return (
-        None
-        if is_small or not isinstance(store, FeatureStore)
-        else BlockPool(training, store, classes)
-    )
+    store, rows = training.examples.store, training.examples.rows
+    if not isinstance(store, FeatureStore) or 2 * rows.size * store.width <= POOL_BYTES:
+        return None
+    return BlockPool(training, store)
 
 
 def _in_memory(

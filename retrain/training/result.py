@@ -14,9 +14,10 @@ from retrain.bottlenecks.near_duplicates import Pair
 from retrain.data import manifest, split
 from retrain.data.failed_files import write_failed_files
 from retrain.data.photo import BadPhoto, shown
+from retrain.data.photo_table import PhotoTable
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy, blocks
-from retrain.predictions import Prediction, PredictionRows, Predictions, predict, sha256_of
+from retrain.predictions import PredictionRows, Predictions, sha256_of
 from retrain.run_folder import METRICS_VERSION, RunFolder
 from retrain.settings.training import AdoptSettings, Precision, TrainSettings
 from retrain.training.curves import CurvePoint, to_json
@@ -135,6 +136,7 @@ def build_result(
     """
     photos = data.dataset.photos
     is_int8 = data.backbone.precision == "int8"
+    rows = PredictionRows.of_scores(_predict(data, logits), data.labels)
     return TrainResult(
         run=RunFolder(settings.output_dir),
         contract=contract,
@@ -157,7 +159,7 @@ def build_result(
         },
         copies_across_splits=None if copies is None else tuple(copies),
         seconds=dict(seconds),
-        predictions=Predictions(contract.graph_sha256, PredictionRows.of(_predict(data, logits))),
+        predictions=Predictions(contract.graph_sha256, rows),
         curves=curves,
         fine_tuning=fine_tuning,
         extract_precision=data.backbone.precision,
@@ -188,11 +190,12 @@ def write_run(result: TrainResult, data: TrainingData, graph: FrozenGraph) -> No
     predictions.write(run.predictions, result.predictions)
 
 
-def _predict(data: TrainingData, logits: Mapping[str, Floats]) -> Iterator[Prediction]:
-    """Yield the predictions of the validation photos, then of the test photos."""
+def _predict(
+    data: TrainingData, logits: Mapping[str, Floats]
+) -> Iterator[tuple[Floats, PhotoTable, str]]:
+    """Yield the scores, the photos and the split of validation, then of testing, in blocks."""
     validation = data.dataset.photos.take(data.splits.members(split.VALIDATION))
     photos = {split.VALIDATION: validation, split.TESTING: data.test_photos}
     for name, members in photos.items():
         for first, block in blocks(logits[name]):
-            some = members[first : first + len(block)]
-            yield from predict(softmax(block), some, name, data.labels)
+            yield softmax(block), members[first : first + len(block)], name

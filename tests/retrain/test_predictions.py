@@ -9,7 +9,15 @@ import pytest
 
 from deploy.errors import BadData
 from retrain.data.photo import Photo
-from retrain.predictions import Predictions, predict, read_predictions, sha256_of, write
+from retrain.data.photo_table import PhotoTable
+from retrain.predictions import (
+    PredictionRows,
+    Predictions,
+    predict,
+    read_predictions,
+    sha256_of,
+    write,
+)
 
 PHOTOS = [Photo(Path(f"/photos/{i}\udce9.jpg"), "ab"[i % 2], bytes([i]) * 32) for i in range(3)]
 SCORES = np.array([[0.75, 0.25], [0.625, 0.375], [0.125, 0.875]], np.float32)
@@ -29,6 +37,16 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert first == ("/photos/0\\xe9.jpg", bytes(32), "a", "testing", "a", 0.75, 0.75)
     assert (second.predicted, second.probability, second.label_probability) == ("a", 0.625, 0.375)
     assert [row.is_right for row in (first, second, third)] == [True, False, False]
+
+
+def test_columns_hold_what_rows_do() -> None:
+    rows = predict(SCORES, PHOTOS, "testing", ("a", "b"))
+    blocks = [(SCORES[:2], PhotoTable.of(PHOTOS[:2]), "testing")]
+    blocks.append((SCORES[2:], PhotoTable.of(PHOTOS[2:]), "testing"))
+    columns = PredictionRows.of_scores(blocks, ("a", "b"))
+    assert columns == rows
+    assert columns[1:] == rows[1:]
+    assert PredictionRows.of(rows).table == columns.table
 
 
 def test_a_table_of_a_later_version_is_read_unless_it_says_otherwise(tmp_path: Path) -> None:

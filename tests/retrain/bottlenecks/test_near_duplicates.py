@@ -37,6 +37,12 @@ def originals(tmp_path: Path) -> list[Photo]:
     return [photo(tmp_path / "cat" / f"{i}.jpg", scene(i)) for i in range(12)]
 
 
+def test_photos_that_are_all_gone_are_no_copies(originals: list[Photo], tmp_path: Path) -> None:
+    for path in (tmp_path / "cat").iterdir():
+        path.unlink()
+    assert find(tmp_path, originals, ["training"] * 12) == []
+
+
 @pytest.mark.parametrize(
     ("size", "quality"), [((160, 120), 90), ((100, 75), 85), ((640, 480), 90), ((320, 240), 50)]
 )

@@ -9,7 +9,7 @@ import pytest
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.settings.training import HeadSettings
 from retrain.training import block_pool, linear
-from retrain.training.block_pool import BlockPool
+from retrain.training.block_pool import BlockPool, ByClass
 from retrain.training.head import Examples, score
 from retrain.training.linear import StepReport, fit
 
@@ -50,14 +50,14 @@ def test_a_pool_is_of_training_rows_with_their_labels(sorted_by_class: bool, vie
     training, _ = examples(sorted_by_class, views)
     store = training.store
     assert isinstance(store, FeatureStore)
-    pool = BlockPool(training, store, CLASSES)
+    pool = BlockPool(ByClass(training, CLASSES), store)
     place = {tuple(store.take(np.array([r]))[0]): r for r in training.rows.ravel().tolist()}
     label_of = {
         r: lab for rows, lab in zip(training.rows, training.labels, strict=True) for r in rows
     }
     drawn_rows = []
     for seed in range(2):
-        drawn = pool.draw(400, np.random.default_rng(seed))
+        drawn = pool.draw(400, np.random.default_rng(seed)).examples
         values = drawn.store.take(drawn.rows[:, 0])
         rows = [place[tuple(value)] for value in values]
         assert [label_of[row] for row in rows] == drawn.labels.tolist()
@@ -75,14 +75,14 @@ def test_reads_are_of_blocks_in_the_order_of_the_file(monkeypatch: pytest.Monkey
     reads: list[tuple[int, int]] = []
     read = FeatureStore._read
 
-    def record(store: FeatureStore, first: int, values: Any) -> None:
-        reads.append((first, len(values)))
-        read(store, first, values)
+    def record(store: FeatureStore, first: int, content: memoryview) -> None:
+        reads.append((first, len(content) // (2 * WIDTH)))
+        read(store, first, content)
 
     monkeypatch.setattr(FeatureStore, "_read", record)
     store = training.store
     assert isinstance(store, FeatureStore)
-    BlockPool(training, store, CLASSES).draw(100, np.random.default_rng(0))
+    BlockPool(ByClass(training, CLASSES), store).draw(100, np.random.default_rng(0))
     blocks = [first for first, count in reads if count > 1]
     assert len(blocks) == 24
     assert all(before < after for before, after in pairwise(blocks))
