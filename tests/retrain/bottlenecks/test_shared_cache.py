@@ -1,5 +1,6 @@
 """One cache for several processes: at once, read-only, and while `gc` clears it."""
 
+import fcntl
 import gc
 import os
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy.system.temporary_files import part_of
 from retrain.bottlenecks.cache import Cache
 from retrain.bottlenecks.cached_rows import Row
 from retrain.bottlenecks.feature_store import FeatureStore
@@ -144,6 +146,57 @@ def test_gc_leaves_what_a_living_process_uses(folder: BottleneckFolder, tmp_path
     assert list(folder.place.iterdir()) == []
 
 
+def new_rows(count: int) -> list[Row]:
+    random = np.random.default_rng()
+    values = random.normal(size=(count, WIDTH)).astype(np.float16)
+    return [Row(random.bytes(32), 0, None, row) for row in values]
+
+
+def is_in_use(root: Path) -> bool:
+    removal = remove_old(list_shards(root), max_bytes=0)
+    assert len(removal.removed) + len(removal.in_use) == 1
+    return len(removal.in_use) == 1
+
+
+def test_the_lock_of_a_process_that_was_first_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caches = [Cache(tmp_path / "cache", WIDTH, {}) for _ in range(2)]
+
+    @contextmanager
+    def be_overtaken(path: Path) -> Iterator[Path]:
+        monkeypatch.undo()
+        caches[0].add(new_rows(2))
+        with part_of(path) as temporary:
+            yield temporary
+
+    monkeypatch.setattr("retrain.bottlenecks.cache.part_of", be_overtaken)
+    caches[1].add(new_rows(2))
+    caches.pop()
+    assert is_in_use(tmp_path)
+    caches.clear()
+    assert not is_in_use(tmp_path)
+
+
+def test_a_process_that_waits_for_gc_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Cache(tmp_path / "cache", WIDTH, {}).add(new_rows(2))
+    lock, rows = fcntl.flock, new_rows(2)
+
+    def clear_first(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        assert not is_in_use(tmp_path)
+        lock(descriptor, operation)
+
+    cache = Cache(tmp_path / "cache", WIDTH, {})
+    monkeypatch.setattr(fcntl, "flock", clear_first)
+    cache.add(rows)
+    assert is_in_use(tmp_path)
+    (shard,) = cache.folder.glob("shard-*")
+    assert digests(shard) == [row.digest for row in rows]
+
+
 def test_gc_takes_no_row_from_those_who_write_and_read(tmp_path: Path) -> None:
     is_over = threading.Event()
 
@@ -153,14 +206,13 @@ def test_gc_takes_no_row_from_those_who_write_and_read(tmp_path: Path) -> None:
             removed += len(remove_old(list_shards(tmp_path), max_bytes=0).removed)
         return removed
 
-    def use(seed: int) -> None:
-        random = np.random.default_rng(seed)
-        for _ in range(5):
-            cache, store = Cache(tmp_path / "cache", WIDTH, {}), FeatureStore(WIDTH)
-            rows = [
-                Row(random.bytes(32), 0, None, random.normal(size=WIDTH).astype(np.float16))
-                for _ in range(4)
-            ]
+    def use(rounds: int) -> None:
+        for _ in range(rounds):
+            cache, store, rows = (
+                Cache(tmp_path / "cache", WIDTH, {}),
+                FeatureStore(WIDTH),
+                new_rows(4),
+            )
             cache.add(rows[:2])
             cache.add(rows[2:])
             keys = np.frombuffer(b"".join(row.digest for row in rows), np.uint8).reshape(-1, 32)
@@ -170,7 +222,7 @@ def test_gc_takes_no_row_from_those_who_write_and_read(tmp_path: Path) -> None:
 
     with ThreadPoolExecutor() as pool:
         clearing = [pool.submit(clear) for _ in range(2)]
-        using = [pool.submit(use, seed) for seed in range(4)]
+        using = [pool.submit(use, 5) for _ in range(4)]
         try:
             for user in using:
                 user.result(PATIENCE_S)
