@@ -16,6 +16,7 @@ go to every `retrain bottlenecks`: --architecture NAME, --executor ray.
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -41,7 +42,7 @@ from retrain.settings.training import BOTTLENECKS
 Victim = Literal["driver", "worker"]
 MAX_KILLS_A_CACHE = 4
 _BACKBONES = "backbones"
-_WORKER = "ray::"
+_WORKER = re.compile(r"ray::(?!IDLE|\w+Agent\b)")
 """The beginning of the command line of a worker of Ray's that runs an actor or a task."""
 _POLL_S = 0.01
 _PATIENCE_S = 600.0
@@ -262,7 +263,7 @@ def _kill_worker(process: psutil.Popen, moments: random.Random) -> bool:
             workers = [
                 child
                 for child in process.children(recursive=True)
-                if "".join(child.cmdline()[:1]).startswith(_WORKER)
+                if _WORKER.match("".join(child.cmdline()[:1]))
             ]
             if workers:
                 moments.choice(workers).kill()

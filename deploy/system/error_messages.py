@@ -93,8 +93,10 @@ def explain(error: OSError) -> str:
 def _is_temporary(path: str) -> bool:
     """Return whether a path is the system's folder for temporary files, or in one of ours there."""
     place, system = Path(path), Path(tempfile.gettempdir())
-    is_ours = any(name.startswith("retrain-") for name in place.parts)
-    return place == system or (is_ours and place.is_relative_to(system))
+    if not place.is_relative_to(system):
+        return False
+    names = place.relative_to(system).parts
+    return not names or names[0].startswith("retrain-")
 
 
 def _call(error: OSError) -> tuple[str, str]:

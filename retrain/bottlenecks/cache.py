@@ -85,9 +85,7 @@ class Cache:
             return name
         if not self._is_marked:
             self._is_marked = True
-            with suppress(OSError):  # writing the shard reports it
-                self.folder.mkdir(parents=True, exist_ok=True)
-            self._mark_used(self)
+            self._mark_used(self, create=True)
         files.write(self.folder / name, content.getvalue())
         return name
 
@@ -137,14 +135,17 @@ class Cache:
         # The copy may be damaged, and not the shard.
         return read_shard(remote_files.copy(self.place / path.name), self.width)
 
-    def _mark_used(self, owner: object) -> None:
+    def _mark_used(self, owner: object, create: bool = False) -> None:
         """Set the time of the last use, and lock the shards until `owner` ends.
 
-        Where neither can be done, as in a cache that is only read, the shards are not in use.
+        With `create` the folder is made if there is none. Where the shards cannot be locked, as in
+        a cache that is only read, they are not in use.
         """
         path = self.folder / ABOUT
         with suppress(OSError):
             while True:
+                if create:
+                    self.folder.mkdir(parents=True, exist_ok=True)
                 self._write_about()
                 descriptor = os.open(path, os.O_RDONLY)
                 close = weakref.finalize(owner, os.close, descriptor)

@@ -37,6 +37,8 @@ from retrain.settings.training import UrlPlace
 _REMEDY = "delete it: it is written anew"
 _RECORD_BYTES = 50
 _BLOCK_RECORDS = 1 << 16
+_DEPTHS = ("*/", "*/*/", "*/*/*/")
+"""The deepest are copies/URL/FINGERPRINT/ in a cache folder."""
 
 
 @dataclass(frozen=True)
@@ -242,15 +244,15 @@ def remove_old(
 def remove_leftovers(*roots: Path | UrlPlace, dry_run: bool = False) -> int:
     """Remove damaged shards and what killed processes left unfinished; return the bytes.
 
-    They lie in `roots`, in the folders there, and in the folders in these. With `dry_run` nothing
-    is removed, and what running processes write counts too.
+    They lie in `roots`, and in the folders there, down to three levels. With `dry_run` nothing is
+    removed, and what running processes write counts too.
     """
     size = 0
     for root in roots:
         if isinstance(root, UrlPlace):
             size += _remove_damaged(root, dry_run)
     places = [root for root in roots if isinstance(root, Path)]
-    inner = (path for place in places for depth in ("*/", "*/*/") for path in place.glob(depth))
+    inner = (path for place in places for depth in _DEPTHS for path in place.glob(depth))
     for folder in {*places, *inner}:
         damaged = list(folder.glob(DAMAGED))
         sizes = {path: _size(path) for path in (*damaged, *folder.glob(".*.part"))}

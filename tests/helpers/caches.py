@@ -39,10 +39,17 @@ class BottleneckFolder:
         """The shards of the only fingerprint."""
         return sorted(self.fingerprint.glob("shard-*.parquet"))
 
-    def copy(self, place: Path) -> "BottleneckFolder":
-        """Return a copy of the bottlenecks in the new folder `place`."""
-        shutil.copytree(self.place, place)
-        return BottleneckFolder(self.invoke, self.photos, self.cache_dir, place)
+    def empty(self, root: Path) -> "BottleneckFolder":
+        """Return the same commands with a cache of their own in `root`, without a bottleneck."""
+        (root / "cache").mkdir()
+        (root / "cache/backbones").symlink_to(self.cache_dir / "backbones")
+        return BottleneckFolder(self.invoke, self.photos, root / "cache", root / "bottlenecks")
+
+    def copy(self, root: Path) -> "BottleneckFolder":
+        """Return the same commands with a cache of their own in `root`, and the bottlenecks."""
+        copy = self.empty(root)
+        shutil.copytree(self.place, copy.place)
+        return copy
 
     def fill(self, *options: object) -> dict[str, Any]:
         """Run `retrain bottlenecks`, and return what it prints."""

@@ -12,24 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.caches import BottleneckFolder, digests
-from tests.helpers.make_once import make_once
-from tests.helpers.runs import STEPS, Invoke
+from tests.helpers.runs import STEPS
 
 FLIPS = 200
-
-
-@pytest.fixture(scope="session")
-def original(photos: Path, cache_dir: Path, invoke: Invoke, shared: Path) -> BottleneckFolder:
-    """Return the bottlenecks of `photos`. Not to be changed."""
-    folder = BottleneckFolder(invoke, photos, cache_dir, shared / "bottlenecks")
-    make_once(folder.place, lambda _: folder.fill())
-    return folder
-
-
-@pytest.fixture
-def folder(original: BottleneckFolder, tmp_path: Path) -> BottleneckFolder:
-    """Return a copy of the bottlenecks."""
-    return original.copy(tmp_path / "bottlenecks")
 
 
 def exported(folder: BottleneckFolder, target: Path) -> pa.Table:

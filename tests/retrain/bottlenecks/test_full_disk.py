@@ -3,6 +3,7 @@
 The network is tiny, so that every file is a few kilobytes and the disk can end at any of them.
 """
 
+import resource
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -186,3 +187,19 @@ def test_a_report_on_a_full_disk(colours: Path, tmp_path: Path, invoke: Invoke) 
         filler.unlink()
         assert invoke("report", "--output-dir", run).exit_code == 0
         assert leftovers(disk) == []
+
+
+def test_a_limit_on_the_size_of_files(colours: Path, tmp_path: Path, invoke: Invoke) -> None:
+    source = (colours / "photos", "--graph", colours / "own.pb", "--cache-dir", tmp_path / "cache")
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, old[1]))
+    try:
+        result = invoke("bottlenecks", *source)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert result.exit_code == 3, result.output
+    (line,) = [line for line in result.stderr.splitlines() if "Error" in line]
+    assert line.startswith(f"Error: cannot write {tmp_path / 'cache'}")
+    assert "File too large: name a place that takes larger files, or raise the limit" in line
+    assert leftovers(tmp_path) == []
+    assert invoke("bottlenecks", *source).exit_code == 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy import files
 from deploy.errors import WrongUse
 from retrain.bottlenecks.cache import ABOUT, Cache
 from retrain.bottlenecks.cached_rows import Row
@@ -242,6 +243,36 @@ def test_what_is_in_use_stays(tmp_path: Path) -> None:
     gc.collect()
     assert names(remove_old(list_shards(tmp_path), max_bytes=0).removed) == ["old"]
     assert not cache.folder.exists()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "",
+        "bottlenecks",
+        "bottlenecks/without a shard",
+        "pictures/rgb-8x8-1",
+        "backbones/one",
+        "engines",
+        "scans/one",
+        "copies/url/fingerprint",
+        "downloads",
+        "later/versions/folder",
+    ],
+)
+def test_what_a_killed_process_left_is_removed_anywhere(tmp_path: Path, folder: str) -> None:
+    place = tmp_path / folder
+    place.mkdir(parents=True, exist_ok=True)
+    with files.atomic(place / "whole") as stream:
+        stream.write(b"12345")
+        stream.flush()
+        (living,) = place.glob(".*.part")
+        dead = living.with_name(living.name[:-10] + "00000.part")
+        dead.write_bytes(b"1234567")
+        assert remove_leftovers(tmp_path, dry_run=True) == 12
+        assert remove_leftovers(tmp_path) == 7
+        assert living.exists()
+    assert [path.name for path in place.glob("*.*")] == []
 
 
 def test_leftovers_are_removed_and_entries_stay(tmp_path: Path) -> None:
