@@ -14,6 +14,7 @@ from retrain.doctor.out_of_fold import all_examples, predict
 from retrain.progress import Progress
 from retrain.settings.training import Source
 from retrain.training.head import Examples, Floats, Ints
+from retrain.training.linear import DEVIATION_OFFSET
 from retrain.training.load_examples import TrainingData
 
 KINDS = ("wrong-label", "ringleader", "overlap", "collapse")
@@ -26,7 +27,6 @@ _MIN_MISLED_SHARE = 0.5
 _MAX_COMPARED = 4000
 """Most photos whose neighbours are looked for."""
 _BLOCK = 1024
-_DEVIATION_OFFSET = np.float32(0.01)
 
 
 class Suspects(NamedTuple):
@@ -172,7 +172,7 @@ def nearest(examples: Examples, queries: Ints) -> Ints:
     """
     store, rows = examples.store, examples.rows[:, 0]
     sample = store.take(rows[:: max(1, len(rows) // _BLOCK)])
-    mean, deviation = sample.mean(axis=0), sample.std(axis=0) + _DEVIATION_OFFSET
+    mean, deviation = sample.mean(axis=0), sample.std(axis=0) + DEVIATION_OFFSET
 
     def directions(numbers: Ints) -> Floats:
         values = (store.take(rows[numbers]) - mean) / deviation

@@ -35,7 +35,7 @@ ROUNDS = 20
 _MAX_MOMENT_ROWS = 10_000
 _MAX_COMPARED_PHOTOS = 10_000
 _ROWS_READ_AHEAD = 400
-_DEVIATION_OFFSET = np.float32(0.01)
+DEVIATION_OFFSET = np.float32(0.01)
 """Added to each deviation, so that nearly constant values are not amplified."""
 
 
@@ -180,7 +180,7 @@ def _moments(training: Examples, settings: HeadSettings) -> tuple[Floats, Floats
         return np.zeros(width, np.float32), np.ones(width, np.float32)
     rows = training.rows.T.ravel()  # all first views, then all second ones: each gets its share
     bottlenecks = training.store.take(rows[:: max(1, len(rows) // _MAX_MOMENT_ROWS)])
-    return bottlenecks.mean(axis=0), bottlenecks.std(axis=0) + _DEVIATION_OFFSET
+    return bottlenecks.mean(axis=0), bottlenecks.std(axis=0) + DEVIATION_OFFSET
 
 
 def _batches(training: Examples, rows: Ints) -> Iterator[Floats]:
