@@ -177,7 +177,7 @@ def read_predictions(path: Path, remedy: str) -> Predictions:
                 name: int(values[name]) for name in ("schema", "min_reader") if name in values
             }
             versioned_json.read(versions, str(path), _VERSION, remedy)
-            rows = table.read(columns=_SCHEMA.names)
+            rows = table.read(columns=_SCHEMA.names, use_threads=False)
         if rows.schema.types != _SCHEMA.types:
             raise ValueError("its columns have other types")
         return Predictions(values["sha256"], PredictionRows(rows))

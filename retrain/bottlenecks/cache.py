@@ -28,7 +28,6 @@ import pyarrow.parquet as pq
 
 from deploy import files
 from deploy.errors import BadData
-from deploy.system.cores import cores
 from deploy.system.temporary_files import part_of, sweep
 from retrain.bottlenecks import remote_files
 from retrain.bottlenecks.cached_rows import COLUMNS, CachedRows, Row
@@ -62,7 +61,6 @@ class Cache:
         self.width = width
         self._about = about
         self._is_marked = False
-        pa.set_cpu_count(cores())  # pyarrow counts all cores of the machine
         fingerprint = {_FINGERPRINT: self.folder.name.encode()}
         self._schema = pa.schema(_types(width), metadata=fingerprint)
 
@@ -199,7 +197,8 @@ def read_shard(path: Path, width: int | None = None) -> pa.Table:
     # Not `pq.read_table`, which loads pyarrow's datasets and file systems for it.
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as shard:
-            table = shard.read(columns=COLUMNS)
+            # A thread of Arrow's that still runs when the process ends can abort it (arrow#34314).
+            table = shard.read(columns=COLUMNS, use_threads=False)
     except (OSError, pa.ArrowException) as error:  # of bytes in memory
         raise BadData("not a Parquet file") from error
     fingerprint = (table.schema.metadata or {}).get(_FINGERPRINT, path.parent.name.encode())

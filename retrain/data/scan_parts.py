@@ -142,7 +142,7 @@ def _read(path: Path, columns: list[str] | None = None) -> pa.Table | None:
         if not path.stem.endswith(f"-{_digest(content)}"):
             return None
         with pq.ParquetFile(pa.BufferReader(content)) as part:
-            rows = part.read(columns=columns)
+            rows = part.read(columns=columns, use_threads=False)
     except (OSError, ValueError):  # pyarrow's errors are ValueErrors
         return None
     names = columns or SCHEMA.names
