@@ -37,6 +37,8 @@ _MAX_SHARD_BYTES = 1 << 24
 """A killed run loses the shards in hand, and a worker holds one in memory."""
 _SHARDS_PER_WORKER = 32
 """At least so many, if they are not too small, so that all workers end together."""
+_SHARDS_AT_THE_END = 4
+"""Of what is left, a shard is at most this part of one worker's share."""
 _LOST = "it changed or vanished during the run, or memory was too little: run again"
 
 
@@ -171,12 +173,17 @@ def plan(
     """Yield the tasks of each shard: the photos with those of `views` that are `missing`.
 
     `missing` are numbers of views, photo by photo. Shards of bottlenecks of `width` values are
-    small enough that all `workers` end together; their number is first asked for here, as Ray must
-    run for it.
+    small enough, and at the end ever smaller, that all `workers` end together; their number is
+    first asked for here, as Ray must run for it.
     """
-    size = shard_photos(len(missing), len(views), width, workers()) if len(missing) else 0
-    first = 0
+    if not len(missing):
+        return
+    worker_count, first = workers(), 0
+    most = shard_photos(len(missing), len(views), width, worker_count)
+    least = max(1, _MIN_SHARD_VIEWS // len(views))
     while first < len(missing):
+        share = (len(missing) - first) // (_SHARDS_AT_THE_END * worker_count * len(views))
+        size = min(most, max(least, share))
         block = missing[first : first + size * len(views)]  # of at least `size` photos, if there
         numbers, places = np.divmod(block, len(views))
         starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
