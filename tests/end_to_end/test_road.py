@@ -180,8 +180,9 @@ def test_a_second_training_analyses_nothing_and_gives_the_same_bytes(
 def test_the_road_leaves_its_files(converted_run: Path) -> None:
     assert {path.name for path in converted_run.iterdir()} - {".lock"} == {
         "output_graph.pb", "output_labels.txt", "metrics.json", "contract.json", "manifest.csv",
-        "checkpoint.npz", "summaries", "model.tflite", "labels.txt", "conversion.json",
-        "bench.json", "predictions.parquet", "model_predictions.parquet", "README.md",
+        "failed.csv", "checkpoint.npz", "summaries", "model.tflite", "labels.txt",
+        "conversion.json", "bench.json", "predictions.parquet", "model_predictions.parquet",
+        "README.md",
     }  # fmt: skip
 
 

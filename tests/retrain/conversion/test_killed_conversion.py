@@ -1,6 +1,8 @@
 """A conversion that is killed while it writes leaves nothing that is misread."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -45,15 +47,15 @@ def refused(run: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def kill_at(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kill what writes before its file of this number, from 0, has its name."""
-    left, write = [number], files.write
+    left, atomic = [number], files.atomic
 
-    def count(path: Path, data: bytes | str) -> None:
+    def count(path: Path) -> AbstractContextManager[IO[bytes]]:
         left[0] -= 1
         if left[0] < 0:
             raise Killed
-        write(path, data)
+        return atomic(path)
 
-    monkeypatch.setattr(files, "write", count)
+    monkeypatch.setattr(files, "atomic", count)
 
 
 def convert_and_kill(run: Path, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
