@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from deploy import files, versioned_json
 from deploy.errors import BadData
 from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, read
+from retrain.data.digest_index import to_list
 from retrain.data.photo import Photo, shown
 from retrain.data.photo_table import PhotoTable
 
@@ -91,7 +92,7 @@ class PredictionRows(Sequence[Prediction]):
             rows = np.arange(len(scores))
             columns = [
                 pa.array((shown(text) for text, _, _ in photos.texts()), pa.string()),
-                pa.array(photos.digests.reshape(-1).view("V32").tolist(), pa.binary(32)),
+                pa.array(to_list(photos.digests), pa.binary(32)),
                 names.take(pa.array(own)),
                 pa.repeat(split, len(scores)),
                 names.take(pa.array(best)),

@@ -113,9 +113,8 @@ class FeatureStore:
             for start, stop, first, last, target in zip(
                 *(bound.tolist() for bound in bounds), strict=True
             ):
-                if (
-                    stop - start == 1
-                ):  # most are such, and a call more would take half as long again
+                if stop - start == 1:
+                    # Most are such, and a call more would take half as long again.
                     place = content[target * size : (target + 1) * size]
                     if os.preadv(file, (place,), first * size) != size:
                         self._read(first, place)

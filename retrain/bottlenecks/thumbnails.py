@@ -25,7 +25,6 @@ SIDE = 8
 WIDTH = SIDE * SIDE * 3
 _FORMAT = f"rgb-{SIDE}x{SIDE}-1"
 _SHARD_ROWS = 1024
-
 _DECODED = InputSpec(64, 64, None, 0, 1)
 """Photos are decoded for this size, a large JPEG at a smaller scale."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from deploy.errors import BadData
 from deploy.image import FORMATS
 from retrain.data import folder_layout
-from retrain.data.digest_index import DigestIndex
+from retrain.data.digest_index import DigestIndex, to_list
 from retrain.data.folder_layout import SPLITS, ClassFolder
 from retrain.data.photo import BadPhoto, ExactCopy, Photo
 from retrain.data.photo_table import PhotoTable
@@ -105,9 +105,9 @@ class Dataset:
         names = [repr(name) for name in photos.label_names]
         for start in range(0, len(order), _BLOCK):
             rows = order[start : start + _BLOCK]
-            content = photos.digests[rows].tobytes()
-            numbers = enumerate(photos.label_numbers[rows].tolist())
-            pairs = (f"({content[32 * i : 32 * i + 32]!r}, {names[label]})" for i, label in numbers)
+            labels = photos.label_numbers[rows].tolist()
+            digests = to_list(photos.digests[rows])
+            pairs = (f"({digest!r}, {names[i]})" for digest, i in zip(digests, labels, strict=True))
             result.update((", " * bool(start) + ", ".join(pairs)).encode())
         result.update(b"]")
         return result.hexdigest()
@@ -246,11 +246,15 @@ def _by_content(photos: PhotoTable) -> tuple[PhotoTable, list[BadPhoto], Copies]
     is_copy = ~is_ambiguous & (rows != used)
     copies = Copies(photos.take(rows[is_copy]), photos.take(used[is_copy]))
 
-    kept = np.arange(len(photos))
-    kept[first[rows]] = used
+    used_row = np.arange(len(photos))
+    used_row[first[rows]] = used
     is_leader = first == np.arange(len(photos))
     is_leader[rows[is_ambiguous]] = False
-    return photos.take(kept[is_leader]), _ambiguous(photos.take(rows[is_ambiguous])), copies
+    return (
+        photos.take(used_row[is_leader]),
+        _ambiguous(photos.take(rows[is_ambiguous])),
+        copies,
+    )
 
 
 def _ambiguous(photos: PhotoTable) -> list[BadPhoto]:

@@ -71,6 +71,12 @@ def of_bytes(digests: Sequence[bytes]) -> Bytes:
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), DIGEST_BYTES)
 
 
+def to_list(digests: Bytes) -> list[bytes]:
+    """Return digests, uint8 (N, 32), as N values of 32 bytes."""
+    values: list[bytes] = np.ascontiguousarray(digests).view(f"V{DIGEST_BYTES}").ravel().tolist()
+    return values
+
+
 def of_column(digests: pa.ChunkedArray) -> Bytes:
     """Return a column of binary values of 32 bytes as uint8 (N, 32), without copying if it can."""
     array = pc.cast(digests, pa.binary(DIGEST_BYTES)).combine_chunks()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retrain.data.digest_index import Bytes, of_bytes, of_column
+from retrain.data.digest_index import Bytes, of_bytes, of_column, to_list
 from retrain.data.folder_layout import SPLITS
 from retrain.data.photo import Photo
 from retrain.data.remote_path import PhotoPath, photo_path
@@ -136,18 +136,15 @@ class PhotoTable(Sequence[Photo]):
         return f"<PhotoTable of {len(self)} photos>"
 
     def _photos(self, start: int, stop: int) -> list[Photo]:
-        paths = self.paths.slice(start, stop - start).to_pylist()
-        digests = self.digests[start:stop].tobytes()
-        labels = self.label_numbers[start:stop].tolist()
-        splits = self.split_codes[start:stop].tolist()
+        columns = (
+            self.paths.slice(start, stop - start).to_pylist(),
+            self.label_numbers[start:stop].tolist(),
+            to_list(self.digests[start:stop]),
+            self.split_codes[start:stop].tolist(),
+        )
         return [
-            Photo(
-                photo_path(os.fsdecode(path)),
-                self.label_names[label],
-                digests[32 * i : 32 * i + 32],
-                _SPLITS[split],
-            )
-            for i, (path, label, split) in enumerate(zip(paths, labels, splits, strict=True))
+            Photo(photo_path(os.fsdecode(path)), self.label_names[label], digest, _SPLITS[split])
+            for path, label, digest, split in zip(*columns, strict=True)
         ]
 
     def texts(self) -> Iterator[tuple[str, str, str]]:

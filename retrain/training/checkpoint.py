@@ -14,6 +14,7 @@ from deploy import files
 from deploy.errors import BadData
 from deploy.untrusted_files import damaged, read
 from retrain.data import split
+from retrain.data.digest_index import to_list
 from retrain.data.photo import Photo
 from retrain.data.photo_table import PhotoTable
 from retrain.fingerprint import fingerprint
@@ -173,12 +174,14 @@ def _lines(photos: PhotoTable, splits: split.Splits) -> Iterator[bytes]:
         for name in ("", *split.SPLITS)
     ]
     for first in range(0, len(photos), _BLOCK):
-        some = slice(first, first + _BLOCK)
-        content = photos.digests[some].tobytes()
-        places = zip(splits.codes[some].tolist(), photos.label_numbers[some].tolist(), strict=True)
+        block = slice(first, first + _BLOCK)
+        columns = (
+            to_list(photos.digests[block]),
+            splits.codes[block].tolist(),
+            photos.label_numbers[block].tolist(),
+        )
         yield b"".join(
-            content[32 * i : 32 * i + 32] + ends[code][label]
-            for i, (code, label) in enumerate(places)
+            digest + ends[code][label] for digest, code, label in zip(*columns, strict=True)
         )
 
 
