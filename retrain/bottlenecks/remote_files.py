@@ -6,7 +6,6 @@ What the store raises is an OSError that names the URL, a missing package is Bad
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +16,6 @@ from retrain.settings.training import UrlPlace
 
 _TRANSFERS = 16
 """Files that are copied at once: most of the time of each is waiting."""
-_TIMES = ("LastModified", "mtime", "modified", "last_modified", "updated", "created")
-"""Where the file systems of fsspec say when a file was written."""
 
 
 class RemoteFile(NamedTuple):
@@ -36,7 +33,7 @@ def list_files(folder: UrlPlace) -> list[RemoteFile]:
 
 def list_folders(folder: UrlPlace) -> list[UrlPlace]:
     """Return the folders in a folder, none if it does not exist."""
-    return [folder / _name(info) for info in _list(folder) if info["type"] == "directory"]
+    return [folder / store.last_part(info) for info in _list(folder) if info["type"] == "directory"]
 
 
 def copy_all(folder: UrlPlace, pattern: str, again: bool = False) -> None:
@@ -90,21 +87,10 @@ def _list(folder: UrlPlace) -> list[dict[str, Any]]:
 @contextmanager
 def _opening(action: str, place: UrlPlace) -> Iterator[tuple[Any, str]]:
     """Yield the file system of a URL, and the path in it; note what could not be done."""
-    from fsspec.core import url_to_fs  # most caches are in folders
-
     with doing(action, place.url), store.reading(place.url):
         # A list that it keeps lacks what others write.
-        system, path = url_to_fs(place.url, use_listings_cache=False)
-        yield system, path
-
-
-def _name(info: dict[str, Any]) -> str:
-    return str(info["name"]).rstrip("/").rpartition("/")[2]
+        yield store.connect(place.url, use_listings_cache=False)
 
 
 def _file(info: dict[str, Any]) -> RemoteFile:
-    time = next((info[key] for key in _TIMES if info.get(key)), 0.0)
-    if isinstance(time, str):
-        time = datetime.fromisoformat(time)
-    seconds = time.timestamp() if isinstance(time, datetime) else float(time)
-    return RemoteFile(_name(info), int(info["size"] or 0), seconds)
+    return RemoteFile(store.last_part(info), int(info["size"] or 0), store.changed_at(info))

@@ -67,7 +67,7 @@ def is_url(text: str) -> bool:
 def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
     """Return the bytes of a file from `start` up to `end`, which is not read, all by default."""
     with reading(url):
-        store, path = _connect(url)
+        store, path = connect(url)
         content: bytes = store.cat_file(path, start=start, end=end)
     if end is not None and len(content) > end - (start or 0):
         return content[start:end]  # some web servers always send the whole file
@@ -77,14 +77,14 @@ def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
 def look(url: str) -> Facts:
     """Return the facts of one file; raise OSError."""
     with reading(url):
-        store, path = _connect(url)
+        store, path = connect(url)
         return _facts(store.info(path))
 
 
 def open_stream(url: str, block_bytes: int = 8 * 1024**2) -> IO[bytes]:
     """Open a file to be read from its beginning to its end; read it in a block of `reading`."""
     with reading(url):
-        store, path = _connect(url)
+        store, path = connect(url)
         stream: IO[bytes] = store.open(path, "rb", block_size=block_bytes)
         return stream
 
@@ -92,11 +92,11 @@ def open_stream(url: str, block_bytes: int = 8 * 1024**2) -> IO[bytes]:
 def list_names(url: str) -> list[tuple[str, bool]]:
     """Return the names directly in the folder `url`, in order, each with whether it is a folder."""
     with reading(url):
-        store, path = _connect(url)
+        store, path = connect(url)
         store.invalidate_cache(path)
         items = store.ls(path, detail=True)
         names = {
-            item["name"].rstrip("/").rpartition("/")[2]: item["type"] == "directory"
+            last_part(item): item["type"] == "directory"
             for item in items
             if item["name"].rstrip("/") != path.rstrip("/")
         }
@@ -106,7 +106,7 @@ def list_names(url: str) -> list[tuple[str, bool]]:
 def list_files(url: str) -> Iterator[tuple[str, Facts]]:
     """Yield each file below the folder `url`, in the order of the names: its URL, its facts."""
     with reading(url):
-        store, path = _connect(url)
+        store, path = connect(url)
         store.invalidate_cache(path)
         below = path.rstrip("/")
         files = store.find(path, detail=True)
@@ -117,7 +117,7 @@ def list_files(url: str) -> Iterator[tuple[str, Facts]]:
 def expand(url: str) -> list[str]:
     """Return the URLs that a pattern with `*` or `?` matches, in order."""
     with reading(url):
-        store, path = _connect(url)
+        store, path = connect(url)
         store.invalidate_cache()
         return sorted(store.unstrip_protocol(name) for name in store.glob(path))
 
@@ -148,12 +148,31 @@ def reading(url: str) -> Iterator[None]:
         raise OSError(errno.EIO, _reason(error), url) from error
 
 
-def _connect(url: str) -> tuple[Any, str]:
-    """Return the file system of a URL, and the path of the URL in it."""
+def connect(url: str, **options: Any) -> tuple[Any, str]:
+    """Return the file system of a URL, and the path of the URL in it.
+
+    `options` are those of fsspec's file systems; call it in a block of `reading`.
+    """
     from fsspec.core import url_to_fs
 
-    store, path = url_to_fs(url)
+    store, path = url_to_fs(url, **options)
     return store, path
+
+
+def changed_at(info: dict[str, Any]) -> float:
+    """Return when a file was changed, in seconds since 1970, by fsspec's `info`; 0 if unknown."""
+    changed = next((info[key] for key in _TIME_KEYS if info.get(key)), 0.0)
+    if isinstance(changed, str):
+        try:
+            changed = datetime.fromisoformat(changed)
+        except ValueError:
+            return 0.0
+    return changed.timestamp() if isinstance(changed, datetime) else float(changed)
+
+
+def last_part(info: dict[str, Any]) -> str:
+    """Return the last part of the name of a file or folder, by fsspec's `info`."""
+    return str(info["name"]).rstrip("/").rpartition("/")[2]
 
 
 def _reason(error: Exception) -> str:
@@ -167,13 +186,5 @@ def _reason(error: Exception) -> str:
 
 def _facts(info: dict[str, Any]) -> Facts:
     tag = next((str(info[key]) for key in _CONTENT_KEYS if info.get(key)), "")
-    changed = next((info[key] for key in _TIME_KEYS if info.get(key)), None)
-    if isinstance(changed, str):
-        try:
-            changed = datetime.fromisoformat(changed)
-        except ValueError:
-            changed = None
-    if isinstance(changed, datetime):
-        changed = changed.timestamp()
-    changed_ns = round(changed * 1e9) if changed and not tag else 0
+    changed_ns = 0 if tag else round(changed_at(info) * 1e9)
     return Facts(info.get("size"), tag or (str(changed_ns) if changed_ns else ""), changed_ns)
