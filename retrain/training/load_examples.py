@@ -151,8 +151,8 @@ def print_left_out(dataset: Dataset, progress: Progress) -> None:
             if count > _MAX_LINES_PER_REASON:
                 progress.info(f"  and {count - _MAX_LINES_PER_REASON} more: {reason}")
         if len(counts) > len(printed):
-            others = counts.total() - sum(printed.values())
-            progress.info(f"  and {others} more, for {len(counts) - len(printed)} other reasons")
+            unprinted = counts.total() - sum(printed.values())
+            progress.info(f"  and {unprinted} more, for {len(counts) - len(printed)} other reasons")
 
 
 def load_undistorted(

@@ -44,14 +44,14 @@ def test_rows_are_those_of_a_dict(as_table: bool) -> None:
     random = np.random.default_rng(0)
     # Digests of three first words, some of them equal.
     digests = [bytes([0] * 7 + [i % 3] + [0] * 23 + [i % 31]) for i in range(100)]
-    others = [bytes([0] * 7 + [i % 3] + [1] * 24) for i in range(20)]
+    unknown = [bytes([0] * 7 + [i % 3] + [1] * 24) for i in range(20)]
     views = range(1, 4)
     cached = CachedRows(of_bytes(digests), views, FeatureStore(WIDTH))
     expected: dict[tuple[bytes, int], float | None] = {}
     for block in range(6):
         rows: list[Row] = []
         for number in random.permutation(60):
-            digest = (digests + others)[random.integers(120)]
+            digest = (digests + unknown)[random.integers(120)]
             value = None if number % 9 == 0 else float(block * 100 + number)
             # In a block a view occurs once: bad rows are added before the others.
             view = int(random.integers(0, 6))

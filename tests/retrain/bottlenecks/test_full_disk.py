@@ -80,6 +80,15 @@ def fails_until_there_is_room(
     assert failures > TRIES // 2
 
 
+def size_of_output(invoke: Invoke, folder: Path, command: Sequence[object]) -> int:
+    """Return the kilobytes that `command` writes into `folder`, which is removed again."""
+    result = invoke(*command)
+    assert result.exit_code == 0, result.output
+    needed = used_kb(folder)
+    shutil.rmtree(folder)
+    return needed
+
+
 def test_extracting_into_a_full_cache(colours: Path, tmp_path: Path, invoke: Invoke) -> None:
     cache = tmp_path / "disk"
     command = (
@@ -90,11 +99,7 @@ def test_extracting_into_a_full_cache(colours: Path, tmp_path: Path, invoke: Inv
         "--cache-dir",
         cache,
     )
-    result = invoke(*command)
-    assert result.exit_code == 0, result.output
-    needed = used_kb(cache)
-    shutil.rmtree(cache)
-    fails_until_there_is_room(invoke, cache, needed, command, ())
+    fails_until_there_is_room(invoke, cache, size_of_output(invoke, cache, command), command, ())
 
 
 def test_training_into_a_full_folder(colours: Path, tmp_path: Path, invoke: Invoke) -> None:
@@ -109,11 +114,7 @@ def test_training_into_a_full_folder(colours: Path, tmp_path: Path, invoke: Invo
         "--output-dir",
         run,
     )
-    result = invoke(*command)
-    assert result.exit_code == 0, result.output
-    needed = used_kb(run)
-    shutil.rmtree(run)
-    fails_until_there_is_room(invoke, run, needed, command, ())
+    fails_until_there_is_room(invoke, run, size_of_output(invoke, run, command), command, ())
 
 
 def test_converting_into_a_full_folder(colours: Path, tmp_path: Path, invoke: Invoke) -> None:

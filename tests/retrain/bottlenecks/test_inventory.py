@@ -171,7 +171,7 @@ def test_any_other_row_is_another_content(tmp_path: Path) -> None:
     assert usable.bottleneck is not None
     flipped = usable.bottleneck.copy()
     flipped.view(np.uint16)[3] ^= 1
-    others = [
+    changed = [
         rows[1:],
         [*rows, usable._replace(view=9)],
         [usable._replace(digest=bytes(32)), *rows[1:]],
@@ -180,7 +180,7 @@ def test_any_other_row_is_another_content(tmp_path: Path) -> None:
         [*rows[:4], bad._replace(error="reason 5"), *rows[5:]],
         [],
     ]
-    contents = [content(tmp_path, shard) for shard in (rows, *others)]
+    contents = [content(tmp_path, shard) for shard in (rows, *changed)]
     assert len({*contents}) == len(contents)
 
 

@@ -35,12 +35,12 @@ def test_each_digest_is_found_at_its_first_place(digests: npt.NDArray[np.uint8])
 
 def test_other_digests_are_not_found() -> None:
     digests = alike()
-    others = digests.copy()
-    others[:, 30] = 1
-    others[0] = 255
-    assert set(DigestIndex(digests).find(others).tolist()) == {-1}
-    assert DigestIndex(digests[:0]).find(others).tolist() == [-1] * 300
-    assert DigestIndex(digests).find(others[:0]).tolist() == []
+    absent = digests.copy()
+    absent[:, 30] = 1
+    absent[0] = 255
+    assert set(DigestIndex(digests).find(absent).tolist()) == {-1}
+    assert DigestIndex(digests[:0]).find(absent).tolist() == [-1] * 300
+    assert DigestIndex(digests).find(absent[:0]).tolist() == []
 
 
 def test_a_column_is_an_array_without_copies() -> None:
