@@ -35,7 +35,8 @@ from retrain.doctor import examine
 from retrain.doctor.out_of_fold import all_examples, predict
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
-from retrain.settings.training import HeadSettings, Source, SplitSettings, default_cache_dir
+from retrain.settings.cache import default_cache_dir
+from retrain.settings.training import HeadSettings, Source, SplitSettings
 from retrain.training.head import Examples, Head
 from retrain.training.linear import fit
 from retrain.training.load_examples import TrainingData

@@ -37,7 +37,7 @@ import pyarrow.parquet as pq
 from bench.experiments.shared import find_photos, json_option, retrain, run, save
 from deploy.errors import BadData
 from deploy.system.terminal import say
-from retrain.settings.training import BOTTLENECKS
+from retrain.settings.cache import BOTTLENECKS
 
 Victim = Literal["driver", "worker"]
 MAX_KILLS_A_CACHE = 4

@@ -18,7 +18,7 @@ from deploy.system.terminal import say, say_table
 from retrain.bottlenecks.cache import SHARDS, Cache, read_shard
 from retrain.bottlenecks.cached_rows import Row
 from retrain.bottlenecks.feature_store import FeatureStore
-from retrain.settings.training import default_cache_dir
+from retrain.settings.cache import default_cache_dir
 
 _SIZES = (16, 64, 256, 1024, 4096)
 

@@ -33,7 +33,7 @@ from retrain.bottlenecks import remote_files
 from retrain.bottlenecks.cached_rows import COLUMNS, CachedRows, Row
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data.digest_index import Bytes
-from retrain.settings.training import UrlPlace
+from retrain.settings.cache import UrlPlace
 
 ABOUT = "about.json"
 ABOUT_VERSION = 1

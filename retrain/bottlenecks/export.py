@@ -16,7 +16,7 @@ from retrain.bottlenecks.cache import SHARDS, Cache, read_shard
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data.digest_index import Bytes, DigestIndex, Numbers, of_column
 from retrain.progress import Progress
-from retrain.settings.training import UrlPlace
+from retrain.settings.cache import UrlPlace
 
 FORMATS = (".parquet", ".npy")
 _BLOCK_ROWS = 4096

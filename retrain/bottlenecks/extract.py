@@ -30,7 +30,8 @@ from retrain.data.photo import BadPhoto, Photo
 from retrain.data.photo_table import PhotoTable
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
-from retrain.settings.training import Distortion, UrlPlace
+from retrain.settings.cache import UrlPlace
+from retrain.settings.training import Distortion
 
 _MIN_SHARD_VIEWS, _MAX_SHARD_VIEWS = 16, 4096
 _MAX_SHARD_BYTES = 1 << 24

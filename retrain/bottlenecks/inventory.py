@@ -32,7 +32,7 @@ from retrain.bottlenecks.cache import (
 from retrain.bottlenecks.cached_rows import COLUMNS
 from retrain.data.scan_parts import PARTS
 from retrain.frozen_graph import BOTTLENECK
-from retrain.settings.training import UrlPlace
+from retrain.settings.cache import UrlPlace
 
 _REMEDY = "delete it: it is written anew"
 _RECORD_BYTES = 50

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from deploy import files
 from deploy.system.error_messages import doing
 from retrain.data import store
-from retrain.settings.training import UrlPlace
+from retrain.settings.cache import UrlPlace
 
 _TRANSFERS = 16
 """Files that are copied at once: most of the time of each is waiting."""

@@ -20,13 +20,9 @@ from retrain.cli.options import (
     refresh_report,
     report_option,
 )
+from retrain.settings.cache import default_cache_dir
 from retrain.settings.label_image import LabelImageSettings
-from retrain.settings.training import (
-    AdoptSettings,
-    Source,
-    SplitSettings,
-    default_cache_dir,
-)
+from retrain.settings.training import AdoptSettings, Source, SplitSettings
 
 _PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
 

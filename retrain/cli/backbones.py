@@ -70,7 +70,7 @@ def backbones(
     through which all paths go: what lies above such a cut can be trained. No weights are needed.
     """
     from retrain.backbones import NETWORKS
-    from retrain.settings.training import default_cache_dir
+    from retrain.settings.cache import default_cache_dir
 
     cache = cache_dir or default_cache_dir()
     described = any(value is not None for value in ends.values())

@@ -17,7 +17,7 @@ from retrain.cli.options import (
     json_option,
     progress,
 )
-from retrain.settings.training import PICTURES, SCANS, bottleneck_place, default_cache_dir
+from retrain.settings.cache import PICTURES, SCANS, bottleneck_place, default_cache_dir
 
 if TYPE_CHECKING:
     from retrain.bottlenecks.inventory import Entry

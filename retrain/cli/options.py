@@ -12,6 +12,7 @@ from deploy.cli import name_options
 from deploy.cli.help_groups import GENERAL, Groups
 from deploy.errors import RetrainError, WrongUse
 from deploy.system.error_messages import explain
+from retrain.settings.cache import default_cache_dir
 from retrain.settings.training import (
     DEFAULT_ARCHITECTURE,
     Executor,
@@ -19,7 +20,6 @@ from retrain.settings.training import (
     ExtractPrecision,
     Source,
     TrainSettings,
-    default_cache_dir,
 )
 
 if TYPE_CHECKING:

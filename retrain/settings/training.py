@@ -1,6 +1,5 @@
 """Hold every setting of a training run, and its default."""
 
-import hashlib
 import math
 import re
 from dataclasses import asdict, dataclass, field
@@ -9,6 +8,7 @@ from typing import Literal
 
 from deploy.errors import WrongUse
 from deploy.user_files import contains
+from retrain.settings.cache import PICTURES, SCANS, UrlPlace, bottleneck_place, default_cache_dir
 from retrain.settings.label_image import LabelImageSettings
 
 DEFAULT_ARCHITECTURE = "efficientnet_lite0"
@@ -26,49 +26,6 @@ DEFAULT_WEIGHT_DECAY: dict[Optimizer, float] = {"standardized": 0.1, "sgd": 0.0}
 _MAX_EPOCHS, _MAX_VIEWS, _MAX_TOTAL_VIEWS = 40, 10, 10_000
 _OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 """TensorFlow's rule for the name of an operation."""
-
-
-BOTTLENECKS, PICTURES, SCANS = "bottlenecks", "pictures", "scans"
-"""Folders of a cache: two that hold shards, and that of what the last scans know."""
-_COPIES = "copies"
-"""The folder of a cache for what is read at a URL."""
-
-
-def default_cache_dir() -> Path:
-    """Return the user's cache folder, which all runs share."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("retrain"))
-
-
-@dataclass(frozen=True)
-class UrlPlace:
-    """A file or folder at a URL of fsspec, such as s3://bucket/cache.
-
-    `copy` is the local path of the copy of what is read there.
-    """
-
-    url: str
-    copy: Path
-
-    def __truediv__(self, name: str) -> "UrlPlace":
-        return UrlPlace(f"{self.url.rstrip('/')}/{name}", self.copy / name)
-
-    def __str__(self) -> str:
-        return self.url
-
-    @property
-    def name(self) -> str:
-        """The last part of the URL."""
-        return self.copy.name
-
-
-def bottleneck_place(bottleneck_dir: Path | str | None, cache_dir: Path) -> Path | UrlPlace:
-    """Return the folder that holds a cache for each fingerprint."""
-    if isinstance(bottleneck_dir, str):
-        name = hashlib.sha256(bottleneck_dir.encode()).hexdigest()
-        return UrlPlace(bottleneck_dir, cache_dir / _COPIES / name)
-    return bottleneck_dir or cache_dir / BOTTLENECKS
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from retrain import (
     convert,
     train,
 )
-from retrain.settings.training import default_cache_dir
+from retrain.settings.cache import default_cache_dir
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import Bottlenecks, extract
 from retrain.data.photo_folder import scan
 from retrain.progress import Progress
-from retrain.settings.training import UrlPlace
+from retrain.settings.cache import UrlPlace
 from tests.helpers import ray_tasks
 from tests.helpers.photos import LABELS, draw
 from tests.helpers.stores import BUCKET, Rows, rows_of, s3_server

@@ -21,7 +21,8 @@ from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data.digest_index import of_bytes
 from retrain.data.photo_folder import scan
 from retrain.progress import Progress
-from retrain.settings.training import Distortion, UrlPlace
+from retrain.settings.cache import UrlPlace
+from retrain.settings.training import Distortion
 from tests.helpers.runs import Invoke
 from tests.helpers.stores import BUCKET, rows_of, s3_server
 

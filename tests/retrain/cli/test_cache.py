@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from retrain.data.source import read_photos
-from retrain.settings.training import SCANS
+from retrain.settings.cache import SCANS
 from tests.helpers.runs import Invoke
 
 

@@ -14,12 +14,12 @@ from retrain import backbones
 from retrain.cli.train import train as command
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
+from retrain.settings.cache import UrlPlace
 from retrain.settings.training import (
     DEFAULT_ARCHITECTURE,
     FineTuneSettings,
     Source,
     TrainSettings,
-    UrlPlace,
 )
 from tests.helpers.runs import Invoke
 
