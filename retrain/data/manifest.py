@@ -25,7 +25,7 @@ from deploy.errors import BadData
 from deploy.untrusted_files import damaged
 from retrain.data.folder_layout import SPLITS
 from retrain.data.photo import Photo
-from retrain.data.photo_table import PhotoTable
+from retrain.data.photo_table import SPLIT_OF_CODE, PhotoTable
 from retrain.data.remote_path import photo_path
 from retrain.data.split import Splits
 
@@ -93,7 +93,7 @@ def read_manifest(path: Path) -> Manifest:
             def photos() -> Iterator[Photo]:
                 for row in table:
                     photo, split = _photo_and_split(row, path)
-                    codes.append(1 + SPLITS.index(split))
+                    codes.append(SPLIT_OF_CODE.index(split))
                     yield photo
 
             return Manifest(PhotoTable.of(photos()), Splits(np.array(codes, np.int8)))

@@ -17,10 +17,11 @@ from retrain.data.remote_path import PhotoPath, photo_path
 
 _BLOCK = 4096
 """Photos that are objects at a time, while a table is made or read."""
-_ODD = r"(?:^|[^:])//|/\.(?:/|$)|^\.(?:/|$)|/$|^file:"
-"""What paths have that `photo_path` writes in another way, and perhaps others."""
-_SPLITS = ("", *SPLITS)
-_SPLIT_CODE = {name: code for code, name in enumerate(_SPLITS)}
+_REWRITTEN_PATH = r"(?:^|[^:])//|/\.(?:/|$)|^\.(?:/|$)|/$|^file:"
+"""A pattern of the paths that `photo_path` may write in another way."""
+SPLIT_OF_CODE = ("", *SPLITS)
+"""The split of each code in a column; 0 is that of a photo without one."""
+_SPLIT_CODE = {name: code for code, name in enumerate(SPLIT_OF_CODE)}
 
 
 class PhotoTable(Sequence[Photo]):
@@ -91,7 +92,7 @@ class PhotoTable(Sequence[Photo]):
         place[order] = np.arange(len(names))
         numbers = place[labels.indices.to_numpy()]
         splits = pc.cast(columns.pop("split"), pa.string())
-        places = pc.index_in(splits, pa.array(_SPLITS, pa.string()))
+        places = pc.index_in(splits, pa.array(SPLIT_OF_CODE, pa.string()))
         if places.null_count:
             raise ValueError(f"a split must be one of {', '.join(SPLITS)}")
         codes = places.to_numpy().astype(np.int8)
@@ -143,7 +144,9 @@ class PhotoTable(Sequence[Photo]):
             self.split_codes[start:stop].tolist(),
         )
         return [
-            Photo(photo_path(os.fsdecode(path)), self.label_names[label], digest, _SPLITS[split])
+            Photo(
+                photo_path(os.fsdecode(path)), self.label_names[label], digest, SPLIT_OF_CODE[split]
+            )
             for path, label, digest, split in zip(*columns, strict=True)
         ]
 
@@ -190,8 +193,8 @@ class PhotoTable(Sequence[Photo]):
 
     def split_counts(self) -> dict[str, int]:
         """Return the number of photos in the folders of each split; "" are other folders."""
-        counts = np.bincount(self.split_codes, minlength=len(_SPLITS)).tolist()
-        return dict(zip(_SPLITS, counts, strict=True))
+        counts = np.bincount(self.split_codes, minlength=len(SPLIT_OF_CODE)).tolist()
+        return dict(zip(SPLIT_OF_CODE, counts, strict=True))
 
     def labels_in(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
         """Return int64 (N,): the place of each photo's label in `labels`.
@@ -213,7 +216,7 @@ class PhotoTable(Sequence[Photo]):
 
 def _normalized(paths: pa.Array) -> pa.Array:
     """Return paths as `photo_path` writes them: without // and the like."""
-    is_odd = pc.match_substring_regex(paths, _ODD)
+    is_odd = pc.match_substring_regex(paths, _REWRITTEN_PATH)
     odd = [
         os.fsencode(str(photo_path(os.fsdecode(path)))) for path in paths.filter(is_odd).to_pylist()
     ]

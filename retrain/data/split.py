@@ -18,10 +18,9 @@ from retrain.data.folder_layout import TESTING as TESTING
 from retrain.data.folder_layout import TRAINING as TRAINING
 from retrain.data.folder_layout import VALIDATION as VALIDATION
 from retrain.data.photo import Photo
-from retrain.data.photo_table import PhotoTable
+from retrain.data.photo_table import SPLIT_OF_CODE, PhotoTable
 from retrain.settings.training import SplitSettings
 
-_NAMES = ("", *SPLITS)
 _BLOCK = 4096
 """Photos that are hashed at a time."""
 _GROUP_MARK = "_nohash_"
@@ -41,20 +40,20 @@ class Splits(Sequence[str]):
         """Return the splits with these names, or `names` itself if it is of this type."""
         if isinstance(names, Splits):
             return names
-        return cls(np.array([_NAMES.index(name) for name in names], np.int8))
+        return cls(np.array([SPLIT_OF_CODE.index(name) for name in names], np.int8))
 
     def members(self, name: str) -> npt.NDArray[np.bool_]:
         """Return bool (N,): whether each photo is in the split `name`."""
-        return np.asarray(self.codes == _NAMES.index(name))
+        return np.asarray(self.codes == SPLIT_OF_CODE.index(name))
 
     def counts(self) -> dict[str, int]:
         """Return the number of photos of each split that has one, the first photo's split first."""
         present, first, counts = np.unique(self.codes, return_index=True, return_counts=True)
-        return {_NAMES[present[i]]: int(counts[i]) for i in np.argsort(first)}
+        return {SPLIT_OF_CODE[present[i]]: int(counts[i]) for i in np.argsort(first)}
 
     def count(self, value: Any) -> int:
         """Return the number of photos in a split."""
-        return int(self.members(value).sum()) if value in _NAMES else 0
+        return int(self.members(value).sum()) if value in SPLIT_OF_CODE else 0
 
     def __len__(self) -> int:
         """Return the number of photos."""
@@ -68,12 +67,12 @@ class Splits(Sequence[str]):
         """Return the split of a photo, or those of some photos."""
         if isinstance(selection, slice):
             return Splits(self.codes[selection])
-        return _NAMES[self.codes[selection]]
+        return SPLIT_OF_CODE[self.codes[selection]]
 
     def __iter__(self) -> Iterator[str]:
         """Yield the split of each photo."""
         for start in range(0, len(self), _BLOCK):
-            yield from (_NAMES[code] for code in self.codes[start : start + _BLOCK].tolist())
+            yield from (SPLIT_OF_CODE[code] for code in self.codes[start : start + _BLOCK].tolist())
 
     def __eq__(self, other: object) -> bool:
         """Return whether `other` is a sequence of the same names."""
@@ -98,9 +97,9 @@ def assign(photos: Sequence[Photo], settings: SplitSettings) -> Splits:
     groups = Groups(photos)
     positions = groups.positions(settings.salt)
     validation = settings.validation_percentage
-    codes = np.full(len(photos), _NAMES.index(TRAINING), np.int8)
-    codes[positions < validation + settings.testing_percentage] = _NAMES.index(TESTING)
-    codes[positions < validation] = _NAMES.index(VALIDATION)
+    codes = np.full(len(photos), SPLIT_OF_CODE.index(TRAINING), np.int8)
+    codes[positions < validation + settings.testing_percentage] = SPLIT_OF_CODE.index(TESTING)
+    codes[positions < validation] = SPLIT_OF_CODE.index(VALIDATION)
     _fill_empty(groups, positions, codes)
     splits = Splits(codes[groups.leaders])
     for name in SPLITS:
@@ -129,7 +128,7 @@ def require_one_split(photos: Sequence[Photo], settings: SplitSettings) -> None:
 def warnings(photos: Sequence[Photo], splits: Sequence[str]) -> list[str]:
     """Return a line for each class and split without a photo."""
     photos = PhotoTable.of(photos)
-    pairs = photos.label_numbers * np.int64(len(_NAMES)) + Splits.of(splits).codes
+    pairs = photos.label_numbers * np.int64(len(SPLIT_OF_CODE)) + Splits.of(splits).codes
     present = set(np.unique(pairs).tolist())
     counts = photos.label_counts()
     reason = (
@@ -142,7 +141,7 @@ def warnings(photos: Sequence[Photo], splits: Sequence[str]) -> list[str]:
         for number, label in enumerate(photos.label_names)
         if label in counts
         for name in SPLITS
-        if number * len(_NAMES) + _NAMES.index(name) not in present
+        if number * len(SPLIT_OF_CODE) + SPLIT_OF_CODE.index(name) not in present
     ]
 
 
@@ -229,7 +228,7 @@ def _fill_empty(
     `codes` are those of the splits of the leaders. The Counter holds groups by label and split.
     """
     leaders, labels = groups.labels()
-    size = len(_NAMES)
+    size = len(SPLIT_OF_CODE)
     tally = np.bincount(labels * size + codes[leaders]).tolist()
     counts = Counter({divmod(pair, size): count for pair, count in enumerate(tally) if count})
     # Training comes first: a group moved for one class may leave another class.
@@ -241,7 +240,7 @@ def _fill_empty(
         )
         # The largest split gives the group that is nearest to a border.
         for donor in sorted(range(1, size), key=lambda code: -counts[label, code]):
-            is_for_training = _NAMES[need] == TRAINING
+            is_for_training = SPLIT_OF_CODE[need] == TRAINING
             nearest = reversed(members) if is_for_training else members
             for leader in nearest:
                 if codes[leader] != donor:

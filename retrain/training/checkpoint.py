@@ -16,7 +16,7 @@ from deploy.untrusted_files import damaged, read
 from retrain.data import split
 from retrain.data.digest_index import to_list
 from retrain.data.photo import Photo
-from retrain.data.photo_table import PhotoTable
+from retrain.data.photo_table import SPLIT_OF_CODE, PhotoTable
 from retrain.fingerprint import fingerprint
 from retrain.settings.training import FineTuneSettings, TrainSettings
 from retrain.training.head import Head
@@ -170,8 +170,7 @@ def run_key(
 def _lines(photos: PhotoTable, splits: split.Splits) -> Iterator[bytes]:
     """Yield the digest, split and label of each photo, a line each, some thousands at a time."""
     ends = [
-        [f"{name} {label}\n".encode() for label in photos.label_names]
-        for name in ("", *split.SPLITS)
+        [f"{name} {label}\n".encode() for label in photos.label_names] for name in SPLIT_OF_CODE
     ]
     for first in range(0, len(photos), _BLOCK):
         block = slice(first, first + _BLOCK)
