@@ -5,6 +5,7 @@ none of them. The distance to the training photos identifies those: the cosine b
 bottleneck and the nearest class's mean. `python -m bench.experiments.unknown` measures this.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -144,17 +145,21 @@ def _unit(vectors: Floats) -> Floats:
 def find_threshold(
     file: ModelFile, photos: Sequence[Photo], rate: float, progress: Progress
 ) -> Rejection:
-    """Return the highest threshold at which the model rejects at most the share `rate` of photos.
+    """Return the highest threshold at which the model rejects the share `rate` of new photos.
 
-    `photos` are of known classes, and used neither to train nor to test. With fewer than
-    1 / `rate` photos none is rejected, and a warning says so.
+    `photos`, N, are of known classes, and used neither to train nor to test. A new photo of these
+    classes is as likely between any two of their scores: it is below the score of rank k, which
+    counts from 1, with a probability of k / (N + 1). With too few photos for rank 1 that is used,
+    and a warning says so.
     """
     best = np.sort(model_scores(file, photos, progress).max(axis=1))
-    threshold = best[int(rate * len(best) + _ROUNDING_SLACK)]
-    if rate * len(best) < 1:
+    rank = min(int(rate * (len(best) + 1) + _ROUNDING_SLACK), len(best))
+    threshold = best[max(rank, 1) - 1]
+    if not rank:
         progress.warn(
-            f"`reject_rate` {rate:g} needs {1 / rate:.0f} validation photos, there are "
-            f"{len(best)}: a photo is unknown if it scores less than each of them"
+            f"`reject_rate` {rate:g} needs {math.ceil(1 / rate) - 1} validation photos, there are "
+            f"{len(best)}: a photo is unknown if it scores less than each of them, as about "
+            f"{1 / (len(best) + 1):.0%} of known photos will"
         )
     if not threshold:
         progress.warn(

@@ -99,7 +99,10 @@ def test_label_prints_unknown_whatever_the_threshold(
     assert "%  unknown\n" in invoke("label", path, *options).stdout
 
 
-@pytest.mark.parametrize(("rate", "rejected"), [(0.01, 0), (0.1, 1), (0.5, 5), (0.99, 9), (0.3, 3)])
+@pytest.mark.parametrize(
+    ("rate", "rejected"),
+    [(0.01, 0), (0.09, 0), (0.1, 0), (0.3, 2), (0.5, 4), (0.99, 9), (1 - 1e-12, 9)],
+)
 def test_the_threshold_is_the_quantile(
     monkeypatch: pytest.MonkeyPatch, rate: float, rejected: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,23 +113,36 @@ def test_the_threshold_is_the_quantile(
     assert (rejection.photos, rejection.rejected) == (10, rejected)
     assert rejection.threshold == np.sort(best)[rejected]
     warned = "a photo is unknown if it scores less than each of them" in capsys.readouterr().err
-    assert warned == (rate < 0.1)
+    assert warned == (rate < 1 / 11)
 
 
 def test_a_share_that_floating_point_rounds_down_rejects_as_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert int(0.29 * 100) == 28
-    scores = np.linspace(0.5, 0.95, 100, dtype=np.float32)[:, np.newaxis]
+    assert int(0.29 * (99 + 1)) == 28
+    scores = np.linspace(0.5, 0.95, 99, dtype=np.float32)[:, np.newaxis]
     monkeypatch.setattr(unknown, "model_scores", lambda *_: scores)
     rejection = unknown.find_threshold(None, [], 0.29, Progress())  # type: ignore[arg-type]
-    assert rejection.rejected == 29
+    assert rejection.rejected == 28  # all that score less than the photo of rank 29
+
+
+@pytest.mark.parametrize("photos", [20, 40, 100])
+def test_of_new_photos_no_more_than_the_rate_are_rejected(
+    monkeypatch: pytest.MonkeyPatch, photos: int
+) -> None:
+    random, shares = np.random.default_rng(photos), []
+    for _ in range(2000):
+        scores = random.random((photos, 1), np.float32)
+        monkeypatch.setattr(unknown, "model_scores", lambda *_, scores=scores: scores)
+        rejection = unknown.find_threshold(None, [], 0.05, Progress())  # type: ignore[arg-type]
+        shares.append(rejection.threshold)  # of scores spread evenly over 0..1, as many are below
+    assert 0.04 < np.mean(shares) < 0.0525
 
 
 def test_equal_scores_are_accepted_together(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = np.array([[0.9, 0.1]] * 8 + [[0.5, 0.5]] * 2, np.float32)
     monkeypatch.setattr(unknown, "model_scores", lambda *_: scores)
-    for rate, rejected in ((0.1, 0), (0.2, 2), (0.9, 2)):
+    for rate, rejected in ((0.1, 0), (0.3, 2), (0.9, 2)):
         rejection = unknown.find_threshold(None, [], rate, Progress())  # type: ignore[arg-type]
         assert rejection.rejected == rejected
 
