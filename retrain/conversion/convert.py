@@ -18,7 +18,7 @@ from retrain.data import split
 from retrain.predictions import Predictions, predict
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
-from retrain.settings.conversion import ConvertSettings
+from retrain.settings.conversion import RECIPES, ConvertSettings
 
 _PRINTED_LAYERS = 10
 """Layers whose error `explain` prints; conversion.json has all."""
@@ -123,9 +123,18 @@ def _refusal(run: RunFolder, result: ConversionResult, reasons: list[str]) -> li
         f"  {photo.photo}: {photo.graph}, by the model {photo.model} ({photo.difference:.2f} apart)"
         for photo in result.parity.worst
     )
-    calibrate = "" if result.composed else "more `calibration_images`, "
+    record = RECIPES[result.recipe]
+    remedies = ["another `recipe`"]
+    if result.parity.violations(result.bounds):
+        if result.calibration_images:
+            remedies.insert(0, "more `calibration_images`")
+        if record.explainable and record.mixed_precision:
+            remedies.append("`explain` and `keep_float`")
+        remedies.append("wider bounds if you can live with it")
+    else:
+        remedies.append("another version of the target's runtime")
     return [
-        f"{run.rejected}: {'; '.join(reasons)}. Remedy: {calibrate}another "
-        "`recipe`, `explain` and `keep_float`, or wider bounds if you can live with it",
+        f"{run.rejected}: {'; '.join(reasons)}. "
+        f"Remedy: {', '.join(remedies[:-1])}, or {remedies[-1]}",
         *worst,
     ]

@@ -78,7 +78,10 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
         manifest.photos.take(manifest.splits.members(name))
         for name in (split.TRAINING, split.VALIDATION, split.TESTING)
     )
-    if settings.choose or settings.explain or not (trunk and _matches_trunk(settings.quantization)):
+    quantization = settings.quantization
+    composed = trunk is not None and _matches_trunk(quantization)
+    calibrated = quantization.record.needs_calibration and not composed
+    if settings.choose or settings.explain or calibrated:
         with progress.stage("calibration"):
             chosen = _balanced(training, settings.calibration_images, settings.seed)
             calibration = _calibration_pixels(chosen, contract.input)
@@ -105,10 +108,12 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
 
 
 def _balanced(photos: PhotoTable, count: int, seed: int) -> PhotoTable:
-    """Return at most `count` random photos, one of each class in turn; `seed` fixes which."""
+    """Return at most `count` random photos, one of each class in turn; `seed` fixes which.
+
+    The order of the classes is random too, for a `count` below their number.
+    """
     shuffled = np.random.default_rng(seed).permutation(len(photos))
-    by_label = shuffled[np.argsort(photos.label_numbers[shuffled], kind="stable")]
-    return photos.take(by_label[in_turn(photos.label_numbers[by_label], count)])
+    return photos.take(shuffled[in_turn(photos.label_numbers[shuffled], count)])
 
 
 def _calibration_pixels(photos: Sequence[Photo], spec: InputSpec) -> Pixels:

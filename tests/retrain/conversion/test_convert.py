@@ -16,9 +16,11 @@ from deploy import files, model_file
 from deploy.contract import Contract, InputSpec, read_labels
 from deploy.errors import BadData
 from retrain import tf_graph
+from retrain.conversion.inputs import _balanced
 from retrain.data.manifest import read_manifest, write_manifest
 from retrain.data.photo import Photo
 from retrain.data.photo_pixels import pixels
+from retrain.data.photo_table import PhotoTable
 from retrain.frozen_graph import FrozenGraph
 from retrain.quantization import quantize
 from retrain.run_folder import RunFolder
@@ -105,6 +107,29 @@ def test_calibration_photos_are_of_training_and_of_all_classes_alike(
     assert len(set(few)) == 8
     assert len(everything) == len(training)
     assert json.loads((run / "conversion.json").read_text())["calibration_images"] == len(training)
+
+
+def test_a_recipe_without_ranges_reads_no_calibration_photo(
+    run: Path, calibrations: list[Any], invoke: Invoke
+) -> None:
+    options = ("--quantize", "float16", "--max-mean-difference", 0)
+    result = invoke("convert", "--output-dir", run, *options)
+    assert [len(calibration) for calibration in calibrations] == [0]
+    assert json.loads((run / "conversion.json").read_text())["calibration_images"] == 0
+    assert result.exit_code == 4
+    remedy = result.stderr.partition("Remedy: ")[2].splitlines()[0]
+    assert remedy == "another --quantize, or wider bounds if you can live with it"
+
+
+def test_fewer_photos_than_classes_are_of_random_classes() -> None:
+    photos = PhotoTable.of(
+        Photo(Path(f"{label}{number}.jpg"), f"{label:03}", bytes(32))
+        for label in range(300)
+        for number in range(2)
+    )
+    chosen = [{photo.label for photo in _balanced(photos, 100, seed)} for seed in (0, 1)]
+    assert [len(labels) for labels in chosen] == [100, 100]
+    assert chosen[0] != chosen[1]
 
 
 def test_calibration_spans_all_bytes(run: Path, calibrations: list[Any], invoke: Invoke) -> None:

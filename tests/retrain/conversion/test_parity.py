@@ -69,13 +69,23 @@ def test_what_is_written_of_a_parity_is_read(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_model_passes_up_to_each_bound(
     changes: dict[str, Accuracy | float], words: str | None
 ) -> None:
-    bounds = replace(BOUNDS, max_accuracy_drop=1.000001)  # 100 * (0.9 - 0.89) is rounded
-    sentences = replace(EQUAL, **changes).violations(bounds)  # type: ignore[arg-type]
+    sentences = replace(EQUAL, **changes).violations(BOUNDS)  # type: ignore[arg-type]
     if words is None:
         assert sentences == []
     else:
         (sentence,) = sentences
         assert sentence.startswith(words)
+
+
+@pytest.mark.parametrize("total", [100, 200, 1000])
+def test_a_model_at_a_bound_passes_whatever_floating_point_makes_of_it(total: int) -> None:
+    lost = total // 100
+    for right in range(lost, total + 1):
+        parity = replace(EQUAL, graph=Accuracy(right, total), model=Accuracy(right - lost, total))
+        assert parity.violations(replace(BOUNDS, max_accuracy_drop=1)) == []
+        share = 100 * right / total
+        agreeing = replace(EQUAL, agreement=right / total)
+        assert agreeing.violations(replace(BOUNDS, min_agreement=share)) == []
 
 
 @pytest.mark.parametrize(
