@@ -23,6 +23,7 @@ from retrain.settings.training import SplitSettings
 
 _BLOCK = 4096
 """Photos that are hashed at a time."""
+_BAD_OR_COPIES = "all in that folder are bad, or copies of photos in another split"
 _GROUP_MARK = "_nohash_"
 
 
@@ -128,16 +129,37 @@ def require_one_split(photos: Sequence[Photo], settings: SplitSettings) -> None:
 def warnings(photos: Sequence[Photo], splits: Sequence[str]) -> list[str]:
     """Return a line for each class and split without a photo."""
     photos = PhotoTable.of(photos)
-    pairs = photos.label_numbers * np.int64(len(SPLIT_OF_CODE)) + Splits.of(splits).codes
-    present = set(np.unique(pairs).tolist())
-    counts = photos.label_counts()
     reason = (
-        "all in that folder are bad, or copies of photos in another split"
+        _BAD_OR_COPIES
         if own_split(photos)
         else "it needs three or more; those with the same name before _nohash_ count as one"
     )
     return [
         f"no photo of {label} is left for {name}: {reason}"
+        for label, name in _without_photos(photos, splits)
+    ]
+
+
+def require_training_photos(photos: Sequence[Photo], splits: Sequence[str]) -> None:
+    """Raise BadData for a class without a training photo, which only a split of its own can have.
+
+    `assign` gives each class one.
+    """
+    for label, name in _without_photos(PhotoTable.of(photos), splits):
+        if name == TRAINING:
+            raise BadData(
+                f"no photo of {label} is left for {TRAINING}: {_BAD_OR_COPIES}: add photos of it "
+                "to that split, or remove the class from all splits"
+            )
+
+
+def _without_photos(photos: PhotoTable, splits: Sequence[str]) -> list[tuple[str, str]]:
+    """Return each class and split without a photo."""
+    pairs = photos.label_numbers * np.int64(len(SPLIT_OF_CODE)) + Splits.of(splits).codes
+    present = set(np.unique(pairs).tolist())
+    counts = photos.label_counts()
+    return [
+        (label, name)
         for number, label in enumerate(photos.label_names)
         if label in counts
         for name in SPLITS

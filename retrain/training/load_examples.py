@@ -202,6 +202,7 @@ def load_examples(settings: TrainSettings, progress: Progress) -> TrainingData:
     data = replace(data, cut=cut)
     for warning in split.warnings(data.dataset.photos, data.splits):
         progress.warn(warning)
+    split.require_training_photos(data.dataset.photos, data.splits)
     if settings.distortion.active:
         views = DistortedViews(settings.views, settings.distortion)
         data = _with_views(data, bottlenecks.store, views, source, progress)

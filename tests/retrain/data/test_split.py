@@ -11,7 +11,7 @@ import pytest
 
 from deploy.errors import BadData, WrongUse
 from retrain.data.photo import Photo
-from retrain.data.split import SPLITS, assign, warnings
+from retrain.data.split import SPLITS, assign, require_training_photos, warnings
 from retrain.settings.training import SplitSettings
 
 DEFAULT = SplitSettings()
@@ -194,3 +194,15 @@ def test_an_empty_split_gets_the_nearest_group_of_the_largest(
 ) -> None:
     photos = [photo_at(percent) for percent in percents]
     assert tuple(assign(photos, DEFAULT)) == splits
+
+
+def test_a_class_without_a_training_photo_in_its_own_split_is_refused() -> None:
+    splits = ("training", "testing", "validation", "testing", "validation")
+    photos = [
+        Photo(Path(f"{number}.jpg"), label, bytes([number]) * 32, name)
+        for number, (label, name) in enumerate(zip("aabbb", splits, strict=True))
+    ]
+    assert "no photo of b is left for training: " in warnings(photos, splits)[1]
+    with pytest.raises(BadData, match=r"no photo of b is left for training: .*: add photos"):
+        require_training_photos(photos, splits)
+    require_training_photos(photos[:2], splits[:2])
