@@ -17,10 +17,16 @@ class CurvePoint(NamedTuple):
 
 
 def to_json(points: Sequence[CurvePoint]) -> dict[str, Any]:
-    """Return a list for each axis; of many points, each 50th share of them becomes its mean."""
+    """Return a list for each axis; of many points, each 50th share of them becomes its mean.
+
+    Points that are not finite, after which training went on to better ones, are left out.
+    """
     rows = [(point.step, *point.train, *point.validation) for point in points]
-    groups = np.array_split(np.array(rows), min(len(rows), _MAX_POINTS))
-    means = np.array([(group[-1, 0], *group[:, 1:].mean(axis=0)) for group in groups])
+    finite = np.array([row for row in rows if np.isfinite(row).all()]).reshape(-1, 5)
+    groups = np.array_split(finite, max(1, min(len(finite), _MAX_POINTS)))
+    means = np.array(
+        [(group[-1, 0], *group[:, 1:].mean(axis=0)) for group in groups if len(group)]
+    ).reshape(-1, 5)
     return {
         "step": means[:, 0].astype(int).tolist(),
         "train_accuracy": means[:, 1].tolist(),
