@@ -18,7 +18,6 @@ from retrain.bottlenecks.extract import DistortedViews
 from retrain.data import split
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
-from retrain.run_folder import RunFolder
 from retrain.settings.training import FineTuneSettings, TrainSettings
 from retrain.training.checkpoint import pack, read_members, run_key
 from retrain.training.compare_networks import Comparison
@@ -26,6 +25,7 @@ from retrain.training.estimate_cost import estimate_cost
 from retrain.training.fine_tune import EpochReport, FineTuneState, fine_tune
 from retrain.training.head import Examples, Floats
 from retrain.training.load_examples import TrainingData, load_feature_maps
+from retrain.training.loop import head_checkpoint
 from retrain.training.tensorboard import EventWriter
 from retrain.training.top import Top
 from retrain.training.trained_network import FineTunedNetwork, LinearNetwork, TrainedNetwork
@@ -182,7 +182,7 @@ def _resume(path: Path, key: str, start: Sequence[Floats], average: int) -> Fine
 
 def fine_tuning_checkpoint(settings: TrainSettings) -> Path:
     """Return the path of the checkpoint of fine-tuning: beside that of the head."""
-    path = settings.checkpoint_path or RunFolder(settings.output_dir).checkpoint
+    path = head_checkpoint(settings)
     return path.with_name(f"{path.stem}_fine_tuning{path.suffix}")
 
 

@@ -38,7 +38,7 @@ def train_head(
     Writes a checkpoint after each round. Raises BadData if no head has a finite cross entropy, and
     for a checkpoint to resume from that is damaged or of another run.
     """
-    path = settings.checkpoint_path or RunFolder(settings.output_dir).checkpoint
+    path = head_checkpoint(settings)
     sweep(path.parent, _intermediate_folder(settings))
     key = run_key(settings, data.backbone.fingerprint, data.dataset.photos, data.splits)
     checkpoint = _resume(path, key, progress) if settings.resume else None
@@ -77,6 +77,11 @@ def train_head(
             f"stopped at step {step}: {settings.head.early_stop} rounds without better weights"
         )
     return checkpoint.best
+
+
+def head_checkpoint(settings: TrainSettings) -> Path:
+    """Return the path of the checkpoint of the head."""
+    return settings.checkpoint_path or RunFolder(settings.output_dir).checkpoint
 
 
 def _resume(path: Path, key: str, progress: Progress) -> Checkpoint | None:

@@ -25,9 +25,9 @@ from retrain.settings.training import TrainSettings
 from retrain.training.curves import CurvePoint
 from retrain.training.evaluate import Evaluation, evaluate
 from retrain.training.export_graph import export_graph, require_empty, write_saved_model
-from retrain.training.fine_tuning import fine_tune_network
+from retrain.training.fine_tuning import fine_tune_network, fine_tuning_checkpoint
 from retrain.training.load_examples import TrainingData, load_examples
-from retrain.training.loop import train_head
+from retrain.training.loop import head_checkpoint, train_head
 from retrain.training.result import TrainResult, build_contract, build_result, write_run
 from retrain.training.tensorboard import MAX_POINTS, THUMBNAIL_SIDE, EventWriter
 from retrain.training.trained_network import LinearNetwork, TrainedNetwork
@@ -54,6 +54,9 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
             path.parent.mkdir(parents=True, exist_ok=True)  # an impossible path fails now
             sweep(path.parent)
         data = load_examples(settings, progress)
+        if not settings.resume:  # later, `resume` must find the checkpoints of this run only
+            for path in (head_checkpoint(settings), fine_tuning_checkpoint(settings)):
+                path.unlink(missing_ok=True)
         with closing(EventWriter(settings.summaries_dir or run.summaries)) as events:
             with progress.stage("train"):
                 head = train_head(settings, data, events, progress)

@@ -335,6 +335,22 @@ def test_without_its_checkpoint_fine_tuning_starts_at_the_beginning_and_says_so(
     assert graph(run) == graph(tuned)
 
 
+def test_an_interrupted_run_does_not_go_on_with_what_an_earlier_one_left(
+    train: Train, tuned: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    shutil.copytree(tuned.folder, tmp_path / "run")
+    other_rate = (*TUNE, "--learning-rate", 0.02)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "load_feature_maps", interrupted)
+        assert train(tmp_path / "run", *other_rate).exit_code == 130
+    resumed = train(tmp_path / "run", *other_rate, "--resume")
+    assert resumed.exit_code == 0, resumed.output
+    assert "no checkpoint: fine-tuning from the beginning" in resumed.stderr
+
+
 def start(command: list[object], log: Path) -> subprocess.Popen[bytes]:
     with log.open("wb") as stream:
         return subprocess.Popen(
