@@ -144,7 +144,7 @@ class _ScoreEffects:
         operations = [layer.partition(";")[0] for layer in layers]
         in_graph = {node.name for node in graph_def.node}.intersection(operations)
         self._next_operation = cycle([name if name in in_graph else None for name in operations])
-        self._no_errors = {f"{name}/error:0": np.float32(0) for name in in_graph}
+        self._no_errors = {f"error/{name}:0": np.float32(0) for name in in_graph}
         with v1.Graph().as_default() as loaded:
             import_graph(_add_errors(graph_def, in_graph))
         self._shapes = {name: loaded.get_tensor_by_name(f"{name}:0").shape for name in in_graph}
@@ -171,7 +171,7 @@ class _ScoreEffects:
         if operation is None or not self._shapes[operation].is_compatible_with(quantized.shape):
             return math.nan
         error = (quantized.astype(np.float32) - zero_point) * np.float32(scale) - expected
-        scores = self._run({f"{operation}/error:0": error})
+        scores = self._run({f"error/{operation}:0": error})
         return float(np.square(scores - self.scores_without_error[-1]).sum())
 
     def _run(self, errors: dict[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
@@ -180,7 +180,7 @@ class _ScoreEffects:
 
 
 def _add_errors(graph_def: Any, operations: set[str]) -> Any:
-    """Return the GraphDef, with a placeholder NAME/error added to the output of each operation.
+    """Return the GraphDef, with a placeholder error/NAME added to the output of each operation.
 
     One session then serves all layers. To feed the operations themselves would need one for each,
     and each would hold the weights.
@@ -189,11 +189,11 @@ def _add_errors(graph_def: Any, operations: set[str]) -> Any:
     for node in extended.node:
         for place, name in enumerate(node.input):
             if name.removesuffix(":0") in operations:
-                node.input[place] = f"{name.removesuffix(':0')}/moved"
+                node.input[place] = f"moved/{name.removesuffix(':0')}"
     for name in sorted(operations):
-        error = extended.node.add(name=f"{name}/error", op="Placeholder")
+        error = extended.node.add(name=f"error/{name}", op="Placeholder")
         error.attr["dtype"].type = DT_FLOAT
-        moved = extended.node.add(name=f"{name}/moved", op="AddV2", input=[name, error.name])
+        moved = extended.node.add(name=f"moved/{name}", op="AddV2", input=[name, error.name])
         moved.attr["T"].type = DT_FLOAT
     return extended
 

@@ -105,10 +105,11 @@ def add_familiarity(graph: FrozenGraph, familiarity: Dense) -> FrozenGraph:
             node.name = softmax
     with tf.Graph().as_default() as extended:
         import_graph(message)
-        direction = tf.math.l2_normalize(extended.get_tensor_by_name(f"{BOTTLENECK}:0"), axis=1)
-        product = tf.matmul(direction, tf.constant(familiarity.weights))
-        near = tf.nn.relu6(tf.nn.bias_add(product, tf.constant(familiarity.bias)))
-        share = tf.reduce_max(near, axis=1, keepdims=True) * (1 / RELU6_MAX)
+        with tf.name_scope(f"{graph.output}_familiarity"):  # so that none is named as the output
+            direction = tf.math.l2_normalize(extended.get_tensor_by_name(f"{BOTTLENECK}:0"), axis=1)
+            product = tf.matmul(direction, tf.constant(familiarity.weights))
+            near = tf.nn.relu6(tf.nn.bias_add(product, tf.constant(familiarity.bias)))
+            share = tf.reduce_max(near, axis=1, keepdims=True) * (1 / RELU6_MAX)
         probabilities = extended.get_tensor_by_name(f"{softmax}:0")
         tf.multiply(probabilities, share, name=graph.output)
     serialized = definition(extended).SerializeToString(deterministic=True)

@@ -18,7 +18,8 @@ from retrain.backbones.surgery.inference_subgraph import (
     node_name,
     tensor_name,
 )
-from retrain.frozen_graph import BOTTLENECK, INPUT
+from retrain.backbones.surgery.scope import END, name_in_file
+from retrain.frozen_graph import INPUT
 from retrain.settings.label_image import LabelImageSettings
 from retrain.training.head import Head
 
@@ -103,7 +104,7 @@ def _find_bottleneck(graph_def: Any, ends: ClassifierEnds, logits: str) -> tuple
         images = tf.compat.v1.placeholder(
             tf.float32, [1, ends.spec.height, ends.spec.width, 3], name="photo"
         )
-        returned = [f"{BOTTLENECK}:0"]
+        returned = [f"{END}:0"]
         try:
             fed = {f"{INPUT}:0": match_channels(images, photos)}
             (end,) = tf_graph.import_graph(network, fed, returned)
@@ -111,11 +112,10 @@ def _find_bottleneck(graph_def: Any, ends: ClassifierEnds, logits: str) -> tuple
             raise wrong_size(ends, error) from error
         before = find_bottleneck(whole, images, end)
         shape = whole.get_tensor_by_name(before).shape
-    if before == end.name:
-        before = tensor_name(logits)
+    name = tensor_name(logits) if before == end.name else name_in_file(before)
     if shape.rank is None or not shape[-1]:
-        raise BadData(f"{before} is {shape}, not a row of numbers for each photo")
-    return before, [1] * (shape.rank - 1) + [shape[-1]]
+        raise BadData(f"{name} is {shape}, not a row of numbers for each photo")
+    return name, [1] * (shape.rank - 1) + [shape[-1]]
 
 
 def _measure_head(
@@ -130,7 +130,7 @@ def _measure_head(
     layer = inference_subgraph(graph_def, bottleneck, logits)
     with tf.Graph().as_default() as whole:
         row = tf.compat.v1.placeholder(tf.float32, shape)
-        returned = [f"{BOTTLENECK}:0"]
+        returned = [f"{END}:0"]
         (end,) = tf_graph.import_graph(layer, {f"{INPUT}:0": row}, returned, "layer")
         flat = tf.reshape(end, [-1])
         weighting = tf.compat.v1.placeholder(tf.float32, [None])

@@ -19,6 +19,7 @@ from retrain.backbones.surgery.inference_subgraph import (
     strip_import_prefix,
     tensor_name,
 )
+from retrain.backbones.surgery.scope import END
 from retrain.frozen_graph import FrozenGraph
 from retrain.settings.label_image import LabelImageSettings
 
@@ -178,10 +179,10 @@ def extract_classifier(graph_def: Any, ends: ClassifierEnds) -> FrozenGraph:
     with tf.Graph().as_default() as classifier:
         shape = [1, ends.spec.height, ends.spec.width, 3]
         images = tf.compat.v1.placeholder(tf.float32, shape, name=tf_graph.INPUT)
-        outputs = [f"{tf_graph.BOTTLENECK}:0"]
+        outputs = [f"{END}:0"]
         try:
             inputs = {f"{tf_graph.INPUT}:0": match_channels(images, photos)}
-            (scores,) = tf_graph.import_graph(network, inputs, outputs, "network")
+            (scores,) = tf_graph.import_graph(network, inputs, outputs)
         except ValueError as error:
             raise wrong_size(ends, error) from error
         tf.reshape(scores, [1, -1], name=OUTPUT)

@@ -20,6 +20,9 @@ from retrain.backbones.surgery.extract_backbone import Cut, extract_backbone, is
 from retrain.backbones.surgery.inference_subgraph import tensor_name
 from retrain.backbones.surgery.photo_input import input_of_graph, size_text
 
+_VERSION = 2
+"""Raised when the extraction of a backbone changes what it computes."""
+
 
 def load_custom(path: Path, ends: Ends, cache_dir: Path) -> Backbone:
     """Return the network at `path` from one tensor to another, prepared under `cache_dir`.
@@ -84,7 +87,7 @@ def _trace(path: Path, cut: Cut) -> Any:
 
 def _digest(path: Path, cut: Cut) -> str:
     """Return the SHA-256 of what decides the prepared graph: files, ends, height and width."""
-    settings = (cut.input_tensor, cut.bottleneck_tensor, cut.sides)
+    settings = (_VERSION, cut.input_tensor, cut.bottleneck_tensor, cut.sides)
     digest = hashlib.sha256(repr(settings).encode())
     for file in files_of(path):
         digest.update(str(file.relative_to(path)).encode())

@@ -11,6 +11,7 @@ from retrain import tf_graph
 from retrain.backbones.surgery.fold_batch_norm import GREY_SHARES, simplify
 from retrain.backbones.surgery.inference_subgraph import inference_subgraph
 from retrain.backbones.surgery.photo_input import PhotoInput, Sides, input_of_graph
+from retrain.backbones.surgery.scope import END
 from retrain.backbones.surgery.to_float32 import to_float32
 
 Tensor = TypeVar("Tensor", int, str)
@@ -63,11 +64,9 @@ def extract_backbone(graph_def: Any, cut: Cut) -> Any:
     network = simplify(subgraph, (photos.batch, *cut.sides, photos.channels or 3))
 
     def features(images: Any) -> Any:
-        outputs = [f"{tf_graph.BOTTLENECK}:0"]
+        ends = {f"{tf_graph.INPUT}:0": images}, [f"{END}:0"]
         try:
-            (row,) = tf_graph.import_graph(
-                network, {f"{tf_graph.INPUT}:0": images}, outputs, "network"
-            )
+            (row,) = tf_graph.import_graph(network, *ends)
         except ValueError as error:
             raise BadData(f"TensorFlow does not take this graph: {error}") from error
         if not is_row(row.shape) or row.shape[0] is not None:

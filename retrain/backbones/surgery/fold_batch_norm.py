@@ -16,6 +16,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from deploy.errors import BadData
 from retrain import tf_graph
+from retrain.backbones.surgery.scope import name_in_file
 from retrain.backbones.surgery.size_limits import require_small
 
 
@@ -47,7 +48,7 @@ Array = npt.NDArray[Any]
 
 
 def simplify(subgraph: Any, shape: tuple[int, int, int, int]) -> Any:
-    """Return the GraphDef `subgraph`, from `input:0` to `bottleneck`, for any batch, folded.
+    """Return the GraphDef `subgraph`, from `input:0` to END, for any batch, folded.
 
     Its nodes are in the order of running and name each input's output (`conv:0`); `shape` is that
     of its input: batch, height, width, channels. With 1 channel the result takes RGB and begins
@@ -96,7 +97,7 @@ def _free_batch(
         if node.op == "Reshape":
             shape = graph.get_tensor_by_name(f"{node.name}:0").shape
             if shape.rank and shape.is_fully_defined() and shape[0] == input_shape[0]:
-                node.input[1] = f"{node.name}/free_batch:0"
+                node.input[1] = f"free_batch/{node.name}:0"
                 node.attr["Tshape"].type = DT_INT32
                 values[node.input[1]] = np.array([-1, *shape[1:]], np.int32)
     require_small(graph, names, input_shape[0])
@@ -143,7 +144,8 @@ class _Network:
         at = NORMS[norm.op]
         inputs = [self._values.get(tensor) for tensor in norm.input]
         if any(value is None for value in inputs[1:]):
-            raise BadData(f"node {norm.name} ({norm.op}) has no constant statistics: freeze it")
+            name = name_in_file(norm.name)
+            raise BadData(f"node {name} ({norm.op}) has no constant statistics: freeze it")
         mean, variance, offset, scale = (
             np.asarray(inputs[i], np.float64) for i in (at.mean, at.variance, at.offset, at.scale)
         )
@@ -154,15 +156,16 @@ class _Network:
             scale = np.ones_like(scale)
         epsilon = norm.attr[at.epsilon].f if at.epsilon in norm.attr else 1e-4
         scale = scale / np.sqrt(variance + epsilon)
-        product = f"{norm.name}/scaled"
+        product = f"scaled/{norm.name}"
         self._put(product, "Mul", norm.input[0], scale)
         self._put(norm.name, "BiasAdd", f"{product}:0", offset - mean * scale)
 
     def _put(self, name: str, op: str, tensor: str, value: Array) -> None:
-        node = NodeDef(name=name, op=op, input=[tensor, f"{name}/constant:0"])
+        constant = f"constant/{name}:0"
+        node = NodeDef(name=name, op=op, input=[tensor, constant])
         node.attr["T"].type = DT_FLOAT
         self.nodes[name] = node
-        self._values[f"{name}/constant:0"] = np.asarray(value, np.float32)
+        self._values[constant] = np.asarray(value, np.float32)
 
     def fold(self, product: Any) -> None:
         """Move a multiplication by constants into the kernel before it, where there is one.
@@ -248,7 +251,7 @@ class _Network:
         return self.nodes.get(_node_of(tensor)) if uses == 1 else None
 
     def _replace(self, node: Any, index: int, value: Array) -> None:
-        node.input[index] = f"{node.name}/folded:0"
+        node.input[index] = f"folded/{node.name}:0"
         self._values[node.input[index]] = np.asarray(value, np.float32)
 
 

@@ -16,6 +16,7 @@ from deploy.errors import BadData
 from retrain import tf_graph
 from retrain.backbones.surgery.fold_batch_norm import NORMS
 from retrain.backbones.surgery.inference_mode import RANDOM_OPERATIONS
+from retrain.backbones.surgery.scope import END, SCOPE, name_in_file
 from retrain.backbones.surgery.size_limits import require_small_constant
 
 _NAMES = """
@@ -69,9 +70,9 @@ def strip_import_prefix(graph_def: Any, name: str) -> str:
 def inference_subgraph(graph_def: Any, start: str, end: str) -> Any:
     """Return the GraphDef of all operations from the tensor `start` to the tensor `end`.
 
-    Nodes are in the order of running; `start` is named `input:0`, and has no node; `end` is named
-    `bottleneck:0`. Raises BadData for operations that are not allowed, and for conditions whose
-    value is not known.
+    Nodes are in the order of running, and named with SCOPE before their own name; `start` is
+    named `input:0`, and has no node; `end` is named END. Raises BadData for operations that are not
+    allowed, and for conditions whose value is not known.
     """
     nodes: dict[str, Any] = {}
     for node in graph_def.node:
@@ -83,11 +84,11 @@ def inference_subgraph(graph_def: Any, start: str, end: str) -> Any:
     for name in order:
         sources.add(nodes[name])
     source = sources.of(tensor_name(end))
-    last = NodeDef(name=tf_graph.BOTTLENECK, op="Identity", input=[source])
+    last = NodeDef(name=END, op="Identity", input=[source])
     last.attr["T"].type = DT_FLOAT
     copies, needed = [last], {node_name(source)}
     for name in reversed(order):
-        if name in needed and name != node_name(start):
+        if SCOPE + name in needed and name != node_name(start):
             copies.append(_copy(nodes[name], sources))
             needed.update(map(node_name, copies[-1].input))
     return GraphDef(node=reversed(copies), versions=graph_def.versions)
@@ -95,7 +96,7 @@ def inference_subgraph(graph_def: Any, start: str, end: str) -> Any:
 
 def _copy(node: Any, sources: "_Sources") -> Any:
     _require_allowed(node)
-    copy = NodeDef(name=node.name, op=node.op, input=map(sources.of, _data_inputs(node)))
+    copy = NodeDef(name=SCOPE + node.name, op=node.op, input=map(sources.of, _data_inputs(node)))
     for name in node.attr:
         if not name.startswith("_"):
             copy.attr[name].CopyFrom(node.attr[name])
@@ -135,11 +136,14 @@ def _running_order(nodes: dict[str, Any], start: str, end: str) -> list[str]:
 
 
 class _Sources:
-    """The source of each tensor, once operations that only pass it on are taken out."""
+    """The source of each tensor, once operations that only pass it on are taken out.
+
+    Sources are named as in the subgraph, and so are nodes here.
+    """
 
     def __init__(self, start: str) -> None:
         self._start = node_name(start)
-        self._sources: dict[str, str] = {tensor_name(start): f"{tf_graph.INPUT}:0"}
+        self._sources: dict[str, str] = {tensor_name(SCOPE + start): f"{tf_graph.INPUT}:0"}
         self._dead: set[str] = set()
         """Nodes, and single outputs of a Switch, that inference does not run."""
         self._flags: dict[str, bool] = {}
@@ -147,39 +151,40 @@ class _Sources:
         """Nodes that are computed from a photo."""
 
     def of(self, tensor: str) -> str:
-        """Return the source of `tensor`, `tensor` itself if no operation is taken out."""
-        return self._sources.get(tensor, tensor)
+        """Return the source of the file's `tensor`: itself if no operation is taken out."""
+        return self._sources.get(SCOPE + tensor, SCOPE + tensor)
 
     def add(self, node: Any) -> None:
         """Add the outputs of `node`, all of whose inputs have been added."""
         if node.name == self._start:
             return
-        name, inputs = tensor_name(node.name), [self.of(data) for data in _data_inputs(node)]
-        control = [name[1:] for name in node.input if name.startswith("^")]
+        name, inputs = SCOPE + node.name, [self.of(data) for data in _data_inputs(node)]
+        control = [SCOPE + source[1:] for source in node.input if source.startswith("^")]
+        output = tensor_name(name)
         if not self._photo_nodes.isdisjoint(map(node_name, inputs)):
-            self._photo_nodes.add(node.name)
+            self._photo_nodes.add(name)
         if node.op == "Merge":
             self._merge(node, [tensor for tensor in inputs if not self._is_dead(tensor)])
         elif any(map(self._is_dead, inputs)) or not self._dead.isdisjoint(control):
-            self._dead.add(node.name)
+            self._dead.add(name)
         elif node.op == "Switch":
             self._switch(node, *inputs)
         elif node.op in ("Placeholder", "PlaceholderWithDefault") and _TRAINING.search(node.name):
-            self._flags[name] = False
+            self._flags[output] = False
         elif (
             node.op in _PASSES
             or node.op == "PlaceholderWithDefault"
-            or (node.op in FAKE_QUANT and node.name in self._photo_nodes)
+            or (node.op in FAKE_QUANT and name in self._photo_nodes)
         ):
-            self._sources[name] = inputs[0]
+            self._sources[output] = inputs[0]
         elif node.op == "IdentityN":
-            self._sources |= {f"{node.name}:{i}": tensor for i, tensor in enumerate(inputs)}
+            self._sources |= {f"{name}:{i}": tensor for i, tensor in enumerate(inputs)}
         elif node.op == "LogicalNot" and inputs[0] in self._flags:
-            self._flags[name] = not self._flags[inputs[0]]
+            self._flags[output] = not self._flags[inputs[0]]
         elif node.op == "Const" and node.attr["dtype"].type == DT_BOOL:
             require_small_constant(node)
             value = tf_graph.tensorflow().make_ndarray(node.attr["value"].tensor)
-            self._flags[name] = bool(value.all())
+            self._flags[output] = bool(value.all())
 
     def _is_dead(self, tensor: str) -> bool:
         return tensor in self._dead or node_name(tensor) in self._dead
@@ -188,21 +193,22 @@ class _Sources:
         if len(live) > 1:
             raise BadData(f"node {node.name} (Merge) joins sides that are both used")
         if live:
-            self._sources[tensor_name(node.name)] = live[0]
+            self._sources[tensor_name(SCOPE + node.name)] = live[0]
         else:
-            self._dead.add(node.name)
+            self._dead.add(SCOPE + node.name)
 
     def _switch(self, node: Any, data: str, condition: str) -> None:
+        name = SCOPE + node.name
         if condition not in self._flags:
             raise BadData(
-                f"node {node.name} (Switch) depends on {condition}, whose value is not known: "
-                "freeze the network for inference"
+                f"node {node.name} (Switch) depends on {name_in_file(condition)}, whose value is "
+                "not known: freeze the network for inference"
             )
         side = int(self._flags[condition])
-        self._sources[f"{node.name}:{side}"] = data
-        self._dead.add(f"{node.name}:{1 - side}")
+        self._sources[f"{name}:{side}"] = data
+        self._dead.add(f"{name}:{1 - side}")
         if data in self._flags:
-            self._flags[f"{node.name}:{side}"] = self._flags[data]
+            self._flags[f"{name}:{side}"] = self._flags[data]
 
 
 def _require_allowed(node: Any) -> None:

@@ -32,9 +32,9 @@ def pointwise_products(graph_def: Any) -> Any:
         height, width, outputs = operation.outputs[0].shape[1:]
         source, kernel = node.input[:2]
         inputs = operation.inputs[1].shape[2]
-        rows = _reshape(changed, f"{node.name}/rows", source, [-1, inputs])
-        matrix = _reshape(changed, f"{node.name}/matrix", kernel, [inputs, outputs])
-        product = changed.node.add(name=f"{node.name}/product", op="MatMul", input=[rows, matrix])
+        rows = _reshape(changed, f"rows/{node.name}", source, [-1, inputs])
+        matrix = _reshape(changed, f"matrix/{node.name}", kernel, [inputs, outputs])
+        product = changed.node.add(name=f"product/{node.name}", op="MatMul", input=[rows, matrix])
         product.attr["T"].type = DT_FLOAT
         _reshape(changed, node.name, product.name, [-1, height, width, outputs])
     return changed
@@ -56,7 +56,7 @@ def _is_pointwise(operation: Any) -> bool:
 
 def _reshape(graph_def: Any, name: str, source: str, sizes: list[int]) -> str:
     """Add the operation `name`, which gives `source` other sizes; return the name."""
-    shape = graph_def.node.add(name=f"{name}/sizes", op="Const")
+    shape = graph_def.node.add(name=f"sizes/{name}", op="Const")
     shape.attr["dtype"].type = DT_INT32
     shape.attr["value"].tensor.CopyFrom(make_tensor_proto(np.array(sizes, np.int32)))
     node = graph_def.node.add(name=name, op="Reshape", input=[source, shape.name])

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from deploy.errors import BadData
+from retrain.backbones.surgery.scope import name_in_file
 
 MAX_NUMBERS_PER_PHOTO = 1 << 26
 """256 MiB: the first layer of a network of 4096x4096 pixels and 16 channels."""
@@ -23,8 +24,9 @@ def require_small(graph: Any, photo_operations: set[str], batch: int) -> None:
         for output in operation.outputs:
             if output.shape.is_fully_defined() and output.shape.num_elements() > limit:
                 raise BadData(
-                    f"node {operation.name} ({operation.type}) computes {output.shape}, more than "
-                    f"{limit:,} numbers. Remedy: a smaller network, or a smaller `input_size`"
+                    f"node {name_in_file(operation.name)} ({operation.type}) computes "
+                    f"{output.shape}, more than {limit:,} numbers. Remedy: a smaller "
+                    "network, or a smaller `input_size`"
                 )
 
 

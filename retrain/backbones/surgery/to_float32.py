@@ -19,6 +19,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from deploy.errors import BadData
 from retrain import tf_graph
+from retrain.backbones.surgery.scope import name_in_file
 
 _NAMES = """
     Cast Concat ConcatV2 Const ExpandDims MirrorPad Pack Pad PadV2 Reshape ResizeBilinear
@@ -65,6 +66,7 @@ def _require_exact(node: Any) -> None:
     rounds = node.op == "Cast" and node.attr["DstT"].type == DT_UINT8
     if node.op not in _EXACT_ON_BYTES or rounds:
         raise BadData(
-            f"node {node.name} ({node.op}) computes with bytes, which float32 does not repeat. "
-            "Remedy: name the tensor behind it as `input_tensor`, or cast to float32 first"
+            f"node {name_in_file(node.name)} ({node.op}) computes with bytes, which float32 "
+            "does not repeat. Remedy: name the tensor behind it as `input_tensor`, or cast to "
+            "float32 first"
         )

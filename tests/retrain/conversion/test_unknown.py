@@ -11,10 +11,13 @@ from PIL import Image
 from deploy import model_file
 from deploy.classifier import UNKNOWN, Classifier
 from deploy.contract import Contract
+from retrain import tf_graph
 from retrain.conversion import parity, unknown
 from retrain.data.manifest import read_manifest
+from retrain.frozen_graph import FrozenGraph
 from retrain.progress import Progress
-from tests.helpers.deploy_fixtures import COLOURS, LABELS, networks, write_colour_run
+from retrain.tflite.final_layer import Dense
+from tests.helpers.deploy_fixtures import COLOURS, LABELS, SPEC, WEIGHTS, networks, write_colour_run
 from tests.helpers.runs import Invoke
 
 STRANGE = [(220, 30, 220), (30, 220, 220), (220, 220, 30)]
@@ -181,3 +184,16 @@ def test_classes_may_be_named_unknown_and_none(tmp_path: Path, invoke: Invoke) -
     assert {prediction.label for prediction in strange.predictions} == {None, *names}
     answer = classifier.answer(colour(colours[UNKNOWN]))
     assert (answer.rejected, answer.predictions[0].label) == (False, UNKNOWN)
+
+
+@pytest.mark.parametrize("output", ["BiasAdd", "mul", "l2_normalize"])
+def test_the_output_may_have_the_name_of_an_operation_that_is_added(output: str) -> None:
+    graph = tf_graph.parse(networks().graph)
+    for node in graph.node:
+        node.name = output if node.name == "final_result" else node.name
+    content = graph.SerializeToString()
+    far = Dense(np.zeros((len(WEIGHTS), 2), np.float32), np.full(2, -1, np.float32))
+    extended = unknown.add_familiarity(FrozenGraph(content, SPEC, output), far)
+    scores = tf_graph.open_session(extended)(np.ones((1, SPEC.height, SPEC.width, 3), np.float32))
+    assert scores.shape == (1, len(LABELS))
+    assert not scores.any()

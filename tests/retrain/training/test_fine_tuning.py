@@ -47,20 +47,25 @@ Train = Callable[..., Result]
 
 
 def network(is_blind: bool) -> None:
-    """Define a network with random kernels; if blind, all photos have the same features."""
+    """Define a network with random kernels; if blind, all photos have the same features.
+
+    Its nodes have the names of those that training adds.
+    """
     random = np.random.default_rng(3)
 
     def constant(name: str, *shape: int, low: float = -0.5) -> Any:
         return tf.constant(random.uniform(low, low + 1, shape).astype(np.float32), name=name)
 
     x = v1.placeholder(tf.float32, [1, SIDE, SIDE, 3], name="pixels")
-    x = tf.nn.bias_add(tf.nn.conv2d(x, constant("a", 3, 3, 3, 8), 2, "SAME"), constant("b", 8))
-    x = tf.nn.depthwise_conv2d(tf.nn.relu6(x), constant("c", 3, 3, 8, 1), [1, 1, 1, 1], "SAME")
-    x = tf.nn.relu6(x)
+    x = tf.nn.conv2d(x, constant("a", 3, 3, 3, 8), 2, "SAME", name="input")
+    x = tf.nn.bias_add(x, constant("b", 8), name="bottleneck")
+    x = tf.nn.relu6(x, name="logits")
+    x = tf.nn.depthwise_conv2d(x, constant("constant_0", 3, 3, 8, 1), [1, 1, 1, 1], "SAME")
+    x = tf.nn.relu6(x, name="final_result")
     last = 0.0 if is_blind else 1.0
-    x = tf.nn.conv2d(x, last * constant("d", 3, 3, 8, 12), 2, "SAME")
-    x = tf.nn.relu6(tf.nn.bias_add(x, constant("e", 12, low=0.1)))
-    x = tf.identity(tf.reduce_mean(x, [1, 2]), name="features")
+    x = tf.nn.conv2d(x, last * constant("d", 3, 3, 8, 12), 2, "SAME", name="MatMul")
+    x = tf.nn.bias_add(x, constant("final_biases", 12, low=0.1), name="final_weights")
+    x = tf.identity(tf.reduce_mean(tf.nn.relu6(x), [1, 2]), name="features")
     tf.nn.softmax(tf.matmul(x, constant("f", 12, 5)), name="scores")
 
 
