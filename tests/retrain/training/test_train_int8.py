@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,19 @@ def test_a_run_keeps_the_trunk_that_made_its_bottlenecks(
     for photo, _ in int8_run.manifest[::9]:
         expected = model(pixels(photo, spec)).astype(np.float16)
         np.testing.assert_array_equal(rows[photo.digest, 0], expected)
+
+
+def test_its_model_is_put_together_and_passes_the_gate(
+    int8_run: Run, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(int8_run.folder, tmp_path / "run")
+    monkeypatch.setattr("retrain.quantization.quantize.quantize", None)  # no converter
+    result = invoke("convert", "--output-dir", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    conversion = json.loads((tmp_path / "run" / "conversion.json").read_text("utf-8"))
+    assert (conversion["composed"], conversion["passed"]) == (True, True)
+    test = int8_run.metrics["test"]
+    assert conversion["model"]["right"] == test["right"]
 
 
 def test_a_float32_run_into_its_folder_removes_the_trunk(
