@@ -11,12 +11,16 @@ from retrain.training.head import Floats, Ints
 
 _MARGIN = 2.0
 """Standard errors by which the linear head must be better to be kept."""
+_LEAST_PROBABILITY = 0.01
+"""Of a photo's label, as a share of chance. Else one photo of a network that unlearned makes the
+standard error so large that the others prove nothing."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Cross entropies in nats of `photos` validation photos, each network at its temperature.
 
+    That of a photo is at most log(100 C), as if its label had a hundredth of chance.
     `gain` is what fine-tuning lowers the mean by, `standard_error` that of the gain. Photos are
     paired: most of what makes a photo hard is hard for both networks.
     """
@@ -30,9 +34,11 @@ class Comparison:
     @classmethod
     def of(cls, linear: Floats, fine_tuned: Floats, labels: Ints) -> "Comparison":
         """Compare two networks by their logits (N, C) for photos with `labels` (N,)."""
+        most = math.log(linear.shape[1] / _LEAST_PROBABILITY)
         with np.errstate(invalid="ignore"):  # logits may have overflowed
             before, after = (
-                calibrated_cross_entropies(logits, labels) for logits in (linear, fine_tuned)
+                np.minimum(calibrated_cross_entropies(logits, labels), most)
+                for logits in (linear, fine_tuned)
             )
             gains = before - after
             error = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else math.inf

@@ -72,6 +72,17 @@ def test_a_network_that_unlearned_is_not_kept() -> None:
     assert not comparison.keeps_fine_tuned
 
 
+def test_one_photo_that_is_very_wrong_does_not_hide_the_others() -> None:
+    """Inception v3 in random weights gave such logits after two epochs."""
+    labels = np.zeros(12, np.int64)
+    broken = np.zeros((12, 3), np.float32)
+    broken[:8, 1] = 40.0  # wrong, at the highest temperature too
+    broken[0, 1] = 1e4
+    comparison = Comparison.of(np.tile(np.float32([4, 0, 0]), (12, 1)), broken, labels)
+    assert comparison.fine_tuned < math.log(300)
+    assert not comparison.keeps_fine_tuned
+
+
 @pytest.mark.parametrize("strength", [-5.0, 5.0])
 def test_a_single_photo_says_nothing_against_fine_tuning(strength: float) -> None:
     comparison = Comparison.of(logits(0, 1.0)[:1], logits(1, strength)[:1], LABELS[:1])
