@@ -35,7 +35,6 @@ def load(name: str, cache_dir: Path, weights: Path | None = None) -> Backbone:
         sha256,
         graph_path,
         flatbuffer,
-        has_rounded_kernels=True,
     )
 
 

@@ -34,9 +34,8 @@ class Backbone:
     Both take float32 (N, height, width, 3), normalised as `spec` says, and give float32
     (N, width): operation `input` to `bottleneck` in `graph_path`, N = 1 in `flatbuffer`. It ends
     before its last layer, or as a trunk with a deeper cut (`load_trunk`) at the operation `cut` of
-    that graph, whose feature map is flattened. `has_rounded_kernels` says that kernels are on the
-    int8 grid (`round_kernels`), where training keeps them. With `precision` int8 (`int8_trunk`)
-    `flatbuffer` takes uint8 pixels instead.
+    that graph, whose feature map is flattened. With `precision` int8 (`int8_trunk`) `flatbuffer`
+    takes uint8 pixels instead.
     """
 
     name: str
@@ -46,7 +45,6 @@ class Backbone:
     graph_path: Path
     flatbuffer: bytes
     cut: str = BOTTLENECK
-    has_rounded_kernels: bool = False
     precision: Precision = "float32"
 
     @property

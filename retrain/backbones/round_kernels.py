@@ -7,7 +7,8 @@ EfficientNet-Lite0 on 2,223 photos of solar cells, over ten splits: agreement of
 model 98.6% instead of 96.4%, accuracy of the graph 88.0% instead of 88.3%.
 
 The user's own networks (`custom`) are not rounded: converted to float32 they give the same as
-their file. With Inception v3 in random weights, rounding moves probabilities by up to 0.05.
+their file. With Inception v3 in random weights, rounding moves probabilities by up to 0.05. What
+fine-tuning trains is rounded in any network (`round_in_training`).
 """
 
 import copy

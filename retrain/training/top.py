@@ -53,7 +53,6 @@ class Top:
         constants = trainable_constants(graph_def, trunk.cut)
         self.names = (*constants, "head/weights", "head/bias")
         self._initial = list(constants.values())
-        self._rounds_kernels = backbone.has_rounded_kernels
         self._place = f"{backbone.name}: an operation above {trunk.cut}"
         with tf.Graph().as_default() as graph:
             values = tf.compat.v1.placeholder(tf.float32, [None, trunk.width])
@@ -105,9 +104,7 @@ class Top:
         return [*self._initial, head.weights, head.bias]
 
     def rounded(self, parameters: Sequence[Floats]) -> list[Floats]:
-        """Return the parameters that the network computes with: rounded as its backbone's are."""
-        if not self._rounds_kernels:
-            return list(parameters)
+        """Return the parameters that the network computes with: kernels are on the int8 grid."""
         return self.run_all(round_in_training, parameters)
 
     def split(self, parameters: Sequence[Floats]) -> tuple[dict[str, Floats], Head]:
