@@ -57,7 +57,8 @@ def round_in_training(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32
         return values
     scale = np.abs(values).max(axis=(0, 1, 2)) / np.float32(127)
     scale[scale == 0] = 1
-    return np.asarray(np.rint(values / scale) * scale)
+    with np.errstate(all="ignore"):  # training that diverges is an error of `fine_tune`
+        return np.asarray(np.rint(values / scale) * scale)
 
 
 def round_kernels(graph: Any) -> Any:
