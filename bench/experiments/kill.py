@@ -11,8 +11,9 @@ nothing unfinished. A photo that was analysed and is in no shard was in hand whe
 killed: each worker has one shard in hand.
 
 Threads are killed with their process. With --executor ray, --victim says who is killed: one of
-Ray's workers, which the run must survive, or the driver with all of Ray's processes. Other options
-go to every `retrain bottlenecks`: --architecture NAME, --executor ray.
+Ray's workers, which the run must survive, or the driver with all of Ray's processes. With
+--one-cluster Ray is started once, and is not killed with a driver. Other options go to every
+`retrain bottlenecks`: --architecture NAME, --executor ray.
 """
 
 import json
@@ -25,9 +26,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, get_args
@@ -39,6 +41,7 @@ import pyarrow.parquet as pq
 from bench.experiments.shared import find_photos, json_option, retrain, run, save
 from deploy.errors import BadData
 from deploy.system.terminal import say
+from retrain import ray_pool
 from retrain.bottlenecks.cache import ABOUT, SHARDS
 from retrain.settings.cache import BOTTLENECKS
 
@@ -80,6 +83,7 @@ class Figures:
 @click.option("--photos", default=200, show_default=True, type=click.IntRange(min=2))
 @click.option("--seed", type=int, help="Seed of the random moments.  [default: another each time]")
 @click.option("--victim", default="driver", show_default=True, type=click.Choice(get_args(Victim)))
+@click.option("--one-cluster", is_flag=True, help="Start Ray once, and not with each run.")
 @json_option
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def main(
@@ -88,23 +92,40 @@ def main(
     photos: int,
     seed: int | None,
     victim: Victim,
+    one_cluster: bool,
     output: Path | None,
     options: tuple[str, ...],
 ) -> None:
     """Kill `retrain bottlenecks` on photos of DIR, and check what the cache holds in the end."""
     seed = int.from_bytes(os.urandom(4)) if seed is None else seed
     say(f"seed {seed}", err=True)
-    with TemporaryDirectory(prefix="kill") as temporary:
+    about = {"seed": seed, "victim": victim, "options": list(options), "one_cluster": one_cluster}
+
+    def keep(figures: Figures) -> None:
+        if output:
+            save(output, {**about, **asdict(figures)})
+
+    with TemporaryDirectory(prefix="kill") as temporary, ExitStack() as stack:
+        if one_cluster:
+            options = (*options, "--ray-address", stack.enter_context(_cluster()))
         few = copy_evenly(folder, Path(temporary) / "photos", photos)
-        figures = kill_and_check(few, Path(temporary), kills, seed, victim, options)
-    record = {"seed": seed, "victim": victim, "options": list(options), **asdict(figures)}
-    if output:
-        save(output, record)
-    say(json.dumps(record))
+        figures = kill_and_check(few, Path(temporary), kills, seed, victim, options, report=keep)
+    say(json.dumps({**about, **asdict(figures)}))
     say(
         f"{figures.kills} kills of a {victim}, {figures.caches} caches of {figures.photos} photos: "
         f"each ended with the content of an undisturbed run, {figures.content_sha256}"
     )
+
+
+@contextmanager
+def _cluster() -> Iterator[str]:
+    """Start Ray on this machine, and yield its address."""
+    ray_pool.connect(None)
+    ray = import_module("ray")
+    try:
+        yield str(ray.get_runtime_context().gcs_address)
+    finally:
+        ray.shutdown()
 
 
 def copy_evenly(folder: Path, target: Path, count: int) -> Path:
@@ -126,10 +147,12 @@ def kill_and_check(
     victim: Victim = "driver",
     options: Sequence[str] = (),
     prepared: Path | None = None,
+    report: Callable[[Figures], None] = lambda _: None,
 ) -> Figures:
     """Kill runs on `photos` with caches in `place`; return what was counted.
 
     `prepared` is a cache with the prepared backbone, not to be changed; without it one is made.
+    `report` is called after each cache.
     Raises BadData for the first thing that is wrong.
     """
     moments = random.Random(seed)  # noqa: S311 (not a secret)
@@ -161,6 +184,7 @@ def kill_and_check(
                 break
         _check(photos, cache, figures, saved, options)
         figures.caches += 1
+        report(figures)
         say(f"{figures.kills} kills, {figures.caches} caches", err=True)
         shutil.rmtree(cache)
     return figures
@@ -251,7 +275,7 @@ class _Run:
         """Return when the extraction has begun, or the run has ended."""
         while process.poll() is None:
             if "ray" in self.options:
-                is_begun = bool(_workers(process))
+                is_begun = bool(_workers())
             else:
                 is_begun = any(self.cache.glob(f"{BOTTLENECKS}/*/{ABOUT}"))
             if is_begun:
@@ -290,7 +314,7 @@ def _kill_a_run(run: _Run, after_s: float, victim: Victim, moments: random.Rando
             rows, _ = _saved(run.cache)
             run.require_success(process, _PATIENCE_S)
             return rows.total() if is_killed else None
-        family = process.children(recursive=True)
+        family = [*process.children(recursive=True), *_workers()]
         os.killpg(process.pid, signal.SIGKILL)
         rows, _ = _saved(run.cache)
         return rows.total()
@@ -310,21 +334,20 @@ def _kill_worker(process: psutil.Popen, moments: random.Random) -> bool:
     """Kill a worker; return whether there was one before the run ended."""
     while process.poll() is None:
         with suppress(psutil.Error):
-            if workers := _workers(process):
+            if workers := _workers():
                 moments.choice(workers).kill()
                 return True
         time.sleep(_POLL_S)
     return False
 
 
-def _workers(process: psutil.Popen) -> list[psutil.Process]:
-    """Return the workers of Ray's that a process started, and that run an actor or a task."""
+def _workers() -> list[psutil.Process]:
+    """Return the workers of Ray's, below this process, that run an actor or a task."""
     workers = []
-    with suppress(psutil.Error):
-        for child in process.children(recursive=True):
-            with suppress(psutil.Error):
-                if _WORKER.match("".join(child.cmdline()[:1])):
-                    workers.append(child)
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if _WORKER.match("".join(child.cmdline()[:1])):
+                workers.append(child)
     return workers
 
 
