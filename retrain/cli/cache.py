@@ -85,7 +85,7 @@ def verify(
     from retrain.bottlenecks.inventory import check
 
     entries = _entries(cache_dir, bottleneck_dir)
-    checks = [check(entry) for entry in entries]
+    checks = [check(entry, progress()) for entry in entries]
     damage = [damaged for entry in checks for damaged in entry.damaged]
     if repair:
         for path, _ in damage:
