@@ -194,8 +194,8 @@ def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path | str) 
     from retrain.doctor.finding import name_in
 
     place = photo_path(image_dir)
-    found = with_noun(len(findings), "finding") if findings else "no findings"
-    say(f"{with_noun(photos, 'photo')} in {shown(image_dir)}: {found}")
+    count = with_noun(len(findings), "finding") if findings else "no findings"
+    say(f"{with_noun(photos, 'photo')} in {shown(image_dir)}: {count}")
     for number, finding in enumerate(findings, 1):
         say("", f"{number}. {finding.title} [{finding.kind}]")
         say(f"   {finding.reason}", f"   {finding.remedy}")
