@@ -6,8 +6,9 @@ times; the last run goes to the end. The extraction is from the moment when the 
 Ray has a worker, to the last shard: each moment of what is left of it is equally likely. That is
 repeated, each time on an empty cache, until there were --kills kills. For each of these caches it
 is checked that its content is that of the undisturbed run, that no photo is in two shards, that
-nothing in a shard was analysed again, and that `retrain cache gc` leaves nothing unfinished. A photo that was analysed and is in no shard was in hand when its run
-was killed: each worker has one shard in hand.
+nothing in a shard was analysed again, and that `retrain cache gc` leaves nothing unfinished. A
+photo that was analysed and is in no shard was in hand when its run was killed: each worker has one
+shard in hand.
 
 Threads are killed with their process. With --executor ray, --victim says who is killed: one of
 Ray's workers, which the run must survive, or the driver with all of Ray's processes. With
