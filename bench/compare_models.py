@@ -27,6 +27,7 @@ from bench.stats import milliseconds, ratio
 from bench.time_one_round import MAX_WARM_UP_S, MIN_WARM_UP_S, STEADY_SHARE, WINDOW_CALLS
 from bench.worker_process import call, packages
 from deploy.errors import BadData, RetrainError, WrongUse
+from deploy.system.counts import with_noun
 from deploy.versioned_json import Fields
 
 _SIDES = (256, 512, 1024, 2048)
@@ -174,7 +175,8 @@ def _alternate(
     failures: dict[Runner, str] = {}
     for number in range(settings.rounds):
         running = [runner for runner in runners if runner not in failures]
-        report(f"round {number + 1} of {settings.rounds}: {len(running)} processes by turns")
+        processes = with_noun(len(running), "process")
+        report(f"round {number + 1} of {settings.rounds}: {processes} by turns")
         for runner in order.sample(running, len(running)):
             try:
                 result = _run_round(runner, number, settings, photo, folder)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from bench.record import BenchRecord, RunnerRecord
+from deploy.system.counts import with_noun
 
 
 class Key(NamedTuple):
@@ -25,8 +26,7 @@ class Key(NamedTuple):
         return ", ".join(filter(None, (self.runtime, self.python)))
 
     def __str__(self) -> str:
-        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return f"{self.model} ({self.where}, {threads})"
+        return f"{self.model} ({self.where}, {with_noun(self.threads, 'thread')})"
 
 
 def runners_by_key(records: Sequence[BenchRecord]) -> list[dict[Key, RunnerRecord]]:

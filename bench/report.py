@@ -6,6 +6,7 @@ from typing import Any
 from bench.machine import BUSY_SHARE
 from bench.match_runners import Key, runners_by_key
 from bench.record import BenchRecord, RunnerRecord
+from deploy.system.counts import with_noun
 from deploy.system.machine import NO_FAST_INT8, lacks_fast_int8
 from deploy.system.terminal import align, printable
 
@@ -90,7 +91,7 @@ def machine_lines(record: BenchRecord) -> list[str]:
     before, after = record.state.before, record.state.after
     memory_gb = machine.memory_bytes and machine.memory_bytes / 1e9
     hardware = [
-        f"{machine.cpu} ({machine.architecture}), {machine.cores} cores",
+        f"{machine.cpu} ({machine.architecture}), {with_noun(machine.cores, 'core')}",
         _format(before.mhz, "{:.0f} MHz", ""),
         _format(machine.governor, "governor {}", ""),
         _format(memory_gb, "{:.1f} GB", ""),
@@ -106,8 +107,8 @@ def machine_lines(record: BenchRecord) -> list[str]:
     return [
         ", ".join(filter(None, hardware)),
         ", ".join(software),
-        f"{settings.rounds} rounds in random order, a new process each: warmed up, then "
-        f"{settings.runs} calls or {settings.seconds:g} s, batch 1",
+        f"{with_noun(settings.rounds, 'round')} in random order, a new process each: warmed up, "
+        f"then {with_noun(settings.runs, 'call')} or {settings.seconds:g} s, batch 1",
         f"the best of numpy's float32 products by threads: {peaks}",
     ]
 
@@ -118,22 +119,23 @@ def remarks(record: BenchRecord) -> Iterable[str]:
     rounds = [one_round for runner in record.runners for one_round in runner.rounds]
     marks = "(marked *), when repeated too"
     shares = [one_round.others_share or 0 for one_round in rounds if one_round.bad]
+    every = with_noun(len(rounds), "round")
     busy = [share for share in shares if share > BUSY_SHARE]
     if busy:
         yield (
-            f"Warning: the machine was busy in {len(busy)} of {len(rounds)} rounds {marks}: "
-            f"others took up to {max(busy):.0%} of the CPU (more than {BUSY_SHARE:.0%})"
+            f"Warning: the machine was busy in {len(busy)} of {every} {marks}: others "
+            f"took up to {max(busy):.0%} of the CPU (more than {BUSY_SHARE:.0%})"
         )
     throttled = sum(one_round.bad and one_round.throttled for one_round in rounds)
     if throttled:
-        yield f"Warning: the CPU was throttled in {throttled} of {len(rounds)} rounds {marks}"
+        yield f"Warning: the CPU was throttled in {throttled} of {every} {marks}"
     if all(one_round.others_share is None for one_round in rounds):
         yield "this system does not report what others took of the CPU: busy rounds are not marked"
     unsteady = sum(not one_round.steady for one_round in rounds)
     if unsteady:
         yield (
             f"Warning: not steady after {record.rules.warm.seconds:g} s of warm-up: "
-            f"{unsteady} of {len(rounds)} rounds"
+            f"{unsteady} of {every}"
         )
     if record.settings.profile:
         yield from dict.fromkeys(

@@ -11,6 +11,7 @@ from bench.match_runners import runners_by_key
 from bench.record import BenchRecord, RunnerRecord
 from deploy import files
 from deploy.errors import BadData, MissingPackage, WrongUse
+from deploy.system.counts import with_noun
 
 FORMATS = (".png", ".svg")
 _MIN_ACCURACY_RANGE = 10
@@ -73,7 +74,9 @@ def draw(records: Sequence[BenchRecord], path: Path) -> None:
 
 
 def _title(records: Sequence[BenchRecord]) -> str:
-    cpus = [f"{record.machine.cpu}, {record.machine.cores} cores" for record in records]
+    cpus = [
+        f"{record.machine.cpu}, {with_noun(record.machine.cores, 'core')}" for record in records
+    ]
     if len(cpus) == 1:
         return cpus[0]
     return "   ".join(f"[{i + 1}] {cpu}" for i, cpu in enumerate(cpus))

@@ -16,6 +16,7 @@ from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData, WrongUse
 from deploy.image import MAX_BYTES, normalise, open_image, to_pixels, upright
 from deploy.runtime import Model
+from deploy.system.counts import with_noun
 from deploy.untrusted_files import naming
 
 Photo = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
@@ -184,7 +185,8 @@ def _check(model: Model, spec: InputSpec, classes: int) -> None:
     if model.input_shape != shape:
         raise BadData(f"the model's input is {model.input_shape}, its contract says {shape}")
     if model.output_width != classes:
-        raise BadData(f"the model has {model.output_width} outputs, its contract {classes} labels")
+        outputs = with_noun(model.output_width, "output")
+        raise BadData(f"the model has {outputs}, its contract {with_noun(classes, 'label')}")
     if model.input_dtype not in (np.uint8, np.float32):
         raise BadData(f"the model's input is {model.input_dtype}, not uint8 or float32")
     scale, zero_point = model.input_quantization

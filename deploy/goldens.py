@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from deploy import versioned_json
 from deploy.errors import BadData
+from deploy.system.counts import with_noun
 from deploy.untrusted_files import damaged, parse_json
 
 SCHEMA_VERSION = 1
@@ -79,7 +80,8 @@ def from_json(
         scores = record.numbers("scores", least=-_MAX_SCORE, most=_MAX_SCORE)
         golden = Golden(png, record.text("pixels_sha256"), record.text("label"), scores)
         if len(scores) != len(labels):
-            raise BadData(f"{name(i)} has {len(scores)} scores, there are {len(labels)} labels")
+            there = f"the labels are {len(labels)}"
+            raise BadData(f"{name(i)} has {with_noun(len(scores), 'score')}, {there}")
         best = labels[int(np.argmax(scores))]
         if best != golden.label:
             raise BadData(f"{name(i)} is of {golden.label!r}, the labels make it {best!r}")

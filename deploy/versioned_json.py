@@ -22,6 +22,7 @@ from types import NoneType
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from deploy.errors import BadData
+from deploy.system.counts import with_noun
 
 MIN_READER = "min_reader"
 _VERSION_KEYS = ("schema_version", "schema")
@@ -187,7 +188,8 @@ class Fields:
             items = self._as_list(name, value)
             kinds = arguments[:1] * len(items) if Ellipsis in arguments else arguments
             if len(items) != len(kinds):
-                raise self.error(f"{self.parent}{name} has {len(items)} members, not {len(kinds)}")
+                members = with_noun(len(items), "member")
+                raise self.error(f"{self.parent}{name} has {members}, not {len(kinds)}")
             return tuple(self._as(*item, of) for item, of in zip(items, kinds, strict=True))
         inner = self._as_object(name, value)
         if get_origin(kind):  # a mapping

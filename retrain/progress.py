@@ -132,3 +132,6 @@ class Progress:
             self.info(line, "progress", task=text, done=count, total=total, unit=unit, per_s=rate)
 
         yield advance
+
+
+SILENT = Progress(verbosity="ERROR")

@@ -41,13 +41,13 @@ def run(
     """Yield `call(tool, task)` for each task, in the order in which they finish.
 
     Each core of the cluster at `address` has an actor, which calls `make_tool()` once; None starts
-    Ray on this machine until the last result. Tasks, results and both functions can be pickled.
+    Ray on this machine, as `connect` does. Tasks, results and both functions can be pickled.
     `tasks` may be endless, because it is read two tasks an actor ahead. When the caller stops
     early, actors end at once. Raises what `call` raises, an OSError as BadData with its message.
     Raises WrongUse without Ray, and BadData if it cannot be reached, or if actors die over and
     over.
     """
-    is_ours = connect(address)
+    connect(address)
     ray = _import_ray()
     actors: list[Any] = []
     try:
@@ -60,18 +60,17 @@ def run(
     finally:
         for actor in actors:
             ray.kill(actor)
-        if is_ours:
-            ray.shutdown()
 
 
-def connect(address: str | None) -> bool:
-    """Connect this process to Ray, if it is not; return whether that started Ray.
+def connect(address: str | None) -> None:
+    """Connect this process to Ray, if it is not; it stays so, and a Ray of its own ends with it.
 
-    Raises as `run` does.
+    So a command that extracts several times starts Ray once, which takes seconds. Raises as `run`
+    does.
     """
     ray = _import_ray()
     if ray.is_initialized():
-        return False
+        return
     if address:
         _require_answer(address)
     # Ray prints what happens to its processes to stdout, which is for data.
@@ -88,7 +87,6 @@ def connect(address: str | None) -> bool:
         where = f"at {address}" if address else "on this machine"
         hint = "; if the cluster wants a token, set RAY_AUTH_MODE=token" if address else ""
         raise BadData(f"Ray {where} cannot be used: {_explain(error)}{hint}") from error
-    return address is None
 
 
 def _require_answer(address: str) -> None:

@@ -1,16 +1,19 @@
 """Kill `retrain bottlenecks` at random moments: `python -m bench.experiments.kill DIR`.
 
 An undisturbed run on some photos of DIR fills a cache. Then a run on an empty cache is killed with
-SIGKILL after a random time, started again, killed again, and so on up to four times; the last run
-goes to the end. That is repeated, each time on an empty cache, until there were --kills kills. For
-each of these caches it is checked that its content is that of the undisturbed run, that no photo is
-in two shards, that nothing in a shard was analysed again, and that `retrain cache gc` leaves
-nothing unfinished. A photo that was analysed and is in no shard was in hand when its run was
-killed: each worker has one shard in hand.
+SIGKILL at a random moment of the extraction, started again, killed again, and so on up to four
+times; the last run goes to the end. The extraction is from the moment when the cache is open, or
+Ray has a worker, to the last shard: each moment of what is left of it is equally likely. That is
+repeated, each time on an empty cache, until there were --kills kills. For each of these caches it
+is checked that its content is that of the undisturbed run, that no photo is in two shards, that
+nothing in a shard was analysed again, and that `retrain cache gc` leaves nothing unfinished. A
+photo that was analysed and is in no shard was in hand when its run was killed: each worker has one
+shard in hand.
 
 Threads are killed with their process. With --executor ray, --victim says who is killed: one of
-Ray's workers, which the run must survive, or the driver with all of Ray's processes. Other options
-go to every `retrain bottlenecks`: --architecture NAME, --executor ray.
+Ray's workers, which the run must survive, or the driver with all of Ray's processes. With
+--one-cluster Ray is started once, and is not killed with a driver. Other options go to every
+`retrain bottlenecks`: --architecture NAME, --executor ray.
 """
 
 import json
@@ -23,9 +26,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, get_args
@@ -37,6 +41,8 @@ import pyarrow.parquet as pq
 from bench.experiments.shared import find_photos, json_option, retrain, run, save
 from deploy.errors import BadData
 from deploy.system.terminal import say
+from retrain import ray_pool
+from retrain.bottlenecks.cache import ABOUT, SHARDS
 from retrain.settings.cache import BOTTLENECKS
 
 Victim = Literal["driver", "worker"]
@@ -54,10 +60,10 @@ _GRACE_S = 30.0
 class Figures:
     """What the kills did, over all caches.
 
-    `seconds` are those of the undisturbed run. For each kill, `after_s` is when it came, and
-    `saved_at_kill` how many photos were in shards then. `analysed_by_last_runs` has the photos that
-    were left for the run to the end of each cache. `most_rows_of_a_shard` times the workers bounds
-    the photos that a kill loses.
+    `seconds` are those of the undisturbed extraction. For each kill, `after_s` is when it came
+    after the extraction had begun, and `saved_at_kill` how many photos were in shards then.
+    `analysed_by_last_runs` has the photos that were left for the run to the end of each cache.
+    `most_rows_of_a_shard` times the workers bounds the photos that a kill loses.
     """
 
     photos: int
@@ -77,6 +83,7 @@ class Figures:
 @click.option("--photos", default=200, show_default=True, type=click.IntRange(min=2))
 @click.option("--seed", type=int, help="Seed of the random moments.  [default: another each time]")
 @click.option("--victim", default="driver", show_default=True, type=click.Choice(get_args(Victim)))
+@click.option("--one-cluster", is_flag=True, help="Start Ray once, and not with each run.")
 @json_option
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def main(
@@ -85,23 +92,40 @@ def main(
     photos: int,
     seed: int | None,
     victim: Victim,
+    one_cluster: bool,
     output: Path | None,
     options: tuple[str, ...],
 ) -> None:
     """Kill `retrain bottlenecks` on photos of DIR, and check what the cache holds in the end."""
     seed = int.from_bytes(os.urandom(4)) if seed is None else seed
     say(f"seed {seed}", err=True)
-    with TemporaryDirectory(prefix="kill") as temporary:
+    about = {"seed": seed, "victim": victim, "options": list(options), "one_cluster": one_cluster}
+
+    def keep(figures: Figures) -> None:
+        if output:
+            save(output, {**about, **asdict(figures)})
+
+    with TemporaryDirectory(prefix="kill") as temporary, ExitStack() as stack:
+        if one_cluster:
+            options = (*options, "--ray-address", stack.enter_context(_cluster()))
         few = copy_evenly(folder, Path(temporary) / "photos", photos)
-        figures = kill_and_check(few, Path(temporary), kills, seed, victim, options)
-    record = {"seed": seed, "victim": victim, "options": list(options), **asdict(figures)}
-    if output:
-        save(output, record)
-    say(json.dumps(record))
+        figures = kill_and_check(few, Path(temporary), kills, seed, victim, options, report=keep)
+    say(json.dumps({**about, **asdict(figures)}))
     say(
         f"{figures.kills} kills of a {victim}, {figures.caches} caches of {figures.photos} photos: "
         f"each ended with the content of an undisturbed run, {figures.content_sha256}"
     )
+
+
+@contextmanager
+def _cluster() -> Iterator[str]:
+    """Start Ray on this machine, and yield its address."""
+    ray_pool.connect(None)
+    ray = import_module("ray")
+    try:
+        yield str(ray.get_runtime_context().gcs_address)
+    finally:
+        ray.shutdown()
 
 
 def copy_evenly(folder: Path, target: Path, count: int) -> Path:
@@ -123,10 +147,12 @@ def kill_and_check(
     victim: Victim = "driver",
     options: Sequence[str] = (),
     prepared: Path | None = None,
+    report: Callable[[Figures], None] = lambda _: None,
 ) -> Figures:
     """Kill runs on `photos` with caches in `place`; return what was counted.
 
     `prepared` is a cache with the prepared backbone, not to be changed; without it one is made.
+    `report` is called after each cache.
     Raises BadData for the first thing that is wrong.
     """
     moments = random.Random(seed)  # noqa: S311 (not a secret)
@@ -134,28 +160,31 @@ def kill_and_check(
         prepared = place / "prepared"
         _finish(photos, prepared, options)
     cache = _copy(prepared, place / "undisturbed")
-    start = time.perf_counter()
-    analysed = _finish(photos, cache, options)
-    figures = Figures(analysed, _content(cache), time.perf_counter() - start)
+    seconds = _time_extraction(_Run(photos, cache, options, place / "log"))
+    rows, _ = _saved(cache)
+    figures = Figures(rows.total(), _content(cache), seconds)
     while figures.kills < kills:
         cache = _copy(prepared, place / "killed")
         allowed = min(kills - figures.kills, moments.randint(1, MAX_KILLS_A_CACHE))
         saved: Counter[bytes] = Counter()
         for _ in range(allowed):
-            after_s = moments.uniform(0, figures.seconds)
-            command = _command(photos, cache, options)
-            is_killed = _kill_a_run(command, place / "log", after_s, victim, moments)
+            left = 1 - saved.total() / figures.photos
+            after_s = moments.uniform(0, figures.seconds * left)
+            run = _Run(photos, cache, options, place / "log")
+            saved_at_kill = _kill_a_run(run, after_s, victim, moments)
             rows, most = _saved(cache)
             _require(not saved - rows, "a shard vanished")
             saved = rows
             figures.most_rows_of_a_shard = max(most, figures.most_rows_of_a_shard)
-            if not is_killed:
+            if saved_at_kill is not None:
+                figures.kills += 1
+                figures.after_s.append(round(after_s, 3))
+                figures.saved_at_kill.append(saved_at_kill)
+            if saved_at_kill is None or saved.total() == figures.photos:
                 break
-            figures.kills += 1
-            figures.after_s.append(round(after_s, 3))
-            figures.saved_at_kill.append(saved.total())
         _check(photos, cache, figures, saved, options)
         figures.caches += 1
+        report(figures)
         say(f"{figures.kills} kills, {figures.caches} caches", err=True)
         shutil.rmtree(cache)
     return figures
@@ -209,41 +238,86 @@ def _content(cache: Path) -> str:
     return str(content["content_sha256"])
 
 
+def _shards(cache: Path) -> list[Path]:
+    return [*cache.glob(f"{BOTTLENECKS}/*/{SHARDS}")]
+
+
 def _saved(cache: Path) -> tuple[Counter[bytes], int]:
     """Return how often each digest is in a shard, and the most rows of a shard."""
     shards = [
         pq.ParquetFile(path).read(columns=["digest"])["digest"].to_pylist()
-        for path in cache.glob(f"{BOTTLENECKS}/*/shard-*.parquet")
+        for path in _shards(cache)
     ]
     return Counter(digest for shard in shards for digest in shard), max(map(len, shards), default=0)
 
 
-def _kill_a_run(
-    command: Sequence[str], log: Path, after_s: float, victim: Victim, moments: random.Random
-) -> bool:
-    """Start a run, and kill it after so many seconds; return whether it was still there.
+@dataclass(frozen=True)
+class _Run:
+    """A run of `retrain bottlenecks` on `photos`, whose messages go to `log`."""
 
-    Raises BadData if the run fails by itself, or because of a worker that was killed.
+    photos: Path
+    cache: Path
+    options: Sequence[str]
+    log: Path
+
+    def start(self) -> psutil.Popen:
+        """Return its process, the first of a session of its own."""
+        command = _command(self.photos, self.cache, self.options)
+        with self.log.open("wb") as stream:
+            return psutil.Popen(
+                [sys.executable, "-m", "retrain", *command],
+                start_new_session=True,
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+            )
+
+    def await_extraction(self, process: psutil.Popen) -> None:
+        """Return when the extraction has begun, or the run has ended."""
+        while process.poll() is None:
+            if "ray" in self.options:
+                is_begun = bool(_workers())
+            else:
+                is_begun = any(self.cache.glob(f"{BOTTLENECKS}/*/{ABOUT}"))
+            if is_begun:
+                break
+            time.sleep(_POLL_S)
+
+    def require_success(self, process: psutil.Popen, timeout_s: float) -> None:
+        """Wait for the end of the run; raise BadData if it fails, TimeoutExpired if it lasts."""
+        _require(process.wait(timeout_s) == 0, self.log.read_text("utf-8").strip())
+
+
+def _time_extraction(run: _Run) -> float:
+    """Run to the end; return the seconds from the beginning of the extraction to its last shard."""
+    process = run.start()
+    run.await_extraction(process)
+    begun_at = time.time()
+    run.require_success(process, _PATIENCE_S)
+    return max(path.stat().st_mtime for path in _shards(run.cache)) - begun_at
+
+
+def _kill_a_run(run: _Run, after_s: float, victim: Victim, moments: random.Random) -> int | None:
+    """Start a run, and kill it so many seconds after its extraction began.
+
+    Return how many photos were in shards then, None if the run had ended. Raises BadData if the run
+    fails by itself, or because of a worker that was killed.
     """
-    with log.open("wb") as stream:
-        process = psutil.Popen(
-            [sys.executable, "-m", "retrain", *command],
-            start_new_session=True,
-            stdout=subprocess.DEVNULL,
-            stderr=stream,
-        )
+    process = run.start()
     family: list[psutil.Process] = []
     try:
+        run.await_extraction(process)
         with suppress(psutil.TimeoutExpired):
-            _require(process.wait(after_s) == 0, log.read_text("utf-8").strip())
-            return False
+            run.require_success(process, after_s)
+            return None
         if victim == "worker":
             is_killed = _kill_worker(process, moments)
-            _require(process.wait(_PATIENCE_S) == 0, log.read_text("utf-8").strip())
-            return is_killed
-        family = process.children(recursive=True)
+            rows, _ = _saved(run.cache)
+            run.require_success(process, _PATIENCE_S)
+            return rows.total() if is_killed else None
+        family = [*process.children(recursive=True), *_workers()]
         os.killpg(process.pid, signal.SIGKILL)
-        return True
+        rows, _ = _saved(run.cache)
+        return rows.total()
     finally:
         with suppress(psutil.Error):
             family = family or process.children(recursive=True)
@@ -257,19 +331,24 @@ def _kill_a_run(
 
 
 def _kill_worker(process: psutil.Popen, moments: random.Random) -> bool:
-    """Kill a worker as soon as there is one; return whether there was one before the run ended."""
+    """Kill a worker; return whether there was one before the run ended."""
     while process.poll() is None:
         with suppress(psutil.Error):
-            workers = [
-                child
-                for child in process.children(recursive=True)
-                if _WORKER.match("".join(child.cmdline()[:1]))
-            ]
-            if workers:
+            if workers := _workers():
                 moments.choice(workers).kill()
                 return True
         time.sleep(_POLL_S)
     return False
+
+
+def _workers() -> list[psutil.Process]:
+    """Return the workers of Ray's, below this process, that run an actor or a task."""
+    workers = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if _WORKER.match("".join(child.cmdline()[:1])):
+                workers.append(child)
+    return workers
 
 
 if __name__ == "__main__":

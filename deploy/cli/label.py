@@ -14,6 +14,7 @@ import click
 
 from deploy.errors import BadData, WrongUse
 from deploy.system.cores import cores
+from deploy.system.counts import with_noun
 from deploy.system.terminal import say
 from deploy.user_files import owner_of, walk
 
@@ -149,7 +150,7 @@ def show_labels(
         if not shown:
             say(f"  no label reaches {100 * threshold:g}%")
     if bad:
-        raise BadData(f"{bad} of {total} photos could not be classified")
+        raise BadData(f"{bad:,} of {with_noun(total, 'photo')} could not be classified")
 
 
 def find_photos(names: Iterable[str]) -> Iterator[str]:

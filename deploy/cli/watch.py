@@ -15,6 +15,7 @@ import click
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.label import model_option, open_model, threads_option
 from deploy.errors import WrongUse
+from deploy.system.counts import with_noun
 from deploy.system.terminal import say
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ class _Status:
         rate = (self.frames - self._last_frames) / max(end - self._last_time, 1e-9)
         self._last_time, self._last_frames = end, self.frames
         degrees, limits = temperature(), throttling()
-        text = f"{self.frames} frames, {rate:.1f} a second"
+        text = f"{with_noun(self.frames, 'frame')}, {rate:.1f} a second"
         text += f", {degrees:.1f} C" if degrees is not None else ""
         text += f", throttling: {limits}" if limits else ""
         values = {"frames": self.frames, "fps": rate}

@@ -21,6 +21,7 @@ from deploy.image_files.orientation import (
     xmp_orientation,
 )
 from deploy.image_files.splice import Splice
+from deploy.system.counts import with_noun
 
 MAX_BLOCKS = 200_000
 """Files of more chunks or segments are refused: each takes time, however short it is."""
@@ -74,7 +75,7 @@ def _strip_jpeg(file: IO[bytes]) -> tuple[IO[bytes], int]:
         if kind in _RARE_JPEGS:
             raise unsupported(_RARE_JPEGS[kind])
         if kind in _FRAMES and data[:1] not in (b"", b"\x08"):
-            raise unsupported(f"a JPEG of {data[0]} bits")
+            raise unsupported(f"a JPEG of {with_noun(data[0], 'bit')}")
         if kind == 0xE1 and data.startswith(b"Exif\0\0"):
             by_exif = by_exif or exif_orientation(data)
         elif kind == 0xE1 and data.startswith(b"http://ns.adobe.com/xap/1.0/\0"):

@@ -33,6 +33,7 @@ from retrain.bottlenecks import remote_files
 from retrain.bottlenecks.cached_rows import COLUMNS, CachedRows, Row
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data.digest_index import Bytes
+from retrain.progress import SILENT, Progress
 from retrain.settings.cache import UrlPlace
 
 ABOUT = "about.json"
@@ -87,7 +88,9 @@ class Cache:
         files.write(self.folder / name, content.getvalue())
         return name
 
-    def load(self, digests: Bytes, views: range, store: FeatureStore) -> CachedRows:
+    def load(
+        self, digests: Bytes, views: range, store: FeatureStore, progress: Progress = SILENT
+    ) -> CachedRows:
         """Return the rows of photos and their views; append their bottlenecks to `store`.
 
         Each shard is read once, one after the other. `digests` is uint8 (N, 32). A shard that
@@ -98,7 +101,7 @@ class Cache:
         self._mark_used(store)
         cached = CachedRows(digests, views, store)
         if isinstance(self.place, UrlPlace):
-            remote_files.copy_all(self.place, SHARDS)
+            remote_files.copy_all(self.place, SHARDS, progress)
         for path in sorted(self.folder.glob(SHARDS)):
             self._add_shard(path, cached)
         return cached

@@ -34,7 +34,7 @@ def export(place: Path | UrlPlace, path: Path, progress: Progress) -> int:
     if path.suffix not in FORMATS:
         raise WrongUse(f"{path}: the name of the file must end in {' or '.join(FORMATS)}")
     if isinstance(place, UrlPlace):
-        remote_files.copy_all(place, SHARDS)
+        remote_files.copy_all(place, SHARDS, progress)
     folder = place.copy if isinstance(place, UrlPlace) else place
     width, digests, views = _read_keys(folder)
     cached = Cache(place, width).load(digests, views, FeatureStore(width, folder))

@@ -101,7 +101,7 @@ def extract(
         store = FeatureStore(backbone.width, cache.folder)
 
     photos = PhotoTable.of(photos)
-    cached = cache.load(photos.digests, views, store)
+    cached = cache.load(photos.digests, views, store, progress)
     if cached.damaged:
         progress.warn(
             f"{cache.place}: damaged, set aside: {', '.join(cached.damaged)}; "

@@ -32,6 +32,7 @@ from retrain.bottlenecks.cache import (
 from retrain.bottlenecks.cached_rows import COLUMNS
 from retrain.data.scan_parts import PARTS
 from retrain.frozen_graph import BOTTLENECK
+from retrain.progress import SILENT, Progress
 from retrain.settings.cache import UrlPlace
 
 _REMEDY = "delete it: it is written anew"
@@ -149,7 +150,7 @@ def choose(entries: Iterable[Entry], name: str) -> Entry:
     return matching[0]
 
 
-def check(entry: Entry) -> Check:
+def check(entry: Entry, progress: Progress = SILENT) -> Check:
     """Read each shard of an entry once, and return what is there and what is damaged.
 
     Shards of another width than most rows have are damaged. `content_sha256` does not depend on how
@@ -160,7 +161,7 @@ def check(entry: Entry) -> Check:
     """
     folder = entry.folder
     if isinstance(folder, UrlPlace):
-        remote_files.copy_all(folder, SHARDS, again=True)
+        remote_files.copy_all(folder, SHARDS, progress, again=True)
     damaged: list[tuple[Path | UrlPlace, str]] = []
     paths: dict[int, list[Path]] = defaultdict(list)
     records: dict[int, bytearray] = defaultdict(bytearray)

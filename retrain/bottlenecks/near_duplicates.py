@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from deploy.system.counts import with_noun
 from retrain import parallel
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.thumbnails import ThumbnailCache, decode, thumbnail
@@ -87,10 +88,11 @@ class Pair:
 def warning(pairs: Sequence[Pair]) -> str:
     """Return what `pairs` across splits mean for the user."""
     count = len({pair.photo.digest for pair in pairs})
+    looks = "looks" if count == 1 else "look"
     return (
-        f"{count} photos of validation or testing look the same as a photo in another split: "
-        "resized or recompressed copies, or one thing photographed twice. They make accuracies too "
-        "good: remove one of each pair"
+        f"{with_noun(count, 'photo')} of validation or testing {looks} the same as a photo in "
+        "another split: resized or recompressed copies, or one thing photographed twice. They make "
+        "accuracies too good: remove one of each pair"
     )
 
 
@@ -105,7 +107,7 @@ def find(
     store, rows, readable = cache.load(photos, progress)
     if len(readable) < len(photos):
         unreadable = len(photos) - len(readable)
-        progress.warn(f"{unreadable} photos could not be compared with the others")
+        progress.warn(f"{with_noun(unreadable, 'photo')} could not be compared with the others")
     split_by_digest = dict(zip((photo.digest for photo in photos), splits, strict=True))
     split_of = [split_by_digest[photo.digest] for photo in readable]
     candidates = _candidates(store, rows)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from deploy import files
 from deploy.system.error_messages import doing
 from retrain.data import store
+from retrain.progress import SILENT, Progress
 from retrain.settings.cache import UrlPlace
 
 _TRANSFERS = 16
@@ -36,7 +37,9 @@ def list_folders(folder: UrlPlace) -> list[UrlPlace]:
     return [folder / store.last_part(info) for info in _list(folder) if info["type"] == "directory"]
 
 
-def copy_all(folder: UrlPlace, pattern: str, again: bool = False) -> None:
+def copy_all(
+    folder: UrlPlace, pattern: str, progress: Progress = SILENT, again: bool = False
+) -> None:
     """Make the local files whose names match `pattern` copies of those at the URL.
 
     Files without a copy are read, and with `again` all; copies of files that are gone are removed.
@@ -45,9 +48,15 @@ def copy_all(folder: UrlPlace, pattern: str, again: bool = False) -> None:
     local = {path.name for path in folder.copy.glob(pattern)}
     for name in local - names:
         (folder.copy / name).unlink(missing_ok=True)
-    with ThreadPoolExecutor(_TRANSFERS) as pool:
-        for _ in pool.map(lambda name: copy(folder / name), names if again else names - local):
-            pass
+    unread = sorted(names if again else names - local)
+    if not unread:
+        return
+    with (
+        progress.bar("cache copied", len(unread), "files") as advance,
+        ThreadPoolExecutor(_TRANSFERS) as pool,
+    ):
+        for _ in pool.map(lambda name: copy(folder / name), unread):
+            advance(1)
 
 
 def copy(file: UrlPlace) -> Path:

@@ -9,6 +9,7 @@ import click
 
 from deploy.cli import SETTINGS
 from deploy.errors import BadData
+from deploy.system.counts import with_noun
 from deploy.system.terminal import align, say
 from retrain.cli.options import (
     Command,
@@ -84,7 +85,7 @@ def verify(
     from retrain.bottlenecks.inventory import check
 
     entries = _entries(cache_dir, bottleneck_dir)
-    checks = [check(entry) for entry in entries]
+    checks = [check(entry, progress()) for entry in entries]
     damage = [damaged for entry in checks for damaged in entry.damaged]
     if repair:
         for path, _ in damage:
@@ -104,9 +105,11 @@ def verify(
             say(*align(rows, (0, 2)))
         say(*(f"{path}: {reason}" for path, reason in damage))
         state = ", set aside: the next run analyses their photos" if repair and damage else ""
-        say(f"{shards:,} shards, {len(damage):,} damaged{state}")
+        say(f"{with_noun(shards, 'shard')}, {len(damage):,} damaged{state}")
     if damage and not repair:
-        raise BadData(f"{len(damage):,} shards are damaged: --repair sets them aside")
+        raise BadData(
+            f"{with_noun(len(damage), 'shard', 'is/are')} damaged: --repair sets them aside"
+        )
 
 
 @cache.command()
@@ -190,7 +193,7 @@ def export(
         values = {"fingerprint": entry.folder.name, "file": str(file), "rows": rows}
         say(json.dumps({"schema": _SCHEMA_VERSION, **values}))
     else:
-        say(f"{rows:,} rows of {entry.text}", f"Written to {file}")
+        say(f"{with_noun(rows, 'row')} of {entry.text}", f"Written to {file}")
 
 
 def _entries(cache_dir: Path | None, bottleneck_dir: Path | str | None) -> "list[Entry]":

@@ -8,6 +8,7 @@ import click
 
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.errors import WrongUse
+from deploy.system.counts import with_noun
 from deploy.system.terminal import say
 from retrain.cli.options import (
     FILE,
@@ -229,6 +230,6 @@ def _lines(result: "ConversionResult") -> list[str]:
     if rejection:
         lines.append(
             f"unknown below a score of {rejection.threshold:.3f}: {rejection.rejected} of "
-            f"{rejection.photos} validation photos"
+            f"{with_noun(rejection.photos, 'validation photo')}"
         )
     return lines

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.errors import BadData, WrongUse
+from deploy.system.counts import with_noun
 from deploy.system.terminal import say
 from retrain.cli.options import (
     CACHE_GROUP,
@@ -133,8 +134,11 @@ def _move(image_dir: Path, folder: Path, list_path: Path | None) -> "Moves":
         raise BadData(f"{image_dir}: no such folder of photos: name the folder where they are now")
     paths, missing = read_list(list_path, image_dir)
     if missing:
+        are = "is" if len(missing) == 1 else "are"
         listed = ", ".join(missing[:_MAX_PRINTED])
-        progress().warn(f"{len(missing)} files of {list_path} are not there: {listed}")
+        progress().warn(
+            f"{with_noun(len(missing), 'file')} of {list_path} {are} not there: {listed}"
+        )
     return set_aside(paths, image_dir, folder, progress())
 
 
@@ -190,8 +194,8 @@ def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path | str) 
     from retrain.doctor.finding import name_in
 
     place = photo_path(image_dir)
-    noun = "finding" if len(findings) == 1 else "findings"
-    say(f"{photos:,} photos in {shown(image_dir)}: {len(findings) or 'no'} {noun}")
+    count = with_noun(len(findings), "finding") if findings else "no findings"
+    say(f"{with_noun(photos, 'photo')} in {shown(image_dir)}: {count}")
     for number, finding in enumerate(findings, 1):
         say("", f"{number}. {finding.title} [{finding.kind}]")
         say(f"   {finding.reason}", f"   {finding.remedy}")
@@ -208,7 +212,6 @@ def _report(
     moves: "Moves", image_dir: Path | str, folder: Path, as_json: bool, is_undo: bool = False
 ) -> None:
     """Print what was moved; raise BadData for files that could not be moved."""
-    from deploy.system.counts import with_noun
     from retrain.data.photo import shown
 
     if not as_json:

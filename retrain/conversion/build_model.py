@@ -8,6 +8,7 @@ from deploy.classifier import Classifier
 from deploy.contract import Contract
 from deploy.goldens import Golden
 from deploy.model_file import ModelFile
+from deploy.system.counts import with_noun
 from retrain import tf_graph
 from retrain.conversion import make_goldens, targets
 from retrain.conversion.compose import compose
@@ -79,7 +80,7 @@ def convert_graph(
     """
     record = quantization.record
     trunk = inputs.trunk_for(quantization)
-    photos = f", calibrated on {len(inputs.calibration)} training photos"
+    photos = f", calibrated on {with_noun(len(inputs.calibration), 'training photo')}"
     progress.info(
         f"putting together: the {record.name} trunk that analysed the photos, and the final layer"
         if trunk

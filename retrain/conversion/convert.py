@@ -5,6 +5,7 @@ from hashlib import sha256
 from deploy import files
 from deploy.contract import write_labels
 from deploy.errors import GateFailed
+from deploy.system.counts import with_noun
 from deploy.system.temporary_files import scratch
 from retrain import predictions
 from retrain.conversion import layer_errors
@@ -108,7 +109,8 @@ def _explain(
     with progress.stage("explain"):
         layers = layer_errors.explain(inputs.graph, quantization, inputs.calibration)
     progress.info(
-        f"of {len(layers)} layers, those whose errors move the scores most, for `keep_float`"
+        f"of {with_noun(len(layers), 'layer')}, those whose errors move the scores most, for "
+        "`keep_float`"
     )
     progress.info("(signal to noise in dB: of the scores, of the layer's own output):")
     for layer in layers[:_PRINTED_LAYERS]:

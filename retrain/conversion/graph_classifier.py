@@ -12,6 +12,7 @@ from deploy.classifier import PhotoClassifier
 from deploy.contract import Contract
 from deploy.errors import BadData
 from deploy.image import to_tensor
+from deploy.system.counts import with_noun
 from deploy.untrusted_files import damaged, naming
 from retrain import tf_graph
 from retrain.backbones.custom import classifier as foreign_classifier
@@ -49,7 +50,8 @@ class GraphClassifier(PhotoClassifier):
             width = self._run(np.zeros((1, spec.height, spec.width, 3), np.float32)).shape[-1]
         if width != len(contract.labels):
             raise BadData(
-                f"the graph has {width} outputs, {labels_source} {len(contract.labels)} labels"
+                f"the graph has {with_noun(width, 'output')}, {labels_source} "
+                f"{with_noun(len(contract.labels), 'label')}"
             )
 
     @classmethod

@@ -11,6 +11,7 @@ import numpy as np
 
 from deploy.errors import BadData
 from deploy.image import FORMATS
+from deploy.system.counts import with_noun
 from retrain.data import folder_layout
 from retrain.data.digest_index import DigestIndex, to_list
 from retrain.data.folder_layout import SPLITS, ClassFolder
@@ -141,20 +142,23 @@ class Dataset:
         """Return the warnings of this data set, one line each."""
         counts = self.photos.label_counts()
         lines = [
-            f"only {counts.get(label, 0)} photos of {label}: with fewer than "
+            f"only {with_noun(counts.get(label, 0), 'photo')} of {label}: with fewer than "
             f"{MIN_PHOTOS_PER_CLASS} its accuracy is a guess; add photos"
             for label in self.labels
             if counts.get(label, 0) < MIN_PHOTOS_PER_CLASS
         ]
         leaks = self.copies.across_splits()
         if leaks:
+            copies = "is an exact copy" if leaks == 1 else "are exact copies"
             lines.append(
-                f"{leaks} photos are exact copies of one in another split, which is a leak: "
+                f"{with_noun(leaks, 'photo')} {copies} of one in another split, which is a leak: "
                 f"each is kept in the first of {', '.join(SPLITS)} that has it, and left out of "
                 "the others"
             )
         if len(self.copies) > leaks:
-            lines.append(f"{len(self.copies) - leaks} exact copies of other photos are passed over")
+            count = len(self.copies) - leaks
+            others = "another photo is" if count == 1 else "other photos are"
+            lines.append(f"{with_noun(count, 'exact copy')} of {others} passed over")
         return [*self.remarks, *lines]
 
 

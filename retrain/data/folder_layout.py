@@ -10,6 +10,7 @@ from typing import NamedTuple
 from deploy import user_files
 from deploy.errors import BadData
 from deploy.image import HEAD, claims_photo
+from deploy.system.counts import with_noun
 from retrain.data.remote_path import PhotoPath
 from retrain.data.similar_labels import escape_lookalikes, lookalike_groups
 
@@ -165,7 +166,9 @@ def _read_level(root: Path, level: int) -> Layout:
         parents += lowest
     classes = [ClassFolder(path.name, path) for parent in lowest for path in sub_folders(parent)]
     if not classes:
-        raise BadData(f"{root}: no folders {level} levels below it: lower `labels_from`")
+        raise BadData(
+            f"{root}: no folders {with_noun(level, 'level')} below it: lower `labels_from`"
+        )
     return Layout(tuple(classes), tuple(parents))
 
 
@@ -310,10 +313,10 @@ def _warn_of_names_at(level: int, root: Path, below: dict[Path, list[Path]]) -> 
     if len(names) < 2 or not any(names[name] + (name in top_names) > 1 for name in names):
         return []
     return [
-        f"{root} can be read in two ways. Now its {len(top_names)} folders are the classes: "
-        f"{_join(top_names)}. But folders below them have the same names, and could be the "
-        f"{len(names)} classes: {_join(names)}. To train on these, use `labels_from` {level}; "
-        "`labels_from` 1 keeps the classes as they are, without this warning"
+        f"{root} can be read in two ways. Now its {with_noun(len(top_names), 'folder', 'is/are')} "
+        f"the classes: {_join(top_names)}. But folders below them have the same names, and could "
+        f"be the {len(names)} classes: {_join(names)}. To train on these, use `labels_from` "
+        f"{level}; `labels_from` 1 keeps the classes as they are, without this warning"
     ]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deploy import user_files
+from deploy.system.counts import with_noun
 from deploy.user_files import owner_of
 from retrain.data.folder_layout import is_photo, why_closed
 
@@ -39,8 +40,9 @@ def warnings(parents: Iterable[Path]) -> list[str]:
                 loose.append(path.name)
         if loose:
             lines.append(
-                f"{len(loose)} photos are directly in {parent}, not in the folder of a class, and "
-                f"are left out ({_examples(loose)}): move them into the folder of their class"
+                f"{with_noun(len(loose), 'photo', 'is/are')} directly in {parent}, not in the "
+                f"folder of a class, and left out ({_examples(loose)}): move them into the folder "
+                "of their class"
             )
     return lines
 
@@ -83,13 +85,17 @@ def system_warnings(left_out: Sequence[Path]) -> list[str]:
             counts[owner] += photos
             names[owner].add(path.name)
     return [
-        f"{count} photos are left out, "
-        + (f"put there by {owner}" if owner else "since they are hidden")
+        f"{with_noun(count, 'photo', 'is/are')} left out, "
+        + (
+            f"put there by {owner}"
+            if owner
+            else f"since {'it is' if count == 1 else 'they are'} hidden"
+        )
         + f" ({_examples(sorted(names[owner]))}): rename those that are yours"
         for owner, count in sorted(counts.items(), key=lambda item: item[0] or "hidden")
     ] + [
-        f"{len(in_cloud)} files are in iCloud and not on this machine ({_examples(in_cloud)}): "
-        "download them first"
+        f"{with_noun(len(in_cloud), 'file', 'is/are')} in iCloud and not on this machine "
+        f"({_examples(in_cloud)}): download them first"
         for _ in in_cloud[:1]
     ]
 

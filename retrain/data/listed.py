@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
+from deploy.image import MAX_BYTES, claims_photo, why_not_photo
 from retrain.data.folder_layout import ClassFolder
 from retrain.data.remote_path import PhotoPath
 
@@ -32,6 +34,7 @@ without showing it. `reason` says why a row is not used; it is "" for what is pa
 silence, and null for a photo.
 """
 ROWS_PER_BATCH = 4096
+_TOO_LARGE = f"larger than {MAX_BYTES // 1024**2} MB"
 Item = TypeVar("Item")
 
 
@@ -50,7 +53,7 @@ class Listed(NamedTuple):
 class PhotoSource(Protocol):
     """A place that photos are listed from, in an order that is the same each time.
 
-    Without `all_claim` only a file that has the content or the name of a photo claims to be one.
+    Without `all_claim` only a file that has the content or the suffix of an image claims to be one.
     """
 
     @property
@@ -73,6 +76,20 @@ class PhotoSource(Protocol):
 
     def remarks(self) -> tuple[str, ...]:
         """Return the warnings of the listing, after `batches` has ended."""
+
+
+def why_left_out(
+    name: Path, head: bytes, size: int, all_claim: bool = False, problem: str | None = None
+) -> str | None:
+    """Return the `reason` of a file's row: of each source the same files are photos.
+
+    `head` are its first HEAD bytes, or none where they need not be read, and `size` all its bytes.
+    `problem` is what is wrong with it, if that is known already.
+    """
+    if problem is None:
+        problem = _TOO_LARGE if size > MAX_BYTES else why_not_photo(head, name)
+    claims = problem is None or all_claim or claims_photo(name, head)
+    return problem if claims else ""
 
 
 def to_batch(rows: Sequence[Listed]) -> pa.RecordBatch:

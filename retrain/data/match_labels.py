@@ -5,6 +5,7 @@ from collections import defaultdict
 from dataclasses import replace
 
 from deploy.errors import BadData
+from deploy.system.counts import with_noun
 from retrain.data.dataset import Copies, Dataset
 
 
@@ -33,8 +34,9 @@ def match_labels(
         )
     counts = dataset.photos.label_counts()
     warnings = [
-        f"{dataset.root / folder}: no label of {source} is like it: {counts.get(folder, 0)} photos "
-        "are left out; rename the folder if it is one"
+        f"{dataset.root / folder}: no label of {source} is like it: "
+        f"{with_noun(counts.get(folder, 0), 'photo', 'is/are')} left out; rename the folder "
+        "if it is one"
         for folder in dataset.labels
         if folder not in label_of
     ]

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from deploy.contract import check_label
 from deploy.errors import BadData
 from deploy.system.cores import cores
+from deploy.system.counts import with_noun
 from deploy.untrusted_files import damaged
 from retrain.data import store
 from retrain.data.folder_layout import SPLIT_BY_NAME, ClassFolder
@@ -124,7 +125,8 @@ class PhotoList:
 
     def _skip_line(self, line: Any) -> str:
         reason = (
-            f"line {line.number} has {line.actual_columns} columns, not {line.expected_columns}"
+            f"line {line.number} has {with_noun(line.actual_columns, 'column')}, not "
+            f"{line.expected_columns}"
         )
         self._short_lines.append(Listed(os.fsencode(self.root), "", reason=reason))
         return "skip"

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from deploy.contract import check_label
 from deploy.errors import BadData
+from deploy.system.counts import with_noun
 from deploy.user_files import is_user_file
 from retrain.data import store
 from retrain.data.folder_layout import SPLIT_BY_NAME, ClassFolder
@@ -39,7 +40,9 @@ class RemoteFolder:
                 loose += sum(not is_folder and is_user_file(name) for name, is_folder in names)
             if not folders:
                 remedy = "lower `labels_from`" if depth else "expected one for each class"
-                raise BadData(f"{root}: no folders {depth + 1} levels below it: {remedy}")
+                raise BadData(
+                    f"{root}: no folders {with_noun(depth + 1, 'level')} below it: {remedy}"
+                )
             parents = folders
         for folder in parents:
             try:
@@ -65,7 +68,10 @@ class RemoteFolder:
         """Return a warning of files outside of class folders, and one of folders of splits."""
         lines = []
         if self.loose:
-            lines.append(f"{self.loose} files beside the folders of classes are left out")
+            are = "is" if self.loose == 1 else "are"
+            lines.append(
+                f"{with_noun(self.loose, 'file')} beside the folders of classes {are} left out"
+            )
         splits = [name for name in (folder.label for folder in self.classes) if _is_split(name)]
         if len(splits) > 1:
             lines.append(

@@ -14,20 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deploy.errors import BadData
-from deploy.image import HEAD, MAX_BYTES, claims_photo, why_not_photo
+from deploy.image import HEAD, MAX_BYTES, claims_photo
 from deploy.system.cores import cores
-from retrain.data import similar_labels
+from retrain.data import similar_labels, store
 from retrain.data.dataset import Dataset
 from retrain.data.folder_layout import SPLITS, ClassFolder
-from retrain.data.listed import SCHEMA, PhotoSource, in_blocks
+from retrain.data.listed import SCHEMA, PhotoSource, in_blocks, why_left_out
 from retrain.data.photo import BadPhoto
 from retrain.data.photo_table import PhotoTable
 from retrain.data.read_ahead import read_ahead
-from retrain.data.remote_path import PhotoPath, local_facts, look, photo_path
+from retrain.data.remote_path import PhotoPath, RemotePath, local_facts, look, photo_path
 from retrain.data.scan_parts import PartWriter, Plan, ScanParts, folder_of, in_use, remove_others
 from retrain.data.store import Facts
 
-TOO_LARGE = f"larger than {MAX_BYTES // 1024**2} MB"
 _REMOTE_READERS = 32
 """Reads at a time from a store: each waits for the network most of its time."""
 _LOOKS_PER_TASK, _READS_PER_TASK = 256, 16
@@ -111,7 +110,7 @@ def _with_digests(
         return [_look(paths[i], all_claim) for i in numbers]
 
     def read(numbers: list[int]) -> list[tuple[bytes | None, str | None]]:
-        return [_read(paths[i], all_claim) for i in numbers]
+        return [_read(paths[i], sizes[i], all_claim) for i in numbers]
 
     open_rows = [i for i, path in enumerate(paths) if digests[i] is None and reasons[i] is None]
     unknown = [i for i in open_rows if sizes[i] is None or not versions[i]]
@@ -122,9 +121,6 @@ def _with_digests(
             reasons[i] = fact
         else:
             sizes[i], versions[i] = fact.size, fact.version
-    for i in open_rows:
-        if sizes[i] is not None and sizes[i] > MAX_BYTES:
-            reasons[i] = TOO_LARGE
     # A size of 0 is what some systems say of a file that they make while it is read.
     firm = [i for i in open_rows if reasons[i] is None and sizes[i] and versions[i]]
     known = last.digests_of([(_absolute(paths[i]), sizes[i], versions[i]) for i in firm])
@@ -151,26 +147,38 @@ def _look(path: bytes, all_claim: bool) -> Facts | str:
     except OSError as error:
         if error.errno not in _NOTHING:
             return f"cannot be read ({error.strerror})"
-        is_link = Path(os.fsdecode(path)).is_symlink()
-        return "a link to nothing" if is_link else "there is no such file"
+        place = Path(os.fsdecode(path))
+        problem = "a link to nothing" if place.is_symlink() else "there is no such file"
+        return why_left_out(place, b"", 0, all_claim, problem) or ""
     if not stat.S_ISREG(about.st_mode):
         return "not a file" if all_claim else ""
     return local_facts(about)
 
 
-def _read(path: bytes, all_claim: bool) -> tuple[bytes | None, str | None]:
+def _read(path: bytes, size: int | None, all_claim: bool) -> tuple[bytes | None, str | None]:
     """Return the digest of a file, or the reason why it is no photo."""
     place = photo_path(os.fsdecode(path))
+    name = place if isinstance(place, Path) else Path(place.name)
+    is_large = size is not None and size > MAX_BYTES
     try:
-        content = place.read_bytes()
+        if not is_large:
+            content = place.read_bytes()
+        elif all_claim or claims_photo(name, b""):
+            content = b""
+        else:
+            content = _head(place)
     except OSError as error:
         return None, f"cannot be read ({error.strerror})"
-    name = place if isinstance(place, Path) else Path(place.name)
-    reason = why_not_photo(content[:HEAD], name)
-    if reason is None:
-        return hashlib.sha256(content).digest(), None
-    claims = all_claim or not content or claims_photo(name, content[:HEAD])
-    return None, reason if claims else ""
+    length = size if size is not None and is_large else len(content)
+    reason = why_left_out(name, content[:HEAD], length, all_claim)
+    return (hashlib.sha256(content).digest(), None) if reason is None else (None, reason)
+
+
+def _head(place: PhotoPath) -> bytes:
+    if isinstance(place, RemotePath):
+        return store.read(str(place), 0, HEAD)
+    with place.open("rb") as stream:
+        return stream.read(HEAD)
 
 
 def _absolute(path: bytes) -> bytes:

@@ -22,17 +22,18 @@ import pyarrow as pa
 
 from deploy.contract import check_label
 from deploy.errors import BadData
-from deploy.image import HEAD, MAX_BYTES, claims_photo, why_not_photo
+from deploy.image import HEAD, MAX_BYTES
 from deploy.system.cores import cores
 from deploy.user_files import is_user_file
 from retrain.data import store
 from retrain.data.folder_layout import ClassFolder
-from retrain.data.listed import Listed, to_batch
+from retrain.data.listed import Listed, to_batch, why_left_out
 from retrain.data.read_ahead import read_ahead
 from retrain.data.remote_path import PhotoPath, RemotePath, look, url_of
 from retrain.data.scan_parts import ScanParts
 
 _MAX_LABEL_BYTES = 1024**2
+_LINK = "a link, and links in tar files are not followed"
 _NO_LABEL = (
     "it has no label: no {name}.cls, and no {name}.json with `label`, is beside it: if the folders "
     "in the tar file are the classes, unpack it"
@@ -46,7 +47,7 @@ class TarFiles:
     root: PhotoPath
     files: tuple[PhotoPath, ...]
     classes: tuple[ClassFolder, ...] | None = None
-    all_claim: bool = True
+    all_claim: bool = False
 
     def batches(self, last: ScanParts) -> Iterator[pa.RecordBatch]:
         """Yield the photos of each tar file as one batch, with their digests.
@@ -140,7 +141,9 @@ def _members(stream: IO[bytes]) -> Iterator[_Member]:
     with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as tar:
         while info := tar.next():
             tar.members.clear()  # type: ignore[attr-defined]  # it would hold them all
-            if not info.isreg() or not all(map(is_user_file, PurePosixPath(info.name).parts)):
+            is_link = info.issym() or info.islnk()
+            is_readable = info.isreg() or is_link
+            if not is_readable or not all(map(is_user_file, PurePosixPath(info.name).parts)):
                 continue
             start, end = info.offset_data, info.offset_data + info.size
             member = _Member(info.name, start, end)
@@ -148,11 +151,9 @@ def _members(stream: IO[bytes]) -> Iterator[_Member]:
             if member.kind in ("cls", "json"):
                 text = _read(stream, min(info.size, _MAX_LABEL_BYTES))
                 yield member._replace(text=text)
-            elif info.size > MAX_BYTES:
-                if claims_photo(Path(info.name), _read(stream, HEAD)):
-                    yield member._replace(reason=f"larger than {MAX_BYTES // 1024**2} MB")
             else:
-                yield from _photo(member, _read(stream, info.size))
+                content = _read(stream, HEAD if info.size > MAX_BYTES else info.size)
+                yield from _photo(member, content, _LINK if is_link else None)
         stream.seek(tar.offset)
         if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             # `next` returns None for a damaged header too.
@@ -166,13 +167,13 @@ def _read(stream: IO[bytes], size: int) -> bytes:
     return content
 
 
-def _photo(member: _Member, content: bytes) -> Iterator[_Member]:
+def _photo(member: _Member, content: bytes, problem: str | None) -> Iterator[_Member]:
     """Yield a member that is a photo, or claims to be one."""
-    name, head = Path(member.name), content[:HEAD]
-    reason = why_not_photo(head, name)
+    size = member.end - member.start
+    reason = why_left_out(Path(member.name), content[:HEAD], size, problem=problem)
     if reason is None:
         yield member._replace(digest=hashlib.sha256(content).digest())
-    elif claims_photo(name, head):
+    elif reason:
         yield member._replace(reason=reason)
 
 

@@ -95,9 +95,9 @@ def inflation_text(accuracies: tuple[Accuracy, Accuracy] | None) -> str:
     every, clean = accuracies
     points = 100 * (every.value - clean.value)
     return (
-        f" Here it is {every.value:.1%} on all {every.total} test photos, and {clean.value:.1%} "
-        f"without the {with_noun(every.total - clean.total, 'photo')} like a training photo"
-        + (f": {points:.1f} points too good." if points > 0 else ".")
+        f" Here it is {every.value:.1%} on all {with_noun(every.total, 'test photo')}, and "
+        f"{clean.value:.1%} without the {with_noun(every.total - clean.total, 'photo')} like a "
+        "training photo" + (f": {points:.1f} points too good." if points > 0 else ".")
     )
 
 
@@ -150,7 +150,7 @@ def _exact(data: TrainingData) -> Finding:
     leaks = len(by_split[False])
     return Finding(
         "exact-copy",
-        "1 exact copy" if len(photos) == 1 else f"{len(photos):,} exact copies",
+        with_noun(len(photos), "exact copy"),
         "Each content is used once: copies add nothing."
         + (f" Those in another split, {leaks}, are not used there." if leaks else ""),
         "Set the copies aside.",

@@ -19,6 +19,7 @@ from typing import Any
 
 from deploy import files, user_files, versioned_json
 from deploy.errors import BadData, WrongUse
+from deploy.system.counts import with_noun
 from deploy.system.temporary_files import part_of, sweep
 from deploy.system.terminal import printable
 from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, read
@@ -221,7 +222,8 @@ def _move_all(pairs: Sequence[tuple[Path, Path]], outcome: str, progress: Progre
                 problems.append(_try_to_move(origin, place))
                 advance(1)
     except KeyboardInterrupt:
-        progress.warn(f"{len(problems)} of {len(pairs)} files were {outcome}")
+        were = "was" if len(pairs) == 1 else "were"
+        progress.warn(f"{len(problems)} of {with_noun(len(pairs), 'file')} {were} {outcome}")
         raise
     return problems
 

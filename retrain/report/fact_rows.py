@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from deploy.system.counts import with_noun
 from retrain.data.photo import Photo, shown
 from retrain.report import photo_facts
 from retrain.report.page_values import Count
@@ -46,9 +47,7 @@ def _copies(inputs: RunInputs, book: PhotoBook) -> tuple[tuple[str, str, Count |
     by_path = {shown(photo.path): photo for photo, _ in inputs.manifest}
     pairs = [pair.texts("paths") for pair in inputs.metrics.objects("copies_across_splits")]
     photos = [by_path[path] for pair in pairs for path in pair if path in by_path]
-    text = (
-        "1 pair looks the same" if len(pairs) == 1 else f"{len(pairs) or 'no'} pairs look the same"
-    )
+    text = f"{with_noun(len(pairs), 'pair', 'looks/look') if pairs else 'no pairs look'} the same"
     gallery = book.gallery("Photos that look the same in two splits, in pairs", photos)
     return (("across splits", text, Count(len(photos), gallery) if photos else None),)
 

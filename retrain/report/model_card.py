@@ -14,6 +14,7 @@ from itertools import chain
 
 from deploy import files, model_file, versioned_json
 from deploy.contract import Contract
+from deploy.system.counts import with_noun
 from deploy.system.terminal import printable
 from deploy.untrusted_files import damaged, read_json
 from deploy.versioned_json import Fields
@@ -173,7 +174,7 @@ def _header(facts: _Facts) -> Iterator[str]:
     yield "  - task: {type: image-classification, name: Image Classification}"
     yield (
         "    dataset: {type: imagefolder, name: "
-        f"{_quote(f'{facts.accuracy.total:,} test photos')}, split: test}}"
+        f"{_quote(with_noun(facts.accuracy.total, 'test photo'))}, split: test}}"
     )
     yield "    metrics:"
     yield "    - type: accuracy"
@@ -189,8 +190,8 @@ def _summary(facts: _Facts) -> Iterator[str]:
     if facts.accuracy:
         low, high = facts.accuracy.interval
         yield (
-            f"It is right on {facts.accuracy.right:,} of {facts.accuracy.total:,} test photos, "
-            f"{facts.accuracy.value:.1%};"
+            f"It is right on {facts.accuracy.right:,} of "
+            f"{with_noun(facts.accuracy.total, 'test photo')}, {facts.accuracy.value:.1%};"
         )
         yield f"with 95% confidence the share is {low:.1%} to {high:.1%} on photos like these."
 
@@ -305,7 +306,7 @@ def _training(contract: Contract, metrics: Fields) -> Iterator[str]:
         "Trained": trained,
         "Photos": f"{counts}; split by {'folders' if by_folders else 'the bytes of each photo'}",
         "Files left out": f"{bad:,}, which cannot be read" if bad else "",
-        "Photos that look the same in two splits": f"{len(copies):,} pairs"
+        "Photos that look the same in two splits": with_noun(len(copies), "pair")
         if _has(metrics.values)
         else "not searched for",
         "SHA-256 of photos and labels": f"`{contract.dataset_sha256}`",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from deploy.system.counts import with_noun
 from deploy.versioned_json import Fields
 from retrain.predictions import Prediction
 from retrain.report.learning_curve import LearningCurve
@@ -201,8 +202,8 @@ def learning(curve: LearningCurve) -> Plot:
         axes.set_ylabel("right, %", labelpad=2)
 
     caption = (
-        f"With {photos[0]} training photos {accuracy[0]:.1f}% of {sum(curve.held_out)} others are "
-        f"right, with all {photos[-1]} {accuracy[-1]:.1f}%. Continued, twice as many give about "
-        f"{later:.1f}%."
+        f"With {with_noun(photos[0], 'training photo')} {accuracy[0]:.1f}% of "
+        f"{sum(curve.held_out)} others are right, with all {photos[-1]} {accuracy[-1]:.1f}%. "
+        f"Continued, twice as many give about {later:.1f}%."
     )
     return _draw("learning", "Accuracy by the number of training photos", caption, paint)

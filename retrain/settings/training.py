@@ -41,9 +41,10 @@ class Source:
     0..255), and what is None is read from the file (`backbones.custom.load`). Without
     `bottleneck_dir`, which may be the text of a URL, bottlenecks lie in `cache_dir`. `executor`
     analyses the photos: threads of this process, or actors of Ray, on the cluster at `ray_address`;
-    None starts Ray on this machine. `extract_precision` says which network computes bottlenecks:
-    the float32 one, or its int8 trunk. The feature maps of fine-tuning are always of float32.
-    `trunk` is the file `trunk.tflite` of another run: both runs then share bottlenecks.
+    None starts Ray on this machine, until this process ends. `extract_precision` says which network
+    computes bottlenecks: the float32 one, or its int8 trunk. The feature maps of fine-tuning are
+    always of float32. `trunk` is the file `trunk.tflite` of another run: both runs then share
+    bottlenecks.
     """
 
     image_dir: Path | str

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from deploy.system.counts import with_noun
 from retrain.metrics import calibrated_cross_entropies
 from retrain.training.head import Floats, Ints
 
@@ -63,9 +64,10 @@ class Comparison:
     def __str__(self) -> str:
         name = "fine-tuned network" if self.keeps_fine_tuned else "linear head"
         return (
-            f"the {name} is kept: cross entropy of {self.photos} validation photos "
-            f"{self.fine_tuned:.4f} fine-tuned, {self.linear:.4f} linear, gain {self.gain:.4f} "
-            f"with a standard error of {self.standard_error:.4f}"
+            f"the {name} is kept: cross entropy of "
+            f"{with_noun(self.photos, 'validation photo')} {self.fine_tuned:.4f} fine-tuned, "
+            f"{self.linear:.4f} linear, gain {self.gain:.4f} with a standard error of "
+            f"{self.standard_error:.4f}"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from deploy.errors import BadData, WrongUse
+from deploy.system.counts import with_noun
 from retrain import tf_graph
 from retrain.backbones.custom import classic_graph
 from retrain.backbones.custom.classifier import ClassifierEnds, find_ends, wrong_size
@@ -140,8 +141,9 @@ def _measure_head(
         bias = session.run(flat, {row: zeros})
         if len(bias) != classes:
             raise BadData(
-                f"{len(bias)} outputs, but {labels} has {classes} labels: take the labels file "
-                "that was written with the graph"
+                f"{with_noun(len(bias), 'output')}, but {labels} has "
+                f"{with_noun(classes, 'label')}: take the labels file that was written with the "
+                "graph"
             )
         columns = [
             session.run(slope, {row: zeros, weighting: unit}).ravel()

@@ -11,6 +11,7 @@ import numpy as np
 
 from deploy import files
 from deploy.errors import BadData
+from deploy.system.counts import with_noun
 from retrain.backbones import Backbone
 from retrain.backbones.cut_points import CutPoint
 from retrain.backbones.trunk import load_trunk
@@ -90,7 +91,8 @@ def fine_tune_network(
         size = "x".join(map(str, cut.shape))
         progress.info(
             f"fine-tuning above {cut.name} ({size}, {cut.share_above:.0%} of the multiply-adds): "
-            f"{epochs} epochs of {photos} photos with {views} views each: {cost}"
+            f"{with_noun(epochs, 'epoch')} of {with_noun(photos, 'photo')} with "
+            f"{with_noun(views, 'view')} each: {cost}"
         )
     distorted = DistortedViews(views, fine_tuning.distortion)
     maps = load_feature_maps(data, trunk, distorted, settings, progress)
@@ -135,7 +137,8 @@ def _train(
     epochs = fine_tuning.epochs_for(photos)
     total = fine_tuning.average * epochs * photos
     if state:
-        progress.info(f"going on after {state.epoch} epochs of run {state.runs + 1}, from {path}")
+        epochs_before = with_noun(state.epoch, "epoch")
+        progress.info(f"going on after {epochs_before} of run {state.runs + 1}, from {path}")
     elif settings.resume:
         progress.info(f"{path}: no checkpoint: fine-tuning from the beginning")
     state = state or FineTuneState.start(start)
@@ -174,8 +177,8 @@ def _resume(path: Path, key: str, start: Sequence[Floats], average: int) -> Fine
     state = read_members(path, key, partial(FineTuneState.from_members, shapes=shapes))
     if state and state.runs > average:
         raise BadData(
-            f"{path}: the average of {state.runs} runs, more than `average` {average}: leave out "
-            "`resume` to train anew"
+            f"{path}: the average of {with_noun(state.runs, 'run')}, more than `average` "
+            f"{average}: leave out `resume` to train anew"
         )
     return state
 

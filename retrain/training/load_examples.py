@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from deploy.errors import BadData
+from deploy.system.counts import with_noun
 from retrain import backbones, tf_graph
 from retrain.backbones import Backbone
 from retrain.backbones.custom.custom_network import Ends
@@ -94,7 +95,7 @@ def with_precision(
         else:
             photos = calibration_photos(dataset.photos, split.assign(dataset.photos, settings))
             trunk = quantize_backbone(backbone, photos, source.cache_dir)
-            origin = f"calibrated on {len(photos)} training photos"
+            origin = f"calibrated on {with_noun(len(photos), 'training photo')}"
     progress.info(f"int8 trunk {trunk.flatbuffer_sha256[:12]}: {origin}")
     return trunk
 
@@ -115,7 +116,9 @@ def analyse(
         )
         usable = dataset.without(bottlenecks.bad)
     cached = len(photos) - bottlenecks.analysed
-    progress.info(f"{bottlenecks.analysed} photos analysed now, {cached} taken from the cache")
+    progress.info(
+        f"{with_noun(bottlenecks.analysed, 'photo')} analysed now, {cached:,} taken from the cache"
+    )
     return usable, bottlenecks
 
 
@@ -139,7 +142,7 @@ def print_left_out(dataset: Dataset, progress: Progress) -> None:
     for warning in dataset.warnings():
         progress.warn(warning)
     if dataset.bad:
-        progress.warn(f"{len(dataset.bad)} files are left out:")
+        progress.warn(f"{with_noun(len(dataset.bad), 'file', 'is/are')} left out:")
         counts = Counter(photo.reason for photo in dataset.bad)
         printed = dict(counts.most_common(_MAX_REASONS))
         lines: Counter[str] = Counter()
@@ -151,8 +154,9 @@ def print_left_out(dataset: Dataset, progress: Progress) -> None:
             if count > _MAX_LINES_PER_REASON:
                 progress.info(f"  and {count - _MAX_LINES_PER_REASON} more: {reason}")
         if len(counts) > len(printed):
+            reasons = len(counts) - len(printed)
             unprinted = counts.total() - sum(printed.values())
-            progress.info(f"  and {unprinted} more, for {len(counts) - len(printed)} other reasons")
+            progress.info(f"  and {unprinted} more, for {with_noun(reasons, 'other reason')}")
 
 
 def load_undistorted(
@@ -231,8 +235,8 @@ def load_feature_maps(
         )
     _require_all(maps, ": name another `cut`, or remove the photo")
     progress.info(
-        f"{maps.analysed} feature maps analysed now, {len(photos) - maps.analysed} taken from the "
-        "cache"
+        f"{with_noun(maps.analysed, 'feature map')} analysed now, "
+        f"{len(photos) - maps.analysed:,} taken from the cache"
     )
     undistorted = load_undistorted(trunk, data.dataset, maps, data.labels, settings.split)
     complete = _with_views(undistorted, maps.store, views, settings.source, progress)
@@ -268,8 +272,9 @@ def _with_views(
     _require_all(bottlenecks)
     rows, analysed = bottlenecks.rows, bottlenecks.analysed
     progress.info(
-        f"{views.count} distorted views of each of {len(training)} training photos: "
-        f"{analysed} analysed now, {rows.size - analysed} taken from the cache"
+        f"{with_noun(views.count, 'distorted view')} of each of "
+        f"{with_noun(len(training), 'training photo')}: {analysed:,} analysed now, "
+        f"{rows.size - analysed:,} taken from the cache"
     )
     with_views = undistorted._replace(rows=np.hstack([undistorted.rows, rows]))
     examples = {**data.examples, split.TRAINING: with_views}

@@ -7,6 +7,7 @@ import numpy as np
 
 from deploy import files
 from deploy.errors import BadData
+from deploy.system.counts import with_noun
 from deploy.system.temporary_files import sweep
 from retrain.backbones import Backbone
 from retrain.data import split
@@ -74,7 +75,8 @@ def train_head(
         raise BadData("training diverged, and no weights are usable: lower `learning_rate`")
     if step < steps:
         progress.info(
-            f"stopped at step {step}: {settings.head.early_stop} rounds without better weights"
+            f"stopped at step {step}: {with_noun(settings.head.early_stop, 'round')} without "
+            "better weights"
         )
     return checkpoint.best
 

@@ -9,6 +9,7 @@ from PIL import Image
 from deploy import files
 from deploy.contract import InputSpec, write_labels
 from deploy.errors import BadData
+from deploy.system.counts import with_noun
 from deploy.system.temporary_files import sweep
 from retrain import parallel, tf_graph
 from retrain.bottlenecks import near_duplicates
@@ -87,7 +88,7 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
                 write_saved_model(graph, settings.saved_model_dir)
         if settings.print_misclassified_test_images:
             wrong = test.accuracy.total - test.accuracy.right
-            progress.info(f"{wrong} misclassified test photos:")
+            progress.info(f"{with_noun(wrong, 'misclassified test photo')}:")
             for photo in test.misclassified:
                 progress.info(f"  {photo}")
             if wrong > len(test.misclassified):

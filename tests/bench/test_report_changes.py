@@ -201,7 +201,7 @@ MISSING = object()
         ("state", 3, "state is 3, not an object"),
         ("not_run", None, "not_run is None, not a list"),
         ("records", [], "records is empty"),
-        ("runners.0.ratio_interval95", [1], "runners[0].ratio_interval95 has 1 members"),
+        ("runners.0.ratio_interval95", [1], "runners[0].ratio_interval95 has 1 member"),
         ("runners.0.threads", "1", "runners[0].threads is '1'"),
         ("runners.0.photo_ms", {"total": ""}, "photo_ms.total is ''"),
         ("runners.0.ms.p50", 0, "ms.p50 is 0"),

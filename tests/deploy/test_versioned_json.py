@@ -235,7 +235,7 @@ def test_a_record_is_read_by_the_types_of_its_fields() -> None:
         ({"flag": 1}, "flag is 1, not true or false"),
         ({"share": 1.5}, "share is 1.5, not from 0 to 1"),
         ({"share": float("nan")}, "share is nan, not a number"),
-        ({"pair": [1]}, "pair has 1 members, not 2"),
+        ({"pair": [1]}, "pair has 1 member, not 2"),
         ({"pair": [0.5, 1]}, "pair[0] is 0.5, not a whole number"),
         ({"seconds": {"scan": "1"}}, "seconds.scan is '1', not a number"),
         ({"seconds": []}, "seconds is [], not an object"),

@@ -1,13 +1,17 @@
 """Ray's actors do what threads do, also when they are killed."""
 
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
 import psutil
@@ -26,6 +30,7 @@ from tests.helpers.photos import LABELS, draw
 from tests.helpers.stores import BUCKET, Rows, rows_of, s3_server
 
 ray = pytest.importorskip("ray")
+services = import_module("ray._private.services")
 THREADS = EngineChoice("tflite", Path("no probe"))
 ACTORS = EngineChoice("tflite", Path("no probe"), "ray")
 
@@ -36,12 +41,26 @@ def cluster() -> Iterator[str]:
     with s3_server():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ray_pool, "cores_here", lambda: 2)
-            assert ray_pool.connect(None)
+            patch.setattr(services, "get_node", patiently(services.get_node))
+            ray_pool.connect(None)
         yield ray.get_runtime_context().gcs_address
         started = psutil.Process().children(recursive=True)
         ray.shutdown()
         _, alive = psutil.wait_procs([each for each in started if is_of_ray(each)], 30)
         assert not alive
+
+
+def patiently(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `call` with patience: on a busy machine Ray does not start in its 30 s."""
+
+    def call_again(*arguments: object) -> object:
+        for _ in range(180):
+            with suppress(RuntimeError):
+                return call(*arguments)
+            time.sleep(1)
+        return call(*arguments)
+
+    return call_again
 
 
 def is_of_ray(process: psutil.Process) -> bool:
@@ -56,13 +75,27 @@ def actors() -> list[psutil.Process]:
     return [process for process in processes if process.name().startswith("ray::_Actor")]
 
 
+@pytest.fixture
+def one_actor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let runs have one actor: to start one takes a second."""
+    monkeypatch.setattr(ray_pool, "cores", lambda: 1)
+
+
+@pytest.fixture
+def moments() -> Random:
+    """Return what draws the moments of kills; the seed is shown when a test fails."""
+    seed = int.from_bytes(os.urandom(4))
+    print(f"seed {seed}")
+    return Random(seed)  # noqa: S311 (not a secret)
+
+
 def test_each_task_has_one_result_and_both_actors_work() -> None:
     results = list(ray_pool.run(range(40), ray_tasks.make_pid, ray_tasks.echo))
     assert sorted(task for _, task in results) == list(range(40))
     assert len({pid for pid, _ in results}) == 2
-    assert list(ray_pool.run([], ray_tasks.make_pid, ray_tasks.echo)) == []
 
 
+@pytest.mark.usefixtures("one_actor")
 def test_tasks_are_read_two_an_actor_ahead() -> None:
     started: list[int] = []
 
@@ -74,11 +107,12 @@ def test_tasks_are_read_two_an_actor_ahead() -> None:
     results = ray_pool.run(endless(), ray_tasks.make_pid, ray_tasks.echo)
     for number in range(1, 5):
         next(results)
-        assert len(started) <= number + 4
+        assert len(started) <= number + 2
     results.close()
-    assert len(started) <= 9
+    assert len(started) <= 6
 
 
+@pytest.mark.usefixtures("one_actor")
 def test_an_error_is_the_one_that_was_raised() -> None:
     with pytest.raises(BadData, match=r"^cannot write /full/shard.parquet: No space left"):
         list(ray_pool.run(range(8), ray_tasks.make_pid, ray_tasks.refuse))
@@ -86,20 +120,12 @@ def test_an_error_is_the_one_that_was_raised() -> None:
         list(ray_pool.run(range(8), ray_tasks.fail_to_make, ray_tasks.echo))
 
 
-@pytest.mark.parametrize("is_ours", [True, False])
-def test_ray_ends_with_the_run_that_started_it(
-    monkeypatch: pytest.MonkeyPatch, is_ours: bool
-) -> None:
-    calls: list[str] = []
-    monkeypatch.setattr(ray_pool, "connect", lambda _address: is_ours)
-    monkeypatch.setattr(ray, "shutdown", lambda: calls.append("shutdown"))
-    results = ray_pool.run([], ray_tasks.make_pid, ray_tasks.echo)
-    results.close()
-    assert calls == []
-    assert list(ray_pool.run([], ray_tasks.make_pid, ray_tasks.echo)) == []
-    assert calls == ["shutdown"] * is_ours
+def test_ray_is_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("started again"))
+    ray_pool.connect(None)
 
 
+@pytest.mark.usefixtures("one_actor")
 def test_a_task_whose_actor_is_killed_is_tried_again(tmp_path: Path) -> None:
     tasks = [(number, tmp_path / "mark") for number in range(8)]
     results = list(ray_pool.run(tasks, ray_tasks.make_pid, ray_tasks.die_once))
@@ -107,7 +133,11 @@ def test_a_task_whose_actor_is_killed_is_tried_again(tmp_path: Path) -> None:
     assert {number for _, number in results} == {*range(8)}
 
 
-def test_a_task_that_kills_each_actor_is_an_error_of_one_line() -> None:
+@pytest.mark.usefixtures("one_actor")
+def test_a_task_that_kills_each_actor_is_an_error_of_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_pool, "_MAX_RETRIES", 1)
     with pytest.raises(BadData, match="Ray") as caught:
         list(ray_pool.run([1], ray_tasks.make_pid, ray_tasks.die))
     assert "\n" not in str(caught.value)
@@ -157,19 +187,17 @@ def expected(
     return result, rows
 
 
+def await_moment(place: Path, moments: Random, is_over: Callable[[], object]) -> None:
+    """Return after some of the ten shards are written, and a moment more, or if all is over."""
+    count = moments.randint(1, 5)
+    while len(list(place.glob("*/shard-*"))) < count and not is_over():
+        time.sleep(0.005)
+    time.sleep(moments.uniform(0, 0.05))
+
+
 def is_same(result: Bottlenecks, expected: Bottlenecks) -> bool:
     values = [each.store.take(each.rows[:, 0]).tobytes() for each in (result, expected)]
     return (result.photos, result.bad) == (expected.photos, expected.bad) and len({*values}) == 1
-
-
-def test_rays_rows_are_those_of_threads(
-    root: Path, backbone: Backbone, tmp_path: Path, expected: tuple[Bottlenecks, Rows]
-) -> None:
-    result = run(root, backbone, tmp_path, ACTORS)
-    assert result.analysed == 160
-    assert is_same(result, expected[0])
-    assert rows_of(tmp_path) == expected[1]
-    assert run(root, backbone, tmp_path, ACTORS).analysed == 0
 
 
 def test_rays_rows_are_the_same_at_a_url(
@@ -186,25 +214,33 @@ def test_rays_rows_are_the_same_at_a_url(
     assert is_same(again, expected[0])
 
 
-def test_a_killed_worker_costs_its_shard(
-    root: Path, backbone: Backbone, tmp_path: Path, expected: tuple[Bottlenecks, Rows]
+def test_rays_rows_are_those_of_threads_though_a_worker_is_killed(
+    root: Path,
+    backbone: Backbone,
+    tmp_path: Path,
+    expected: tuple[Bottlenecks, Rows],
+    moments: Random,
 ) -> None:
     killed: list[int] = []
+    is_over = threading.Event()
 
     def kill() -> None:
-        while not list(tmp_path.glob("*/shard-*")):
-            time.sleep(0.005)
-        victim = actors()[0]
+        await_moment(tmp_path, moments, is_over.is_set)
+        victim = moments.choice(actors())
         killed.append(victim.pid)
         victim.kill()
 
     thread = threading.Thread(target=kill)
     thread.start()
-    result = run(root, backbone, tmp_path, ACTORS)
-    thread.join()
+    try:
+        result = run(root, backbone, tmp_path, ACTORS)
+    finally:
+        is_over.set()
+        thread.join()
     assert killed
     assert is_same(result, expected[0])
     assert rows_of(tmp_path) == expected[1]
+    assert run(root, backbone, tmp_path, ACTORS).analysed == 0
 
 
 def test_a_killed_driver_continues_where_it_was(
@@ -214,15 +250,15 @@ def test_a_killed_driver_continues_where_it_was(
     tmp_path: Path,
     cluster: str,
     expected: tuple[Bottlenecks, Rows],
+    moments: Random,
 ) -> None:
     """Its actors end, too; the second run is in this process."""
     where = ("--cache-dir", cache_dir, "--bottleneck-dir", tmp_path, "--ray-address", cluster)
     words = (sys.executable, "-m", "retrain", "bottlenecks", root, "--executor", "ray", *where)
     with psutil.Popen([str(word) for word in words], stderr=subprocess.PIPE) as driver:
-        while not (there := list(tmp_path.glob("*/shard-*"))) and driver.poll() is None:
-            time.sleep(0.005)
+        await_moment(tmp_path, moments, lambda: driver.poll() is not None)
         driver.kill()
-        assert there, driver.stderr.read()
+        assert rows_of(tmp_path), driver.stderr.read()
     while actors():
         time.sleep(0.05)
     rows = rows_of(tmp_path)
@@ -234,6 +270,7 @@ def test_a_killed_driver_continues_where_it_was(
     assert not list(tmp_path.rglob(".*.part"))
 
 
+@pytest.mark.usefixtures("one_actor")
 def test_a_cache_that_the_driver_cannot_see_is_refused_with_the_remedy(
     root: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
@@ -242,18 +279,10 @@ def test_a_cache_that_the_driver_cannot_see_is_refused_with_the_remedy(
         run(root, backbone, UrlPlace("memory://c", tmp_path), ACTORS)
 
 
+@pytest.mark.usefixtures("one_actor")
 def test_a_disk_that_cannot_be_written_is_named(
-    root: Path, cache_dir: Path, tmp_path: Path, cluster: str
+    root: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
     (tmp_path / "a file").touch()
-    where = ("--cache-dir", cache_dir, "--bottleneck-dir", tmp_path / "a file" / "there")
-    words = (sys.executable, "-m", "retrain", "bottlenecks", root, "--executor", "ray", *where)
-    process = subprocess.run(
-        [str(word) for word in (*words, "--ray-address", cluster)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 3
-    assert process.stderr.splitlines()[-1].startswith(f"Error: cannot make the folder {tmp_path}")
-    assert "Traceback" not in process.stderr
+    with pytest.raises(BadData, match=f"^cannot make the folder {tmp_path}"):
+        run(root, backbone, tmp_path / "a file" / "there", ACTORS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData
+from deploy.system.counts import with_noun
 from deploy.untrusted_files import naming
 from retrain import tf_graph
 from retrain.backbones.custom.custom_network import CustomNetwork
@@ -51,8 +52,8 @@ def read(path: Path) -> CustomNetwork:
             described = _count_weights(config)
             if described > stored:
                 raise BadData(
-                    f"damaged: config.json describes {described:,} weights, and model.weights.h5 "
-                    f"holds {stored:,}"
+                    f"damaged: config.json describes {with_noun(described, 'weight')}, and "
+                    f"model.weights.h5 holds {stored:,}"
                 )
             return _load(path)
         except BadData:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData, WrongUse
+from deploy.system.counts import with_noun
 from deploy.untrusted_files import naming
 from retrain import tf_graph
 from retrain.backbones.custom.custom_network import CustomNetwork, Ends
@@ -54,8 +55,8 @@ def read_subgraph(content: bytes) -> Subgraph:
     (graph,) = model.subgraphs
     if len(graph.input_indices) != 1 or not graph.output_indices:
         raise BadData(
-            f"it has {len(graph.input_indices)} inputs and {len(graph.output_indices)} outputs "
-            "instead of one"
+            f"it has {with_noun(len(graph.input_indices), 'input')} and "
+            f"{with_noun(len(graph.output_indices), 'output')} instead of one"
         )
     for tensor in graph.tensors:
         shape = tensor.default_shape

@@ -62,6 +62,20 @@ def read(place: UrlPlace, keys: list[Row]) -> tuple[list[str], int]:
     return cached.damaged, len(cached.missing())
 
 
+def test_progress_is_shown_while_shards_are_copied(
+    place: UrlPlace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = rows(3)
+    for row in keys:
+        Cache(place, WIDTH, {}).add([row])
+    elsewhere = UrlPlace(place.url, tmp_path / "elsewhere")
+    digests = of_bytes([row.digest for row in keys])
+    for _ in range(2):
+        Cache(elsewhere, WIDTH, {}).load(digests, range(1), FeatureStore(WIDTH), Progress())
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("cache copied 3/3 files (")
+
+
 def run(root: Path, backbone: Backbone, place: Path | UrlPlace) -> tuple[Bottlenecks, Bottlenecks]:
     photos, quiet = scan(root).photos, Progress(verbosity="ERROR")
     views = DistortedViews(1, Distortion(random_brightness=20))

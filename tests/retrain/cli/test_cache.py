@@ -59,7 +59,7 @@ def test_verify_finds_damage_and_repair_lets_the_next_run_mend_it(
 ) -> None:
     heading, line, last = call("verify").stdout.splitlines()
     assert heading.split()[:2] == ["fingerprint", "rows"]
-    assert last == "1 shards, 0 damaged"
+    assert last == "1 shard, 0 damaged"
     (content,) = json.loads(call("verify", "--json").stdout)["contents"]
     assert line.split() == [Path(content["folder"]).name[:12], "8", content["content_sha256"]]
     path = damage(place)

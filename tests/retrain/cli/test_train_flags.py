@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from deploy.system.counts import with_noun
 from retrain.data import split
 from tests.helpers.photos import LABELS
 from tests.helpers.runs import STEPS, Run, Train
@@ -121,9 +122,8 @@ def test_early_stop_waits_so_many_rounds(patience: int, train: Train) -> None:
     step = int(run.weights("step"))
     assert step < STEPS
     assert run.weights("rounds_since") == patience
-    assert (
-        f"stopped at step {step}: {patience} rounds without better weights\n" in run.result.stderr
-    )
+    rounds = with_noun(patience, "round")
+    assert f"stopped at step {step}: {rounds} without better weights\n" in run.result.stderr
 
 
 def test_no_early_stop_by_itself(train: Train) -> None:

@@ -125,7 +125,7 @@ def test_copies_across_splits_of_the_user_stay_in_training(tmp_path: Path) -> No
     assert not {"test/cat/again.png", "test/dog/again.png"} & paths
     lines = dataset.warnings()
     assert any(line.startswith("2 photos are exact copies of one in another") for line in lines)
-    assert "1 exact copies of other photos are passed over" in lines
+    assert "1 exact copy of another photo is passed over" in lines
 
 
 def test_a_split_of_copies_alone_is_an_error(tmp_path: Path) -> None:

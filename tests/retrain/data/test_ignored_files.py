@@ -59,9 +59,9 @@ def test_files_of_systems_are_left_out(root: Path) -> None:
     assert names(dataset) == ["cat/1.png", "dog/2.png"]
     lines = [line for line in dataset.warnings() if "left out" in line]
     assert [line.split(":")[0] for line in lines] == [
-        "1 photos are left out, put there by a Synology NAS (SYNOPHOTO_THUMB_M.jpg)",
-        "1 photos are left out, put there by a camera (MVI_1.THM)",
-        "1 photos are left out, put there by macOS (._1.jpg)",
+        "1 photo is left out, put there by a Synology NAS (SYNOPHOTO_THUMB_M.jpg)",
+        "1 photo is left out, put there by a camera (MVI_1.THM)",
+        "1 photo is left out, put there by macOS (._1.jpg)",
     ]
 
 

@@ -26,7 +26,7 @@ def test_a_photo_is_known_by_its_content(root: Path, form: str, name: str) -> No
 
 def test_files_that_claim_to_be_photos_are_listed_with_a_reason(root: Path) -> None:
     (root / "cat" / "text.jpg").write_text("hello")
-    (root / "cat" / "empty").touch()
+    (root / "cat" / "empty.jpg").touch()
     (root / "cat" / "phone.CR3").write_bytes(b"\0\0\0\x18ftypcrx \0\0\0\0")
     (root / "cat" / "game.tga").write_bytes(bytes(100))
     (root / "cat" / "gone.png").symlink_to(root / "nowhere")
@@ -34,7 +34,7 @@ def test_files_that_claim_to_be_photos_are_listed_with_a_reason(root: Path) -> N
     assert names(dataset) == ["cat/1.png", "dog/2.png"]
     assert reasons(dataset) == {
         "text.jpg": f"not a photo: its content is none of {', '.join(FORMATS)}",
-        "empty": "the file is empty",
+        "empty.jpg": "the file is empty",
         "phone.CR3": "camera raw file: develop it to JPEG, PNG or TIFF",
         "game.tga": "TGA file: convert it to JPEG or PNG",
         "gone.png": "a link to nothing",

@@ -150,7 +150,7 @@ def test_a_line_of_too_few_columns_is_a_row_with_its_number(
         stream.write("one\n1,2,3\n")
     dataset = read(path)
     assert [item.reason for item in dataset.bad] == [
-        "line 4 has 1 columns, not 2",
+        "line 4 has 1 column, not 2",
         "line 5 has 3 columns, not 2",
     ]
 
