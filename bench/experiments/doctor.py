@@ -2,13 +2,11 @@
 
 A copy of each DIR is spoiled in known ways (`bench.experiments.spoil`), once for each seed, and
 `retrain doctor` examines it. Clean photos show what it names without a cause. With --peers-python,
-cleanlab and CleanVision get the same copy. With --advice, labels are swapped, the photos that
-`retrain doctor --quarantine` suggests are set aside, and the head is trained on what is left.
+cleanlab and CleanVision get the same copy. `bench.experiments.advice` measures what its advice
+brings.
 """
 
 import json
-import random
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -29,22 +27,16 @@ from bench.experiments.shared import (
     run,
     save,
 )
-from bench.experiments.spoil import Pair, Spoiled, spoil, swap
+from bench.experiments.spoil import Pair, Spoiled, spoil
 from deploy.system.terminal import say_table
 from retrain.doctor import examine
 from retrain.doctor.out_of_fold import all_examples, predict
-from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.settings.cache import default_cache_dir
-from retrain.settings.training import HeadSettings, Source, SplitSettings
-from retrain.training.head import Examples, Head
-from retrain.training.linear import fit
-from retrain.training.load_examples import TrainingData
+from retrain.settings.training import Source, SplitSettings
 
 _FIRST_SHARE = 0.05
 """The share of the photos, first in a ranking, among which swapped labels are looked for."""
-_TEST_SHARE = 0.4
-_VALIDATION_SHARE = 0.1
 _NEAR_KINDS = ("near-copy", "copy-across-classes", "copy-across-splits")
 
 Figures = dict[str, Any]
@@ -61,14 +53,6 @@ Names = frozenset[str]
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Compare with cleanlab and CleanVision, which this Python has.",
 )
-@click.option("--advice", is_flag=True, help="Measure what following the advice on labels brings.")
-@click.option(
-    "--swapped",
-    default=10.0,
-    show_default=True,
-    type=click.FloatRange(0, 50),
-    help="Percent of the labels that --advice swaps.",
-)
 @click.option(
     "--cache-dir",
     default=default_cache_dir,
@@ -80,33 +64,20 @@ def main(
     folders: tuple[Path, ...],
     seeds: int,
     peers: Path | None,
-    advice: bool,
-    swapped: float,
     cache_dir: Path,
     output: Path | None,
 ) -> None:
-    """Measure precision and recall of the doctor on spoiled copies of each DIR, or its advice."""
-    cache = ("--cache-dir", str(cache_dir))
+    """Measure precision and recall of the doctor on spoiled copies of each DIR."""
     measured: list[Figures] = []
     for folder in folders:
-        source = Source(folder, cache_dir=cache_dir)
-        figures: Figures = {"photos": folder.name, "rows": []}
-        measured.append(figures)
-        if advice:
-            figures["swapped"] = swapped
-            data = examine.load(source, SplitSettings(), Progress(verbosity="ERROR"))
-        else:
-            record = retrain("doctor", str(folder), *cache)
-            figures["clean"] = count_kinds(record)
-            natural = frozenset(map(names_of, pairs_named(record, "exact-copy", *_NEAR_KINDS)))
+        record = retrain("doctor", str(folder), "--cache-dir", str(cache_dir))
+        natural = frozenset(map(names_of, pairs_named(record, "exact-copy", *_NEAR_KINDS)))
+        rows: list[Figures] = []
+        measured.append({"photos": folder.name, "rows": rows, "clean": count_kinds(record)})
         for seed in range(1, seeds + 1):
-            if advice:
-                figures["rows"].append(measure_advice(data, seed, swapped / 100, cache))
-                lines = advice_table(figures["rows"])
-            else:
-                figures["rows"].append(measure_spoiled(folder, seed, peers, cache_dir, natural))
-                lines = f"{table(figures['rows'])}\nclean: {clean_line(figures['clean'])}"
-            say_table(f"{folder.name}, seeds 1 to {seed}\n{lines}\n")
+            rows.append(measure_spoiled(folder, seed, peers, cache_dir, natural))
+            clean = clean_line(measured[-1]["clean"])
+            say_table(f"{folder.name}, seeds 1 to {seed}\n{table(rows)}\nclean: {clean}\n")
             if output:
                 save(output, {"measured": measured})
 
@@ -308,122 +279,6 @@ def table(rows: Sequence[Figures]) -> str:
             f"{program:<34}" + "".join(f"{cell(figures):>14}" for cell in COLUMNS.values())
         )
     return "\n".join(lines)
-
-
-def measure_advice(data: TrainingData, seed: int, share: float, cache: Sequence[str]) -> Figures:
-    """Return the accuracy on untouched photos after training on clean, swapped and mended ones.
-
-    Of the photos, two fifths are for the test: the doctor does not get them. Of the others a
-    tenth validates.
-    """
-    draw = random.Random(seed)  # noqa: S311 (no secret)
-    examples = all_examples(data)
-    numbers = list(range(len(examples.labels)))
-    draw.shuffle(numbers)
-    test_count = round(_TEST_SHARE * len(numbers))
-    test, rest = np.array(numbers[:test_count]), numbers[test_count:]
-    validates = frozenset(draw.sample(rest, round(_VALIDATION_SHARE * len(rest))))
-
-    def accuracy(labels: Mapping[int, str]) -> float:
-        """Return the test accuracy after training on the photos of these numbers."""
-        head = train(data, examples, labels, validates)
-        logits = head.logits(examples.store.take(examples.rows[test, 0]))
-        return Accuracy.of(logits, examples.labels[test]).value
-
-    with TemporaryDirectory(prefix="retrain-") as temporary:
-        photos = Path(temporary, "photos")
-        for number in rest:
-            photo = data.dataset.photos[number]
-            (photos / photo.label).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(photo.path, photos / photo.label / f"{number}{photo.path.suffix}")
-        figures: Figures = {"seed": seed, "clean": accuracy(labels_below(photos))}
-        paths = sorted(photos.glob("*/*"))
-        swapped = swap(photos, paths, round(share * len(paths)), draw)
-        figures["swapped"] = accuracy(labels_below(photos))
-        where = ("--kind", "wrong-label", "--quarantine", str(Path(temporary, "quarantine")))
-        record = retrain("doctor", str(photos), *where, *cache)
-        suggested = [
-            Path(photo["path"])
-            for finding in record["findings"]
-            for photo in finding["photos"][: finding["suggested"]]
-        ]
-        figures["suggested"] = rates(suggested, swapped)
-        figures["mended"] = accuracy(labels_below(photos))
-    return figures
-
-
-def labels_below(folder: Path) -> dict[int, str]:
-    """Return the label of each photo below `folder`, by the number at the end of its name."""
-    return {int(path.stem.rpartition("-")[2]): path.parent.name for path in folder.glob("*/*")}
-
-
-def train(
-    data: TrainingData, examples: Examples, labels: Mapping[int, str], validates: Collection[int]
-) -> Head:
-    """Return the head that `retrain train` would train on photos with these labels, by number.
-
-    Its other work, such as the export, has no part in the accuracy.
-    """
-    indices = {number: data.labels.index(label) for number, label in labels.items()}
-
-    def examples_of(numbers: list[int]) -> Examples:
-        chosen = np.array([indices[number] for number in numbers])
-        return Examples(examples.store, examples.rows[numbers], chosen)
-
-    training = examples_of(sorted(labels.keys() - set(validates)))
-    validation = examples_of(sorted(labels.keys() & set(validates)))
-    settings = HeadSettings(eval_step_interval=HeadSettings.how_many_training_steps)
-    *_, report = fit(training, validation, len(data.labels), settings)
-    return report.checkpoint.best if report.checkpoint else report.head
-
-
-def summarise_advice(rows: Sequence[Figures]) -> Figures:
-    """Return points lost and gained back, and the share gained, with their standard errors.
-
-    The share is of the sums over the seeds; its error is that of the jackknife.
-    """
-    lost = 100 * np.array([row["clean"] - row["swapped"] for row in rows])
-    gained = 100 * np.array([row["mended"] - row["swapped"] for row in rows])
-    count = len(rows)
-    figures: Figures = {
-        "seeds": count,
-        **{name: mean(row[name] for row in rows) for name in ("clean", "swapped", "mended")},
-        "lost": float(lost.mean()),
-        "gained": float(gained.mean()),
-        "share": float(gained.sum() / lost.sum()) if lost.sum() else None,
-    }
-    if count > 1:
-        figures["lost_error"] = float(lost.std(ddof=1) / np.sqrt(count))
-        figures["gained_error"] = float(gained.std(ddof=1) / np.sqrt(count))
-        left = lost.sum() - lost
-        if left.all():
-            without = (gained.sum() - gained) / left
-            spread = ((without - without.mean()) ** 2).sum()
-            figures["share_error"] = float(np.sqrt((count - 1) / count * spread))
-    return figures
-
-
-def advice_table(rows: Sequence[Figures]) -> str:
-    """Return a line for each seed, and their means."""
-    lines = [f"{'seed':<6}{'clean':>8}{'swapped':>9}{'mended':>8}{'suggested':>11}{'right':>7}"]
-    for row in rows:
-        suggested = row["suggested"]
-        right = suggested.get("precision")
-        lines.append(
-            f"{row['seed']:<6}{row['clean']:>8.1%}{row['swapped']:>9.1%}{row['mended']:>8.1%}"
-            f"{suggested['named']:>11}{'-' if right is None else format(right, '.0%'):>7}"
-        )
-    figures = summarise_advice(rows)
-    text = f"lost {figures['lost']:.2f} points, gained back {figures['gained']:.2f}"
-    if "lost_error" in figures:
-        text = (
-            f"lost {figures['lost']:.2f} +- {figures['lost_error']:.2f} points, "
-            f"gained back {figures['gained']:.2f} +- {figures['gained_error']:.2f}"
-        )
-    if figures["share"] is not None and rows[0]["suggested"].get("recall") is not None:
-        error = figures.get("share_error")
-        text += f": {figures['share']:.0%}" + (f" +- {100 * error:.0f}" if error else "")
-    return "\n".join([*lines, text])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,18 @@ from retrain.training.load_examples import TrainingData
 
 _HEAD = HeadSettings(how_many_training_steps=1000, eval_step_interval=1000)
 """How the head is trained that shows what copies do to the accuracy."""
+
+
+class Inflation(NamedTuple):
+    """The accuracy on `every` test photo, and on the `clean` ones, like no training photo."""
+
+    every: Accuracy
+    clean: Accuracy
+
+    @property
+    def points(self) -> float:
+        """By how many points the accuracy is too good."""
+        return 100 * (self.every.value - self.clean.value)
 
 
 def find_copies(data: TrainingData, source: Source, progress: Progress) -> Sequence[Finding]:
@@ -58,7 +71,7 @@ def find_copies(data: TrainingData, source: Source, progress: Progress) -> Seque
     findings = [_exact(data), _across_classes(across_classes), _near(near)]
     if across_splits:
         leaking = {pair.photo.digest for pair in pairs if _is_leak(pair)}
-        findings.append(_across_splits(across_splits, inflation(data, leaking)))
+        findings.append(_across_splits(across_splits, inflation_of(data, leaking)))
     return [finding for finding in findings if finding.photos]
 
 
@@ -68,7 +81,7 @@ def _is_leak(pair: Pair) -> bool:
     return is_learned and pair.photo.label == pair.other.label
 
 
-def inflation(data: TrainingData, leaking: Iterable[bytes]) -> tuple[Accuracy, Accuracy] | None:
+def inflation_of(data: TrainingData, leaking: Iterable[bytes]) -> Inflation | None:
     """Return the accuracy on all test photos, and on those whose digest is not in `leaking`.
 
     Return None if a class has no photo to train on, or if no other test photo is left.
@@ -85,15 +98,14 @@ def inflation(data: TrainingData, leaking: Iterable[bytes]) -> tuple[Accuracy, A
         return None
     logits: npt.NDArray[np.float32] = last.checkpoint.best.logits_of(testing)
     every = Accuracy.of(logits, testing.labels)
-    return every, Accuracy.of(logits[is_clean], testing.labels[is_clean])
+    return Inflation(every, Accuracy.of(logits[is_clean], testing.labels[is_clean]))
 
 
-def inflation_text(accuracies: tuple[Accuracy, Accuracy] | None) -> str:
-    """Return a sentence with what `inflation` returned, after a space; "" for None."""
-    if not accuracies:
+def inflation_text(inflation: Inflation | None) -> str:
+    """Return a sentence about what `inflation_of` returned, after a space; "" for None."""
+    if not inflation:
         return ""
-    every, clean = accuracies
-    points = 100 * (every.value - clean.value)
+    every, clean, points = inflation.every, inflation.clean, inflation.points
     return (
         f" Here it is {every.value:.1%} on all {with_noun(every.total, 'test photo')}, and "
         f"{clean.value:.1%} without the {with_noun(every.total - clean.total, 'photo')} like a "
@@ -180,12 +192,10 @@ def _near(photos: Sequence[FindingPhoto]) -> Finding:
     )
 
 
-def _across_splits(
-    photos: Sequence[FindingPhoto], accuracies: tuple[Accuracy, Accuracy] | None
-) -> Finding:
+def _across_splits(photos: Sequence[FindingPhoto], inflation: Inflation | None) -> Finding:
     reason = (
         "A model that has trained on a photo knows its copy: the accuracy looks too good."
-        + inflation_text(accuracies)
+        + inflation_text(inflation)
     )
     return Finding(
         "copy-across-splits",
@@ -194,4 +204,5 @@ def _across_splits(
         "Set the copies aside: the photo in training stays.",
         tuple(photos),
         suggested=len(photos),
+        inflation=inflation.points if inflation else None,
     )

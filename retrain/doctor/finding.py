@@ -41,8 +41,8 @@ class Finding:
     `kind` is a word of `--kind`, such as "wrong-label". `title` says what, `reason` why it matters,
     `remedy` what to do, each in one sentence; `command` does it, None if no command can. `photos`
     are in the order of how sure the finding is; `suggested` counts the first of them that should be
-    set aside. `gain` is how many points of accuracy the remedy is expected to bring, None if that
-    is not known.
+    set aside. `gain` is how many points of accuracy the remedy is expected to bring, `inflation` by
+    how many the test accuracy is too good because of these photos; None if that is not known.
     """
 
     kind: str
@@ -53,6 +53,7 @@ class Finding:
     command: str | None = None
     suggested: int = 0
     gain: float | None = None
+    inflation: float | None = None
 
     @property
     def suggested_photos(self) -> tuple[FindingPhoto, ...]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from deploy.system.counts import with_noun
 from retrain.data.folder_layout import SPLITS, TESTING, TRAINING
 from retrain.data.photo import Photo
-from retrain.doctor.copies import inflation, inflation_text
+from retrain.doctor.copies import inflation_of, inflation_text
 from retrain.doctor.finding import Finding, FindingPhoto, name_in
 from retrain.doctor.pixel_statistics import statistics_cache, times
 from retrain.progress import Progress
@@ -64,13 +64,14 @@ def find_moments(data: TrainingData, source: Source, progress: Progress) -> Sequ
         return []
     leaking = [photos[i].digest for i in twin_of if splits[i] == TESTING]
     root = data.dataset.root
+    inflation = inflation_of(data, leaking)
     return [
         Finding(
             "one-moment",
             f"{with_noun(len(twin_of), 'photo')} outside training with a training photo of the "
             "same moment",
             "They do not show how the model does on another day, or on another piece."
-            + inflation_text(inflation(data, leaking)),
+            + inflation_text(inflation),
             "Keep the photos of one thing in one split: name them cup_nohash_1.jpg, "
             "cup_nohash_2.jpg and so on, or make folders train/ and test/ yourself.",
             tuple(
@@ -82,6 +83,7 @@ def find_moments(data: TrainingData, source: Source, progress: Progress) -> Sequ
                 )
                 for i, (twin, reason) in sorted(twin_of.items())
             ),
+            inflation=inflation.points if inflation else None,
         )
     ]
 

@@ -29,20 +29,26 @@ def all_examples(data: TrainingData) -> Examples:
     return Examples(next(iter(data.examples.values())).store, rows, labels)
 
 
-def predict(photos: Sequence[Photo], examples: Examples, classes: int) -> Floats:
+def predict(
+    photos: Sequence[Photo], examples: Examples, classes: int, left_out: Ints | None = None
+) -> Floats:
     """Return the probabilities (N, C) of `photos`, each by the four fifths that it is not in.
 
-    Photos that the split keeps together are in one fifth. A class that has no photo in the other
-    fifths gets the probability 0 there. Memory grows with N C, not with the bottlenecks.
+    Photos that the split keeps together are in one fifth. Those numbered in `left_out` are
+    predicted too, but no head learns from them. A class that has no photo in the other fifths gets
+    the probability 0 there. Memory grows with N C, not with the bottlenecks.
     """
     fold = _folds(photos, examples.labels)
+    is_learned = np.ones(len(photos), bool)
+    if left_out is not None:
+        is_learned[left_out] = False
     probabilities = np.zeros((len(photos), classes), np.float32)
     settings = HeadSettings(_STEPS, eval_step_interval=_STEPS)
     for number in range(_FOLDS):
         held_out = np.flatnonzero(fold == number)
-        if len(held_out) in (0, len(photos)):
-            continue  # nothing to predict, or nothing to train on
-        training = np.flatnonzero(fold != number)
+        training = np.flatnonzero((fold != number) & is_learned)
+        if not len(held_out) or not len(training):
+            continue
         present, labels = np.unique(examples.labels[training], return_inverse=True)
         known = Examples(examples.store, examples.rows[training], labels)
         few = slice(_MAX_VALIDATION_PHOTOS)

@@ -41,6 +41,7 @@ def _finding(fields: Fields) -> Finding:
         fields.text_or_none("command"),
         fields.integer("suggested", default=0),
         fields.number_or_none("gain"),
+        fields.number_or_none("inflation"),
     )
 
 

@@ -149,3 +149,9 @@ class Report:
     versions: tuple[tuple[str, str], ...]
     seconds: tuple[tuple[str, str], ...]
     book: PhotoBook
+
+    @property
+    def inflating(self) -> int | None:
+        """The number of the finding whose photos make the accuracy too good by most points."""
+        points = [row.finding.inflation or 0 for row in self.findings]
+        return points.index(max(points)) if max(points, default=0) > 0 else None

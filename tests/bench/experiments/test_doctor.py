@@ -65,20 +65,6 @@ def test_rates_are_of_what_is_named_and_of_what_is_true() -> None:
     assert len(groups) == 4
 
 
-def test_the_share_gained_back_is_of_the_sums_over_the_seeds() -> None:
-    rows = [
-        {"clean": 0.90, "swapped": 0.86, "mended": 0.89},
-        {"clean": 0.92, "swapped": 0.90, "mended": 0.91},
-    ]
-    figures = doctor.summarise_advice(rows)
-    assert figures["lost"] == pytest.approx(3)
-    assert figures["gained"] == pytest.approx(2)
-    assert figures["share"] == pytest.approx(4 / 6)
-    # Without the first seed the share is 1 / 2, without the second 3 / 4.
-    assert figures["share_error"] == pytest.approx(0.125)
-    assert figures["lost_error"] == pytest.approx(1)
-
-
 def test_what_the_doctor_prints_is_compared_with_the_record() -> None:
     a, b, c, d = (Path(name) for name in "abcd")
     truth = spoil.Spoiled(

@@ -39,6 +39,9 @@ def test_copies_across_splits_and_their_effect(tmp_path: Path, examine_folder: E
     assert finding.suggested == 2
     assert "on all 6 test photos" in finding.reason
     assert "without the 2 photos like a training photo" in finding.reason
+    assert finding.inflation is not None
+    is_inflated = f"{finding.inflation:.1f} points too good" in finding.reason
+    assert is_inflated == (finding.inflation > 0)
 
 
 def shifted(seed: int) -> Image.Image:

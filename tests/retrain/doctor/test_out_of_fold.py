@@ -34,6 +34,18 @@ def test_no_photo_helps_to_predict_itself_or_a_shot_of_the_same_thing() -> None:
     assert accuracy(points, labels, shots) < 0.65
 
 
+def test_nothing_is_learned_from_photos_that_are_left_out() -> None:
+    """Ten dogs are like the cats: heads that do not learn from them take them for cats."""
+    points, labels = clusters((20, 20), apart=8)
+    labels[:10] = 1
+    data = training_data(points, [str(label) for label in labels])
+    examples = all_examples(data)
+    learned = predict(data.dataset.photos, examples, 2)
+    left_out = predict(data.dataset.photos, examples, 2, np.arange(10))
+    assert learned[:20, 0].mean() < 0.5
+    assert left_out[:20, 0].min() > 0.5
+
+
 def test_a_class_of_one_photo_is_improbable_for_that_photo() -> None:
     points, labels = clusters((30, 30, 1), apart=8)
     data = training_data(points, [str(label) for label in labels])

@@ -46,6 +46,12 @@ def page(folder: Path) -> Page:
     return Page.read(folder)
 
 
+def lead(page: Page) -> str:
+    """Return the sentences below the verdict."""
+    (paragraph,) = (p for p in page.named("p") if p.attributes.get("class") == "lead")
+    return paragraph.text
+
+
 def test_the_page_loads_nothing(page: Page) -> None:
     (policy,) = (
         element.attributes["content"]
@@ -69,9 +75,8 @@ def test_the_verdict_and_both_files_are_on_the_first_screen(folder: Path, page: 
         assert title.text == f"All {graph['total']} test photos right"
     else:
         assert title.text == f"About {100 * graph['accuracy']:.0f} in 100 photos right"
-    (lead,) = (p for p in page.named("p") if p.attributes.get("class") == "lead")
     low, high = graph["interval95"]
-    assert lead.text.startswith(f"{100 * low:.0f} to {100 * high:.0f} by the {graph['total']} ")
+    assert lead(page).startswith(f"{100 * low:.0f} to {100 * high:.0f} by the {graph['total']} ")
     big = [p.text for p in page.named("p") if p.attributes.get("class") == "big"]
     assert big == [f"{100 * figures['accuracy']:.1f}% right" for figures in (graph, model)]
 
@@ -140,6 +145,23 @@ def test_a_run_without_a_model_says_how_to_make_one(trained: Path, tmp_path: Pat
     page = Page.read(run)
     assert f"retrain convert --output-dir {run}" in [code.text for code in page.named("code")]
     assert len([p for p in page.named("p") if p.attributes.get("class") == "big"]) == 1
+
+
+def test_the_verdict_says_by_how_much_copies_make_it_too_good(
+    folder: Path, tmp_path: Path, page: Page
+) -> None:
+    assert "too good" not in lead(page)
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    record = json.loads((run / "doctor.json").read_text())
+    copies = {"kind": "copy-across-splits", "title": "", "reason": "", "remedy": "", "photos": []}
+    moment = {**copies, "kind": "one-moment"}
+    record["findings"] = [{**moment, "inflation": 1.0}, {**copies, "inflation": 2.34}]
+    (run / "doctor.json").write_text(json.dumps(record))
+    write_report(RunFolder(run))
+    inflated = Page.read(run)
+    assert lead(inflated).endswith("2.3 points too good: test photos are like training photos.")
+    assert any(a.attributes["href"] == "#finding-1" for a in inflated.named("a"))
 
 
 def test_a_class_without_test_photos_has_dashes(train: Train) -> None:
