@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from retrain.frozen_graph import BOTTLENECK, FrozenGraph
 from retrain.quantization.quantize import quantize, span_byte_range
 from retrain.settings.conversion import TRUNK_RECIPE, Quantization
+from retrain.tflite import final_layer
 from retrain.tflite.final_layer import Dense, FinalLayer, replace_final_layer
 from tests.helpers.deploy_fixtures import BIAS, SPEC, WEIGHTS, networks
 
@@ -55,10 +59,22 @@ def tiny_trunk() -> bytes:
     return quantize(graph, Quantization(TRUNK_RECIPE), span_byte_range(pixels))
 
 
+@contextmanager
+def rounded_weights() -> Iterator[None]:
+    """Store the weights of final layers in int8, as if they were large."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(final_layer, "_MAX_EXACT_BYTES", 0)
+        yield
+
+
 @cache
 def tiny_composed() -> bytes:
-    """Return the tiny network, put together from its trunk and its final layer."""
-    return replace_final_layer(tiny_trunk(), FinalLayer(Dense(WEIGHTS, BIAS)), "final_result")
+    """Return the tiny network, put together from its trunk and its final layer.
+
+    Its weights are stored in int8, as those of many classes are.
+    """
+    with rounded_weights():
+        return replace_final_layer(tiny_trunk(), FinalLayer(Dense(WEIGHTS, BIAS)), "final_result")
 
 
 def add_trunk(run: Path, **metrics: Any) -> None:

@@ -37,6 +37,18 @@ def familiarity(colour: tuple[int, ...], dense: Dense) -> Any:
 @pytest.mark.parametrize("colour", COLOURS.values())
 def test_the_scores_are_the_networks(colour: tuple[int, int, int]) -> None:
     assert run(tiny_composed(), colour) == pytest.approx(probabilities(colour), abs=0.005)
+    assert b"logits/weights_int8" in tiny_composed()
+
+
+def test_few_weights_are_stored_exactly() -> None:
+    random = np.random.default_rng(0)
+    # Large bottlenecks that are nearly the same: rounded weights shift the logits.
+    layer = FinalLayer(Dense(random.normal(0, 9, (6, 4)).astype(np.float32), BIAS))
+    model = replace_final_layer(tiny_trunk(), layer, "final_result")
+    for colour in COLOURS.values():
+        logits = run(tiny_trunk(), colour) @ layer.classes.weights + BIAS
+        shares = np.exp(logits - logits.max())
+        assert run(model, colour) == pytest.approx(shares / shares.sum(), abs=1e-5)
 
 
 @pytest.mark.parametrize("colour", [*COLOURS.values()][:3])  # grey has no direction
@@ -55,7 +67,7 @@ def test_a_layer_that_is_replaced_leaves_nothing() -> None:
     before = replace_final_layer(tiny_trunk(), layer, "scores", "uint8")
     described = attach(before, describe(CONTRACT, About(), 0))
     after = replace_final_layer(described, LAYER, "final_result")
-    assert after == tiny_composed()
+    assert after == replace_final_layer(tiny_trunk(), LAYER, "final_result")
     assert extract(after) is None
 
 
