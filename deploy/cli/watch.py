@@ -217,6 +217,8 @@ def watch(
                 if debouncer.changed(label):
                     react(*last)
             commands.report_ended()
+            if poster:
+                poster.report_changes()
             status.print_if_due()
         if last and status.frames < debouncer.frames:  # a photo, or a video of a moment
             react(*last)

@@ -53,8 +53,9 @@ class FrameLabel:
 class Post:
     """Posts values as JSON to a URL, in order, in a thread of its own; never raises, never waits.
 
-    `report` is called when posting begins to fail and when it works again. A failed value is not
-    sent again; while a slow server lets values pile up, new ones are dropped.
+    `report` is called when posting begins to fail and when it works again, only by the caller's
+    thread: in `report_changes` and `close`. A failed value is not sent again; while a slow server
+    lets values pile up, new ones are dropped.
     """
 
     def __init__(self, url: str, report: Report) -> None:
@@ -67,6 +68,7 @@ class Post:
             raise WrongUse(f"`post` {url}: not a URL that begins with http:// or https://")
         self._url, self._report = url, report
         self._failing = False
+        self._changes: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(_MAX_WAITING_POSTS)
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -78,13 +80,18 @@ class Post:
         except queue.Full:
             self._failed("too slow: some changes are not posted")
 
+    def report_changes(self) -> None:
+        """Report that posting began to fail, or works again, since the last call."""
+        with suppress(queue.Empty):
+            while True:
+                self._report(f"post to {self._url}: {self._changes.get_nowait()}")
+
     def close(self) -> None:
         """Post the queued values, for TIMEOUT_S at most."""
-        try:
+        with suppress(queue.Full):
             self._waiting.put_nowait(None)
-        except queue.Full:
-            return
-        self._thread.join(TIMEOUT_S)
+            self._thread.join(TIMEOUT_S)
+        self.report_changes()
 
     def _run(self) -> None:
         while (value := self._waiting.get()) is not None:
@@ -99,12 +106,12 @@ class Post:
                 continue
             if self._failing:
                 self._failing = False
-                self._report(f"post to {self._url}: works again")
+                self._changes.put("works again")
 
     def _failed(self, reason: str) -> None:
         if not self._failing:
             self._failing = True
-            self._report(f"post to {self._url}: {reason}")
+            self._changes.put(reason)
 
 
 class Commands:

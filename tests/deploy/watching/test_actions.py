@@ -1,6 +1,7 @@
 """Posts and commands: what is sent and run, and that nothing of it stops the watching."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
@@ -53,6 +54,22 @@ def test_a_failing_server_is_told_of_once_until_it_works(server: Server) -> None
         "not posted: HTTP Error 500: Internal Server Error",
         "works again",
     ]
+
+
+def test_problems_are_reported_by_the_callers_thread_alone(server: Server) -> None:
+    """A thread of its own would lose the only sign that nobody reads the output any more."""
+    reporters: list[str] = []
+    post = Post(server.url, lambda _: reporters.append(threading.current_thread().name))
+    server.status = 500
+    post({"i": 1})
+    until(lambda: server.got and post._changes.qsize())
+    assert reporters == []
+    post.report_changes()
+    assert reporters == [threading.current_thread().name]
+    server.status = 200
+    post({"i": 2})
+    post.close()
+    assert reporters == [threading.current_thread().name] * 2
 
 
 def test_without_a_server_nothing_stops() -> None:
