@@ -231,6 +231,20 @@ def test_the_program_labels_photos_by_the_model_beside_it(bundle: Path, tmp_path
     assert [record["labels"][0] for record in records] == list(drawn)
 
 
+def test_a_link_to_the_program_takes_the_model_beside_the_program(
+    bundle: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "bin" / "classify"
+    link.parent.mkdir()
+    link.symlink_to(bundle / "classify.pyz")
+    red = draw_photos(tmp_path)["red"]
+    process = subprocess.run(
+        [sys.executable, link, red, "--json"], capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert json.loads(process.stdout)["labels"][0] == "red"
+
+
 def test_the_program_tests_itself_and_its_files(bundle: Path, tmp_path: Path) -> None:
     process = classify(bundle, "selftest", bundle / "model.tflite", "--json", folder=tmp_path)
     record = json.loads(process.stdout)
