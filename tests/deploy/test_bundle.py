@@ -147,6 +147,29 @@ def test_an_archive_of_something_else_is_left_alone(
     assert not (tmp_path / "thesis").exists()
 
 
+def test_a_killed_process_leaves_the_old_bundle(run: Path, bundle: Path) -> None:
+    """Between its two renames; the next one finds the bundle, and removes what was left."""
+    before = (bundle / "README.md").read_bytes()
+    code = (
+        "import os, sys; from pathlib import Path; from deploy import bundle\n"
+        "rename = Path.rename\n"
+        "Path.rename = lambda self, to: os._exit(9) if self.name == 'new' else rename(self, to)\n"
+        "bundle.write(Path(sys.argv[1]), Path(sys.argv[2]), 'a new card')"
+    )
+    command = [sys.executable, "-c", code, str(run / "model.tflite"), str(bundle)]
+    process = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    assert process.returncode == 9
+    assert not bundle.exists()
+    archive = bundle.with_name("bundle.tar.gz")
+    archive.write_text("chapter")
+    with pytest.raises(WrongUse, match=r"bundle.tar.gz: not that of a bundle"):
+        write(run / "model.tflite", bundle)
+    assert (bundle / "README.md").read_bytes() == before
+    archive.unlink()
+    write(run / "model.tflite", bundle)
+    assert [path.name for path in run.iterdir() if path.name.startswith((".", "retrain-"))] == []
+
+
 def test_a_failure_leaves_the_old_bundle(
     run: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
