@@ -25,7 +25,7 @@ from retrain.data.photo_table import PhotoTable
 from retrain.data.read_ahead import read_ahead
 from retrain.data.remote_path import PhotoPath, local_facts, look, photo_path
 from retrain.data.scan_parts import PartWriter, Plan, ScanParts, folder_of, in_use, remove_others
-from retrain.data.store import Facts
+from retrain.data.store import Facts, read_start
 
 TOO_LARGE = f"larger than {MAX_BYTES // 1024**2} MB"
 _REMOTE_READERS = 32
@@ -111,7 +111,7 @@ def _with_digests(
         return [_look(paths[i], all_claim) for i in numbers]
 
     def read(numbers: list[int]) -> list[tuple[bytes | None, str | None]]:
-        return [_read(paths[i], all_claim) for i in numbers]
+        return [_read(paths[i], all_claim, sizes[i] is not None) for i in numbers]
 
     open_rows = [i for i, path in enumerate(paths) if digests[i] is None and reasons[i] is None]
     unknown = [i for i in open_rows if sizes[i] is None or not versions[i]]
@@ -158,13 +158,18 @@ def _look(path: bytes, all_claim: bool) -> Facts | str:
     return local_facts(about)
 
 
-def _read(path: bytes, all_claim: bool) -> tuple[bytes | None, str | None]:
-    """Return the digest of a file, or the reason why it is no photo."""
+def _read(path: bytes, all_claim: bool, has_size: bool) -> tuple[bytes | None, str | None]:
+    """Return the digest of a file, or the reason why it is no photo.
+
+    One whose size the store did not say may be without end.
+    """
     place = photo_path(os.fsdecode(path))
     try:
-        content = place.read_bytes()
+        content = place.read_bytes() if has_size else read_start(str(place), MAX_BYTES + 1)
     except OSError as error:
         return None, f"cannot be read ({error.strerror})"
+    if len(content) > MAX_BYTES:
+        return None, TOO_LARGE
     name = place if isinstance(place, Path) else Path(place.name)
     reason = why_not_photo(content[:HEAD], name)
     if reason is None:
