@@ -76,7 +76,7 @@ def load_tflite(path: str, threads: int, runtime: str | None = None) -> Loaded:
     find_runtime(runtime)  # imported before the clock starts
     start = time.perf_counter()
     try:
-        content = untrusted_files.read(Path(path), model_file.MAX_MODEL_BYTES)
+        content = untrusted_files.read(Path(path), untrusted_files.MAX_MODEL_BYTES)
     except OSError as error:
         raise BadData(f"{path}: cannot be read ({error.strerror})") from error
     contract = None

@@ -34,5 +34,6 @@ except ImportError as error:
 program = Path(sys.argv[0])
 if program.name == "__main__.py":
     commands(prog_name="python -m deploy")
-defaults = {"model": str(program.with_name("model.tflite"))}
+place = program.resolve() if program.is_symlink() else program
+defaults = {"model": str(place.with_name("model.tflite"))}
 commands(prog_name=program.name, default_map=dict.fromkeys(commands.commands, defaults))

@@ -93,8 +93,11 @@ def write(model: Path, folder: Path, card: str = "") -> Bundle:
     data_by_name = contents(model.read_bytes(), labels, card)
     folder = folder.absolute()
     archive = folder.with_name(f"{folder.name}.tar.gz")
-    _require_replaceable(folder, archive)
-    _replace(folder, data_by_name)
+    old = folder.with_name(f".{folder.name}.old")
+    if old.exists() and not folder.exists():  # a killed process was about to replace it
+        old.rename(folder)
+    _require_replaceable(folder, old, archive)
+    _replace(folder, old, data_by_name)
     files.write(archive, _tar(folder.name, data_by_name))
     return Bundle(folder, archive, {name: len(data) for name, data in data_by_name.items()})
 
@@ -113,13 +116,15 @@ def not_a_bundle(names: Iterable[str], sums: str) -> str | None:
     return f"holds what is not of a bundle ({', '.join(foreign[:5])})" if foreign else None
 
 
-def _require_replaceable(folder: Path, archive: Path) -> None:
+def _require_replaceable(folder: Path, old: Path, archive: Path) -> None:
     """Raise WrongUse if anything but a bundle would be replaced."""
     place, reason = folder, None
-    if folder.exists():
-        sums = folder / SUMS
+    for place in filter(Path.exists, (old, folder)):
+        sums = place / SUMS
         text = sums.read_text("utf-8", "replace") if sums.is_file() else ""
-        reason = not_a_bundle((path.name for path in folder.iterdir()), text)
+        reason = not_a_bundle((path.name for path in place.iterdir()), text)
+        if reason:
+            break
     if not reason and archive.exists():
         place, names = archive, None
         try:
@@ -137,14 +142,19 @@ def _mode(name: str) -> int:
     return 0o755 if name == PROGRAM else 0o644
 
 
-def _replace(folder: Path, data_by_name: dict[str, bytes]) -> None:
-    """Write the files into a new folder and put it in the place of `folder`."""
+def _replace(folder: Path, old: Path, data_by_name: dict[str, bytes]) -> None:
+    """Write the files into a new folder and put it in the place of `folder`.
+
+    Meanwhile what was there is `old`: a killed process must not leave it among temporary files.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with scratch(folder.parent) as place:
-        new, old = place / "new", place / "old"
+        new = place / "new"
         for name, data in data_by_name.items():
             files.write(new / name, data)
             (new / name).chmod(_mode(name))
+        if old.exists():
+            old.rename(place / "older")
         if folder.exists():
             folder.rename(old)
         try:
@@ -153,6 +163,8 @@ def _replace(folder: Path, data_by_name: dict[str, bytes]) -> None:
             if old.exists():
                 old.rename(folder)
             raise
+        if old.exists():
+            old.rename(place / "old")
 
 
 def _tar(top: str, data_by_name: dict[str, bytes]) -> bytes:

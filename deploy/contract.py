@@ -18,7 +18,7 @@ _REMEDY = "copy the file again, or make it again"
 _MIN_DIVISOR = 1e-6
 _MAX_NUMBER = 1e6
 _MAX_TEXT_CHARACTERS = 1_000
-_MAX_LABELS = 100_000
+MAX_LABELS = 100_000
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,18 @@ class Contract:
     def __post_init__(self) -> None:
         if not self.labels:
             raise BadData("the contract has no labels")
+        if len(self.labels) > MAX_LABELS:
+            raise BadData(f"the contract has {len(self.labels):,} labels, above {MAX_LABELS:,}")
         if not (self.reject_threshold is None or 0 <= self.reject_threshold <= 1):
             raise BadData(f"reject threshold {self.reject_threshold} is not within 0..1")
         for label in self.labels:
             if not isinstance(label, str) or "\n" in label or "\r" in label:
                 raise BadData(f"label {label!r} is not one line of text")
+        for name, value in (*vars(self).items(), *(("labels", label) for label in self.labels)):
+            if isinstance(value, str) and len(value) > _MAX_TEXT_CHARACTERS:
+                raise BadData(
+                    f"the contract: {name}: more than {_MAX_TEXT_CHARACTERS:,} characters"
+                )
 
     def to_json(self) -> str:
         """Return JSON text, keys in order, ending with a newline."""
@@ -108,12 +115,9 @@ class Contract:
         with damaged("the contract cannot be read", _REMEDY):
             values = parse_json(text)
         fields = versioned_json.read(values, "the contract", SCHEMA_VERSION, _REMEDY)
-        labels = fields.texts("labels")
-        if len(labels) > _MAX_LABELS:
-            raise fields.error(f"labels: {len(labels):,} of them, more than {_MAX_LABELS:,}")
-        contract = cls(
+        return cls(
             input=InputSpec.from_fields(fields.object("input")),
-            labels=labels,
+            labels=fields.texts("labels"),
             backbone=fields.text("backbone"),
             weights_sha256=fields.text("weights_sha256"),
             dataset_sha256=fields.text("dataset_sha256"),
@@ -124,10 +128,6 @@ class Contract:
             reject_threshold=fields.number_or_none("reject_threshold"),
             recipe=fields.text_or_none("recipe"),
         )
-        for name, value in (*asdict(contract).items(), *(("labels", label) for label in labels)):
-            if isinstance(value, str) and len(value) > _MAX_TEXT_CHARACTERS:
-                raise fields.error(f"{name}: more than {_MAX_TEXT_CHARACTERS:,} characters")
-        return contract
 
 
 def read_labels(text: str) -> tuple[str, ...]:
@@ -151,9 +151,11 @@ def read_labels_file(path: Path) -> tuple[str, ...]:
 
 
 def check_label(label: str) -> None:
-    """Raise BadData for a label that no new model may have, since a screen cannot show it."""
+    """Raise BadData for a label that no new model may have: too long, or not fit for a screen."""
     if hides(label):
-        raise BadData(f"label {label!r} holds a control character or an invisible one")
+        raise BadData(f"label {label!r:.80} holds a control character or an invisible one")
+    if len(label) > _MAX_TEXT_CHARACTERS:
+        raise BadData(f"label {label!r:.80} has more than {_MAX_TEXT_CHARACTERS:,} characters")
 
 
 def write_labels(labels: tuple[str, ...]) -> str:

@@ -15,11 +15,18 @@ from deploy.system.temporary_files import part_of
 def atomic(path: Path) -> Iterator[IO[bytes]]:
     """Open a stream whose bytes become the file `path` when the block ends without an error.
 
-    Missing folders are created. The bytes are on disk before the name is. Raises OSError that
-    names `path`.
+    Missing folders are created. The bytes are on disk before the name is. A link stays: the file
+    that it leads to is written. A device or pipe stays too, and gets the bytes as they come.
+    Raises OSError that names the file.
     """
+    if path.is_symlink() and not _is_special(path):
+        path = Path(os.path.realpath(path))
     with doing("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if _is_special(path):
+            with path.open("wb") as stream:
+                yield stream
+            return
         with part_of(path) as temporary:
             try:
                 with temporary.open("wb") as stream:
@@ -31,6 +38,11 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
                 if error.filename == str(temporary):
                     error.filename = str(path)
                 raise
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether `path` is, or leads to, what exists and cannot be replaced by a file."""
+    return path.exists() and not path.is_file()
 
 
 def write(path: Path, data: bytes | str) -> None:

@@ -14,14 +14,13 @@ from deploy import goldens, untrusted_files, zip_members
 from deploy.contract import Contract, read_labels, write_labels
 from deploy.errors import BadData
 from deploy.goldens import Golden
+from deploy.untrusted_files import MAX_MODEL_BYTES
 from deploy.zip_members import Members
 
 _MODEL, _CONTRACT, _LABELS, _SUMS = "model", "contract.json", "labels.txt", "SHA256SUMS"
 _GOLDENS = "goldens.json"
 REQUIRED_MEMBERS = frozenset({_CONTRACT, _SUMS})
 """Files in the zip of every .tflite file that `pack` writes."""
-MAX_MODEL_BYTES = 2 * 1024**3
-"""Offsets in a flatbuffer reach no further."""
 
 
 @dataclass(frozen=True)

@@ -51,18 +51,31 @@ def find_runtime(required: str | None = None) -> Runtime:
                 raise MissingPackage(f"{name} is installed but does not load: {error}") from error
             continue
         return Runtime(name, sys.modules[package].__version__, interpreter)
-    command = remedy(platform.machine(), sys.version_info[:2])
+    command = remedy(platform.machine(), sys.version_info[:2], required=required)
     raise MissingPackage(f"no {required or 'TFLite runtime'}: {command}")
 
 
-def remedy(machine: str, python: tuple[int, int], bits: int = 8 * struct.calcsize("P")) -> str:
-    """Return how to install a runtime here; `bits` are Python's, the kernel's may be more."""
-    if not machine.startswith(("arm", "aarch")) or bits == 64:
+def remedy(
+    machine: str,
+    python: tuple[int, int],
+    bits: int = 8 * struct.calcsize("P"),
+    required: str | None = None,
+) -> str:
+    """Return how to install a runtime here, `required` as in `find_runtime`.
+
+    `bits` are Python's, the kernel's may be more.
+    """
+    has_litert = not machine.startswith(("arm", "aarch")) or bits == 64
+    if has_litert and required != "tflite-runtime":
         return f"pip install '{LITERT}>={MIN_LITERT}'"
+    if required == "LiteRT":
+        return "there is none for 32-bit ARM"
     if machine == "armv6l":
         return "there is none for ARMv6, such as a Raspberry Pi 1 or Zero"
     if python < (3, 12):
         return f"pip install {shlex.join(TFLITE_RUNTIME)}"
+    if has_litert:
+        return f"there is none for Python {python[0]}.{python[1]}: use Python 3.11"
     return (
         f"there is none for 32-bit ARM with Python {python[0]}.{python[1]}: use a 64-bit system, "
         "or one with Python 3.11, such as Raspberry Pi OS Bookworm"

@@ -15,6 +15,8 @@ MAX_BYTES = 8 * 1024**2
 """Limit for a JSON text inside a model; parsed, it takes up to thirty times the memory."""
 MAX_RECORD_BYTES = 256 * 1024**2
 """Limit for a JSON file of a run, which may list millions of photos."""
+MAX_MODEL_BYTES = 2 * 1024**3
+"""Limit for a .tflite file: offsets in a flatbuffer reach no further."""
 _CHUNK_BYTES = 1024**2
 
 

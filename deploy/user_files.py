@@ -87,8 +87,14 @@ def is_user_file(name: str) -> bool:
     return not name.startswith(".") and owner_of(name) is None
 
 
-def contains(folder: Path, other: Path) -> bool:
-    """Return whether `walk` of `folder` yields the files of the folder `other`."""
+def contains(folder: Path, other: Path, follow: bool = False) -> bool:
+    """Return whether `walk` of `folder` yields the files of the folder `other`.
+
+    The folders inside `folder` are read only to `follow` links among them.
+    """
+    if follow:
+        inner = (Path(parent) for parent, _ in _walk(folder, lambda _: None))
+        return any(contains(place, other) for place in inner)
     # `walk` follows links, so both the name of a path and its target count.
     return any(
         place.is_relative_to(root) and all(map(is_user_file, place.relative_to(root).parts))
@@ -110,8 +116,18 @@ def walk(
     path that `is_user_file` refuses. `on_error` is called with the OSError of a folder that cannot
     be read, whose `filename` is the folder; without it the error is raised.
     """
+    for parent, names in _walk(folder, on_error or _raise, on_ignored):
+        yield from (Path(parent, name) for name in names)
+
+
+def _walk(
+    folder: Path,
+    on_error: Callable[[OSError], None],
+    on_ignored: Callable[[Path], None] | None = None,
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder of `walk` and the names of its files."""
     visited: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=on_error or _raise, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
         real = os.path.realpath(parent)
         if real in visited:
             folders.clear()
@@ -122,7 +138,7 @@ def walk(
                 if not is_user_file(name):
                     on_ignored(Path(parent, name))
         folders[:] = sorted(filter(is_user_file, folders))
-        yield from (Path(parent, name) for name in sorted(filter(is_user_file, names)))
+        yield parent, sorted(filter(is_user_file, names))
 
 
 def _raise(error: OSError) -> None:

@@ -18,8 +18,8 @@ def run(
     """Yield `call(tool, task)` for each task, in the order in which they finish.
 
     Each core has a thread, which calls `make_tool()` once: Pillow and the TFLite runtime release
-    the GIL. `tasks` may be endless, because it is read one task a core ahead. When the caller stops
-    early, tasks that have started are finished and no other starts.
+    the GIL. `tasks` may be endless, because it is read one task ahead of the cores. When the caller
+    stops early, tasks that have started are finished and no other starts.
     """
     local = threading.local()
 

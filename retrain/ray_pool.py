@@ -24,6 +24,8 @@ _TASKS_AN_ACTOR = 2
 """One in work, and one so that the actor need not wait."""
 _MAX_RESTARTS, _MAX_RETRIES = 10, 3
 _MAX_WAIT_S = 10.0
+_MAX_START_S = 20.0
+"""After this time without a worker the caller hears of it: a slow machine takes some seconds."""
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -37,6 +39,7 @@ def run(
     make_tool: Callable[[], Tool],
     call: Callable[[Tool, Task], Result],
     address: str | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Generator[Result, None, None]:
     """Yield `call(tool, task)` for each task, in the order in which they finish.
 
@@ -44,14 +47,14 @@ def run(
     Ray on this machine, as `connect` does. Tasks, results and both functions can be pickled.
     `tasks` may be endless, because it is read two tasks an actor ahead. When the caller stops
     early, actors end at once. Raises what `call` raises, an OSError as BadData with its message.
-    Raises WrongUse without Ray, and BadData if it cannot be reached, or if actors die over and
-    over.
+    `warn` is called once if no actor has begun after a while; it may still do so. Raises WrongUse
+    without Ray, and BadData if it cannot be reached, or if actors die over and over.
     """
     connect(address)
     ray = _import_ray()
     actors: list[Any] = []
     try:
-        yield from _run(ray, actors, tasks, ray.put((make_tool, call)))
+        yield from _run(ray, actors, tasks, ray.put((make_tool, call)), warn)
     except ray.exceptions.RayError as error:
         remedy = (
             "run again, what was analysed is cached; if memory is too little, use fewer workers"
@@ -143,7 +146,11 @@ class _Actor:
 
 
 def _run(
-    ray: ModuleType, actors: list[Any], tasks: Iterable[Any], work: Any
+    ray: ModuleType,
+    actors: list[Any],
+    tasks: Iterable[Any],
+    work: Any,
+    warn: Callable[[str], None],
 ) -> Generator[Any, None, None]:
     """Yield the results of `tasks`; add the actors that are started to `actors`."""
     waiting = iter(tasks)
@@ -155,8 +162,18 @@ def _run(
     starting = {actor.start.remote(): actor for actor in actors}
     running: dict[Any, Any] = {}
     is_more = True
+    max_wait_s: float | None = _MAX_START_S
     while running or (starting and is_more):
-        (ready,), _ = ray.wait([*running, *starting], num_returns=1)
+        all_ready, _ = ray.wait([*running, *starting], num_returns=1, timeout=max_wait_s)
+        max_wait_s = None
+        if not all_ready:
+            free = int(ray.available_resources().get("CPU", 0))
+            warn(
+                f"no worker of Ray has started yet, and {free} of its {cores()} CPUs are free: "
+                "waiting for one: end what uses them, or add a machine"
+            )
+            continue
+        (ready,) = all_ready
         outcome = ray.get(ready)
         actor = starting.pop(ready, None) or running.pop(ready)
         free = 1 if outcome else _TASKS_AN_ACTOR

@@ -269,7 +269,11 @@ def lock_folder(folder: Path, setting: str) -> Iterator[None]:
         with ExitStack() as stack:
             path = folder / ".lock"
             with doing("lock", path):
-                stack.enter_context(filelock.FileLock(path, blocking=False))
+                try:
+                    stack.enter_context(filelock.FileLock(path, blocking=False))
+                except OSError as error:
+                    error.filename = str(path)  # filelock's is absolute
+                    raise
             yield
     except filelock.Timeout as error:
         raise WrongUse(

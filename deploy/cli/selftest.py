@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy import versioned_json
+from deploy import untrusted_files, versioned_json
 from deploy.bundle_texts import SUMS
 from deploy.errors import BadData, GateFailed, MissingPackage, RetrainError
+from deploy.system.error_messages import doing
 from deploy.system.machine import Device
 from deploy.system.terminal import align, say
 
@@ -48,9 +49,9 @@ class RuntimeVersion:
 class SelfTest:
     """The result of a self-test; a field is None if it could not be found out.
 
-    `bytes` and `sha256` are of the model file; `files` counts the files beside it that have the
-    digest in SHA256SUMS, None without that file; `packages` are versions by name; `load_ms` is the
-    time to load the model, `ms` the milliseconds of each step of one photo.
+    `bytes` and `sha256` are of the model file; `files` counts the files that have the digest in
+    the SHA256SUMS beside it, None if that does not list the model; `packages` are versions by name;
+    `load_ms` is the time to load the model, `ms` the milliseconds of each step of one photo.
     """
 
     model: str
@@ -119,18 +120,18 @@ def selftest(model: Path, as_json: bool) -> None:
 def run(path: Path) -> SelfTest:
     """Return the result of the self-test of the model at `path`.
 
-    Beside a model, the files that SHA256SUMS lists are checked too. A bad file and a missing
-    package are failures in the result, never errors.
+    If a SHA256SUMS beside the model lists it, all files of that list are checked. A bad file and
+    a missing package are failures in the result, never errors.
     """
     from deploy.system.machine import device
 
     result = SelfTest(str(path), device())
     try:
         with _explained():
-            content = path.read_bytes()
+            content = untrusted_files.read(path, untrusted_files.MAX_MODEL_BYTES)
             digest = hashlib.sha256(content).hexdigest()
             result = replace(result, sha256=digest, bytes=len(content))
-            files, failures = _check_files(path.parent)
+            files, failures = _check_files(path)
             result = replace(result, files=files, failures=failures)
 
             import numpy as np
@@ -176,25 +177,33 @@ def _explained() -> Iterator[None]:
         raise BadData(f"{error.filename}: {error.strerror}") from error
 
 
-def _check_files(folder: Path) -> tuple[int | None, tuple[str, ...]]:
-    """Return how many files of `folder` have their digest in SHA256SUMS, and the failures.
+def _check_files(model: Path) -> tuple[int | None, tuple[str, ...]]:
+    """Return how many files beside `model` have their digest in SHA256SUMS, and the failures.
 
-    The count is None without a SHA256SUMS.
+    The count is None without a SHA256SUMS that lists the model.
     """
-    sums = folder / SUMS
-    if not sums.is_file():
+    sums = model.with_name(SUMS)
+    text = sums.read_text("utf-8", "replace") if sums.is_file() else ""
+    # After the digest comes a space, then the kind of `sha256sum`: a space, or * for binary.
+    lines = [line.partition(" ") for line in text.splitlines()]
+    listed = {Path(name[1:]): digest for digest, _, name in lines if name.startswith((" ", "*"))}
+    if Path(model.name) not in listed:
         return None, ()
     right, failures = 0, []
-    for line in sums.read_text("utf-8", "replace").splitlines():
-        digest, _, name = line.partition("  ")
-        file = folder / name
+    for name, digest in listed.items():
+        file = model.parent / name
         if not file.is_file():
             failures.append(f"{file}: missing")
-        elif hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+        elif _sha256(file) != digest.lower():
             failures.append(f"{file}: not the file that {SUMS} tells of: copy it again")
         else:
             right += 1
     return right, tuple(failures)
+
+
+def _sha256(path: Path) -> str:
+    with doing("read", path), path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _time_photo(classifier: "Classifier", use_golden: bool) -> dict[str, float]:
@@ -214,7 +223,7 @@ def table(result: SelfTest) -> list[str]:
     rows = {
         "model": result.model,
         "sha256": result.sha256,
-        "files": f"no {SUMS}" if result.files is None else f"{result.files} as {SUMS} says",
+        "files": f"no {SUMS} of it" if result.files is None else f"{result.files} as {SUMS} says",
         "labels": result.labels,
         "runtime": runtime and f"{runtime.name} {runtime.version}",
         "packages": _pairs(result.packages, "{} {}"),

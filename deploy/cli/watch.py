@@ -164,7 +164,7 @@ def watch(
     from deploy.watching.actions import Commands, FrameLabel, Post, Snapshots
 
     folder = Path(source) if source and Path(source).is_dir() else None
-    if folder and snapshot_dir and contains(folder, snapshot_dir):
+    if folder and snapshot_dir and contains(folder, snapshot_dir, follow=True):
         raise WrongUse(
             f"--snapshot-dir {snapshot_dir}: that is in {source}, where each snapshot would be a "
             "new photo: name a folder outside"
@@ -218,6 +218,8 @@ def watch(
                 if debouncer.changed(label):
                     react(*last)
             commands.report_ended()
+            if poster:
+                poster.report_changes()
             status.print_if_due()
         if last and status.frames < debouncer.frames:  # a photo, or a video of a moment
             react(*last)

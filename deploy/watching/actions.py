@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -30,6 +31,7 @@ TIMEOUT_S = 5.0
 NONE = "none"
 """The word that stands for a frame without a label in output; a class may have this label too."""
 _MAX_WAITING_POSTS = 100
+_TOO_SLOW = "too slow: some changes are not posted"
 
 Report = Callable[[str], None]
 """Takes a message about a problem."""
@@ -53,38 +55,41 @@ class FrameLabel:
 class Post:
     """Posts values as JSON to a URL, in order, in a thread of its own; never raises, never waits.
 
-    `report` is called when posting begins to fail and when it works again. A failed value is not
-    sent again; while a slow server lets values pile up, new ones are dropped.
+    `report` is called when posting begins to fail and when it works again, only by the caller's
+    thread: in `report_changes` and `close`. A failed value is not sent again; while a slow server
+    lets values pile up, new ones are dropped.
     """
 
     def __init__(self, url: str, report: Report) -> None:
-        """Start the thread; raise WrongUse for a URL that is neither http nor https."""
-        try:
-            parts = urlsplit(url)
-        except ValueError:  # such as half an IPv6 address
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise WrongUse(f"`post` {url}: not a URL that begins with http:// or https://")
+        """Start the thread; raise WrongUse for a URL that cannot be posted to."""
+        _check_url(url)
         self._url, self._report = url, report
         self._failing = False
-        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(_MAX_WAITING_POSTS)
+        self._changes: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._waiting: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def __call__(self, value: dict[str, Any]) -> None:
         """Queue `value` for posting."""
-        try:
-            self._waiting.put_nowait(value)
-        except queue.Full:
-            self._failed("too slow: some changes are not posted")
+        if self._waiting.qsize() < _MAX_WAITING_POSTS:
+            self._waiting.put(value)
+        else:
+            self._failed(_TOO_SLOW)
+
+    def report_changes(self) -> None:
+        """Report that posting began to fail, or works again, since the last call."""
+        with suppress(queue.Empty):
+            while True:
+                self._report(f"post to {self._url}: {self._changes.get_nowait()}")
 
     def close(self) -> None:
-        """Post the queued values, for TIMEOUT_S at most."""
-        try:
-            self._waiting.put_nowait(None)
-        except queue.Full:
-            return
+        """Post the queued values, for TIMEOUT_S at most; report it if that is too short."""
+        self._waiting.put(None)
         self._thread.join(TIMEOUT_S)
+        if self._thread.is_alive():
+            self._failed(_TOO_SLOW)
+        self.report_changes()
 
     def _run(self) -> None:
         while (value := self._waiting.get()) is not None:
@@ -99,12 +104,12 @@ class Post:
                 continue
             if self._failing:
                 self._failing = False
-                self._report(f"post to {self._url}: works again")
+                self._changes.put("works again")
 
     def _failed(self, reason: str) -> None:
         if not self._failing:
             self._failing = True
-            self._report(f"post to {self._url}: {reason}")
+            self._changes.put(reason)
 
 
 class Commands:
@@ -154,10 +159,11 @@ class Commands:
                     self._report(f"command of {label.text}: it ended with code {code}")
 
     def close(self) -> None:
-        """Give running commands TIMEOUT_S to end, then kill them."""
+        """Give all running commands TIMEOUT_S to end, then kill them."""
+        end = time.monotonic() + TIMEOUT_S
         for label, process in list(self._running.items()):
             try:
-                process.wait(TIMEOUT_S)
+                process.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -192,6 +198,22 @@ def _content(frame: Frame) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(np.asarray(frame.image)).save(stream, "JPEG", quality=90)
     return stream.getvalue()
+
+
+def _check_url(url: str) -> None:
+    """Raise WrongUse for a URL that urllib cannot post to; the message holds no password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # checks it
+    except ValueError:  # such as half an IPv6 address
+        parts = urlsplit("")
+    setting = "`post`" if "@" in url else f"`post` {url}"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise WrongUse(f"{setting}: not a URL that begins with http:// or https://")
+    if "@" in parts.netloc:
+        raise WrongUse(f"{setting}: a user name or password in a URL is not used: leave it out")
+    if re.search(r"[\0-\x20\x7f]", url) or not (parts.path + parts.query).isascii():
+        raise WrongUse(f"{setting}: write its spaces and letters beyond ASCII as %20, %C3%A9")
 
 
 def _split_command(rule: str, text: str) -> list[str]:

@@ -16,12 +16,15 @@ from PIL import Image
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData, MissingPackage, WrongUse
-from deploy.image import open_image, why_not_photo
+from deploy.image import HEAD, claims_photo, open_image
 from deploy.system.error_messages import doing
 from deploy.watching import photo_inbox
 
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 60.0
 """Pause before a camera that is gone is tried again: the first, and the longest; each doubles."""
+_JPEG_VIDEOS = (".mjpeg", ".mjpg")
+_PAGED = ("MPO", "TIFF")
+"""Formats whose further pictures are no animation."""
 _FRAME_SIZE = (640, 480)
 _FRAME_TIMEOUT_S = 10.0
 _OPENCV = "sudo apt install python3-opencv, or pip install opencv-python-headless"
@@ -172,20 +175,24 @@ def video(cv2: Any, path: Path, fps: float | None) -> Frames:
 def photo(path: Path, spec: InputSpec) -> Frames:
     """Yield one frame, the photo."""
     try:
-        yield Frame(open_image(path.read_bytes(), spec), path)
+        with path.open("rb") as stream:
+            image = open_image(stream, spec)
+        yield Frame(image, path)
     except BadData as error:
         raise BadData(f"{path}: {error}") from error
 
 
 def _is_photo(path: Path) -> bool:
-    """Return whether the file is a photo, not a video of JPEG pictures and not an animation."""
+    """Return whether the file is a photo, not a video of JPEG pictures and not an animation.
+
+    One that cannot be read counts too: decoding it gives the reason.
+    """
     with doing("read", path), path.open("rb") as stream:
-        if why_not_photo(stream.read(16)):
-            return False
-    if path.suffix.lower() not in Image.registered_extensions():
+        head = stream.read(HEAD)
+    if path.suffix.lower() in _JPEG_VIDEOS or not claims_photo(path, head):
         return False
-    with suppress(Exception), Image.open(path) as image:  # decoding it in full gives the reason
-        return image.format == "MPO" or not getattr(image, "is_animated", False)
+    with suppress(Exception), Image.open(path) as image:
+        return image.format in _PAGED or not getattr(image, "is_animated", False)
     return True
 
 

@@ -19,6 +19,9 @@ POLL_S = 0.5
 """Pause between two scans of the folder; a file that did not change in between is read."""
 BAD_AFTER_S = 5.0
 """After this time without a change a photo that cannot be decoded is bad, not half-written."""
+CHANGES = 3
+"""Scans in a row in which a photo must have changed to be read before it rests: its writer never
+stops, as that of a camera's latest.jpg."""
 _UNREADABLE_MARK: Mark = -1, 0
 """Mark of a file or folder that cannot be read: it is reported once, its photos stay read."""
 
@@ -29,10 +32,11 @@ def photos(
     """Yield the photos below `folder` without end, oldest first; (folder, None) after each scan.
 
     `read_marks` are the marks of the files that were read, and is kept up to date: a photo that
-    changes is yielded again. A photo that cannot be read is a BadData. Raises OSError for a folder
-    that cannot be read.
+    changes is yielded again; while it changes in every scan, it is yielded whenever it is whole. A
+    photo that cannot be read is a BadData. Raises OSError for a folder that cannot be read.
     """
     first_scans: dict[Path, tuple[Mark, float]] = {}
+    changes: dict[Path, int] = {}
     while True:
         scan_time = time.monotonic()
         marks, unreadable = _marks(folder)
@@ -44,6 +48,12 @@ def photos(
             for path, mark in marks.items()
             if read_marks.get(path) != mark and not (path in unreadable and path in read_marks)
         }
+        # How often in a row the mark of a file has changed.
+        changes = {
+            path: changes.get(path, 0) + 1
+            for path, mark in fresh.items()
+            if path in first_scans and first_scans[path][0] != mark
+        }
         # The time of the scan in which a file first had its present mark.
         first_scans = {
             path: first_scans[path]
@@ -53,7 +63,7 @@ def photos(
         }
         for path in sorted(first_scans, key=lambda path: (first_scans[path][0][1], path)):
             mark, first_time = first_scans[path]
-            if first_time == scan_time:
+            if first_time == scan_time and changes.get(path, 0) < CHANGES:
                 continue
             reason = unreadable.get(path)
             image, mark = (

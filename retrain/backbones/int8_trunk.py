@@ -15,7 +15,6 @@ import numpy as np
 
 from deploy import files, untrusted_files, versioned_json, zip_members
 from deploy.errors import BadData
-from deploy.model_file import MAX_MODEL_BYTES
 from deploy.system.temporary_files import sweep
 from deploy.versioned_json import Fields
 from deploy.zip_members import Members
@@ -87,7 +86,7 @@ def read_trunk(path: Path, backbone: Backbone) -> Backbone:
     another backbone, of other weights or for another input.
     """
     with untrusted_files.naming(path):
-        content = untrusted_files.read(path, MAX_MODEL_BYTES)
+        content = untrusted_files.read(path, untrusted_files.MAX_MODEL_BYTES)
         about = _unpack(content)
         identity = about.object("identity").values
         differing = [

@@ -346,7 +346,7 @@ def _analyse(
         from retrain import ray_pool
 
         tasks = _absolute(plan(photos, views, missing, make.cache.width, ray_pool.cores))
-        all_counts = ray_pool.run(tasks, make, extract_shard, how.ray_address)
+        all_counts = ray_pool.run(tasks, make, extract_shard, how.ray_address, progress.warn)
     else:
         tasks = plan(photos, views, missing, make.cache.width, cores)
         all_counts = parallel.run(tasks, make, extract_shard)

@@ -21,11 +21,10 @@ def inspect(model: Path, as_json: bool) -> None:
 
     MODEL may come from any program. It is read, but not run.
     """
-    from deploy.model_file import MAX_MODEL_BYTES
     from retrain.tflite.inspection import inspect as read
 
     try:
-        contents = read(untrusted_files.read(model, MAX_MODEL_BYTES))
+        contents = read(untrusted_files.read(model, untrusted_files.MAX_MODEL_BYTES))
     except BadData as error:
         raise error if str(model) in str(error) else BadData(f"{model}: {error}") from error
     if as_json:

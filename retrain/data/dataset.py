@@ -9,6 +9,7 @@ from typing import overload
 
 import numpy as np
 
+from deploy.contract import MAX_LABELS
 from deploy.errors import BadData
 from deploy.image import FORMATS
 from deploy.system.counts import with_noun
@@ -164,6 +165,11 @@ class Dataset:
 
 def _require_classes(dataset: Dataset) -> None:
     """Raise BadData without two classes, or if a class or a split of the folders has no photo."""
+    if len(dataset.labels) > MAX_LABELS:
+        raise BadData(
+            f"{dataset.root}: {len(dataset.labels):,} labels, more than {MAX_LABELS:,}: check what "
+            "names the class of a photo"
+        )
     if dataset.classes and not dataset.has_folders:
         _require_labels(dataset)
         return

@@ -156,12 +156,17 @@ def _look(path: bytes, all_claim: bool) -> Facts | str:
 
 
 def _read(path: bytes, size: int | None, all_claim: bool) -> tuple[bytes | None, str | None]:
-    """Return the digest of a file, or the reason why it is no photo."""
+    """Return the digest of a file, or the reason why it is no photo.
+
+    One whose size the store did not say may be without end.
+    """
     place = photo_path(os.fsdecode(path))
     name = place if isinstance(place, Path) else Path(place.name)
     is_large = size is not None and size > MAX_BYTES
     try:
-        if not is_large:
+        if size is None:
+            content = store.read_start(str(place), MAX_BYTES + 1)
+        elif not is_large:
             content = place.read_bytes()
         elif all_claim or claims_photo(name, b""):
             content = b""
@@ -176,7 +181,7 @@ def _read(path: bytes, size: int | None, all_claim: bool) -> tuple[bytes | None,
 
 def _head(place: PhotoPath) -> bytes:
     if isinstance(place, RemotePath):
-        return store.read(str(place), 0, HEAD)
+        return store.read_start(str(place), HEAD)
     with place.open("rb") as stream:
         return stream.read(HEAD)
 

@@ -74,6 +74,15 @@ def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
     return content
 
 
+def read_start(url: str, max_bytes: int) -> bytes:
+    """Return the first bytes of a file, `max_bytes` at most: for one whose size is not known."""
+    content = bytearray()
+    with reading(url), open_stream(url) as stream:
+        while len(content) < max_bytes and (chunk := stream.read(max_bytes - len(content))):
+            content += chunk
+    return bytes(content)
+
+
 def look(url: str) -> Facts:
     """Return the facts of one file; raise OSError."""
     with reading(url):

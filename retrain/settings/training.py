@@ -24,8 +24,8 @@ Optimizer = Literal["standardized", "sgd"]
 
 DEFAULT_WEIGHT_DECAY: dict[Optimizer, float] = {"standardized": 0.1, "sgd": 0.0}
 _MAX_EPOCHS, _MAX_VIEWS, _MAX_TOTAL_VIEWS = 40, 10, 10_000
-_OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-"""TensorFlow's rule for the name of an operation."""
+_OPERATION_NAME = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]{0,255}")
+"""TensorFlow's rule for the name of an operation, and a length that the contract can hold."""
 
 
 @dataclass(frozen=True)
@@ -340,8 +340,8 @@ class TrainSettings:
         name = self.final_tensor_name
         if not _OPERATION_NAME.fullmatch(name) or name in RESERVED_OPERATION_NAMES:
             raise WrongUse(
-                f"`final_tensor_name` {name!r}: must be of letters, digits and . _ / -, and none "
-                f"of {', '.join(RESERVED_OPERATION_NAMES)}"
+                f"`final_tensor_name` {name!r:.80}: must be of 1 to 256 letters, digits and . _ / "
+                f"-, and none of {', '.join(RESERVED_OPERATION_NAMES)}"
             )
         if self.saved_model_dir and self.saved_model_dir.resolve() == self.output_dir.resolve():
             raise WrongUse(

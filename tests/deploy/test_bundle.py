@@ -147,6 +147,29 @@ def test_an_archive_of_something_else_is_left_alone(
     assert not (tmp_path / "thesis").exists()
 
 
+def test_a_killed_process_leaves_the_old_bundle(run: Path, bundle: Path) -> None:
+    """Between its two renames; the next one finds the bundle, and removes what was left."""
+    before = (bundle / "README.md").read_bytes()
+    code = (
+        "import os, sys; from pathlib import Path; from deploy import bundle\n"
+        "rename = Path.rename\n"
+        "Path.rename = lambda self, to: os._exit(9) if self.name == 'new' else rename(self, to)\n"
+        "bundle.write(Path(sys.argv[1]), Path(sys.argv[2]), 'a new card')"
+    )
+    command = [sys.executable, "-c", code, str(run / "model.tflite"), str(bundle)]
+    process = subprocess.run(command, cwd=Path(__file__).parents[2], check=False)
+    assert process.returncode == 9
+    assert not bundle.exists()
+    archive = bundle.with_name("bundle.tar.gz")
+    archive.write_text("chapter")
+    with pytest.raises(WrongUse, match=r"bundle.tar.gz: not that of a bundle"):
+        write(run / "model.tflite", bundle)
+    assert (bundle / "README.md").read_bytes() == before
+    archive.unlink()
+    write(run / "model.tflite", bundle)
+    assert [path.name for path in run.iterdir() if path.name.startswith((".", "retrain-"))] == []
+
+
 def test_a_failure_leaves_the_old_bundle(
     run: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,6 +252,20 @@ def test_the_program_labels_photos_by_the_model_beside_it(bundle: Path, tmp_path
     assert (process.returncode, process.stderr) == (0, "")
     records = [json.loads(line) for line in process.stdout.splitlines()]
     assert [record["labels"][0] for record in records] == list(drawn)
+
+
+def test_a_link_to_the_program_takes_the_model_beside_the_program(
+    bundle: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "bin" / "classify"
+    link.parent.mkdir()
+    link.symlink_to(bundle / "classify.pyz")
+    red = draw_photos(tmp_path)["red"]
+    process = subprocess.run(
+        [sys.executable, link, red, "--json"], capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert json.loads(process.stdout)["labels"][0] == "red"
 
 
 def test_the_program_tests_itself_and_its_files(bundle: Path, tmp_path: Path) -> None:

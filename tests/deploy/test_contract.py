@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.contract import Contract, InputSpec, read_labels, write_labels
+from deploy.contract import Contract, InputSpec, check_label, read_labels, write_labels
 from deploy.errors import BadData
 from tests.helpers.deploy_fixtures import CONTRACT, SPEC
 
@@ -142,11 +142,24 @@ def test_an_impossible_threshold_is_refused(threshold: Any) -> None:
         (["cat", 2], r"labels\[1\] is 2, not text"),
         (["two\nlines"], "is not one line of text"),
         (["cat\r"], "is not one line of text"),
+        (["cat", "x" * 1_001], "labels: more than 1,000 characters"),
+        (["x"] * 100_001, "has 100,001 labels, above 100,000"),
     ],
 )
 def test_labels_that_no_labels_file_can_hold_are_refused(labels: Any, reason: str) -> None:
     with pytest.raises(BadData, match=reason):
         Contract.from_json(changed(labels=labels))
+
+
+def test_what_cannot_be_read_is_not_written() -> None:
+    longest = replace(CONTRACT, labels=("x" * 1_000, "cat"))
+    assert Contract.from_json(longest.to_json()) == longest
+    for values in ({"labels": ("x" * 1_001, "cat")}, {"output": "x" * 1_001}):
+        with pytest.raises(BadData, match="more than 1,000 characters"):
+            replace(CONTRACT, **values)
+    check_label("x" * 1_000)
+    with pytest.raises(BadData, match=r"^label 'x+ has more than 1,000 characters$"):
+        check_label("x" * 1_001)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,6 @@ def changed_input(**values: Any) -> str:
         (changed(reject_threshold=True), "reject_threshold is True"),
         (changed(labels=[1, 2]), "labels[0] is 1"),
         (changed(labels=[["red"]]), "labels[0] is ['red']"),
-        (changed(labels=["x" * 1001]), "labels: more than"),
         (changed(labels=None), "labels is None"),
         (changed(backbone=7), "backbone is 7"),
         (changed(schema_version="1"), "schema_version is '1'"),

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,29 @@ def test_the_remedy_is_the_runtime_that_there_is(
 ) -> None:
     """A 32-bit system may have a 64-bit kernel, whose name `platform.machine` tells."""
     assert remedy(machine, python, bits).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("required", "python", "bits", "words"),
+    [
+        ("tflite-runtime", (3, 11), 64, "pip install tflite-runtime==2.14.0 'numpy<2'"),
+        ("tflite-runtime", (3, 13), 64, "there is none for Python 3.13: use Python 3.11"),
+        ("tflite-runtime", (3, 13), 32, "there is none for 32-bit ARM with Python 3.13"),
+        ("LiteRT", (3, 13), 64, "pip install 'ai-edge-litert>=2.3'"),
+        ("LiteRT", (3, 11), 32, "there is none for 32-bit ARM"),
+    ],
+)
+def test_the_remedy_is_of_the_runtime_that_is_required(
+    required: str, python: tuple[int, int], bits: int, words: str
+) -> None:
+    assert remedy("aarch64", python, bits, required).startswith(words)
+
+
+def test_a_required_runtime_that_is_missing_is_the_one_to_install() -> None:
+    if find_spec("tflite_runtime"):
+        pytest.skip("it is installed")
+    with pytest.raises(MissingPackage, match=r"^no tflite-runtime: (?!.*ai-edge-litert)"):
+        find_runtime("tflite-runtime")
 
 
 def test_the_old_runtime_is_not_loaded_with_a_new_numpy(tmp_path: Path) -> None:

@@ -6,6 +6,13 @@ import time
 from pathlib import Path
 
 
+class Blocker:
+    """Hold a CPU as long as the actor lives."""
+
+    def begin(self) -> None:
+        """Do nothing: the CPU is held when this returns."""
+
+
 def make_pid() -> int:
     """Return the process of the actor."""
     return os.getpid()

@@ -63,6 +63,14 @@ def test_each_thread_has_a_tool_of_its_own() -> None:
     assert len(tools) == len(set(tools)) == CORES
 
 
+def test_one_task_is_read_ahead_of_the_cores() -> None:
+    started: list[int] = []
+    results = parallel.run(endless_tasks(started), lambda: None, lambda _, task: task)
+    next(results)
+    assert len(started) == CORES + 1
+    results.close()
+
+
 def test_the_error_of_a_task_comes_out_and_no_more_is_started() -> None:
     started: list[int] = []
 

@@ -143,6 +143,26 @@ def test_a_task_that_kills_each_actor_is_an_error_of_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_cluster_without_a_free_cpu_is_reported_and_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_pool, "_MAX_START_S", 0.5)
+    block = ray.remote(num_cpus=1, max_restarts=0)(ray_tasks.Blocker)
+    blockers = [block.remote() for _ in range(2)]
+    ray.get([blocker.begin.remote() for blocker in blockers])
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        for blocker in blockers:
+            ray.kill(blocker)
+
+    results = ray_pool.run(range(4), ray_tasks.make_pid, ray_tasks.echo, warn=warn)
+    assert sorted(task for _, task in results) == list(range(4))
+    (warning,) = warnings
+    assert "0 of its 2 CPUs are free" in warning
+
+
 def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WrongUse, match=r"`executor` ray .*pip install 'retrain-tflite\[ray\]'"):

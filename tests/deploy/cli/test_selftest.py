@@ -163,3 +163,29 @@ def test_the_files_beside_a_model_are_checked(model: Path) -> None:
     assert record["failures"] == [f"{beside}: not the file that SHA256SUMS tells of: copy it again"]
     beside.unlink()
     assert read_record(selftest(model, "--json"))["failures"] == [f"{beside}: missing"]
+
+
+def test_the_output_of_sha256sum_of_binary_files_is_read(model: Path) -> None:
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    model.with_name("SHA256SUMS").write_text(f"{digest} *./{model.name}\n")
+    record = read_record(selftest(model, "--json"))
+    assert (record["files"], record["failures"]) == (1, [])
+    flip(model)
+    assert "not the file" in read_record(selftest(model, "--json"))["failures"][0]
+
+
+def test_a_list_of_other_files_is_not_of_the_model(model: Path) -> None:
+    model.with_name("SHA256SUMS").write_text(f"{'0' * 64}  raspios.iso\n")
+    record = read_record(selftest(model, "--json"))
+    assert (record["passed"], record["files"]) == (True, None)
+    assert "no SHA256SUMS of it" in selftest(model).stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/proc/self/mem", "Input/output error"), ("/dev/zero", "a device, not a file")],
+)
+def test_what_fails_while_it_is_read_is_named(path: str, reason: str) -> None:
+    if not Path(path).exists():
+        pytest.skip(f"no {path}")
+    assert read_record(selftest(Path(path), "--json"))["failures"] == [f"{path}: {reason}"]

@@ -3,11 +3,13 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -259,8 +261,15 @@ def test_wrong_use_is_told_before_it_begins(
 @pytest.fixture
 def running(model: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """Return the process that watches the folder `inbox`."""
+    with watching_inbox(model, tmp_path) as process:
+        yield process
+
+
+@contextmanager
+def watching_inbox(model: Path, tmp_path: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """Start the process that watches the folder `inbox`; kill it at the end."""
     (tmp_path / "inbox").mkdir()
-    options = ["--source", "inbox", "--json"]
+    options = ["--source", "inbox", "--json", *more]
     process = subprocess.Popen(
         [sys.executable, "-m", "deploy", "watch", "--model", str(model), *options],
         cwd=tmp_path,
@@ -298,6 +307,24 @@ def test_a_folder_fills_until_it_is_stopped(
     assert [event["event"] for event in events(out)] == ["status"]
 
 
+def test_it_ends_when_a_failed_post_finds_that_nobody_reads(
+    model: Path, server: Server, tmp_path: Path
+) -> None:
+    server.ready.clear()
+    server.status = 500
+    with watching_inbox(model, tmp_path, "--post", server.url) as process:
+        red = draw_photos(tmp_path)["red"]
+        shutil.copy(red, tmp_path / "inbox" / red.name)
+        assert process.stdout
+        assert json.loads(process.stdout.readline())["label"] == "red"
+        process.stdout.close()
+        server.ready.set()
+        assert process.wait(30) == 141
+        assert process.stderr
+        assert process.stderr.read() == ""
+        process.stdout = None
+
+
 def test_a_bad_photo_is_a_problem_and_not_the_end(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +352,20 @@ def test_snapshots_do_not_go_into_the_folder_that_is_watched(model: Path, tmp_pa
     (tmp_path / "inbox").mkdir()
     options = ["--source", tmp_path / "inbox", "--snapshot-dir", tmp_path / "inbox" / "kept"]
     result = CliRunner().invoke(commands, ["watch", "--model", str(model), *map(str, options)])
+    assert result.exit_code == 2
+    assert "each snapshot would be a new photo" in result.stderr
+
+
+@pytest.mark.parametrize("kept", ["disk", "disk/kept"])
+def test_a_link_does_not_lead_snapshots_into_the_folder_that_is_watched(
+    model: Path, tmp_path: Path, kept: str
+) -> None:
+    for name in ("inbox/sub", "disk"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "inbox" / "sub" / "link").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "circle").symlink_to(tmp_path / "inbox")
+    options = ("--source", tmp_path / "inbox", "--snapshot-dir", tmp_path / kept)
+    result = watch(model, *options)
     assert result.exit_code == 2
     assert "each snapshot would be a new photo" in result.stderr
 

@@ -138,6 +138,19 @@ def test_a_file_system_without_locks_is_named(
     )
 
 
+def test_a_lock_that_cannot_be_made_has_the_name_that_was_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run" / ".lock").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    def write() -> None:
+        with RunFolder(Path("run")).writing():
+            pytest.fail("it is not locked")
+
+    assert caught(write) == "cannot lock run/.lock: Is a directory: name a file"
+
+
 def test_no_temporary_folder_names_tmpdir() -> None:
     reason = "No usable temporary directory found in ['/tmp', '/var/tmp']"
     text = explain(FileNotFoundError(errno.ENOENT, reason))

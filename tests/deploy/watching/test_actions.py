@@ -1,6 +1,7 @@
 """Posts and commands: what is sent and run, and that nothing of it stops the watching."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import ThreadingHTTPServer
@@ -55,6 +56,22 @@ def test_a_failing_server_is_told_of_once_until_it_works(server: Server) -> None
     ]
 
 
+def test_problems_are_reported_by_the_callers_thread_alone(server: Server) -> None:
+    """A thread of its own would lose the only sign that nobody reads the output any more."""
+    reporters: list[str] = []
+    post = Post(server.url, lambda _: reporters.append(threading.current_thread().name))
+    server.status = 500
+    post({"i": 1})
+    until(lambda: server.got and post._changes.qsize())
+    assert reporters == []
+    post.report_changes()
+    assert reporters == [threading.current_thread().name]
+    server.status = 200
+    post({"i": 2})
+    post.close()
+    assert reporters == [threading.current_thread().name] * 2
+
+
 def test_without_a_server_nothing_stops() -> None:
     reports: list[str] = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
@@ -80,12 +97,59 @@ def test_a_server_that_hangs_costs_neither_time_nor_memory(
     assert len(reports) == 1
 
 
+def test_what_waits_is_posted_at_the_end_even_from_a_full_queue(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "_MAX_WAITING_POSTS", 5)
+    server.ready.clear()
+    reports: list[str] = []
+    post = Post(server.url, reports.append)
+    post({"i": 0})
+    until(lambda: not post._waiting.qsize())
+    for i in range(1, 20):
+        post({"i": i})
+    threading.Timer(0.2, server.ready.set).start()
+    post.close()
+    assert [value for _, value in server.got] == [{"i": i} for i in range(6)]
+    assert "too slow" in reports[0]
+
+
+def test_what_is_not_posted_at_the_end_is_reported(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "TIMEOUT_S", 0.2)
+    server.ready.clear()
+    reports: list[str] = []
+    post = Post(server.url, reports.append)
+    post({"i": 0})
+    post({"i": 1})
+    post.close()
+    assert reports == [f"post to {server.url}: too slow: some changes are not posted"]
+
+
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "ftp://x/y", "labels", "http://", "http://[::1/x"]
-)
+    "url",
+    [
+        "file:///etc/passwd", "ftp://x/y", "labels", "http://", "http://[::1/x", "http://x:y/",
+        "http://x:99999/", "http://me:secret@[::1/x",
+    ],
+)  # fmt: skip
 def test_what_is_no_url_of_http_is_wrong_use(url: str) -> None:
-    with pytest.raises(WrongUse, match=r"not a URL that begins with http://"):
+    with pytest.raises(WrongUse, match=r"not a URL that begins with http://") as refused:
         Post(url, pytest.fail)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://h/x y", "http://h/é", "http://h/?a=é", "http://h/\tx"])
+def test_a_url_that_must_be_escaped_is_wrong_use(url: str) -> None:
+    with pytest.raises(WrongUse, match="as %20, %C3%A9"):
+        Post(url, pytest.fail)
+
+
+def test_a_password_is_refused_and_not_printed() -> None:
+    with pytest.raises(WrongUse, match="a user name or password in a URL") as refused:
+        Post("http://me:secret@127.0.0.1/", pytest.fail)
+    assert "secret" not in str(refused.value)
 
 
 # Commands
@@ -124,6 +188,18 @@ def test_commands_do_not_pile_up_and_end_with_the_watching(
         *["command of cat: not run again, the one before still runs"] * 2,
         "command of cat: it still ran, and was ended",
     ]
+
+
+def test_all_commands_together_have_one_time_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "TIMEOUT_S", 1.0)
+    reports: list[str] = []
+    commands = Commands([f"{label}={SLEEP}" for label in LABELS], LABELS, reports.append)
+    for label in LABELS.values():
+        commands(label)
+    start = time.monotonic()
+    commands.close()
+    assert time.monotonic() - start < 2
+    assert len(reports) == len(LABELS)
 
 
 def test_a_command_that_fails_is_told_of_and_runs_again(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from deploy.errors import BadData, MissingPackage, WrongUse
+from deploy.image_files import formats
 from deploy.watching import cameras
 from deploy.watching.cameras import Frame, Frames, Gone, choose, reconnecting
 from tests.helpers.deploy_fixtures import SPEC
@@ -192,6 +194,47 @@ def test_each_frame_of_a_video_is_taken(tmp_path: Path) -> None:
 def test_of_a_video_fps_is_by_its_own_seconds(fps: float, expected: int, tmp_path: Path) -> None:
     film = write_film(tmp_path / "film.avi", [(90, 90, 90)] * 20)
     assert len(colours_of(choose(str(film), SPEC, fps)())) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("x.heic", b"\0\0\0\x1cftypheic" + bytes(8), r"HEIC file: pip install"),
+        ("x.CR2", b"II*\0" + bytes(20), "camera raw file: develop it"),
+        ("x.psd", b"8BPS\0\x01" + bytes(20), "Photoshop file: convert it"),
+        ("x.jpg", b"", "the file is empty"),
+        ("x.png", b"hello", "not a photo"),
+    ],
+)
+def test_a_photo_that_cannot_be_read_is_no_video(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    without(monkeypatch, "cv2", "picamera2")
+    monkeypatch.setattr(formats, "can_load", lambda module: not module)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadData, match=f"{name}: {reason}"):
+        list(choose(str(tmp_path / name), SPEC, None)())
+
+
+@pytest.mark.parametrize("name", ["latest", "scan.tif", "x.jpg.new"])
+def test_a_photo_is_known_by_its_content(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    without(monkeypatch, "cv2", "picamera2")
+    pages = [Image.new("RGB", (64, 48), colour) for colour in (RGB, 0)]
+    form = "TIFF" if name.endswith("tif") else "PNG"
+    more: dict[str, Any] = {"save_all": True, "append_images": pages[1:]} if form == "TIFF" else {}
+    pages[0].save(tmp_path / name, form, **more)
+    assert colours_of(choose(str(tmp_path / name), SPEC, None)()) == [RGB]
+
+
+def test_pictures_of_a_video_in_jpeg_are_no_photo(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    without(monkeypatch, "cv2", "picamera2")
+    Image.new("RGB", (8, 8)).save(tmp_path / "film.mjpeg", "JPEG")
+    with pytest.raises(MissingPackage, match="video files"):
+        choose(str(tmp_path / "film.mjpeg"), SPEC, None)
 
 
 def test_a_file_that_is_no_video_is_refused(tmp_path: Path) -> None:

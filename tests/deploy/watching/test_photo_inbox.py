@@ -137,6 +137,31 @@ def test_a_photo_that_takes_the_place_of_another_is_another(
         assert [name for _ in range(9) for name in watcher.look()] == ["latest"]
 
 
+def test_a_photo_that_never_rests_is_read_while_it_changes(
+    watcher: Watcher, tmp_path: Path
+) -> None:
+    """As `latest.jpg` of a camera: replaced between any two looks."""
+    names = []
+    for count in range(20):
+        (tmp_path / "next").write_bytes(RED + bytes(count))
+        (tmp_path / "next").rename(tmp_path / "latest.jpg")
+        names += watcher.look()
+    assert names == ["latest.jpg"] * (20 - photo_inbox.CHANGES)
+    assert not any(watcher.look() for _ in range(20))
+
+
+def test_a_photo_that_grows_without_a_rest_is_read_when_it_is_whole(
+    watcher: Watcher, tmp_path: Path
+) -> None:
+    with (tmp_path / "slow.png").open("wb") as stream:
+        for start in range(0, len(BLUE) - 20, 10):
+            stream.write(BLUE[start : start + 10])
+            stream.flush()
+            assert watcher.look() == []
+        stream.write(BLUE[stream.tell() :])
+    assert [name for _ in range(20) for name in watcher.look()] == ["slow.png"]
+
+
 def test_a_photo_that_is_deleted_is_forgotten(watcher: Watcher, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(RED)
     watcher.look(), watcher.look()

@@ -301,6 +301,7 @@ def test_an_unknown_option_is_refused_with_the_nearest(
         ("--final_tensor_name", "a b"),
         ("--final_tensor_name", "input"),
         ("--final_tensor_name", "logits"),
+        ("--final_tensor_name", "x" * 257),
         ("--saved_model_dir", "run"),
     ],
 )

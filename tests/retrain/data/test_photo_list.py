@@ -126,6 +126,7 @@ def test_a_row_that_cannot_be_used_has_its_reason(
         {"uri": place, "label": " "},
         {"uri": place, "label": "a\nb"},
         {"uri": place, "label": "caf\udce9"},
+        {"uri": place, "label": "x" * 1_001},
         *rows,
     ]
     dataset = read(write_csv(tmp_path / "list.csv", rows))
@@ -138,6 +139,7 @@ def test_a_row_that_cannot_be_used_has_its_reason(
         "its label is empty",
         "label 'a\\nb' holds a control character or an invisible one",
         "its label is not UTF-8",
+        f"label '{'x' * 79} has more than 1,000 characters",
     ]
     assert {item.label for item in dataset.bad} == {"cat", ""}
 
@@ -198,6 +200,15 @@ def test_half_a_split_is_refused(root: Path, tmp_path: Path) -> None:
     rows = [{"uri": path, "label": label, "split": "train"} for path, label in rows_of(root)]
     with pytest.raises(BadData, match="no photo is of validation, testing: add some, or leave"):
         read(write_csv(tmp_path / "list.csv", rows))
+
+
+def test_more_labels_than_a_contract_holds_are_refused(
+    rows: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("retrain.data.dataset.MAX_LABELS", 1)
+    path = write_csv(tmp_path / "list.csv", rows)
+    with pytest.raises(BadData, match=r"list\.csv: 2 labels, more than 1: check what names"):
+        read(path)
 
 
 def test_lookalike_labels_are_a_warning(root: Path, tmp_path: Path) -> None:

@@ -5,17 +5,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from deploy.errors import BadData
 from retrain.data import store
+from retrain.data.scan import TOO_LARGE
 from retrain.data.source import read_photos
-from tests.helpers.photo_sources import write_everywhere
+from tests.helpers.deploy_fixtures import encoded
+from tests.helpers.photo_sources import write_csv, write_everywhere
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +49,37 @@ def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def test_a_photo_whose_size_is_not_said_is_read_within_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server may send without end."""
+    monkeypatch.setattr("retrain.data.scan.MAX_BYTES", 1_000_000)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.do_HEAD()
+            self.wfile.write(encoded(Image.new("RGB", (8, 8 + len(self.path))), "PNG"))
+            with suppress(OSError):
+                for _ in range(200 * ("endless" in self.path)):
+                    self.wfile.write(bytes(100_000))
+
+        def do_HEAD(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with serving(Handler) as url:
+        rows: list[dict[str, object]] = [
+            {"uri": f"{url}/{name}.png", "label": label}
+            for name, label in (("a", "cat"), ("the_b", "dog"), ("endless", "cat"))
+        ]
+        dataset = read_photos(write_csv(tmp_path / "list.csv", rows))
+    assert [photo.path.name for photo in dataset.photos] == ["a.png", "the_b.png"]
+    assert [(item.path.name, item.reason) for item in dataset.bad] == [("endless.png", TOO_LARGE)]
 
 
 @pytest.mark.parametrize(
