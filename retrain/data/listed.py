@@ -34,7 +34,7 @@ without showing it. `reason` says why a row is not used; it is "" for what is pa
 silence, and null for a photo.
 """
 ROWS_PER_BATCH = 4096
-_TOO_LARGE = f"larger than {MAX_BYTES // 1024**2} MB"
+TOO_LARGE = f"larger than {MAX_BYTES // 1024**2} MB"
 Item = TypeVar("Item")
 
 
@@ -87,7 +87,7 @@ def why_left_out(
     `problem` is what is wrong with it, if that is known already.
     """
     if problem is None:
-        problem = _TOO_LARGE if size > MAX_BYTES else why_not_photo(head, name)
+        problem = TOO_LARGE if size > MAX_BYTES else why_not_photo(head, name)
     claims = problem is None or all_claim or claims_photo(name, head)
     return problem if claims else ""
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from deploy.errors import BadData
 from retrain.data import store
-from retrain.data.scan import TOO_LARGE
+from retrain.data.listed import TOO_LARGE
 from retrain.data.source import read_photos
 from tests.helpers.deploy_fixtures import encoded
 from tests.helpers.photo_sources import write_csv, write_everywhere

@@ -78,7 +78,7 @@ def test_one_photo_that_is_very_wrong_does_not_hide_the_others() -> None:
     broken = np.zeros((12, 3), np.float32)
     broken[:8, 1] = 40.0  # wrong, at the highest temperature too
     broken[0, 1] = 1e4
-    comparison = Comparison.of(np.tile(np.float32([4, 0, 0]), (12, 1)), broken, labels)
+    comparison = Comparison.of(np.tile(np.array([4, 0, 0], np.float32), (12, 1)), broken, labels)
     assert comparison.fine_tuned < math.log(300)
     assert not comparison.keeps_fine_tuned
 
