@@ -55,7 +55,8 @@ def test_a_photo_whose_size_is_not_said_is_read_within_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server may send without end."""
-    monkeypatch.setattr("retrain.data.scan.MAX_BYTES", 1_000_000)
+    for module in ("scan", "listed"):
+        monkeypatch.setattr(f"retrain.data.{module}.MAX_BYTES", 1_000_000)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
