@@ -302,6 +302,10 @@ def test_an_unknown_option_is_refused_with_the_nearest(
         ("--final_tensor_name", "input"),
         ("--final_tensor_name", "logits"),
         ("--saved_model_dir", "run"),
+        ("--output_graph", "run/metrics.json"),
+        ("--output_labels", "x/../run/output_graph.pb"),
+        ("--checkpoint-path", "run/model.tflite"),
+        ("--output_labels", "one", "--output_graph", "one"),
     ],
 )
 def test_nonsense_is_refused_by_option_before_anything_is_done(
