@@ -11,7 +11,7 @@ import click
 from bench.record import SCHEMA_VERSION, BenchRecord, Settings, read, read_one, to_text
 from deploy.cli import SETTINGS, Commands, name_options
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
-from deploy.errors import BadData, GateFailed
+from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.system.terminal import say, say_table
 
 _DEFAULTS = Settings()
@@ -181,8 +181,14 @@ def run(
     )
     if photo:
         _check_photo(photo)
+    graph_input = GraphInput(input_tensor, output_tensor, input_size)
     if models:
-        files_to_time = models_at(models, GraphInput(input_tensor, output_tensor, input_size))
+        files_to_time = models_at(models, graph_input)
+    elif graph_input != GraphInput():
+        raise WrongUse(
+            "`input_tensor`, `output_tensor` and `input_size` describe a MODEL: name it, or leave "
+            "them out"
+        )
     else:
         files_to_time = models_of_run(output_dir)
         if not os.access(output_dir, os.W_OK):  # before minutes of measuring

@@ -162,6 +162,8 @@ def watch(
     from deploy.watching import cameras
     from deploy.watching.actions import Commands, FrameLabel, Post, Snapshots
 
+    if source == "":
+        raise WrongUse("--source is empty: name a folder, a video, a photo or a camera")
     folder = Path(source) if source and Path(source).is_dir() else None
     if folder and snapshot_dir and contains(folder, snapshot_dir):
         raise WrongUse(

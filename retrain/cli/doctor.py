@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.errors import BadData, WrongUse
@@ -20,6 +19,7 @@ from retrain.cli.options import (
     progress,
     source,
     source_options,
+    typed,
 )
 from retrain.settings.doctor import KINDS, quarantine_of
 from retrain.settings.training import Source, SplitSettings, TrainSettings
@@ -116,10 +116,8 @@ def _open(
         if isinstance(photos.image_dir, Path):
             photos = replace(photos, image_dir=photos.image_dir.absolute())
         return target, photos, SplitSettings(), None
-    ctx = click.get_current_context()
-    for name in where.keys() - {"image_dir", "image_dir_option"}:
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise WrongUse(f"`{name}`: {target} is a run, which has its own: leave it out")
+    for name in typed(where.keys() - {"image_dir", "image_dir_option"}):
+        raise WrongUse(f"`{name}`: {target} is a run, which has its own: leave it out")
     return target, *read_settings(run)
 
 

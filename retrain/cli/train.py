@@ -367,6 +367,11 @@ def train(
             if options.pop(name) is not None:
                 raise WrongUse(f"--{name} is for --fine-tune: add it")
         stages["distortion"] = Distortion(**distortion)
+        if options["views"] is not None and not stages["distortion"].active:
+            raise WrongUse(
+                "--views counts distorted views: add an option that distorts them, such as "
+                "--flip-left-right, or --fine-tune"
+            )
     stages["head"] = HeadSettings(**take(HeadSettings))
     paths = take(TrainSettings)
     settings = TrainSettings(source(**options), split=split, **stages, **paths)

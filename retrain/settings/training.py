@@ -335,6 +335,11 @@ class TrainSettings:
             ):
                 self.source.require_outside(name, file.parent)
         self._require_distinct_files()
+        if self.intermediate_output_graphs_dir and not self.head.intermediate_store_frequency:
+            raise WrongUse(
+                "`intermediate_output_graphs_dir`: no graph is written there: set "
+                "`intermediate_store_frequency` too"
+            )
         if self.test_batch_size == 0:
             raise WrongUse("`test_batch_size`: 0 tests nothing: -1 is the whole set")
         name = self.final_tensor_name
