@@ -23,7 +23,7 @@ from retrain.data.listed import SCHEMA, PhotoSource, in_blocks
 from retrain.data.photo import BadPhoto
 from retrain.data.photo_table import PhotoTable
 from retrain.data.read_ahead import read_ahead
-from retrain.data.remote_path import PhotoPath, local_facts, look, photo_path
+from retrain.data.remote_path import PhotoPath, RemotePath, local_facts, look, photo_path
 from retrain.data.scan_parts import PartWriter, Plan, ScanParts, folder_of, in_use, remove_others
 from retrain.data.store import Facts
 
@@ -144,14 +144,15 @@ def _with_digests(
 
 def _look(path: bytes, all_claim: bool) -> Facts | str:
     """Return the facts of a file, or the reason why it is no photo."""
+    place = photo_path(os.fsdecode(path)) if b"://" in path else path
     try:
-        if b"://" in path:
-            return look(photo_path(os.fsdecode(path)))
-        about = os.stat(path)  # noqa: PTH116 (a Path takes longer than this)
+        if isinstance(place, RemotePath):
+            return look(place)
+        about = os.stat(place)  # noqa: PTH116 (a Path takes longer than this)
     except OSError as error:
         if error.errno not in _NOTHING:
             return f"cannot be read ({error.strerror})"
-        is_link = Path(os.fsdecode(path)).is_symlink()
+        is_link = os.path.islink(place)  # noqa: PTH114
         return "a link to nothing" if is_link else "there is no such file"
     if not stat.S_ISREG(about.st_mode):
         return "not a file" if all_claim else ""
