@@ -169,7 +169,7 @@ def test_a_null_byte_is_no_part_of_a_uri(
 
 def test_a_row_whose_url_is_none_is_named(rows: list[dict[str, object]], tmp_path: Path) -> None:
     rows.append({"uri": "http://[bad/1.jpg", "label": "cow"})
-    with pytest.raises(BadData, match=r"no usable photo of cow \(1.jpg: "):
+    with pytest.raises(BadData, match=r"no usable photo of cow \(1\.jpg: "):
         read(write_csv(tmp_path / "list.csv", rows))
 
 
