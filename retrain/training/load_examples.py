@@ -114,8 +114,12 @@ def analyse(
             thumbnails=ThumbnailCache(source.pictures),
         )
         usable = dataset.without(bottlenecks.bad)
-    cached = len(photos) - bottlenecks.analysed
-    progress.info(f"{bottlenecks.analysed} photos analysed now, {cached} taken from the cache")
+    analysed, cached = bottlenecks.analysed, bottlenecks.cached
+    lost = len(photos) - analysed - cached
+    progress.info(
+        f"{analysed} photos analysed now, {cached} taken from the cache"
+        + (f", {lost} could not be analysed" if lost else "")
+    )
     return usable, bottlenecks
 
 
