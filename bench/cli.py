@@ -11,6 +11,7 @@ import click
 from bench.record import SCHEMA_VERSION, BenchRecord, Settings, read, read_one, to_text
 from deploy.cli import SETTINGS, Commands, name_options
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
+from deploy.cli.numbers import Number
 from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.system.terminal import say, say_table
 
@@ -91,7 +92,7 @@ _GROUPS: Groups = {
     "--seconds",
     default=_DEFAULTS.seconds,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="See --runs.",
 )
 @click.option(
@@ -230,7 +231,7 @@ def show(records: tuple[Path, ...], output_dir: Path, markdown: bool, as_json: b
     "--max-slowdown",
     default=5.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Number(0),
     help="Percent; a model that is slower by more than that gives exit code 4.",
 )
 @_markdown_option

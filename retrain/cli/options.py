@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from deploy.cli import name_options
 from deploy.cli.help_groups import GENERAL, Groups
+from deploy.cli.numbers import Number
 from deploy.errors import RetrainError, WrongUse
 from deploy.system.error_messages import explain
 from retrain.settings.cache import default_cache_dir
@@ -31,6 +32,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+SHARE = Number(0, 100, min_open=True, max_open=True)
+"""A share of the photos in percent."""
 
 
 class _Photos(click.ParamType):  # type: ignore[type-arg]
@@ -105,12 +108,12 @@ def image_size(text: str) -> int | tuple[int, int]:
 _INPUT_SCALE = (
     click.option(
         "--input-mean",
-        type=click.FloatRange(0, 255),
+        type=Number(0, 255),
         help="Mean that is subtracted from pixels of 0..255 before the network.",
     ),
     click.option(
         "--input-std",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(0, min_open=True),
         help="Number that the pixels are then divided by.",
     ),
 )
