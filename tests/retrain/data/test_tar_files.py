@@ -55,6 +55,8 @@ def test_other_members_are_passed_over(tmp_path: Path, members: Members) -> None
         (("3.json", b"{"), "it has no label: no 3.cls, and no 3.json with `label`, is beside it"),
         (("3.json", b"[]"), "it has no label: no 3.cls, and no 3.json with `label`, is beside it"),
         (("3.json", b'{"class": 1}'), "it has no label: no 3.cls, and no 3.json with `label`, is"),
+        (("3.json", b'{"label": true}'), "its label is neither text nor a whole number"),
+        (("3.json", b'{"label": 1.5}'), "its label is neither text nor a whole number"),
         (("4.cls", b"dog"), "it has no label: no 3.cls, and no 3.json with `label`, is beside it"),
     ],
 )
