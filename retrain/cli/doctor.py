@@ -162,11 +162,14 @@ def _examine(
     if quarantine:
         image_dir = folder_of_photos(image_dir)
         require_apart(image_dir, quarantine)
+    run = RunFolder(Path(target))
+    is_kept = run.metrics.exists() and not kinds
+    if is_kept:
+        click.get_current_context().with_resource(run.writing())
     data = load(photos, split, stages, labels)
     findings = examine(data, photos, stages, kinds, target)
     record = to_json(data, findings)
-    run = RunFolder(Path(target))
-    if run.metrics.exists() and not kinds:
+    if is_kept:
         files.write_json(run.doctor, record)
     if not as_json:
         _print(findings, len(data.dataset.photos), photos.image_dir)
