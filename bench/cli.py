@@ -11,7 +11,8 @@ import click
 from bench.record import SCHEMA_VERSION, BenchRecord, Settings, read, read_one, to_text
 from deploy.cli import SETTINGS, Commands, name_options
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
-from deploy.errors import BadData, GateFailed
+from deploy.cli.numbers import Number
+from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.system.terminal import say, say_table
 
 _DEFAULTS = Settings()
@@ -91,7 +92,7 @@ _GROUPS: Groups = {
     "--seconds",
     default=_DEFAULTS.seconds,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="See --runs.",
 )
 @click.option(
@@ -181,8 +182,14 @@ def run(
     )
     if photo:
         _check_photo(photo)
+    graph_input = GraphInput(input_tensor, output_tensor, input_size)
     if models:
-        files_to_time = models_at(models, GraphInput(input_tensor, output_tensor, input_size))
+        files_to_time = models_at(models, graph_input)
+    elif graph_input != GraphInput():
+        raise WrongUse(
+            "`input_tensor`, `output_tensor` and `input_size` describe a MODEL: name it, or leave "
+            "them out"
+        )
     else:
         files_to_time = models_of_run(output_dir)
         if not os.access(output_dir, os.W_OK):  # before minutes of measuring
@@ -224,7 +231,7 @@ def show(records: tuple[Path, ...], output_dir: Path, markdown: bool, as_json: b
     "--max-slowdown",
     default=5.0,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Number(0),
     help="Percent; a model that is slower by more than that gives exit code 4.",
 )
 @_markdown_option

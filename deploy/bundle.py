@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy import bundle_texts, files, model_file
+from deploy import bundle_texts, files, model_file, untrusted_files
 from deploy.bundle_texts import MODEL, NAMES, PROGRAM, SUMS
 from deploy.contract import write_labels
 from deploy.errors import WrongUse
@@ -89,9 +89,13 @@ def write(model: Path, folder: Path, card: str = "") -> Bundle:
     an earlier bundle, whole or not at all. Raises BadData for a model that is missing or damaged,
     WrongUse if anything but a bundle would be lost, OSError.
     """
-    labels = model_file.read(model).contract.labels
-    data_by_name = contents(model.read_bytes(), labels, card)
     folder = folder.absolute()
+    if not folder.name:
+        raise WrongUse(f"{folder}: a bundle needs a folder with a name: name another `bundle_dir`")
+    content = model_file.read_bytes(model)
+    with untrusted_files.naming(model):
+        labels = model_file.unpack(content).contract.labels
+    data_by_name = contents(content, labels, card)
     archive = folder.with_name(f"{folder.name}.tar.gz")
     old = folder.with_name(f".{folder.name}.old")
     if old.exists() and not folder.exists():  # a killed process was about to replace it

@@ -61,9 +61,15 @@ def read(path: Path) -> ModelFile:
     Raises BadData for a file that is missing, damaged anywhere, or not written by `pack`: a
     runtime may crash on damaged bytes, so it gets only bytes whose digest is right.
     """
+    content = read_bytes(path)
+    with untrusted_files.naming(path):
+        return unpack(content)
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the bytes of the .tflite file at `path`; raise BadData if it cannot be read."""
     try:
-        with untrusted_files.naming(path):
-            return unpack(untrusted_files.read(path, MAX_MODEL_BYTES))
+        return untrusted_files.read(path, MAX_MODEL_BYTES)
     except OSError as error:
         raise BadData(
             f"{path}: cannot be read ({error.strerror}): `retrain convert` makes such a file"

@@ -252,6 +252,17 @@ class RunFolder:
         )
         return metrics if metrics.text("graph_sha256") == contract.graph_sha256 else None
 
+    def require_free(self, setting: str, file: Path | None, own: Path | None = None) -> None:
+        """Raise WrongUse if `file`, which `setting` names, is a file of the run, except `own`."""
+        names = [name for name, value in vars(RunFolder).items() if isinstance(value, property)]
+        files: list[Path] = [getattr(self, name) for name in names]
+        for path in files:
+            if file and path != own and file.resolve() == path.resolve():
+                raise WrongUse(
+                    f"`{setting}` {file}: the run writes its own {path.name} there: name another, "
+                    "or another `output_dir`"
+                )
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Lock the folder and remove what a killed run left; raise WrongUse if it is locked."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from deploy.cli.numbers import Number
 from deploy.errors import BadData, WrongUse
 from deploy.system.cores import cores
 from deploy.system.counts import with_noun
@@ -46,7 +47,7 @@ def label_options(command: Callable[..., None]) -> Callable[..., None]:
             "--threshold",
             default=0.0,
             show_default=True,
-            type=click.FloatRange(0, 1),
+            type=Number(0, 1),
             help="Leave out labels that are less probable.",
         ),
         click.option(

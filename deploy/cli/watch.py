@@ -14,6 +14,7 @@ import click
 
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.label import model_option, open_model, threads_option
+from deploy.cli.numbers import Number
 from deploy.errors import WrongUse
 from deploy.system.counts import with_noun
 from deploy.system.terminal import say
@@ -102,7 +103,7 @@ _GROUPS: Groups = {
     "--threshold",
     default=0.5,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     help="The least probability of a label; below it a frame counts as none. Does not apply to "
     "unknown.",
 )
@@ -113,7 +114,7 @@ _GROUPS: Groups = {
 )
 @click.option(
     "--fps",
-    type=click.FloatRange(min=0, max=1000, min_open=True),
+    type=Number(min=0, max=1000, min_open=True),
     help="Classify at most this many frames a second.  [default: no limit]",
 )
 @click.option(
@@ -134,7 +135,7 @@ _GROUPS: Groups = {
     "--status-every",
     default=60.0,
     show_default=True,
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     help="Seconds between lines on speed and temperature; 0 for no such lines.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object an event.")
@@ -163,6 +164,8 @@ def watch(
     from deploy.watching import cameras
     from deploy.watching.actions import Commands, FrameLabel, Post, Snapshots
 
+    if source == "":
+        raise WrongUse("--source is empty: name a folder, a video, a photo or a camera")
     folder = Path(source) if source and Path(source).is_dir() else None
     if folder and snapshot_dir and contains(folder, snapshot_dir, follow=True):
         raise WrongUse(

@@ -27,6 +27,8 @@ _PREFIX = "retrain-"
 _IN_USE, _FILES = "in-use", "files"
 """Names in a temporary folder: the file that is locked, and the folder to use."""
 _NAME = re.compile(r"\..+\.(?:([0-9a-f]{12})-)?[0-9a-f]{32}\.part", re.DOTALL)
+_MAX_NAME_BYTES = 200
+"""Disks take 255; what comes before and after a name takes 52."""
 _MAX_AGE_S = 86_400.0
 """Older ones are removed even if a lock of another machine would not be visible here."""
 
@@ -37,8 +39,11 @@ def part_of(path: Path) -> Iterator[Path]:
 
     Raises OSError that names `path`.
     """
+    name = path.name
+    if len(os.fsencode(name)) > _MAX_NAME_BYTES:
+        name = os.fsencode(name)[:_MAX_NAME_BYTES].decode(errors="ignore")
     while True:
-        temporary = path.with_name(f".{path.name}.{_machine()}-{uuid4().hex}.part")
+        temporary = path.with_name(f".{name}.{_machine()}-{uuid4().hex}.part")
         try:
             lock = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except OSError as error:

@@ -76,9 +76,7 @@ class CachedRows:
             # `flatten` leaves out the nulls of bad rows.
             values = table["bottleneck"].combine_chunks().flatten().to_numpy()
             lines = (np.cumsum(is_usable) - 1)[sources[~is_bad]]
-            values = values.reshape(-1, self.store.width)
-            if len(lines) < len(values):
-                values = values[lines]
+            values = values.reshape(-1, self.store.width)[lines]
             self._set_bottlenecks(places[~is_bad], values)
 
     def _find(self, digests: Bytes, views: npt.NDArray[np.integer]) -> tuple[Numbers, Numbers]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from retrain.progress import Progress
 from retrain.settings.cache import UrlPlace
 
 FORMATS = (".parquet", ".npy")
+_HEADER = b"digest,view\n"
 _BLOCK_ROWS = 4096
 
 
@@ -28,11 +30,13 @@ def export(place: Path | UrlPlace, path: Path, progress: Progress) -> int:
     The rows are in the order of digest and view, without those of bad photos. A .parquet file has
     the columns digest (hexadecimal, as in manifest.csv), view and bottleneck. A .npy file has the
     bottlenecks, float16 (rows, width); digest and view of its rows are in a .csv file beside it.
-    Damaged shards are named in a warning and left out. Raises WrongUse for another suffix, BadData
-    for a cache without rows, OSError.
+    Damaged shards are named in a warning and left out. Raises WrongUse for another suffix, and
+    where a .csv file is not of an earlier export, BadData for a cache without rows, OSError.
     """
     if path.suffix not in FORMATS:
         raise WrongUse(f"{path}: the name of the file must end in {' or '.join(FORMATS)}")
+    if path.suffix == ".npy":
+        _require_table(path.with_suffix(".csv"))
     if isinstance(place, UrlPlace):
         remote_files.copy_all(place, SHARDS, progress)
     folder = place.copy if isinstance(place, UrlPlace) else place
@@ -46,6 +50,15 @@ def export(place: Path | UrlPlace, path: Path, progress: Progress) -> int:
     write = _write_numpy if path.suffix == ".npy" else _write_parquet
     write(path, cached.store, len(usable), _blocks(digests, views, usable, cached.rows))
     return len(usable)
+
+
+def _require_table(path: Path) -> None:
+    """Raise WrongUse if `path` is there and not the table of an earlier export."""
+    with suppress(FileNotFoundError), path.open("rb") as stream:
+        if stream.read(len(_HEADER)) != _HEADER:
+            raise WrongUse(
+                f"{path}: it would be replaced, and is not of an earlier export: name another file"
+            )
 
 
 def _read_keys(folder: Path) -> tuple[int, Bytes, range]:
@@ -89,7 +102,7 @@ def _write_numpy(path: Path, store: FeatureStore, count: int, blocks: Iterable[_
     with files.atomic(path.with_suffix(".csv")) as names, files.atomic(path) as stream:
         header = {"descr": "<f2", "fortran_order": False, "shape": (count, store.width)}
         np.lib.format.write_array_header_1_0(stream, header)
-        names.write(b"digest,view\n")
+        names.write(_HEADER)
         for block in blocks:
             stream.write(store.take(block.rows).astype("<f2").tobytes())
             for digest, view in zip(block.digests, block.views, strict=True):

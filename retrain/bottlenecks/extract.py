@@ -40,7 +40,12 @@ _SHARDS_PER_WORKER = 32
 """At least so many, if they are not too small, so that all workers end together."""
 _SHARDS_AT_THE_END = 4
 """Of what is left, a shard is at most this part of one worker's share."""
-_LOST = "it changed or vanished during the run, or memory was too little: run again"
+_OUT_OF_MEMORY = "memory was too little: run again"
+_OTHER_BYTES = (
+    "its bytes are not those of its digest: run again if it changed; correct the digest, or leave "
+    "it out, if a list has it"
+)
+_LOST = "its bottleneck was lost during the run: run again"
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Bottlenecks:
 
     `rows` is int64 (photos, views): the row of each bottleneck in `store`, with a line for each of
     `photos`. `bad` are the photos of which a view has no bottleneck. `analysed` counts the views
-    that this run computed; the cache held the others.
+    that this run computed, `cached` those that the cache held, bad ones too; the others were lost.
     """
 
     photos: PhotoTable
@@ -65,6 +70,7 @@ class Bottlenecks:
     store: FeatureStore
     rows: npt.NDArray[np.int64]
     analysed: int
+    cached: int
 
 
 def extract(
@@ -108,13 +114,14 @@ def extract(
             "their photos are analysed again"
         )
     analysed = 0
+    lost: dict[bytes, str] = {}
     missing = cached.missing()
     if len(missing):
         engine = engine_choice.choose(backbone, len(missing), progress)
         on_ray = engine_choice.executor == "ray"
         pictures = None if on_ray else thumbnails  # `near_duplicates` makes them later
         make = MakeWorker(engine, Decoder(backbone.spec, distortion, pictures), cache, decoder())
-        analysed = _analyse(photos, views, missing, make, engine_choice, cached, progress)
+        analysed = _analyse(photos, views, missing, make, engine_choice, cached, lost, progress)
         if thumbnails:
             thumbnails.flush()
 
@@ -123,14 +130,14 @@ def extract(
     bad = tuple(
         BadPhoto(
             photos[number].path,
-            _reason(cached, number, len(views)),
+            _reason(cached, number, len(views)) or lost.get(photos[number].digest, _LOST),
             label=photos[number].label,
         )
         for number in np.flatnonzero(~is_whole).tolist()
     )
     if bad:
         photos, rows = photos.take(is_whole), rows[is_whole]
-    return Bottlenecks(photos, bad, store, rows, analysed)
+    return Bottlenecks(photos, bad, store, rows, analysed, len(cached.rows) - len(missing))
 
 
 def _describe(backbone: Backbone, distortion: Distortion | None) -> dict[str, Any]:
@@ -150,11 +157,11 @@ def _distorted_fingerprint(backbone: Backbone, distortion: Distortion) -> str:
     return fingerprint(parts)
 
 
-def _reason(cached: CachedRows, photo_number: int, view_count: int) -> str:
-    """Return why a photo lacks the bottleneck of a view."""
+def _reason(cached: CachedRows, photo_number: int, view_count: int) -> str | None:
+    """Return why a photo lacks the bottleneck of a view; None if the cache does not know it."""
     first = photo_number * view_count
     numbers = range(first, first + view_count)
-    return next((cached.errors[key] for key in numbers if key in cached.errors), _LOST)
+    return next((cached.errors[key] for key in numbers if key in cached.errors), None)
 
 
 class Task(NamedTuple):
@@ -220,23 +227,25 @@ class Decoder:
     distortion: Distortion
     thumbnails: ThumbnailCache | None
 
-    def views(self, tasks: Sequence[Task]) -> Iterator[View]:
+    def views(self, tasks: Sequence[Task], lost: dict[bytes, str]) -> Iterator[View]:
         """Yield the views of `tasks`, each photo read, hashed and decoded once.
 
-        A photo that cannot be read, whose bytes are no longer those of its digest, or that memory
-        is too little for, yields none.
+        A photo that cannot be read, whose bytes are not those of its digest, or that memory is too
+        little for, yields none. `lost` gets the reason, by the digest: another run may succeed.
         """
         enlarged = self.distortion.most_enlarged
         # A view shows a part of the photo, which must be as sharp as a whole photo is.
         height, width = ceil(enlarged * self.spec.height), ceil(enlarged * self.spec.width)
         spec = replace(self.spec, height=height, width=width)
         for photo, views in tasks:
+            digest = photo.digest
             try:
                 content = photo.path.read_bytes()
-            except OSError:
+            except OSError as error:
+                lost[digest] = f"cannot be read ({error.strerror})"
                 continue
-            digest = photo.digest
             if hashlib.sha256(content).digest() != digest:
+                lost[digest] = _OTHER_BYTES
                 continue
             try:
                 image = open_image(content, spec)
@@ -246,6 +255,7 @@ class Decoder:
                     yield View(digest, view, self._pixels(image, digest, view), None)
             except BadData as error:
                 if isinstance(error.__cause__, MemoryError):
+                    lost[digest] = _OUT_OF_MEMORY
                     continue
                 yield from (View(digest, view, None, str(error)) for view in views)
 
@@ -311,7 +321,8 @@ class MakeWorker:
 class Counts(NamedTuple):
     """What a shard holds: photos and views that were tried, rows, bad ones of these, its name.
 
-    A photo that could not be read has no row. Without a row there is no shard, and no name.
+    A photo that could not be read has no row; `lost` has the reason, by its digest. Without a row
+    there is no shard, and no name.
     """
 
     photos: int
@@ -319,6 +330,7 @@ class Counts(NamedTuple):
     rows: int
     bad: int
     name: str | None
+    lost: dict[bytes, str]
 
 
 def extract_shard(worker: Worker, tasks: Sequence[Task]) -> Counts:
@@ -326,10 +338,11 @@ def extract_shard(worker: Worker, tasks: Sequence[Task]) -> Counts:
 
     Raises OSError if it cannot be written.
     """
-    rows = compute_rows(worker.run_backbone, worker.batch, worker.decoder.views(tasks))
+    lost: dict[bytes, str] = {}
+    rows = compute_rows(worker.run_backbone, worker.batch, worker.decoder.views(tasks, lost))
     name = worker.cache.add(rows) if rows else None
     bad = sum(row.bottleneck is None for row in rows)
-    return Counts(len(tasks), sum(len(task.views) for task in tasks), len(rows), bad, name)
+    return Counts(len(tasks), sum(len(task.views) for task in tasks), len(rows), bad, name, lost)
 
 
 def _analyse(
@@ -339,9 +352,13 @@ def _analyse(
     make: MakeWorker,
     how: EngineChoice,
     cached: CachedRows,
+    lost: dict[bytes, str],
     progress: Progress,
 ) -> int:
-    """Compute the `missing` views, add them to the cache and to `cached`; return their number."""
+    """Compute the `missing` views, add them to the cache and to `cached`; return their number.
+
+    `lost` gets the reason of each photo without a row, by its digest.
+    """
     if how.executor == "ray":
         from retrain import ray_pool
 
@@ -358,6 +375,7 @@ def _analyse(
                 _add(counts.name, make.cache, cached)
             elif not analysed and how.executor == "ray":
                 _require_shared(photos[int(missing[0]) // len(views)])
+            lost |= counts.lost
             advance(counts.views)
             analysed += counts.rows
     return analysed

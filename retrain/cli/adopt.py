@@ -11,6 +11,7 @@ from deploy.system.terminal import say
 from retrain.cli.options import (
     CLASSIFIER_NAMES,
     FOLDER,
+    SHARE,
     cache_dir_option,
     classifier_options,
     json_option,
@@ -23,9 +24,6 @@ from retrain.cli.options import (
 from retrain.settings.cache import default_cache_dir
 from retrain.settings.label_image import LabelImageSettings
 from retrain.settings.training import AdoptSettings, Source, SplitSettings
-
-_PERCENT = click.FloatRange(0, 100, min_open=True, max_open=True)
-
 
 _GROUPS: Groups = {
     "Photos": ("--labels-from", "--testing-percentage", "--validation-percentage"),
@@ -45,14 +43,14 @@ _GROUPS: Groups = {
     "--testing-percentage",
     default=AdoptSettings.split.testing_percentage,
     show_default=True,
-    type=_PERCENT,
+    type=SHARE,
     help="Percent of the photos that score the graph.",
 )
 @click.option(
     "--validation-percentage",
     default=AdoptSettings.split.validation_percentage,
     show_default=True,
-    type=_PERCENT,
+    type=SHARE,
     help="Percent of the photos for `retrain convert --reject-rate`. The rest calibrates int8.",
 )
 @cache_dir_option

@@ -28,6 +28,9 @@ def bundle(output_dir: Path, bundle_dir: Path | None, as_json: bool) -> None:
     from retrain.run_folder import RunFolder
 
     run = RunFolder(output_dir)
+    run.accepted_model()  # raises if there is none, before a folder is created for one
+    if not bundle_dir:
+        click.get_current_context().with_resource(run.writing())
     card = make_card(run)
     result = write(run.model, bundle_dir or output_dir / "bundle", card)
     if BLANK in card and run.card.exists():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.cli import SETTINGS
+from deploy.cli.numbers import Number
 from deploy.errors import BadData
 from deploy.system.counts import with_noun
 from deploy.system.terminal import align, say
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from retrain.bottlenecks.inventory import Entry
 
 _SCHEMA_VERSION = 1
+_MAX_GB = 1e9
 _NAME_DIGITS = 12
 """Digits of a fingerprint that are shown; a command takes any that are enough."""
 
@@ -116,13 +118,13 @@ def verify(
 @_places
 @click.option(
     "--older-than",
-    type=click.FloatRange(0),
+    type=Number(0),
     metavar="DAYS",
     help="Remove what was not used for so many days.",
 )
 @click.option(
     "--max-size",
-    type=click.FloatRange(0),
+    type=Number(0, _MAX_GB),
     metavar="GB",
     help="Remove what was not used for longest, until the rest is smaller.",
 )

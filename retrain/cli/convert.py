@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
+from deploy.cli.numbers import Number
 from deploy.errors import WrongUse
 from deploy.system.counts import with_noun
 from deploy.system.terminal import say
@@ -22,6 +23,7 @@ from retrain.cli.options import (
 from retrain.settings.conversion import (
     DEFAULT_OUTPUT_TYPE,
     DEFAULT_RECIPE,
+    MAX_GOLDENS,
     RECIPES,
     TARGETS,
     About,
@@ -106,42 +108,42 @@ _GROUPS: Groups = {
     "--max-accuracy-drop",
     default=Bounds.max_accuracy_drop,
     show_default=True,
-    type=click.FloatRange(0),
+    type=Number(0),
     help="Points of test accuracy that the model may lose; more is exit code 4.",
 )
 @click.option(
     "--min-agreement",
     default=Bounds.min_agreement,
     show_default=True,
-    type=click.FloatRange(0, 100),
+    type=Number(0, 100),
     help="Percent of test photos with the graph's best label; less is exit code 4.",
 )
 @click.option(
     "--max-mean-difference",
     default=Bounds.max_mean_difference,
     show_default=True,
-    type=click.FloatRange(0, 1),
+    type=Number(0, 1),
     help="Mean difference of probabilities to the graph's; more is exit code 4.",
 )
 @click.option(
     "--time-limit",
     default=Quantization.time_limit,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     help="Seconds that one conversion may take.",
 )
 @click.option(
     "--goldens",
     default=ConvertSettings.goldens,
     show_default=True,
-    type=click.IntRange(0),
+    type=click.IntRange(0, MAX_GOLDENS),
     help="Number of small test photos in the file, which check a device.",
 )
 @click.option(
     "--reject-rate",
     default=ConvertSettings.reject_rate,
     show_default=True,
-    type=click.FloatRange(0, 1, max_open=True),
+    type=Number(0, 1, max_open=True),
     help="Share of photos of known classes that may be called unknown; 0 is off.",
 )
 @click.option(
@@ -216,8 +218,10 @@ def convert(
 
 def _lines(result: "ConversionResult") -> list[str]:
     """Return the lines that show a result to a person."""
+    from retrain.data.remote_path import photo_path
+
     parity, rejection = result.parity, result.rejection
-    photo = Path(parity.worst[0].photo)
+    photo = photo_path(parity.worst[0].photo)
     if photo.is_relative_to(Path.cwd()):
         photo = photo.relative_to(Path.cwd())
     lines = [

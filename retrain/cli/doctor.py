@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.errors import BadData, WrongUse
@@ -21,6 +20,7 @@ from retrain.cli.options import (
     progress,
     source,
     source_options,
+    typed,
 )
 from retrain.settings.doctor import KINDS, quarantine_of
 from retrain.settings.training import Source, SplitSettings, TrainSettings
@@ -117,10 +117,8 @@ def _open(
         if isinstance(photos.image_dir, Path):
             photos = replace(photos, image_dir=photos.image_dir.absolute())
         return target, photos, SplitSettings(), None
-    ctx = click.get_current_context()
-    for name in where.keys() - {"image_dir", "image_dir_option"}:
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise WrongUse(f"`{name}`: {target} is a run, which has its own: leave it out")
+    for name in typed(where.keys() - {"image_dir", "image_dir_option"}):
+        raise WrongUse(f"`{name}`: {target} is a run, which has its own: leave it out")
     return target, *read_settings(run)
 
 
@@ -168,11 +166,14 @@ def _examine(
     if quarantine:
         image_dir = folder_of_photos(image_dir)
         require_apart(image_dir, quarantine)
+    run = RunFolder(Path(target))
+    is_kept = run.metrics.exists() and not kinds
+    if is_kept:
+        click.get_current_context().with_resource(run.writing())
     data = load(photos, split, stages, labels)
     findings = examine(data, photos, stages, kinds, target)
     record = to_json(data, findings)
-    run = RunFolder(Path(target))
-    if run.metrics.exists() and not kinds:
+    if is_kept:
         files.write_json(run.doctor, record)
     if not as_json:
         _print(findings, len(data.dataset.photos), photos.image_dir)

@@ -10,7 +10,7 @@ from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.label import check_labels, label_options, open_model, show_labels
 from deploy.errors import BadData, WrongUse
 from deploy.system.terminal import say
-from retrain.cli.options import CLASSIFIER_NAMES, FILE, classifier_options
+from retrain.cli.options import CLASSIFIER_NAMES, FILE, classifier_options, typed
 
 if TYPE_CHECKING:
     from retrain.conversion.graph_classifier import GraphClassifier
@@ -44,34 +44,39 @@ def label(
     graph: Path | None,
     image: Path | None,
     num_top_predictions: int | None,
-    **typed: Any,
+    **options: Any,
 ) -> None:
     """Print the best labels of each PHOTO, with their probabilities.
 
     A PHOTO is a file, a folder, a pattern such as 'photos/*.jpg', or - for the bytes of one photo
     on standard input.
     """
-    for name, value in typed.items():
+    for name, value in options.items():
         if value is not None and not graph:
             option = f"--{name.replace('_', '-')}"
             raise WrongUse(f"{option} describes a frozen graph: name one with --graph")
+    if graph:
+        for name in typed(["model", "threads"]):
+            raise WrongUse(f"`{name}` is for a TFLite model: leave it out, or leave out `graph`")
+    if len(typed(["top", "num_top_predictions"])) == 2 and top != num_top_predictions:
+        raise WrongUse("`num_top_predictions` is the same as `top`: name one of them")
     if image:
         photos = (*photos, str(image))
-    classifier = _by_graph(graph, labels, typed) if graph else open_model(model, labels, threads)
+    classifier = _by_graph(graph, labels, options) if graph else open_model(model, labels, threads)
     show_labels(photos, classifier, num_top_predictions or top, threshold, as_json)
 
 
-def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "GraphClassifier":
+def _by_graph(graph: Path, labels: Path | None, options: dict[str, Any]) -> "GraphClassifier":
     """Return the classifier of a frozen graph, as its contract.json or else its nodes say."""
     from retrain.backbones.custom.classifier import require_same
     from retrain.conversion.graph_classifier import GraphClassifier
     from retrain.run_folder import RunFolder
     from retrain.settings.label_image import LabelImageSettings
 
-    options, contract = LabelImageSettings(**typed), RunFolder(graph.parent).contract
+    settings, contract = LabelImageSettings(**options), RunFolder(graph.parent).contract
     if contract.exists():
-        classifier = GraphClassifier.open(graph, options.output_layer)
-        require_same(options, classifier.contract.input, contract)
+        classifier = GraphClassifier.open(graph, settings.output_layer)
+        require_same(settings, classifier.contract.input, contract)
         check_labels(classifier, labels, graph)
         return classifier
     if labels is None:
@@ -79,7 +84,7 @@ def _by_graph(graph: Path, labels: Path | None, typed: dict[str, Any]) -> "Graph
             f"{contract}: no such file: run `retrain train` first, or name the labels file of a "
             "graph that another program wrote with --labels"
         )
-    classifier, assumed = GraphClassifier.open_foreign(graph, labels, options)
+    classifier, assumed = GraphClassifier.open_foreign(graph, labels, settings)
     if assumed:
         warning = (
             f"Warning: {graph} does not say how it takes a photo: {', '.join(assumed)} are "

@@ -1,15 +1,17 @@
 """Define the options that several commands share."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
+from click.core import ParameterSource
 
 from deploy.cli import name_options
 from deploy.cli.help_groups import GENERAL, Groups
+from deploy.cli.numbers import Number
 from deploy.errors import RetrainError, WrongUse
 from deploy.system.error_messages import explain
 from retrain.settings.cache import default_cache_dir
@@ -30,6 +32,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+SHARE = Number(0, 100, min_open=True, max_open=True)
+"""A share of the photos in percent."""
 
 
 class _Photos(click.ParamType):  # type: ignore[type-arg]
@@ -37,10 +41,12 @@ class _Photos(click.ParamType):  # type: ignore[type-arg]
 
     name = "place"
 
-    def convert(self, value: Any, _param: Any, _ctx: Any) -> Path | str:
-        """Return the place that a text names."""
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path | str:
+        """Return the place that a text names; fail for an empty one, which is no folder."""
         from retrain.data.remote_path import photo_path
 
+        if not value:
+            self.fail("it is empty: name the place of the photos", param, ctx)
         place = photo_path(value)
         return place if isinstance(place, Path) else str(place)
 
@@ -102,12 +108,12 @@ def image_size(text: str) -> int | tuple[int, int]:
 _INPUT_SCALE = (
     click.option(
         "--input-mean",
-        type=click.FloatRange(0, 255),
+        type=Number(0, 255),
         help="Mean that is subtracted from pixels of 0..255 before the network.",
     ),
     click.option(
         "--input-std",
-        type=click.FloatRange(0, min_open=True),
+        type=Number(0, min_open=True),
         help="Number that the pixels are then divided by.",
     ),
 )
@@ -302,6 +308,12 @@ def classifier_options(command: Command) -> Command:
     for option in reversed(_CLASSIFIER):
         command = option(command)
     return command
+
+
+def typed(names: Iterable[str]) -> list[str]:
+    """Return those of the parameters `names` of the running command that the user set."""
+    ctx = click.get_current_context()
+    return [name for name in names if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
 
 
 def output_dir_option(command: Command) -> Command:

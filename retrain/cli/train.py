@@ -8,6 +8,7 @@ from typing import Any, get_args
 import click
 
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
+from deploy.cli.numbers import Number
 from deploy.errors import WrongUse
 from deploy.system.terminal import say
 from retrain.cli.options import (
@@ -15,6 +16,7 @@ from retrain.cli.options import (
     FILE,
     FOLDER,
     NETWORK_GROUPS,
+    SHARE,
     Command,
     json_option,
     output_dir_option,
@@ -141,7 +143,7 @@ _OPTIONS = (
         "--learning-rate",
         HeadSettings.learning_rate,
         FineTuneSettings.learning_rate,
-        click.FloatRange(0, min_open=True),
+        Number(0, min_open=True),
         "Highest learning rate.",
     ),
     _value(
@@ -155,14 +157,14 @@ _OPTIONS = (
         "--weight-decay",
         "0.1 if standardized, 0 if sgd",
         FineTuneSettings.weight_decay,
-        click.FloatRange(0, 10),
+        Number(0, 10),
         "Weight decay.",
     ),
     _by_stage(
         "--label-smoothing",
         HeadSettings.label_smoothing,
         FineTuneSettings.label_smoothing,
-        click.FloatRange(0, 1, max_open=True),
+        Number(0, 1, max_open=True),
         "Share of each target spread over all classes.",
     ),
     _value(
@@ -207,13 +209,13 @@ _OPTIONS = (
     _value(
         "--testing-percentage",
         SplitSettings.testing_percentage,
-        float,
+        SHARE,
         "Share of the photos in the test set, percent.",
     ),
     _value(
         "--validation-percentage",
         SplitSettings.validation_percentage,
-        float,
+        SHARE,
         "Share of the photos in the validation set, percent.",
     ),
     click.option(
@@ -367,6 +369,11 @@ def train(
             if options.pop(name) is not None:
                 raise WrongUse(f"--{name} is for --fine-tune: add it")
         stages["distortion"] = Distortion(**distortion)
+        if options["views"] is not None and not stages["distortion"].active:
+            raise WrongUse(
+                "--views counts distorted views: add an option that distorts them, such as "
+                "--flip-left-right, or --fine-tune"
+            )
     stages["head"] = HeadSettings(**take(HeadSettings))
     paths = take(TrainSettings)
     settings = TrainSettings(source(**options), split=split, **stages, **paths)

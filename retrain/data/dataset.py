@@ -201,9 +201,8 @@ def _require_classes(dataset: Dataset) -> None:
             inside = [
                 item for item in dataset.bad if not set(folders).isdisjoint(item.path.parents)
             ]
-            why = f" ({inside[0].path.name}: {inside[0].reason})" if inside else ""
-            where = ", ".join(map(str, folders))
-            raise BadData(f"no usable photos under {where}{why}: {expected}; or remove the folder")
+            where = ", ".join(map(str, folders)) + _because(next(iter(inside), None))
+            raise BadData(f"no usable photos under {where}: {expected}; or remove the folder")
     held = dataset.photos.split_counts()
     for split in sorted({folder.split for folder in dataset.classes}):
         if not held[split]:
@@ -218,17 +217,25 @@ def _require_labels(dataset: Dataset) -> None:
     """Raise BadData if the rows of a list have fewer than two labels, or no photo of a label."""
     counts = dataset.photos.label_counts()
     if len(dataset.labels) < 2:
+        without_label = [item for item in dataset.bad if not item.label]
+        # Where a tar file is cut off, that is its last row.
+        why = _because(without_label[-1] if without_label else None)
         raise BadData(
-            f"{dataset.root}: one label ({dataset.labels[0]}): expected at least two labels",
+            f"{dataset.root}: one label ({dataset.labels[0]}){why}: expected at least two labels",
             *dataset.remarks,
         )
     for label in dataset.labels:
         if label not in counts:
             bad = next((item for item in dataset.bad if item.label == label), None)
-            why = f" ({bad.path.name}: {bad.reason})" if bad else ""
             raise BadData(
-                f"{dataset.root}: no usable photo of {label}{why}: mend its rows, or remove them"
+                f"{dataset.root}: no usable photo of {label}{_because(bad)}: mend its rows, or "
+                "remove them"
             )
+
+
+def _because(bad: BadPhoto | None) -> str:
+    """Return a bad file and its reason in brackets, or no text."""
+    return f" ({bad.path.name}: {bad.reason})" if bad else ""
 
 
 def _by_content(photos: PhotoTable) -> tuple[PhotoTable, list[BadPhoto], Copies]:

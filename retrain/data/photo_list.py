@@ -28,7 +28,7 @@ from deploy.untrusted_files import damaged
 from retrain.data import store
 from retrain.data.folder_layout import SPLIT_BY_NAME, ClassFolder
 from retrain.data.listed import SCHEMA, Listed, to_batch
-from retrain.data.remote_path import PhotoPath
+from retrain.data.remote_path import PhotoPath, look
 from retrain.data.scan_parts import ScanParts
 
 Array: TypeAlias = Any
@@ -59,11 +59,13 @@ class PhotoList:
     classes: tuple[ClassFolder, ...] | None = None
     all_claim: bool = True
     _short_lines: list[Listed] = field(default_factory=list)
+    _skipped: list[int] = field(default_factory=list)
 
     def batches(self, _last: ScanParts) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the list; raise BadData without the columns, or without a row."""
         is_csv = self.root.suffix.lower() == ".csv"
         rows = 0
+        self._skipped.clear()
         with self._errors("CSV" if is_csv else "Parquet"):
             for batch in self._read_csv() if is_csv else self._read_parquet():
                 if batch.num_rows:
@@ -95,6 +97,7 @@ class PhotoList:
     def _open(self) -> Iterator[IO[bytes]]:
         with ExitStack() as stack:
             if isinstance(self.root, Path):
+                look(self.root)
                 yield stack.enter_context(self.root.open("rb"))
             else:
                 stack.enter_context(store.reading(str(self.root)))
@@ -128,6 +131,7 @@ class PhotoList:
             f"line {line.number} has {with_noun(line.actual_columns, 'column')}, not "
             f"{line.expected_columns}"
         )
+        self._skipped.append(line.number)
         self._short_lines.append(Listed(os.fsencode(self.root), "", reason=reason))
         return "skip"
 
@@ -146,7 +150,7 @@ class PhotoList:
         """Return rows of the list as rows of `SCHEMA`; `first` is the number of rows before."""
         count, names = batch.num_rows, batch.schema.names
         uris = pc.fill_null(_plain(batch["uri"], pa.binary()), b"")
-        paths, uri_reasons = self._paths(uris, first)
+        paths, uri_reasons = self._paths(uris, first, is_csv)
         labels, label_reasons = _translated(batch["label"], _check)
         digests, digest_reasons = pa.nulls(count, pa.binary(32)), pa.nulls(count, pa.string())
         splits, split_reasons = pa.repeat("", count), pa.nulls(count, pa.string())
@@ -165,7 +169,7 @@ class PhotoList:
         }
         return pa.record_batch([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
-    def _paths(self, uris: Array, first: int) -> tuple[Array, Array]:
+    def _paths(self, uris: Array, first: int, is_csv: bool) -> tuple[Array, Array]:
         """Return the place of each photo, and why a row has none."""
         folder = self._folder()
         is_absolute = pc.starts_with(uris, b"/")
@@ -177,16 +181,26 @@ class PhotoList:
             end = pa.scalar(b"", pa.binary())
             joined = pc.binary_join_element_wise(pa.scalar(folder, pa.binary()), relative, end)
             paths = pc.if_else(is_absolute, uris, joined)
-        is_empty = pc.equal(uris, b"")
+        is_empty, has_null = pc.equal(uris, b""), pc.match_substring(uris, b"\0")
+        is_none = pc.or_(is_empty, has_null)
         reasons = pa.nulls(len(uris), pa.string())
-        if pc.any(is_empty).as_py():
-            texts = [
-                f"row {first + number} has no uri" if empty else None
-                for number, empty in enumerate(is_empty.to_pylist(), 1)
-            ]
+        if pc.any(is_none).as_py():
+            texts: list[str | None] = [None] * len(uris)
+            for number in np.flatnonzero(is_none.to_numpy(zero_copy_only=False)).tolist():
+                problem = "no uri" if is_empty[number].as_py() else "a null byte in its uri"
+                texts[number] = f"{self._name(first + number, is_csv)} has {problem}"
             reasons = pa.array(texts, pa.string())
-            paths = pc.if_else(is_empty, pa.scalar(os.fsencode(self.root), pa.binary()), paths)
+            paths = pc.if_else(is_none, pa.scalar(os.fsencode(self.root), pa.binary()), paths)
         return paths, reasons
+
+    def _name(self, row: int, is_csv: bool) -> str:
+        """Return what a person finds row `row`, from 0, by; a CSV file has other lines too."""
+        if not is_csv:
+            return f"row {row + 1}"
+        line = row + 2
+        # Each line that was skipped before moves the row on by one.
+        between = np.array(self._skipped, np.int64) - np.arange(len(self._skipped))
+        return f"line {line + np.searchsorted(between, line, side='right')}"
 
     def _folder(self) -> bytes:
         """Return the beginning of relative places, with its slash."""

@@ -1,16 +1,18 @@
 """Name a photo that is no file of its own on this machine: at a URL, or in a tar file."""
 
+import errno
 import os
 import re
+import stat
 from functools import total_ordering
 from pathlib import Path, PurePath
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
 from retrain.data import store
 from retrain.data.store import Facts
 
 _MEMBER = re.compile(r"(.+)#([^#]*)\?bytes=(\d+)-(\d+)", re.DOTALL)
+_WEB_PATH = re.compile(r"https?://[^/?#]*([^?#]*)", re.DOTALL)
 _FILE = "file://"
 
 
@@ -74,8 +76,8 @@ class RemotePath:
     def name(self) -> str:
         """The last part of the member's name, or of the URL."""
         file, member = self._split()
-        if not member and file.startswith(("http://", "https://")):
-            file = urlsplit(file).path or file
+        if match := not member and _WEB_PATH.match(file):
+            file = match[1] or file
         return (member or file).rstrip("/").rpartition("/")[2]
 
     @property
@@ -195,10 +197,13 @@ def url_of(place: PhotoPath) -> str:
 
 
 def look(place: PhotoPath) -> Facts:
-    """Return the facts of the file at a place; raise OSError."""
+    """Return the facts of the file at a place; raise OSError, for what is no file too."""
     if isinstance(place, RemotePath):
         return place.look()
-    return local_facts(place.stat())
+    about = place.stat()
+    if not stat.S_ISREG(about.st_mode):  # to read a pipe may take for ever
+        raise OSError(errno.EINVAL, "it is not a file", str(place))
+    return local_facts(about)
 
 
 def local_facts(about: os.stat_result) -> Facts:

@@ -140,16 +140,17 @@ def _with_digests(
 
 def _look(path: bytes, all_claim: bool) -> Facts | str:
     """Return the facts of a file, or the reason why it is no photo."""
+    place = photo_path(os.fsdecode(path)) if b"://" in path else path
     try:
-        if b"://" in path:
-            return look(photo_path(os.fsdecode(path)))
-        about = os.stat(path)  # noqa: PTH116 (a Path takes longer than this)
+        if isinstance(place, RemotePath):
+            return look(place)
+        about = os.stat(place)  # noqa: PTH116 (a Path takes longer than this)
     except OSError as error:
         if error.errno not in _NOTHING:
             return f"cannot be read ({error.strerror})"
-        place = Path(os.fsdecode(path))
-        problem = "a link to nothing" if place.is_symlink() else "there is no such file"
-        return why_left_out(place, b"", 0, all_claim, problem) or ""
+        name = Path(os.fsdecode(path if isinstance(place, RemotePath) else place))
+        problem = "a link to nothing" if name.is_symlink() else "there is no such file"
+        return why_left_out(name, b"", 0, all_claim, problem) or ""
     if not stat.S_ISREG(about.st_mode):
         return "not a file" if all_claim else ""
     return local_facts(about)

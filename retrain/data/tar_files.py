@@ -198,7 +198,9 @@ def _label(members: Sequence[_Member]) -> tuple[str, str | None]:
             label = texts["cls"].decode().strip()
         else:
             value = json.loads(texts["json"])["label"]
-            label = str(value).strip() if isinstance(value, str | int) else ""
+            if not isinstance(value, str | int) or isinstance(value, bool):
+                raise BadData("its label is neither text nor a whole number")
+            label = str(value).strip()
         check_label(label)
     except UnicodeDecodeError:
         return "", "its label is not UTF-8"

@@ -113,8 +113,13 @@ def make_card(run: RunFolder) -> str:
 
 
 def write_card(run: RunFolder) -> None:
-    """Write the card into the run's folder; raises as `make_card` does, and OSError."""
-    files.write(run.card, make_card(run))
+    """Write the card into the run's folder.
+
+    Raises as `make_card` does, WrongUse if another process writes into the run, OSError.
+    """
+    card = make_card(run)
+    with run.writing():
+        files.write(run.card, card)
 
 
 def _collect(run: RunFolder) -> _Facts:

@@ -12,6 +12,8 @@ TARGETS = ("litert", "tflite-runtime==2.14", "edgetpu")
 """Names of the runtimes and chips that a model can be checked for."""
 
 MAX_TIME_LIMIT_S = 86_400
+MAX_GOLDENS = 256
+"""The most that `deploy.goldens` reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +207,8 @@ class ConvertSettings:
     about: About = field(default_factory=About)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.goldens <= MAX_GOLDENS:
+            raise WrongUse(f"`goldens` {self.goldens}: 0 to {MAX_GOLDENS}")
         if self.target_python and not self.goldens:
             raise WrongUse("`target_python` runs the goldens: `goldens` 0 leaves none to run")
         if self.explain and not self.explained_quantization.record.explainable:

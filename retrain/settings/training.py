@@ -335,6 +335,12 @@ class TrainSettings:
                 isinstance(photos, Path) and file.parent.resolve() == photos.resolve()
             ):
                 self.source.require_outside(name, file.parent)
+        self._require_distinct_files()
+        if self.intermediate_output_graphs_dir and not self.head.intermediate_store_frequency:
+            raise WrongUse(
+                "`intermediate_output_graphs_dir`: no graph is written there: set "
+                "`intermediate_store_frequency` too"
+            )
         if self.test_batch_size == 0:
             raise WrongUse("`test_batch_size`: 0 tests nothing: -1 is the whole set")
         name = self.final_tensor_name
@@ -347,6 +353,18 @@ class TrainSettings:
             raise WrongUse(
                 f"`saved_model_dir` {self.saved_model_dir}: that is `output_dir`: name another"
             )
+
+    def _require_distinct_files(self) -> None:
+        """Raise WrongUse if a file to write is one to read, or another one to write."""
+        read = {name: getattr(self.source, name) for name in ("image_dir", "graph", "weights")}
+        written = ("output_graph", "output_labels", "checkpoint_path")
+        files = {**read, **{name: getattr(self, name) for name in written}}
+        names: dict[Path, str] = {}
+        for name, file in files.items():
+            if isinstance(file, Path):
+                first = names.setdefault(file.resolve(), name)
+                if name in written and first != name:
+                    raise WrongUse(f"`{name}` {file}: that is `{first}` too: name another")
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
     path = source.graph
     if path is None:
         raise WrongUse("`graph`: name the frozen graph to adopt")
-    _require_not_overwritten(path, run.graph)
-    _require_not_overwritten(settings.labels, run.graph_labels)
+    run.require_free("graph", path)
+    run.require_free("labels", settings.labels)
     labels = read_classic_labels(settings.labels)
     _require_distinct(labels, settings.labels)
     with run.writing():
@@ -113,10 +113,3 @@ def _require_distinct(labels: tuple[str, ...], source: Path) -> None:
             lines = [str(i + 1) for i, line in enumerate(labels) if line == label]
             listed = ", ".join(lines[:5]) + (f" and {count - 5} more" if count > 5 else "")
             raise BadData(f"{source}: {label} is the label of lines {listed}: make them differ")
-
-
-def _require_not_overwritten(file: Path, output: Path) -> None:
-    if file.resolve() == output.resolve():
-        raise WrongUse(
-            f"{file} would be overwritten by the run's own {output.name}: name another `output_dir`"
-        )

@@ -59,7 +59,7 @@ def estimate_cost(
     run_trunk = tflite(trunk).make()
     tasks = [Task(photo, range(1, 2)) for photo in photos[:: len(photos) // _TIMED_PHOTOS or 1]]
     tasks = tasks[:_TIMED_PHOTOS]
-    view_s = _seconds(lambda: compute_rows(run_trunk, 1, decoder.views(tasks))) / len(tasks)
+    view_s = _seconds(lambda: compute_rows(run_trunk, 1, decoder.views(tasks, {}))) / len(tasks)
     total_views = len(photos) + training_photos * views
     return Cost(
         batch_s * epochs * settings.average * training_photos / batch,

@@ -115,9 +115,11 @@ def analyse(
             thumbnails=ThumbnailCache(source.pictures),
         )
         usable = dataset.without(bottlenecks.bad)
-    cached = len(photos) - bottlenecks.analysed
+    analysed, cached = bottlenecks.analysed, bottlenecks.cached
+    lost = len(photos) - analysed - cached
     progress.info(
-        f"{with_noun(bottlenecks.analysed, 'photo')} analysed now, {cached:,} taken from the cache"
+        f"{with_noun(analysed, 'photo')} analysed now, {cached:,} taken from the cache"
+        + (f", {lost:,} could not be analysed" if lost else "")
     )
     return usable, bottlenecks
 

@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+from urllib.parse import unquote
 
 from deploy import versioned_json
 from deploy.untrusted_files import damaged, read_json
@@ -13,6 +14,7 @@ from retrain.data.store import is_url
 from retrain.run_folder import METRICS_VERSION, RunFolder
 from retrain.settings.training import Source, SplitSettings
 
+_FILE = "file://"
 _REMEDY = "train again, or name the folder of photos instead of the run"
 
 
@@ -50,24 +52,31 @@ def _values(settings: Fields, kind: Any) -> dict[str, Any]:
         if field.name in settings.values:
             value = settings.values[field.name]
             if value is not None and Path in (types[field.name], *get_args(types[field.name])):
-                value = value if is_url(value) else Path(value)
+                value = _place(value)
             values[field.name] = tuple(value) if isinstance(value, list) else value
     return values
 
 
+def _place(text: str) -> Path | str:
+    """Return the path or URL that a run names; `file://` and percent-encoded is not UTF-8."""
+    if text.startswith(_FILE):
+        return Path(unquote(text[len(_FILE) :], errors="surrogateescape"))
+    return text if is_url(text) else Path(text)
+
+
 def _absolute(image_dir: Path | str, run: RunFolder) -> Path | str:
-    """Return the place of the photos, which a run may name from the folder it was started in.
+    """Return the place of the photos, which earlier versions named as the user did.
 
     The manifest has the photos' absolute paths: a folder is above them, and a list beside a folder
-    that is.
+    that is. The current folder may hold other photos of the same name, and is asked last.
     """
     if isinstance(image_dir, str):
         return image_dir
-    if image_dir.is_absolute() or image_dir.exists() or not run.manifest.exists():
+    if image_dir.is_absolute() or not run.manifest.exists():
         return image_dir.absolute()
     first, _ = next(iter(read_manifest(run.manifest)))
     parents = [parent for parent in first.path.parents if isinstance(parent, Path)]
-    parts = image_dir.parts
+    parts = tuple(name for name in image_dir.parts if name != "..")
     above = (parent for parent in parents if parent.parts[-len(parts) :] == parts)
     beside = (parent / image_dir for parent in parents if (parent / image_dir).is_file())
     return next(chain(above, beside), image_dir.absolute())

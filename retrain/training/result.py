@@ -15,6 +15,7 @@ from retrain.data import manifest, split
 from retrain.data.failed_files import write_failed_files
 from retrain.data.photo import BadPhoto, shown
 from retrain.data.photo_table import PhotoTable
+from retrain.data.remote_path import PhotoPath, photo_path
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy, blocks
 from retrain.predictions import PredictionRows, Predictions, sha256_of
@@ -87,7 +88,7 @@ class TrainResult:
             "warnings": self.warnings,
             "analysed": self.analysed,
             "extract_precision": self.extract_precision,
-            "settings": json.loads(json.dumps(asdict(self.settings), default=shown)),
+            "settings": self._settings(),
             "versions": self.versions,
         }
         if self.trunk_sha256:
@@ -99,6 +100,23 @@ class TrainResult:
         if self.curves:
             values["curves"] = {name: to_json(points) for name, points in self.curves.items()}
         return {**values, "seconds": self.seconds}
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings; `read_run` finds the paths again from any folder."""
+        values = asdict(self.settings)
+        values["source"]["image_dir"] = photo_path(self.settings.source.image_dir)
+        result: dict[str, Any] = json.loads(json.dumps(values, default=_text_of))
+        return result
+
+
+def _text_of(place: PhotoPath) -> str:
+    """Return a place as text: a path is absolute, and a `file://` URL if it is not UTF-8."""
+    text = str(place.absolute())
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return place.absolute().as_uri()
+    return text
 
 
 def build_contract(data: TrainingData, graph: FrozenGraph, temperature: float = 1.0) -> Contract:

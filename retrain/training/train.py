@@ -48,6 +48,11 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
     if settings.fine_tuning:
         tf_graph.use_onednn()
     run = RunFolder(settings.output_dir)
+    run.require_free("graph", settings.source.graph)
+    run.require_free("trunk", settings.source.trunk, run.trunk)
+    run.require_free("output_graph", settings.output_graph, run.graph)
+    run.require_free("output_labels", settings.output_labels, run.graph_labels)
+    run.require_free("checkpoint_path", settings.checkpoint_path, run.checkpoint)
     if settings.saved_model_dir:
         require_empty(settings.saved_model_dir)
     with run.writing():

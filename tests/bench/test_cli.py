@@ -262,6 +262,8 @@ def test_on_a_device_the_model_alone_is_timed(run_folder: Path, tmp_path: Path) 
         ("compare", "old.json"),
         ("plot", "old.json"),
         ("--runtime", "ONNX"),
+        ("--input-tensor", "input"),
+        ("--input-size", "5"),
         ("model.tflite", "--runtime-python", "no-such-python"),
     ],
 )

@@ -21,6 +21,7 @@ from deploy.bundle import contents, write
 from deploy.cli import commands
 from deploy.contract import Contract
 from deploy.errors import BadData, WrongUse
+from retrain.run_folder import RunFolder
 from tests.helpers.deploy_fixtures import LABELS, draw_photos, write_run
 from tests.helpers.runs import Invoke
 
@@ -61,7 +62,7 @@ def test_the_folder_holds_what_a_device_needs(run: Path, invoke: Invoke) -> None
     assert list(sums) == NAMES[:-1]
     for name, digest in sums.items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
-    assert [path for path in run.iterdir() if path.name.startswith(".")] == []
+    assert {path.name for path in run.iterdir() if path.name.startswith(".")} <= {".lock"}
 
 
 def test_text_lists_the_files(run: Path, invoke: Invoke, tmp_path: Path) -> None:
@@ -107,6 +108,23 @@ def test_a_new_bundle_takes_the_place_of_the_old(run: Path, bundle: Path) -> Non
     write(run / "model.tflite", bundle)
     assert {path.name for path in bundle.iterdir()} == set(NAMES)
     assert (bundle / "labels.txt").read_text("utf-8").splitlines() == list(LABELS)
+
+
+def test_a_folder_without_a_name_is_wrong_use(run: Path) -> None:
+    with pytest.raises(WrongUse, match="`bundle_dir`"):
+        write(run / "model.tflite", Path("/"))
+
+
+def test_while_another_writes_into_the_run_no_bundle_does(
+    run: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    with RunFolder(run).writing():
+        result = invoke("bundle", "--output-dir", run)
+        assert result.exit_code == 2
+        assert "another retrain is writing there" in result.stderr
+        assert not (run / "bundle").exists()
+        elsewhere = ("--bundle-dir", tmp_path / "elsewhere")
+        assert invoke("bundle", "--output-dir", run, *elsewhere).exit_code == 0
 
 
 def test_a_folder_of_something_else_is_left_alone(run: Path, tmp_path: Path) -> None:

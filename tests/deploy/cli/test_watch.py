@@ -348,6 +348,12 @@ def test_a_bad_photo_is_a_problem_and_not_the_end(
     assert Path(by_event["label"]["snapshot"]).read_bytes() == drawn["red"].read_bytes()
 
 
+def test_a_source_without_a_name_is_not_the_current_folder(model: Path) -> None:
+    result = CliRunner().invoke(commands, ["watch", "--model", str(model), "--source", ""])
+    assert result.exit_code == 2
+    assert "--source is empty" in result.stderr
+
+
 def test_snapshots_do_not_go_into_the_folder_that_is_watched(model: Path, tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
     options = ["--source", tmp_path / "inbox", "--snapshot-dir", tmp_path / "inbox" / "kept"]

@@ -136,6 +136,16 @@ def test_a_folder_that_is_not_there_is_swept(place: Path) -> None:
     sweep(place / "missing")
 
 
+@pytest.mark.parametrize("letter", ["x", "\N{EURO SIGN}"])
+def test_the_longest_name_is_written(place: Path, letter: str) -> None:
+    path = place / (letter * (255 // len(letter.encode())))
+    with files.atomic(path) as stream:
+        (part,) = place.glob(".*.part")
+        assert len(os.fsencode(part.name)) <= 255
+        stream.write(b"text")
+    assert names(place) == [path.name]
+
+
 def test_an_error_names_the_file_and_not_its_part(place: Path) -> None:
     with pytest.raises(OSError, match="long") as error:
         files.write(place / ("x" * 300), "text")

@@ -75,6 +75,15 @@ def test_rows_are_those_of_a_dict(as_table: bool) -> None:
             assert cached.errors[place] == f"bad {view}"
 
 
+@pytest.mark.parametrize("as_table", [False, True])
+@pytest.mark.parametrize("query", ["AA", "AB", "ABA", "BBA"])
+def test_equal_digests_have_the_same_bottleneck(query: str, as_table: bool) -> None:
+    names = {"A": b"a" * 32, "B": b"b" * 32}
+    cached = CachedRows(of_bytes([names[name] for name in query]), range(1), FeatureStore(WIDTH))
+    add(cached, [row(names["A"], 0, 1), row(names["B"], 0, 2)], as_table)
+    assert cached.store.take(cached.rows)[:, 0].tolist() == ["AB".index(name) + 1 for name in query]
+
+
 def test_rows_of_other_photos_are_not_stored() -> None:
     store = FeatureStore(WIDTH)
     cached = CachedRows(of_bytes([bytes(32)]), range(1), store)

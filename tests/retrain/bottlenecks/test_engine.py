@@ -94,7 +94,7 @@ def test_a_shard_has_the_same_rows_with_both(
     values: list[npt.NDArray[np.float16]] = []
 
     def keys_and_errors(chosen: Engine) -> list[tuple[bytes, int, str | None]]:
-        rows = compute_rows(chosen.make(), chosen.batch, decoder.views(tasks))
+        rows = compute_rows(chosen.make(), chosen.batch, decoder.views(tasks, {}))
         values.append(np.stack([row.bottleneck for row in rows if row.bottleneck is not None]))
         return [(row.digest, row.view, row.error) for row in rows]
 

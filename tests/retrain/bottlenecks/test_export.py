@@ -94,3 +94,14 @@ def test_a_cache_of_bad_photos_alone_has_nothing_to_export(tmp_path: Path) -> No
     with pytest.raises(BadData, match="no bottleneck that can be read"):
         export(cache.folder, tmp_path / "all.npy", Progress())
     assert not (tmp_path / "all.npy").exists()
+
+
+def test_a_csv_of_the_user_is_not_replaced(cache: Cache, tmp_path: Path) -> None:
+    mine, path = tmp_path / "photos.csv", tmp_path / "photos.npy"
+    mine.write_text("uri,label\na.jpg,a\n")
+    with pytest.raises(WrongUse, match=r"photos\.csv"):
+        export(cache.folder, path, Progress())
+    assert mine.read_text().startswith("uri,label")
+    assert not path.exists()
+    mine.unlink()
+    assert export(cache.folder, path, Progress()) == export(cache.folder, path, Progress())

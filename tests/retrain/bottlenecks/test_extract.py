@@ -31,7 +31,8 @@ from retrain.data.distort import distort
 from retrain.data.photo import Photo
 from retrain.data.photo_folder import scan
 from retrain.progress import Progress
-from retrain.settings.training import Distortion
+from retrain.settings.training import Distortion, Source
+from retrain.training.load_examples import analyse
 
 
 @pytest.fixture
@@ -155,9 +156,26 @@ def test_a_photo_that_goes_or_changes_during_the_run_is_listed(
     gone.unlink()
     shutil.copy(another(root, "something else.png"), changed)
     result = extract(scanned, backbone, TFLITE, cache, Progress())
-    reason = "it changed or vanished during the run, or memory was too little: run again"
-    assert {bad.path: bad.reason for bad in result.bad} == {gone: reason, changed: reason}
-    assert (result.analysed, len(result.rows)) == (8, 8)
+    reasons = {bad.path: bad.reason for bad in result.bad}
+    assert reasons.keys() == {gone, changed}
+    assert reasons[gone] == "cannot be read (No such file or directory)"
+    assert reasons[changed].startswith("its bytes are not those of its digest: ")
+    assert (result.analysed, result.cached, len(result.rows)) == (8, 0, 8)
+    again = extract(scanned, backbone, TFLITE, cache, Progress())
+    assert (again.analysed, again.cached, len(again.bad)) == (0, 8, 2)
+
+
+def test_what_is_lost_is_not_counted_as_cached(
+    root: Path, backbone: Backbone, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = another(root, "gone.png")
+    dataset = scan(root)
+    lost.unlink()
+    source = Source(root, cache_dir=cache)
+    usable, _ = analyse(source, dataset, backbone, Progress("plain"))
+    assert len(usable.photos) == 8
+    line = "8 photos analysed now, 0 taken from the cache, 1 could not be analysed"
+    assert line in capsys.readouterr().err
 
 
 def test_values_that_are_not_finite_are_listed(
@@ -296,7 +314,9 @@ def test_a_photo_that_goes_before_its_views_are_made_is_listed(
     Path(scanned[0].path).unlink()
     two = DistortedViews(2, STRONG)
     result = extract(scanned, backbone, TFLITE, cache, Progress(), distorted=two)
-    assert [(bad.path, "vanished" in bad.reason) for bad in result.bad] == [(scanned[0].path, True)]
+    assert [(bad.path, "No such file" in bad.reason) for bad in result.bad] == [
+        (scanned[0].path, True)
+    ]
     assert result.photos == scanned[1:]
     assert (result.analysed, result.rows.shape) == (14, (7, 2))
 

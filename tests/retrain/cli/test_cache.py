@@ -76,6 +76,11 @@ def test_verify_finds_damage_and_repair_lets_the_next_run_mend_it(
     assert json.loads(call("verify", "--json").stdout)["contents"] == [content]
 
 
+@pytest.mark.parametrize("size", ["nan", "inf", "1e300"])
+def test_a_size_that_is_no_number_is_wrong_use(call: Any, size: str) -> None:
+    assert call("gc", "--max-size", size).exit_code == 2
+
+
 def test_gc_removes_by_age(call: Any, place: Path) -> None:
     (about,) = place.glob("*/about.json")
     os.utime(about, (0, 0))

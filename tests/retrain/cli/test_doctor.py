@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from retrain.run_folder import RunFolder
 from retrain.settings.doctor import quarantine_of
 from tests.helpers.photos import copy_some
 from tests.helpers.runs import Invoke, Run, Train
@@ -133,6 +134,13 @@ def test_a_run_is_examined_with_its_settings(run: Run, invoke: Invoke) -> None:
     (run.folder / "doctor.json").unlink()
     invoke("doctor", run.folder, "--kind", "dark")
     assert not (run.folder / "doctor.json").exists()
+
+
+def test_a_run_that_is_written_into_is_not_examined(run: Run, invoke: Invoke) -> None:
+    with RunFolder(run.folder).writing():
+        result = invoke("doctor", run.folder)
+    assert result.exit_code == 2
+    assert "another retrain is writing there" in result.stderr
 
 
 def test_options_of_the_photos_are_not_for_a_run(run: Run, invoke: Invoke) -> None:

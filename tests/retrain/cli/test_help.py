@@ -38,6 +38,12 @@ ALL = pytest.mark.parametrize("ctx", contexts(), ids=lambda ctx: ctx.command_pat
 
 
 @ALL
+def test_no_number_may_be_nan(ctx: click.Context) -> None:
+    kinds = {type(item.type) for item in ctx.command.params}
+    assert kinds.isdisjoint({click.FloatRange, click.types.FloatParamType})
+
+
+@ALL
 def test_every_option_of_a_long_command_is_in_one_group(ctx: click.Context) -> None:
     options = [item for item in ctx.command.get_params(ctx) if isinstance(item, click.Option)]
     if not isinstance(ctx.command, GroupedCommand):

@@ -267,6 +267,11 @@ def test_image_is_another_way_to_name_a_photo(model: Path, drawn: dict[str, Path
     assert best_labels(besides) == ["blue", "red"]
 
 
+def test_two_numbers_of_labels_are_wrong_use(model: Path, drawn: dict[str, Path]) -> None:
+    options = ("--model", model, "--top", 1, "--num-top-predictions", 2)
+    assert_failed(label(laptop, drawn["red"], *options), 2, "--top", "--num-top-predictions")
+
+
 def test_option_names_may_have_underscores(retrained: Path, drawn: dict[str, Path]) -> None:
     graph = retrained / "output_graph.pb"
     options = ("--graph", graph, "--output_layer", "final_result", "--json")

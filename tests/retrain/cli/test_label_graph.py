@@ -53,6 +53,14 @@ def test_an_output_layer_without_a_graph_is_wrong_use(model: Path, drawn: dict[s
     assert_failed(result, 2, "--output-layer", "--graph")
 
 
+@pytest.mark.parametrize("typed", [("--model", "none.tflite"), ("--threads", 7)])
+def test_what_is_for_a_model_is_not_ignored(
+    typed: tuple[str, object], retrained: Path, drawn: dict[str, Path]
+) -> None:
+    result = label(laptop, drawn["red"], "--graph", retrained / "output_graph.pb", *typed)
+    assert_failed(result, 2, typed[0], "--graph")
+
+
 def test_a_graph_that_its_contract_does_not_tell_of_is_refused(
     retrained: Path, drawn: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -34,7 +34,8 @@ def test_a_run_of_any_source_is_trained_converted_examined_and_shown(
     result = invoke("train", address, *places, "--how-many-training-steps", STEPS)
     assert result.exit_code == 0, result.output
     assert f"{address}: 72 photos in 3 classes" in result.output
-    digests = {photo.digest: photo.label for photo, _ in read_manifest(run / "manifest.csv")}
+    manifest = [photo for photo, _ in read_manifest(run / "manifest.csv")]
+    digests = {photo.digest: photo.label for photo in manifest}
     assert len(digests) == len(rows_of(photos))
     settings = json.loads((run / "metrics.json").read_text())["settings"]["source"]
     assert settings["image_dir"] == address
@@ -45,6 +46,9 @@ def test_a_run_of_any_source_is_trained_converted_examined_and_shown(
     ):
         result = invoke(*command)
         assert result.exit_code == 0, (command, result.output)
+        if command[0] == "convert":
+            worst = result.stdout.split("at most, in ")[1].split("\n")[0]
+            assert worst in {str(photo.path) for photo in manifest}
     assert (run / "report.html").stat().st_size > 100_000
 
 
@@ -140,5 +144,5 @@ def test_failed_csv_has_the_rows_of_a_list_that_are_left_out(
         ]
     assert [row for row in rows if row[0] != "text.jpg"] == [
         ("gone.png", "cat", "there is no such file"),
-        ("list.csv", "cat", "row 17 has no uri"),
+        ("list.csv", "cat", "line 18 has no uri"),
     ]

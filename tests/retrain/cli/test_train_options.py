@@ -91,6 +91,11 @@ SETTINGS = [
     ("--trunk", "a_b/trunk.tflite", "source.trunk", Path("a_b/trunk.tflite")),
     ("--weights", "a_b/c.h5", "source.weights", Path("a_b/c.h5")),
 ]
+NEEDED = {
+    "--views": ["--flip_left_right"],
+    "--intermediate_output_graphs_dir": ["--intermediate_store_frequency", "7"],
+}
+"""Without these options, one would be ignored, and is refused."""
 FINE_TUNING = [
     ("--cut", "block_7", "cut", "block_7"),
     ("--epochs", "7", "epochs", 7),
@@ -149,10 +154,12 @@ def test_an_option_sets_its_setting_and_no_other(
 ) -> None:
     typed = [option] if text is None else [f"{option}={text}"] if joined else [option, text]
     photos = [] if option == "--image_dir" else ["photos"]
-    settings = parse(*typed, *photos)
+    others = [*NEEDED.get(option, ()), *photos]
+    settings = parse(*typed, *others)
     assert attrgetter(where)(settings) == value
     names = {name for _, _, name, _ in SETTINGS}
-    assert {name for name in names if attrgetter(name)(settings) != attrgetter(name)(USUAL)} == {
+    usual = parse(*others) if photos else USUAL
+    assert {name for name in names if attrgetter(name)(settings) != attrgetter(name)(usual)} == {
         where
     }
 
@@ -303,6 +310,14 @@ def test_an_unknown_option_is_refused_with_the_nearest(
         ("--final_tensor_name", "logits"),
         ("--final_tensor_name", "x" * 257),
         ("--saved_model_dir", "run"),
+        ("--intermediate_output_graphs_dir", "graphs"),
+        ("--views", "4"),
+        ("--views", "7", "--random-crop", "0"),
+        ("--image-dir", ""),
+        ("--output_graph", "run/metrics.json"),
+        ("--output_labels", "x/../run/output_graph.pb"),
+        ("--checkpoint-path", "run/model.tflite"),
+        ("--output_labels", "one", "--output_graph", "one"),
     ],
 )
 def test_nonsense_is_refused_by_option_before_anything_is_done(

@@ -1,6 +1,7 @@
 """Lists of photos: what a row may hold, and the reason of each row that is not used."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def test_a_row_that_cannot_be_used_has_its_reason(
     by_name = reasons(dataset)
     for uri, reason in bad.items():
         assert by_name[uri.rpartition("/")[2]].startswith(reason), uri
-    assert by_name["list.csv"] == "row 11 has no uri"
+    assert by_name["list.csv"] == "line 12 has no uri"
     assert [item.reason for item in dataset.bad if str(item.path) == place] == [
         "its label is empty",
         "label 'a\\nb' holds a control character or an invisible one",
@@ -149,12 +150,40 @@ def test_a_line_of_too_few_columns_is_a_row_with_its_number(
 ) -> None:
     path = write_csv(tmp_path / "list.csv", rows)
     with path.open("a") as stream:
-        stream.write("one\n1,2,3\n")
+        stream.write("one\n1,2,3\n,cat\n")
     dataset = read(path)
-    assert [item.reason for item in dataset.bad] == [
+    assert {item.reason for item in dataset.bad} == {
         "line 4 has 1 column, not 2",
         "line 5 has 3 columns, not 2",
-    ]
+        "line 6 has no uri",
+    }
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 64])
+def test_a_null_byte_is_no_part_of_a_uri(
+    rows: list[dict[str, object]], tmp_path: Path, digest: str
+) -> None:
+    rows = [{**row, "digest": ""} for row in rows]
+    rows.append({"uri": "a\0.jpg", "label": "cat", "digest": digest})
+    dataset = read(write_csv(tmp_path / "list.csv", rows))
+    assert reasons(dataset) == {"list.csv": "line 4 has a null byte in its uri"}
+
+
+def test_a_row_whose_url_is_none_is_named(rows: list[dict[str, object]], tmp_path: Path) -> None:
+    rows.append({"uri": "http://[bad/1.jpg", "label": "cow"})
+    with pytest.raises(BadData, match=r"no usable photo of cow \(1\.jpg: "):
+        read(write_csv(tmp_path / "list.csv", rows))
+
+
+def test_a_pipe_is_no_photo_however_it_is_written(root: Path, tmp_path: Path) -> None:
+    rows = [{"uri": path, "label": label} for path, label in rows_of(root)]
+    os.mkfifo(root / "pipe.jpg")
+    os.mkfifo(tmp_path / "pipe.csv")
+    for uri in (root / "pipe.jpg", f"file://{root}/pipe.jpg"):
+        dataset = read(write_csv(tmp_path / "list.csv", [*rows, {"uri": uri, "label": "cat"}]))
+        assert reasons(dataset) == {"pipe.jpg": "not a file"}
+    with pytest.raises(BadData, match="not a file"):
+        read(tmp_path / "pipe.csv")
 
 
 @pytest.mark.parametrize("digest", ["0" * 63, "x" * 64, "0" * 32])

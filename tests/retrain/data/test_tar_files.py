@@ -1,6 +1,7 @@
 """Photos in tar files of WebDataset's layout, and what tar files may also hold."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -54,6 +55,8 @@ def test_other_members_are_passed_over(tmp_path: Path, members: Members) -> None
         (("3.json", b"{"), "it has no label: no 3.cls, and no 3.json with `label`, is beside it"),
         (("3.json", b"[]"), "it has no label: no 3.cls, and no 3.json with `label`, is beside it"),
         (("3.json", b'{"class": 1}'), "it has no label: no 3.cls, and no 3.json with `label`, is"),
+        (("3.json", b'{"label": true}'), "its label is neither text nor a whole number"),
+        (("3.json", b'{"label": 1.5}'), "its label is neither text nor a whole number"),
         (("4.cls", b"dog"), "it has no label: no 3.cls, and no 3.json with `label`, is beside it"),
     ],
 )
@@ -102,6 +105,19 @@ def test_a_tar_file_that_is_cut_off_gives_its_whole_members(
     assert last.path == tmp_path / "x.tar"
     assert last.reason.startswith("not a whole tar file (")
     assert last.reason.endswith("what follows the damage is left out")
+
+
+def test_a_cut_off_tar_file_of_one_label_is_named_as_such(tmp_path: Path, root: Path) -> None:
+    content = web_dataset([(root / "cat/1.png", "cat"), (root / "dog/2.png", "dog")])
+    (tmp_path / "x.tar").write_bytes(content[: 2048 + 600])
+    with pytest.raises(BadData, match=r"one label \(cat\) \(x\.tar: not a whole tar file"):
+        read_photos(tmp_path / "x.tar")
+
+
+def test_a_pipe_is_no_tar_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.tar")
+    with pytest.raises(BadData, match="it is not a file"):
+        read_photos(tmp_path / "x.tar")
 
 
 def gzipped(content: bytes) -> bytes:

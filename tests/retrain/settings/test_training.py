@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deploy.errors import WrongUse
-from retrain.settings.training import AdoptSettings, FineTuneSettings, Source
+from retrain.settings.training import AdoptSettings, FineTuneSettings, Source, TrainSettings
 
 
 @pytest.mark.parametrize(
@@ -107,3 +107,20 @@ def test_an_adopted_graph_is_scored_in_float32() -> None:
     source = Source(Path("photos"), graph=Path("own.pb"), extract_precision="int8")
     with pytest.raises(WrongUse, match="`extract_precision`: the figures of an adopted graph"):
         AdoptSettings(source, Path("labels.txt"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "twins"),
+    [
+        ({"output_graph": "a", "output_labels": "b/../a"}, "`output_labels` .* `output_graph`"),
+        ({"output_labels": "a", "checkpoint_path": "a"}, "`checkpoint_path` a: .*`output_labels`"),
+        ({"output_labels": "photos.csv"}, "`output_labels` photos.csv: .* `image_dir`"),
+        ({"output_graph": "own.pb"}, "`output_graph` own.pb: that is `graph`"),
+    ],
+)
+def test_no_file_is_written_twice_or_over_what_is_read(
+    settings: dict[str, str], twins: str
+) -> None:
+    source = Source(Path("photos.csv"), graph=Path("own.pb"))
+    with pytest.raises(WrongUse, match=twins):
+        TrainSettings(source, **{name: Path(path) for name, path in settings.items()})  # type: ignore[arg-type]

@@ -1,6 +1,8 @@
 """The settings of a run are read from its metrics.json."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,16 +15,33 @@ from tests.helpers.runs import Train
 
 
 def test_a_run_that_names_its_photos_from_another_folder_finds_them(
-    tiny: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+    tiny: Path, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tiny.parent)
     options = ("--testing-percentage", 20, "--labels-from", 1)
     run = RunFolder(train(*options, source=Path(tiny.name)).folder)
-    monkeypatch.chdir("/")
+    (tmp_path / tiny.name).mkdir()
+    monkeypatch.chdir(tmp_path)
     source, split, labels = read_settings(run)
     assert source.image_dir == tiny
     assert (source.labels_from, labels) == (1, None)
     assert split == SplitSettings(testing_percentage=20.0)
+    record = json.loads(run.metrics.read_text())
+    assert record["settings"]["source"]["image_dir"] == str(tiny)
+    for earlier in (tiny.name, f"../{tiny.name}"):
+        record["settings"]["source"]["image_dir"] = earlier
+        run.metrics.write_text(json.dumps(record))
+        assert read_settings(run)[0].image_dir == tiny, earlier
+
+
+def test_photos_are_found_in_a_folder_whose_name_is_not_utf_8(
+    tiny: Path, train: Train, tmp_path: Path
+) -> None:
+    photos = tmp_path / os.fsdecode(b"w\xe9 %20") / "photos"
+    shutil.copytree(tiny, photos)
+    run = RunFolder(train(source=photos).folder)
+    source, _, _ = read_settings(run)
+    assert source.image_dir == photos
 
 
 def test_settings_of_wrong_types_are_refused(tmp_path: Path) -> None:
