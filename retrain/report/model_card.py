@@ -20,7 +20,7 @@ from deploy.versioned_json import Fields
 from retrain.conversion.result import ConversionResult
 from retrain.data.folder_layout import SPLITS
 from retrain.metrics import Accuracy
-from retrain.run_folder import RunFolder
+from retrain.run_folder import RunFolder, is_fine_tuned
 from retrain.settings.conversion import About
 from retrain.tflite import metadata
 
@@ -292,12 +292,11 @@ def _training(contract: Contract, metrics: Fields) -> Iterator[str]:
     splits = metrics.object("split")
     counts = ", ".join(f"{splits.integer(name, default=0):,} for {name}" for name in SPLITS)
     by_folders = metrics.text("split_by", default="content") == "folders"
-    fine_tuning = metrics.object_or_none("fine_tuning")
     bad = metrics.integer("bad_count", default=len(metrics.objects("bad")))
     trained = "the final layer"
     if _is_adopted(metrics):
         trained = "by another program"
-    elif fine_tuning and fine_tuning.text("kept") != "linear":
+    elif is_fine_tuned(metrics):
         trained = "the last blocks and the final layer"
     copies = metrics.objects("copies_across_splits") if _has(metrics.values) else ()
     rows = {

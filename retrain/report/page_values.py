@@ -39,7 +39,7 @@ class Column:
 class ClassRow:
     """The figures of a class: photos by split, scores, and the photos behind them.
 
-    `with_twice` is the recall to expect with twice the training photos, 0..1.
+    `gain_with_twice` is how much the recall may grow with twice the training photos, 0..1.
     """
 
     label: str
@@ -48,7 +48,7 @@ class ClassRow:
     right: Count
     wrong: Count
     taken_for_it: Count
-    with_twice: float | None
+    gain_with_twice: float | None
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,7 @@ class Report:
     threshold: Plot
     curves: tuple[tuple[str, tuple[Plot, ...]], ...]
     learning: Plot | None
+    is_fine_tuned: bool
     maps: tuple[MapRow, ...]
     no_maps: str | None
     facts: tuple[tuple[str, str, Count | None], ...]

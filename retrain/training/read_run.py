@@ -1,9 +1,9 @@
 """Read from metrics.json of which photos a run is, by which network, and in which split."""
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from deploy import versioned_json
 from deploy.untrusted_files import damaged, read_json
@@ -11,8 +11,9 @@ from deploy.versioned_json import Fields
 from retrain.data.manifest import read_manifest
 from retrain.data.store import is_url
 from retrain.run_folder import METRICS_VERSION, RunFolder
-from retrain.settings.training import Source, SplitSettings
+from retrain.settings.training import Source, SplitSettings, TrainSettings
 
+_Settings = TypeVar("_Settings")
 _REMEDY = "train again, or name the folder of photos instead of the run"
 
 
@@ -33,13 +34,23 @@ def read_settings(run: RunFolder) -> tuple[Source, SplitSettings, tuple[str, ...
         if is_adopted:
             values = {name: values[name] for name in ("image_dir", "cache_dir", "labels_from")}
         source = Source(**values)
-        split = SplitSettings(**_values(settings.object("split"), SplitSettings))
+        split = _record(settings.object("split"), SplitSettings)
         if metrics.text("split_by", "content") == "folders":
             split = SplitSettings()
         labels = metrics.texts("labels") if is_adopted else None
     if source.precision == "int8" and run.trunk.exists():
         source = replace(source, trunk=run.trunk)
     return replace(source, image_dir=_absolute(source.image_dir, run)), split, labels
+
+
+def read_train_settings(metrics: Fields) -> TrainSettings:
+    """Return the settings in the metrics.json of a training; raise as `read_settings` does."""
+    with damaged(f"{metrics.where}: its settings cannot be read", _REMEDY):
+        return _record(metrics.object("settings"), TrainSettings)
+
+
+def _record(settings: Fields, kind: type[_Settings]) -> _Settings:
+    return kind(**_values(settings, kind))
 
 
 def _values(settings: Fields, kind: Any) -> dict[str, Any]:
@@ -49,7 +60,11 @@ def _values(settings: Fields, kind: Any) -> dict[str, Any]:
     for field in fields(kind):
         if field.name in settings.values:
             value = settings.values[field.name]
-            if value is not None and Path in (types[field.name], *get_args(types[field.name])):
+            kinds = (types[field.name], *get_args(types[field.name]))
+            inner = next((k for k in kinds if isinstance(k, type) and is_dataclass(k)), None)
+            if value is not None and inner:
+                value = _record(settings.object(field.name), inner)
+            elif value is not None and Path in kinds:
                 value = value if is_url(value) else Path(value)
             values[field.name] = tuple(value) if isinstance(value, list) else value
     return values

@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,10 @@ from retrain.data import split
 from retrain.predictions import Predictions, read_predictions
 from retrain.progress import Progress
 from retrain.report import learning_curve
+from retrain.report.learning_curve import CurvePoint, LearningCurve
 from retrain.report.write_report import write_report
 from retrain.run_folder import RunFolder
+from retrain.settings.training import HeadSettings
 from tests.helpers.photos import LABELS, draw
 from tests.helpers.report_pages import Page
 from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke, Run, Train
@@ -131,6 +134,65 @@ def test_what_is_of_this_graph_is_not_measured_again(
     write_report(RunFolder(folder))
     after = (folder / "learning_curve.json").read_bytes(), (folder / "doctor.json").read_bytes()
     assert before == after
+
+
+def test_the_gain_of_more_photos_is_from_the_end_of_the_curve(folder: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(folder, run.folder)
+    curve = learning_curve.read(run.learning_curve, run.read_contract().graph_sha256)
+    assert curve
+    # Half of the held-out photos are wrong at the end, and a third less with twice as many: the
+    # test photos of two classes are all right.
+    points = tuple(
+        CurvePoint(n, tuple(0.5 * held_out * (n / 100) ** -0.58 for held_out in curve.held_out))
+        for n in (10, 40, 100)
+    )
+    learning_curve.write(run.learning_curve, replace(curve, points=points))
+    rows = read_predictions(run.predictions, "").rows
+    right = tuple(
+        row._replace(predicted=row.label if row.label != LABELS[0] else LABELS[1]) for row in rows
+    )
+    predictions.write(run.predictions, Predictions(curve.graph_sha256, right))
+    write_report(run)
+    html = Page.read(run.folder).html
+    section = html[html.index("Would more photos help?") : html.index('id="photos"')]
+    gains = re.findall(r"<td>\+(\d+) points</td>", section)
+    assert gains == ["16", "0", "0"]
+    assert f"Take twice as many photos of {LABELS[0]}<" in html
+
+
+def test_the_curve_of_linear_heads_promises_nothing_of_a_fine_tuned_network(
+    folder: Path, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(folder, run.folder)
+    curve = learning_curve.read(run.learning_curve, run.read_contract().graph_sha256)
+    assert curve
+    points = tuple(CurvePoint(n, (5 / n,) * len(LABELS)) for n in (1, 4, 10))
+    learning_curve.write(run.learning_curve, replace(curve, points=points))
+    metrics = json.loads(run.metrics.read_text("utf-8"))
+    run.metrics.write_text(json.dumps({**metrics, "fine_tuning": {"kept": "fine-tuned"}}))
+    write_report(run)
+    html = Page.read(run.folder).html
+    assert "does not say what more photos bring to the fine-tuned one" in html
+    assert "with twice the photos" not in html
+    assert "twice as many photos of" not in html
+
+
+def test_the_learning_curve_weighs_classes_as_the_training(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(train("--class-weight", "balanced", "--seed", 3).folder)
+    measured = []
+
+    def measure(data: Any, settings: HeadSettings, graph_sha256: str) -> LearningCurve:
+        measured.append((settings.class_weight, settings.seed))
+        counts = (1,) * len(data.labels)
+        return LearningCurve(graph_sha256, data.labels, counts, (CurvePoint(1, counts),) * 2)
+
+    monkeypatch.setattr(learning_curve, "measure", measure)
+    write_report(run)
+    assert measured == [("balanced", 3)]
 
 
 def test_a_run_without_a_model_says_how_to_make_one(trained: Path, tmp_path: Path) -> None:
