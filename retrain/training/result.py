@@ -66,7 +66,7 @@ class TrainResult:
     trunk_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of metrics.json."""
+        """Return the content of metrics.json; its paths are absolute."""
         values: dict[str, Any] = {"schema": METRICS_VERSION}
         if isinstance(self.settings, AdoptSettings):
             values["command"] = "adopt"
@@ -80,14 +80,16 @@ class TrainResult:
             "split": self.splits,
             "split_by": self.split_by,
             "bad": [
-                {"path": shown(photo.path), "reason": photo.reason}
+                {"path": shown(photo.path.absolute()), "reason": photo.reason}
                 for photo in self.bad[:MAX_NAMED_FILES]
             ],
             "bad_count": len(self.bad),
             "warnings": self.warnings,
             "analysed": self.analysed,
             "extract_precision": self.extract_precision,
-            "settings": json.loads(json.dumps(asdict(self.settings), default=shown)),
+            "settings": json.loads(
+                json.dumps(asdict(self.settings), default=lambda path: shown(path.absolute()))
+            ),
             "versions": self.versions,
         }
         if self.trunk_sha256:

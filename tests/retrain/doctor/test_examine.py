@@ -7,7 +7,7 @@ import pytest
 
 from deploy.errors import WrongUse
 from retrain.doctor.examine import CHECKS, examine, load, split_sha256, to_json
-from retrain.doctor.finding import Finding
+from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.progress import Progress
 from retrain.settings.doctor import KINDS
 from retrain.settings.training import Source, SplitSettings
@@ -53,6 +53,14 @@ def test_a_near_copy_is_named_with_its_original(
     ]
     (photo,) = copies
     assert {photo.path, photo.other} == {sick / "cat" / "near.jpg", sick / "cat" / "sound 1.jpg"}
+
+
+def test_the_paths_of_a_record_are_absolute(monkeypatch: pytest.MonkeyPatch, sick: Path) -> None:
+    monkeypatch.chdir(sick)
+    photo = FindingPhoto(Path("cat/near.jpg"), "cat", "a copy", Path("cat/sound 1.jpg"))
+    record = photo.to_json()
+    assert record["path"] == str(sick / "cat" / "near.jpg")
+    assert record["other"] == str(sick / "cat" / "sound 1.jpg")
 
 
 def test_too_many_photos_are_refused(sick: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,6 +204,39 @@ def test_a_run_without_a_model_says_how_to_make_one(trained: Path, tmp_path: Pat
     assert len([p for p in page.named("p") if p.attributes.get("class") == "big"]) == 1
 
 
+def test_photos_that_were_named_from_another_folder_are_shown(
+    train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    with Image.open(folder / LABELS[0] / "00.jpg") as image:
+        for size in range(48, 96, 6):
+            image.resize((size, size)).save(folder / LABELS[0] / f"{size}.png")
+    (folder / LABELS[0] / "empty.png").touch()
+    (tmp_path / "elsewhere").mkdir()
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        run = train(source=Path("photos"), folder=Path("run"))
+        metrics = run.metrics
+    source = metrics["settings"]["source"]
+    assert (source["image_dir"], metrics["settings"]["output_dir"]) == (
+        str(folder),
+        str(tmp_path / "run"),
+    )
+    (bad,) = metrics["bad"]
+    assert bad["path"] == str(folder / LABELS[0] / "empty.png")
+    paths = [photo["path"] for photo in metrics["test"]["misclassified"]]
+    assert all(path.startswith(f"{folder}/") for path in paths)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    write_report(RunFolder(tmp_path / "run"))
+    page = Page.read(tmp_path / "run")
+    pairs = metrics["copies_across_splits"]
+    assert pairs
+    shown = page.gallery("Photos that look the same in two splits, in pairs")
+    assert len(shown) == 2 * len(pairs)
+    assert f"{LABELS[0]}/empty.png" in [element.text for element in page.named("td")]
+
+
 def test_a_class_without_test_photos_has_dashes(train: Train) -> None:
     run = train("--test-batch-size", 2).folder
     write_report(RunFolder(run))

@@ -18,6 +18,10 @@ def test_a_run_that_names_its_photos_from_another_folder_finds_them(
     monkeypatch.chdir(tiny.parent)
     options = ("--testing-percentage", 20, "--labels-from", 1)
     run = RunFolder(train(*options, source=Path(tiny.name)).folder)
+    record = json.loads(run.metrics.read_text("utf-8"))
+    assert record["settings"]["source"]["image_dir"] == str(tiny)
+    record["settings"]["source"]["image_dir"] = tiny.name  # as earlier versions wrote it
+    run.metrics.write_text(json.dumps(record), "utf-8")
     monkeypatch.chdir("/")
     source, split, labels = read_settings(run)
     assert source.image_dir == tiny
