@@ -149,7 +149,8 @@ def _examine(
 ) -> None:
     """Print what is wrong with the photos; move the suggested ones into `quarantine`, if named."""
     from deploy import files
-    from retrain.doctor.examine import examine, load, to_json
+    from retrain.data.photo import shown
+    from retrain.doctor.examine import examine, load, name_photos, to_json
     from retrain.doctor.quarantine import (
         Moves,
         folder_of_photos,
@@ -165,10 +166,13 @@ def _examine(
         image_dir = folder_of_photos(image_dir)
         require_apart(image_dir, quarantine)
     data = load(photos, split, stages, labels)
-    findings = examine(data, photos, stages, kinds, target)
-    record = to_json(data, findings)
     run = RunFolder(Path(target))
-    if run.metrics.exists() and not kinds:
+    is_run = run.metrics.exists()
+    # As they were named: `photos` has the absolute place.
+    words = [shown(target)] if is_run else name_photos(replace(photos, image_dir=target))
+    findings = examine(data, photos, stages, kinds, words)
+    record = to_json(data, findings)
+    if is_run and not kinds:
         files.write_json(run.doctor, record)
     if not as_json:
         _print(findings, len(data.dataset.photos), photos.image_dir)

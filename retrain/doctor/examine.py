@@ -17,6 +17,7 @@ from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.settings.doctor import KINDS, MAX_EXAMINED, quarantine_of
 from retrain.settings.training import Source, SplitSettings
+from retrain.stored_settings import options
 from retrain.training.load_examples import (
     TrainingData,
     analyse,
@@ -78,12 +79,12 @@ def examine(
     source: Source,
     progress: Progress,
     kinds: Collection[str] = (),
-    target: Path | str | None = None,
+    photos: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
     """Return what is wrong with the photos, in the order of `KINDS`.
 
-    `kinds` limits the findings to these kinds. The commands of the findings name `target`, the
-    place of photos or the folder of a run; by default the photos.
+    `kinds` limits the findings to these kinds. `photos` are the words by which the commands of the
+    findings name the photos: those of `name_photos`, the default, or the folder of a run.
     """
     findings: list[Finding] = []
     with progress.stage("examine"):
@@ -92,23 +93,28 @@ def examine(
                 findings += check.find(data, source, progress)
     order = list(KINDS)
     return tuple(
-        _with_command(finding, source.image_dir, target or source.image_dir)
+        with_command(finding, source.image_dir, photos or name_photos(source))
         for finding in sorted(findings, key=lambda finding: order.index(finding.kind))
         if not kinds or finding.kind in kinds
     )
 
 
-def _with_command(finding: Finding, image_dir: Path | str, target: Path | str) -> Finding:
-    """Return `finding` with the command that sets the suggested photos aside, if it has none.
+def name_photos(source: Source) -> list[str]:
+    """Return the words that name `source` in a command: the place, and the options beside it."""
+    return [shown(source.image_dir), *options(source, ("image_dir",))]
 
-    Photos that are no files of this machine have none.
+
+def with_command(finding: Finding, image_dir: Path | str, photos: Sequence[str]) -> Finding:
+    """Return `finding` with the command that sets the suggested photos aside.
+
+    `photos` are its words for the photos. Photos that are no files of this machine have none.
     """
-    if finding.command or not finding.suggested:
+    if not finding.suggested:
         return finding
     if any(isinstance(photo.path, RemotePath) for photo in finding.suggested_photos):
         return finding
     folder = quarantine_of(folder_of_photos(image_dir))
-    words = ("doctor", shown(target), "--kind", finding.kind, "--quarantine", shown(folder))
+    words = ("doctor", *photos, "--kind", finding.kind, "--quarantine", shown(folder))
     return replace(finding, command=f"retrain {shlex.join(words)}")
 
 

@@ -11,7 +11,7 @@ from retrain.report import confusion, plots
 from retrain.report.advice import when_to_stop
 from retrain.report.class_rows import class_rows
 from retrain.report.columns import columns
-from retrain.report.commands import command
+from retrain.report.commands import command, convert_command, doctor_command
 from retrain.report.compare_predictions import changes, disagreements
 from retrain.report.examination import examine_run
 from retrain.report.fact_rows import fact_rows
@@ -95,6 +95,10 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
         not_examined=not_examined,
         latency=latency_rows(inputs),
         bench_command=command(inputs.run, "bench"),
+        reject_command=convert_command(
+            inputs, "--reject-rate", "0.05", without=("reject_rate", "explain")
+        ),
+        doctor_command=doctor_command(inputs.run),
         settings=_settings(metrics.object("settings").values),
         versions=tuple(sorted(metrics.object("versions").values.items())),
         seconds=tuple(

@@ -1,6 +1,6 @@
 """Show the graph, the model and the device side by side."""
 
-from retrain.report.commands import command
+from retrain.report.commands import command, convert_command
 from retrain.report.latency import megabytes, time_of_photo
 from retrain.report.page_values import Column
 from retrain.report.run_inputs import RunInputs
@@ -24,7 +24,7 @@ def columns(inputs: RunInputs) -> tuple[Column, ...]:
     if not conversion:
         return (
             graph,
-            Column("Model", "not converted yet", missing=command(run, "convert")),
+            Column("Model", "not converted yet", missing=convert_command(inputs)),
             nowhere,
         )
     parity = conversion.parity

@@ -6,6 +6,7 @@ from deploy import files, versioned_json
 from deploy.errors import BadData
 from deploy.untrusted_files import read_json
 from deploy.versioned_json import Fields
+from retrain.data.photo import shown
 from retrain.data.remote_path import photo_path
 from retrain.doctor import examine
 from retrain.doctor.finding import Finding, FindingPhoto
@@ -26,7 +27,14 @@ def read(inputs: RunInputs) -> tuple[Finding, ...] | None:
         is_same = fields.text("dataset_sha256") == inputs.contract.dataset_sha256 and fields.text(
             "split_sha256"
         ) == examine.split_sha256(digests, splits)
-        return tuple(map(_finding, fields.objects("findings"))) if is_same else None
+        if not is_same:
+            return None
+        # The command names the run from the folder where this program runs.
+        place, words = inputs.source.image_dir, (shown(inputs.run.folder),)
+        return tuple(
+            examine.with_command(_finding(finding), place, words)
+            for finding in fields.objects("findings")
+        )
     except BadData:
         return None
 
@@ -59,7 +67,7 @@ def examine_photos(
     inputs: RunInputs, data: TrainingData, progress: Progress
 ) -> tuple[Finding, ...]:
     """Return what the doctor finds in the photos of `data`; write doctor.json."""
-    findings = examine.examine(data, inputs.source, progress, target=inputs.run.folder)
+    findings = examine.examine(data, inputs.source, progress, photos=(shown(inputs.run.folder),))
     record: dict[str, Any] = examine.to_json(data, findings)
     files.write_json(inputs.run.doctor, record)
     return findings

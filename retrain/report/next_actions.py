@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from retrain.doctor.finding import Finding
 from retrain.report.advice import Action, advise
-from retrain.report.commands import command, fine_tune_command
+from retrain.report.commands import choose_command, fine_tune_command
 from retrain.report.confusion import Cells, confused_pairs, wrong_by_label
 from retrain.report.learning_curve import LearningCurve
 from retrain.report.page_values import FindingRow
@@ -25,7 +25,7 @@ def next_actions(
         confused_pairs(cells),
         wrong_by_label(cells),
         inputs.model_loss,
-        command(inputs.run, "convert", "--choose"),
+        choose_command(inputs),
         fine_tune_command(inputs),
     )
 

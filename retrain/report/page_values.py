@@ -146,6 +146,8 @@ class Report:
     not_examined: str | None
     latency: tuple[LatencyRow, ...]
     bench_command: str
+    reject_command: str
+    doctor_command: str
     settings: tuple[tuple[str, str], ...]
     versions: tuple[tuple[str, str], ...]
     seconds: tuple[tuple[str, str], ...]

@@ -21,6 +21,7 @@ from retrain.data.photo import Photo
 from retrain.metrics import Accuracy
 from retrain.predictions import Prediction, read_predictions
 from retrain.run_folder import METRICS_VERSION, RunFolder, is_fine_tuned
+from retrain.settings.conversion import ConvertSettings
 from retrain.settings.doctor import MAX_EXAMINED
 from retrain.settings.training import Source, SplitSettings, TrainSettings
 from retrain.training.read_run import read_settings, read_train_settings
@@ -70,6 +71,14 @@ class RunInputs:
     def settings(self) -> TrainSettings:
         """The settings of the training; a graph of another program has none."""
         return read_train_settings(self.metrics)
+
+    @cached_property
+    def convert_settings(self) -> ConvertSettings:
+        """The settings of the last conversion, also of another graph; the defaults without one."""
+        try:
+            return ConversionResult.read(self.run.conversion).settings or ConvertSettings()
+        except BadData:
+            return ConvertSettings()
 
     @cached_property
     def is_fine_tuned(self) -> bool:

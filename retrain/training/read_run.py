@@ -1,19 +1,17 @@
 """Read from metrics.json of which photos a run is, by which network, and in which split."""
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
 
 from deploy import versioned_json
 from deploy.untrusted_files import damaged, read_json
 from deploy.versioned_json import Fields
+from retrain import stored_settings
 from retrain.data.manifest import read_manifest
-from retrain.data.store import is_url
 from retrain.run_folder import METRICS_VERSION, RunFolder
 from retrain.settings.training import Source, SplitSettings, TrainSettings
 
-_Settings = TypeVar("_Settings")
 _REMEDY = "train again, or name the folder of photos instead of the run"
 
 
@@ -29,12 +27,12 @@ def read_settings(run: RunFolder) -> tuple[Source, SplitSettings, tuple[str, ...
     metrics = versioned_json.read(record, str(run.metrics), METRICS_VERSION, _REMEDY)
     settings = metrics.object("settings")
     with damaged(f"{run.metrics}: its settings cannot be read", _REMEDY):
-        values = _values(settings.object("source"), Source)
+        values = stored_settings.read_fields(settings.object("source"), Source)
         is_adopted = metrics.text("command", "train") == "adopt"
         if is_adopted:
             values = {name: values[name] for name in ("image_dir", "cache_dir", "labels_from")}
         source = Source(**values)
-        split = _record(settings.object("split"), SplitSettings)
+        split = stored_settings.read(settings.object("split"), SplitSettings)
         if metrics.text("split_by", "content") == "folders":
             split = SplitSettings()
         labels = metrics.texts("labels") if is_adopted else None
@@ -46,28 +44,7 @@ def read_settings(run: RunFolder) -> tuple[Source, SplitSettings, tuple[str, ...
 def read_train_settings(metrics: Fields) -> TrainSettings:
     """Return the settings in the metrics.json of a training; raise as `read_settings` does."""
     with damaged(f"{metrics.where}: its settings cannot be read", _REMEDY):
-        return _record(metrics.object("settings"), TrainSettings)
-
-
-def _record(settings: Fields, kind: type[_Settings]) -> _Settings:
-    return kind(**_values(settings, kind))
-
-
-def _values(settings: Fields, kind: Any) -> dict[str, Any]:
-    """Return the fields of the dataclass `kind` that the file has, in their types."""
-    types = get_type_hints(kind)
-    values = {}
-    for field in fields(kind):
-        if field.name in settings.values:
-            value = settings.values[field.name]
-            kinds = (types[field.name], *get_args(types[field.name]))
-            inner = next((k for k in kinds if isinstance(k, type) and is_dataclass(k)), None)
-            if value is not None and inner:
-                value = _record(settings.object(field.name), inner)
-            elif value is not None and Path in kinds:
-                value = value if is_url(value) else Path(value)
-            values[field.name] = tuple(value) if isinstance(value, list) else value
-    return values
+        return stored_settings.read(metrics.object("settings"), TrainSettings)
 
 
 def _absolute(image_dir: Path | str, run: RunFolder) -> Path | str:

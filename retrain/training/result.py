@@ -1,15 +1,14 @@
 """Define the result of a training, and write it with its graph into the run's folder."""
 
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Literal
 
 from deploy import files
 from deploy.contract import Contract, write_labels
-from retrain import __version__, predictions
+from retrain import __version__, predictions, stored_settings
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.data import manifest, split
 from retrain.data.failed_files import write_failed_files
@@ -87,9 +86,7 @@ class TrainResult:
             "warnings": self.warnings,
             "analysed": self.analysed,
             "extract_precision": self.extract_precision,
-            "settings": json.loads(
-                json.dumps(asdict(self.settings), default=lambda path: shown(path.absolute()))
-            ),
+            "settings": stored_settings.to_json(self.settings),
             "versions": self.versions,
         }
         if self.trunk_sha256:

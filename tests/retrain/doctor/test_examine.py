@@ -70,12 +70,13 @@ def test_too_many_photos_are_refused(sick: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_should_be_set_aside_has_a_command(
-    findings: Mapping[str, Finding], sick: Path
+    findings: Mapping[str, Finding], sick: Path, cache_dir: Path
 ) -> None:
     finding = findings["exact-copy"]
     assert finding.suggested == 1
     assert finding.command == (
-        f"retrain doctor {sick} --kind exact-copy --quarantine {sick}-quarantine"
+        f"retrain doctor {sick} --cache-dir {cache_dir} --kind exact-copy "
+        f"--quarantine {sick}-quarantine"
     )
     assert findings["dark"].command is None
 
@@ -93,7 +94,7 @@ def test_every_kind_of_a_check_is_listed_once() -> None:
 def test_one_kind_may_be_looked_for(sick: Path, cache_dir: Path) -> None:
     source = Source(sick, cache_dir=cache_dir)
     data = load(source, SplitSettings(), QUIET)
-    (finding,) = examine(data, source, QUIET, ["tiny"], Path("run"))
+    (finding,) = examine(data, source, QUIET, ["tiny"], ["run"])
     assert finding.kind == "tiny"
     record = to_json(data, [finding])
     assert record["findings"][0]["photos"][0]["path"] == str(sick / "cat" / "tiny.png")
