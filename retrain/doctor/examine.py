@@ -2,10 +2,11 @@
 
 import shlex
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from retrain.data.match_labels import match_labels
 from retrain.data.photo import shown
@@ -124,14 +125,30 @@ def split_sha256(digests: Sequence[bytes], splits: Sequence[str]) -> str:
     return fingerprint({"splits": sorted(pairs)})
 
 
+def describe_network(
+    weights_sha256: str, spec: InputSpec, trunk_sha256: str | None
+) -> dict[str, Any]:
+    """Return what decides a photo's bottleneck, as JSON; `trunk_sha256` is of an int8 trunk."""
+    return {
+        "weights_sha256": weights_sha256,
+        "input": asdict(spec),
+        "trunk_sha256": trunk_sha256,
+    }
+
+
 def to_json(data: TrainingData, findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return the content of doctor.json: of which photos and splits the findings are, and they."""
-    photos = data.dataset.photos
+    """Return the content of doctor.json: of which photos and network the findings are, and they."""
+    photos, backbone = data.dataset.photos, data.backbone
     return {
         "schema": _SCHEMA_VERSION,
         "image_dir": shown(data.dataset.root.absolute()),
         "dataset_sha256": data.dataset.sha256,
         "split_sha256": split_sha256([photo.digest for photo in photos], data.splits),
+        "network": describe_network(
+            backbone.weights_sha256,
+            backbone.spec,
+            backbone.flatbuffer_sha256 if backbone.precision == "int8" else None,
+        ),
         "photos": len(photos),
         "findings": [finding.to_json() for finding in findings],
     }

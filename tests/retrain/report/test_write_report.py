@@ -225,6 +225,25 @@ def test_the_commands_to_convert_keep_the_options_of_the_last_time(
     assert f"retrain doctor {folder} --apply photos-to-set-aside.txt" in codes
 
 
+def test_findings_of_another_network_or_of_files_that_are_gone_are_made_again(
+    folder: Path, photos: Path, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(folder, run.folder)
+    assert findings.read(read_inputs(run)) is not None
+    record = json.loads(run.doctor.read_text("utf-8"))
+    for name, value in (("weights_sha256", "0" * 64), ("trunk_sha256", "0" * 64), ("input", {})):
+        other = {**record, "network": {**record["network"], name: value}}
+        run.doctor.write_text(json.dumps(other))
+        assert findings.read(read_inputs(run)) is None
+    run.doctor.write_text(json.dumps({name: record[name] for name in record if name != "network"}))
+    assert findings.read(read_inputs(run)) is not None  # of an earlier version
+    copy = {"path": str(photos / LABELS[0] / "set aside.jpg"), "label": LABELS[0], "reason": "copy"}
+    words = {"kind": "exact-copy", "title": "1 copy", "reason": "why", "remedy": "what"}
+    run.doctor.write_text(json.dumps({**record, "findings": [{**words, "photos": [copy]}]}))
+    assert findings.read(read_inputs(run)) is None
+
+
 def test_stored_commands_name_the_run_where_it_is(
     folder: Path, photos: Path, tmp_path: Path
 ) -> None:
