@@ -50,6 +50,7 @@ def class_rows(
                 label,
                 splits,
                 score,
+                len(own),
                 count(f"{label}, recognised; the least sure first", least_sure(own)),
                 count(
                     f"{label}, taken for another class",

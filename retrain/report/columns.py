@@ -9,12 +9,14 @@ from retrain.report.run_inputs import RunInputs
 def columns(inputs: RunInputs) -> tuple[Column, ...]:
     """Return the graph, the model and the device side by side."""
     run, conversion = inputs.run, inputs.conversion
+    # Training may test on fewer photos than the conversion does.
+    accuracy = conversion.parity.graph if conversion else inputs.accuracy
     graph_bytes = run.graph.stat().st_size
     graph = Column(
         "Graph",
         "output_graph.pb, float32",
-        inputs.accuracy,
-        inputs.accuracy.right,
+        accuracy,
+        accuracy.right,
         (
             ("size", megabytes(graph_bytes)),
             ("time of a call", time_of_call(inputs, run.graph.name)),

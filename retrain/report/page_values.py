@@ -39,12 +39,14 @@ class Column:
 class ClassRow:
     """The figures of a class: photos by split, scores, and the photos behind them.
 
+    `tested` counts the photos of the test, which may be fewer than those of its split.
     `gain_with_twice` is how much the recall may grow with twice the training photos, 0..1.
     """
 
     label: str
     splits: tuple[Count, ...]
     score: ClassScore
+    tested: int
     right: Count
     wrong: Count
     taken_for_it: Count

@@ -19,6 +19,7 @@ from retrain.data import split
 from retrain.predictions import Predictions, read_predictions
 from retrain.progress import Progress
 from retrain.report import findings, learning_curve
+from retrain.report.columns import columns
 from retrain.report.commands import choose_command, fine_tune_command
 from retrain.report.learning_curve import CurvePoint, LearningCurve
 from retrain.report.run_inputs import read_inputs
@@ -307,8 +308,15 @@ def test_a_class_without_test_photos_has_dashes(train: Train) -> None:
     page = Page.read(run)
     tested = {photo["label"] for photo in page.gallery("Test photos")}
     assert 1 <= len(tested) < len(LABELS)
-    assert "A dash: there are no test photos." in page.html
+    assert "A dash: no photo of the class was tested." in page.html
     rows = [element.text for element in page.named("tr")]
+    for label in LABELS:
+        total = len(page.gallery(f"{label}: photos for testing"))
+        count = sum(photo["label"] == label for photo in page.gallery("Test photos"))
+        assert count < total
+        assert [
+            row for row in rows if row.startswith(f"{label}{total}, {count} tested{count or 0}")
+        ]
     for label in set(LABELS) - tested:
         assert [row for row in rows if row.startswith(label) and "\u2013" in row]
 
@@ -501,3 +509,12 @@ def test_a_cache_that_cannot_be_made_leaves_a_page_with_the_reason(
     write_report(run, Progress())
     assert "the photos could not be examined: " in capsys.readouterr().err
     assert "cache folder of the run" in run.report.read_text("utf-8")
+
+
+def test_graph_and_model_stand_side_by_side_on_the_same_photos(folder: Path) -> None:
+    inputs = read_inputs(RunFolder(folder))
+    fewer = replace(inputs, rows=inputs.test_rows[:1])
+    graph, model, _ = columns(fewer)
+    assert graph.accuracy
+    assert model.accuracy
+    assert graph.accuracy.total == model.accuracy.total == len(inputs.test_rows) > 1
