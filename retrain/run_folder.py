@@ -14,6 +14,7 @@ from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.system.error_messages import doing
 from deploy.system.temporary_files import sweep
 from deploy.untrusted_files import MAX_BYTES, naming, read, read_json
+from deploy.versioned_json import Fields
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy
 from retrain.settings.conversion import RECIPES
@@ -234,13 +235,12 @@ class RunFolder:
         metrics = self.read_metrics(contract)
         if not metrics or not self.trunk.exists():
             return None
-        fine_tuning = metrics.object_or_none("fine_tuning")
-        if fine_tuning and fine_tuning.text("kept") != "linear":
+        if is_fine_tuned(metrics):
             return None
         trunk = self.trunk.read_bytes()
         return trunk if sha256(trunk).hexdigest() == metrics.text_or_none("trunk_sha256") else None
 
-    def read_metrics(self, contract: Contract) -> versioned_json.Fields | None:
+    def read_metrics(self, contract: Contract) -> Fields | None:
         """Return metrics.json; None if there is none of the contract's graph.
 
         Raises BadData if it cannot be read.
@@ -270,6 +270,12 @@ class RunFolder:
             recipes = (self.recipe("any", rejected).parent for rejected in (False, True))
             sweep(self.folder, *recipes)
             yield
+
+
+def is_fine_tuned(metrics: Fields) -> bool:
+    """Return whether the network of a metrics.json is the fine-tuned one, not the linear one."""
+    fine_tuning = metrics.object_or_none("fine_tuning")
+    return fine_tuning is not None and fine_tuning.text("kept") != "linear"
 
 
 @contextmanager

@@ -74,7 +74,11 @@ def main(
 
 
 def mean(rows: list[Row]) -> dict[str, Any]:
-    """Return the mean of each column over salts, and the standard error of that mean."""
+    """Return the mean of each column over salts, and the standard error of that mean.
+
+    The error is of the spread of the splits, which share photos: for new photos it is larger, by
+    sqrt(1 + splits * test / training photos) after Nadeau and Bengio (2003).
+    """
     columns = {name: [row[name] for row in rows] for name in _COLUMNS if name in rows[0]}
     divisor = math.sqrt(max(len(rows) - 1, 1) * len(rows))
     return {

@@ -118,7 +118,10 @@ def _row(folder: Path, options: Sequence[str], salts: int, rounds: int) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return a Markdown table: accuracies are means over salts with their 95% intervals."""
+    """Return a Markdown table: accuracies are means over salts with their 95% intervals.
+
+    The intervals are those of `accuracy.mean`: compare two backbones on the same salts.
+    """
     head = "photos|backbone|accuracy, graph|accuracy, int8|same best label"
     head += "|p50 of graph / float32 / int8, ms|MB of float32 / int8|photos/s"
     lines = [head, "|".join(["---"] * 8)]

@@ -138,7 +138,7 @@ class Summary:
     Accuracies and agreement are means, 0..1; `megabytes` is a mean, `seconds` a median, since other
     work may disturb one split. What the rows lack, as those of Keras do, is None. `gain` is that of
     int8, or else of the graph, over the linear head in points, `error` the standard error of its
-    mean. Of `comparisons` with linear, `fine_tuned` kept the other network.
+    mean, as in `accuracy.mean`. Of `comparisons` with linear, `fine_tuned` kept the other network.
     """
 
     graph: float

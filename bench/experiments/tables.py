@@ -121,24 +121,28 @@ def fine_tuning() -> str:
 
 
 def backbones() -> str:
-    """Return what each backbone gives and costs."""
+    """Return what each backbone gives and costs, compared on the same splits with the first."""
+    measured = sorted(_read("backbones")["rows"], key=lambda row: str(row["backbone"]))
+    first = {row["folder"]: row for row in reversed(measured)}
     rows = [
         [
             f"{_PHOTOS.get(row['folder'], row['folder'])} ({row['photos']:,})",
             _BACKBONES[row["backbone"]],
             *(_interval(row, form) for form in ("graph", "int8")),
+            _less(row, first[row["folder"]], "int8"),
             f"{row['mean']['agreement']:.1%}",
             " / ".join(f"{row['p50_ms'][form]:.1f}" for form in ("graph", "float32", "int8")),
             " / ".join(f"{row['bytes'][form] / 1e6:.1f}" for form in ("float32", "int8")),
             f"{median(row['photos_per_s']):.0f}",
         ]
-        for row in sorted(_read("backbones")["rows"], key=lambda row: str(row["backbone"]))
+        for row in measured
     ]
     head = [
         "photos",
         "backbone",
         "accuracy, graph",
         "accuracy, int8",
+        "int8 less Lite0, points",
         "same best label",
         "p50 of graph / float32 / int8, ms",
         "MB of float32 / int8",
@@ -412,12 +416,17 @@ def _interval(row: dict[str, Any], form: str) -> str:
 
 def _against(measured: dict[str, Any], name: str) -> tuple[str, str]:
     """Return the mean accuracy, and by how many points it is above that of the classic settings."""
-    pairs = zip(measured[name]["salts"], measured["classic"]["salts"], strict=True)
-    points = [100 * (row["graph"] - classic["graph"]) for row, classic in pairs]
     accuracy = f"{measured[name]['mean']['graph']:.1%}"
-    if name == "classic":
-        return accuracy, "-"
-    return accuracy, f"{mean(points):+.2f} ± {stdev(points) / math.sqrt(len(points)):.2f}"
+    return accuracy, _less(measured[name], measured["classic"], "graph")
+
+
+def _less(row: dict[str, Any], other: dict[str, Any], form: str) -> str:
+    """Return by how many points `row` is above `other` on the same splits, with its error."""
+    if row is other:
+        return "-"
+    pairs = zip(row["salts"], other["salts"], strict=True)
+    points = [100 * (first[form] - second[form]) for first, second in pairs]
+    return f"{mean(points):+.2f} ± {stdev(points) / math.sqrt(len(points)):.2f}"
 
 
 def _options(options: Sequence[str]) -> str:

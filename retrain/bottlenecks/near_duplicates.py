@@ -77,9 +77,9 @@ class Pair:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return paths, labels and splits of both."""
+        """Return the absolute paths, labels and splits of both."""
         return {
-            "paths": [shown(self.photo.path), shown(self.other.path)],
+            "paths": [shown(photo.path.absolute()) for photo in (self.photo, self.other)],
             "labels": [self.photo.label, self.other.label],
             "splits": [self.split, self.other_split],
         }

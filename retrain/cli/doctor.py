@@ -151,7 +151,8 @@ def _examine(
 ) -> None:
     """Print what is wrong with the photos; move the suggested ones into `quarantine`, if named."""
     from deploy import files
-    from retrain.doctor.examine import examine, load, to_json
+    from retrain.data.photo import shown
+    from retrain.doctor.examine import examine, load, name_photos, to_json
     from retrain.doctor.quarantine import (
         Moves,
         folder_of_photos,
@@ -171,7 +172,10 @@ def _examine(
     if is_kept:
         click.get_current_context().with_resource(run.writing())
     data = load(photos, split, stages, labels)
-    findings = examine(data, photos, stages, kinds, target)
+    # As they were named: `photos` has the absolute place.
+    is_run = run.metrics.exists()
+    words = [shown(target)] if is_run else name_photos(replace(photos, image_dir=target))
+    findings = examine(data, photos, stages, kinds, words)
     record = to_json(data, findings)
     if is_kept:
         files.write_json(run.doctor, record)

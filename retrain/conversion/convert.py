@@ -68,6 +68,7 @@ def convert(settings: ConvertSettings, progress: Progress | None = None) -> Conv
             comparison=comparison,
             layers=layers,
             seconds=dict(progress.seconds),
+            settings=settings,
         )
         # conversion.json is written after the model, and names it by its digest: if the process is
         # killed in between, the digest shows that the record is of another model.

@@ -5,15 +5,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy import untrusted_files, versioned_json
+from deploy import versioned_json
+from deploy.untrusted_files import damaged, read_json
+from deploy.versioned_json import Fields
+from retrain import stored_settings
 from retrain.conversion.choose_recipe import RecipeComparison
 from retrain.conversion.layer_errors import LayerError
 from retrain.conversion.parity import Parity
 from retrain.conversion.unknown import Rejection
-from retrain.settings.conversion import Bounds
+from retrain.settings.conversion import Bounds, ConvertSettings
 
 SCHEMA_VERSION = 1
 REMEDY = "run `retrain convert`"
+
+
+def _read_settings(fields: Fields) -> ConvertSettings:
+    with damaged(f"{fields.where}: its settings cannot be read", fields.remedy):
+        return stored_settings.read(fields, ConvertSettings)
 
 
 @dataclass(frozen=True)
@@ -26,7 +34,8 @@ class ConversionResult:
     on. Sizes are in bytes. `per_channel_dense` is the parity of a
     model that a target did not run, because its dense layers have a scale for each channel.
     `comparison` is of the recipes that `choose` tried, `layers` the layers that `explain`
-    measured, the worst first. `seconds` are by stage.
+    measured, the worst first. `seconds` are by stage. `settings` are None in files of versions that
+    did not write them.
     """
 
     recipe: str
@@ -44,6 +53,7 @@ class ConversionResult:
     comparison: RecipeComparison | None
     layers: tuple[LayerError, ...] | None
     seconds: Mapping[str, float]
+    settings: ConvertSettings | None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form, which is the content of conversion.json."""
@@ -64,6 +74,7 @@ class ConversionResult:
             **(self.comparison.to_json() if self.comparison else {}),
             **({} if layers is None else {"layers": layers}),
             "seconds": dict(self.seconds),
+            "settings": self.settings and stored_settings.to_json(self.settings),
         }
 
     @classmethod
@@ -71,7 +82,7 @@ class ConversionResult:
         """Read what `to_json` wrote, or an earlier version; raise BadData that names `where`."""
         fields = versioned_json.read(value, where, SCHEMA_VERSION, REMEDY)
         sizes, seconds = fields.object("bytes"), fields.object("seconds")
-        rejection = fields.object_or_none("rejection")
+        rejection, settings = fields.object_or_none("rejection"), fields.object_or_none("settings")
         per_channel_dense = fields.object_or_none("otherwise")
         return cls(
             recipe=fields.text("recipe"),
@@ -91,9 +102,10 @@ class ConversionResult:
             if "layers" in fields.values
             else None,
             seconds={stage: seconds.number(stage) for stage in seconds.values},
+            settings=_read_settings(settings) if settings else None,
         )
 
     @classmethod
     def read(cls, path: Path) -> "ConversionResult":
         """Read the conversion.json at `path`; raise BadData if it is missing or damaged."""
-        return cls.from_json(untrusted_files.read_json(path, REMEDY), str(path))
+        return cls.from_json(read_json(path, REMEDY), str(path))

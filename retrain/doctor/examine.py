@@ -2,10 +2,11 @@
 
 import shlex
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from retrain.data.match_labels import match_labels
 from retrain.data.photo import shown
@@ -17,6 +18,7 @@ from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.settings.doctor import KINDS, MAX_EXAMINED, quarantine_of
 from retrain.settings.training import Source, SplitSettings
+from retrain.stored_settings import options
 from retrain.training.load_examples import (
     TrainingData,
     analyse,
@@ -78,12 +80,12 @@ def examine(
     source: Source,
     progress: Progress,
     kinds: Collection[str] = (),
-    target: Path | str | None = None,
+    photos: Sequence[str] = (),
 ) -> tuple[Finding, ...]:
     """Return what is wrong with the photos, in the order of `KINDS`.
 
-    `kinds` limits the findings to these kinds. The commands of the findings name `target`, the
-    place of photos or the folder of a run; by default the photos.
+    `kinds` limits the findings to these kinds. `photos` are the words by which the commands of the
+    findings name the photos: those of `name_photos`, the default, or the folder of a run.
     """
     findings: list[Finding] = []
     with progress.stage("examine"):
@@ -92,23 +94,28 @@ def examine(
                 findings += check.find(data, source, progress)
     order = list(KINDS)
     return tuple(
-        _with_command(finding, source.image_dir, target or source.image_dir)
+        with_command(finding, source.image_dir, photos or name_photos(source))
         for finding in sorted(findings, key=lambda finding: order.index(finding.kind))
         if not kinds or finding.kind in kinds
     )
 
 
-def _with_command(finding: Finding, image_dir: Path | str, target: Path | str) -> Finding:
-    """Return `finding` with the command that sets the suggested photos aside, if it has none.
+def name_photos(source: Source) -> list[str]:
+    """Return the words that name `source` in a command: the place, and the options beside it."""
+    return [shown(source.image_dir), *options(source, ("image_dir",))]
 
-    Photos that are no files of this machine have none.
+
+def with_command(finding: Finding, image_dir: Path | str, photos: Sequence[str]) -> Finding:
+    """Return `finding` with the command that sets the suggested photos aside.
+
+    `photos` are its words for the photos. Photos that are no files of this machine have none.
     """
-    if finding.command or not finding.suggested:
+    if not finding.suggested:
         return finding
     if any(isinstance(photo.path, RemotePath) for photo in finding.suggested_photos):
         return finding
     folder = quarantine_of(folder_of_photos(image_dir))
-    words = ("doctor", shown(target), "--kind", finding.kind, "--quarantine", shown(folder))
+    words = ("doctor", *photos, "--kind", finding.kind, "--quarantine", shown(folder))
     return replace(finding, command=f"retrain {shlex.join(words)}")
 
 
@@ -118,14 +125,30 @@ def split_sha256(digests: Sequence[bytes], splits: Sequence[str]) -> str:
     return fingerprint({"splits": sorted(pairs)})
 
 
+def describe_network(
+    weights_sha256: str, spec: InputSpec, trunk_sha256: str | None
+) -> dict[str, Any]:
+    """Return what decides a photo's bottleneck, as JSON; `trunk_sha256` is of an int8 trunk."""
+    return {
+        "weights_sha256": weights_sha256,
+        "input": asdict(spec),
+        "trunk_sha256": trunk_sha256,
+    }
+
+
 def to_json(data: TrainingData, findings: Sequence[Finding]) -> dict[str, Any]:
-    """Return the content of doctor.json: of which photos and splits the findings are, and they."""
-    photos = data.dataset.photos
+    """Return the content of doctor.json: of which photos and network the findings are, and they."""
+    photos, backbone = data.dataset.photos, data.backbone
     return {
         "schema": _SCHEMA_VERSION,
         "image_dir": shown(data.dataset.root.absolute()),
         "dataset_sha256": data.dataset.sha256,
         "split_sha256": split_sha256([photo.digest for photo in photos], data.splits),
+        "network": describe_network(
+            backbone.weights_sha256,
+            backbone.spec,
+            backbone.flatbuffer_sha256 if backbone.precision == "int8" else None,
+        ),
         "photos": len(photos),
         "findings": [finding.to_json() for finding in findings],
     }

@@ -27,10 +27,10 @@ class FindingPhoto:
     better_label: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form, without the fields that have no value."""
-        values = {**asdict(self), "path": shown(self.path)}
+        """Return the JSON form, with absolute paths, without the fields that have no value."""
+        values = {**asdict(self), "path": shown(self.path.absolute())}
         if self.other:
-            values["other"] = shown(self.other)
+            values["other"] = shown(self.other.absolute())
         return {name: value for name, value in values.items() if value is not None}
 
 

@@ -1,6 +1,6 @@
 """Advise what to do next, by expected gain, and when to stop."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from deploy.system.counts import with_noun
@@ -48,24 +48,28 @@ def advise(
     findings: Sequence[Finding],
     curve: LearningCurve | None,
     pairs: Sequence[ConfusedPair],
+    wrong: Mapping[str, int],
     model_loss: float | None,
     choose_command: str,
     fine_tune_command: str | None,
 ) -> list[Action]:
     """Return the actions with the most expected gain, at most MAX_ACTIONS.
 
-    `photos` counts those of the data set. `model_loss` are the points that the model is below the
-    graph, `choose_command` tries other recipes; `fine_tune_command` is None where fine-tuning is no
-    choice.
+    `photos` counts those of the data set, `wrong` the misclassified test photos of each class. An
+    action gains at most what the test photos lack. `curve` is None where it says nothing of the
+    network. `model_loss` are the points that the model is below the graph, `choose_command` tries
+    other recipes; `fine_tune_command` is None where fine-tuning is no choice.
     """
+    errors = 100 * (1 - accuracy.value)
     actions = [
-        Action(finding.title, finding.remedy, _gain(finding, photos), finding.command, index)
+        Action(
+            finding.title, finding.remedy, _gain(finding, photos, errors), finding.command, index
+        )
         for index, finding in enumerate(findings)
         if finding.photos and (finding.gain or finding.suggested)
     ]
-    errors = 100 * (1 - accuracy.value)
     if curve:
-        actions += _more_photos(curve)
+        actions += _more_photos(curve, accuracy.total, wrong)
     if fine_tune_command:
         actions.append(
             Action(
@@ -102,26 +106,27 @@ def advise(
     return sorted(worthwhile, key=lambda action: -(action.gain or 0))[:MAX_ACTIONS]
 
 
-def _gain(finding: Finding, photos: int) -> float | None:
-    """Return the gain to expect of a finding.
+def _gain(finding: Finding, photos: int, errors: float) -> float | None:
+    """Return the gain to expect of a finding; None if the test photos have no error to show it.
 
     A share of wrong labels makes at least as many test photos count as errors, and teaches others.
     """
-    if finding.gain is None and finding.kind == "wrong-label":
-        return 100 * finding.suggested / photos
-    return finding.gain
+    gain = finding.gain
+    if gain is None and finding.kind == "wrong-label":
+        gain = 100 * finding.suggested / photos
+    return None if gain is None else min(gain, errors) or None
 
 
-def _more_photos(curve: LearningCurve) -> list[Action]:
+def _more_photos(curve: LearningCurve, tested: int, wrong: Mapping[str, int]) -> list[Action]:
     """Return the action to photograph the classes that gain most by twice as many photos."""
-    total = sum(curve.held_out)
+    held_out = sum(curve.held_out)
     gains = []
-    _, later = curve.errors_with_twice()
-    for label, held_out, now, then in zip(
-        curve.labels, curve.held_out, curve.errors[-1], later, strict=True
+    for label, photos, gain in zip(
+        curve.labels, curve.held_out, curve.gains_with_twice(), strict=True
     ):
-        if then is not None:
-            gains.append((100 * (now - then) * held_out / total, label))
+        if gain is not None:
+            share = min(gain * photos / held_out, wrong.get(label, 0) / tested)
+            gains.append((100 * share, label))
     best = [(gain, label) for gain, label in sorted(gains, reverse=True) if gain > 0][:_MAX_CLASSES]
     if not best:
         return []
@@ -137,11 +142,22 @@ def _more_photos(curve: LearningCurve) -> list[Action]:
     ]
 
 
-def when_to_stop(accuracy: Accuracy, actions: Sequence[Action]) -> tuple[bool, str]:
-    """Return whether what is left is within the interval, and that in words."""
+def when_to_stop(
+    accuracy: Accuracy, actions: Sequence[Action], model_loss: float | None
+) -> tuple[bool, str]:
+    """Return whether what is left is within the interval, and that in words.
+
+    Together the actions promise at most the errors of the graph and what its model loses.
+    """
     low, high = accuracy.interval
     half = 50 * (high - low)
-    left = sum(action.gain or 0 for action in actions)
+    most = 100 * (1 - accuracy.value) + max(0.0, model_loss or 0.0)
+    left = min(most, sum(action.gain or 0 for action in actions))
+    promise = (
+        f"this action promises {left:.1f}"
+        if len(actions) == 1
+        else f"these actions together promise {left:.1f}"
+    )
     tell = "tells" if accuracy.total == 1 else "tell"
     measure = (
         f"{with_noun(accuracy.total, 'test photo')} {tell} accuracies apart that differ by more "
@@ -149,19 +165,9 @@ def when_to_stop(accuracy: Accuracy, actions: Sequence[Action]) -> tuple[bool, s
     )
     if left <= half:
         return True, (
-            f"You may stop here. {measure}, and {_promise(actions)}: "
+            f"You may stop here. {measure}, and {promise}: "
             "whether that helped could not be seen. To go on, add test photos first."
         )
     return False, (
-        f"Go on. {measure}, and {_promise(actions)}. Stop when what is promised is less than that."
-    )
-
-
-def _promise(actions: Sequence[Action]) -> str:
-    """Return in words what actions promise together."""
-    points = f"{sum(action.gain or 0 for action in actions):.1f}"
-    return (
-        f"this action promises {points}"
-        if len(actions) == 1
-        else f"these actions together promise {points}"
+        f"Go on. {measure}, and {promise}. Stop when what is promised is less than that."
     )

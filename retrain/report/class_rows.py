@@ -21,14 +21,17 @@ def class_rows(
     curve: LearningCurve | None,
     book: PhotoBook,
 ) -> tuple[ClassRow, ...]:
-    """Return the figures of each class, in the order of the labels."""
+    """Return the figures of each class, in the order of the labels.
+
+    `curve` is None where it says nothing of the run's network.
+    """
     count = partial(count_rows, inputs, book)
     labels, tested = inputs.contract.labels, inputs.test_rows
     index = {label: i for i, label in enumerate(labels)}
     predicted = np.array([index[row.predicted] for row in tested])
     true = np.array([index[row.label] for row in tested])
     scores = class_scores(confusion_matrix(predicted, true, len(labels)))
-    later = _recall_with_twice(curve, labels)
+    gains = _gains_with_twice(curve, labels, [score.recall for score in scores])
     photos: dict[tuple[str, str], list[Photo]] = defaultdict(list)
     for photo, name in inputs.manifest:
         photos[photo.label, name].append(photo)
@@ -47,6 +50,7 @@ def class_rows(
                 label,
                 splits,
                 score,
+                len(own),
                 count(f"{label}, recognised; the least sure first", least_sure(own)),
                 count(
                     f"{label}, taken for another class",
@@ -58,19 +62,19 @@ def class_rows(
                         row for row in tested if row.predicted == label and not row.is_right
                     ),
                 ),
-                later[label],
+                gains[label],
             )
         )
     return tuple(rows)
 
 
-def _recall_with_twice(
-    curve: LearningCurve | None, labels: Sequence[str]
+def _gains_with_twice(
+    curve: LearningCurve | None, labels: Sequence[str], recalls: Sequence[float | None]
 ) -> dict[str, float | None]:
+    """Return how much the recall of each class may grow, at most to 1."""
     if curve is None or curve.labels != tuple(labels):
         return dict.fromkeys(labels)
-    _, errors = curve.errors_with_twice()
     return {
-        label: None if error is None else 1 - error
-        for label, error in zip(labels, errors, strict=True)
+        label: gain if gain is None or recall is None else min(gain, 1 - recall)
+        for label, gain, recall in zip(labels, curve.gains_with_twice(), recalls, strict=True)
     }

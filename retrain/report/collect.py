@@ -11,7 +11,7 @@ from retrain.report import confusion, plots
 from retrain.report.advice import when_to_stop
 from retrain.report.class_rows import class_rows
 from retrain.report.columns import columns
-from retrain.report.commands import command
+from retrain.report.commands import command, convert_command, doctor_command
 from retrain.report.compare_predictions import changes, disagreements
 from retrain.report.examination import examine_run
 from retrain.report.fact_rows import fact_rows
@@ -29,6 +29,8 @@ from retrain.report.run_inputs import RunInputs
 def collect(inputs: RunInputs, progress: Progress) -> Report:
     """Return what the page of a run shows; what is missing and costs seconds is computed."""
     diagnosis, curve, not_examined = examine_run(inputs, progress)
+    # The heads of the curve are on the network as it was before fine-tuning.
+    own_curve = None if inputs.is_fine_tuned else curve
     place = photo_path(inputs.source.image_dir)
     book = PhotoBook(place.absolute())
     book.know(inputs.manifest, inputs.rows)
@@ -42,9 +44,9 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
     cells = confusion.cells_of(inputs)
     pairs = confusion.pair_rows(inputs, book, cells)
     matrix = confusion.matrix(inputs, book, cells)
-    actions = next_actions(inputs, diagnosis, curve, cells)
-    may_stop, stop = when_to_stop(inputs.accuracy, actions)
-    rows = class_rows(inputs, curve, book)
+    actions = next_actions(inputs, diagnosis, own_curve, cells)
+    may_stop, stop = when_to_stop(inputs.accuracy, actions, inputs.model_loss)
+    rows = class_rows(inputs, own_curve, book)
     maps, no_maps = map_rows(inputs, wrong_rows, book, progress)
     facts = fact_rows(inputs, book)
     return Report(
@@ -79,6 +81,7 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
         threshold=plots.threshold(inputs.model_rows or tested, _threshold(inputs)),
         curves=_curves(inputs),
         learning=plots.learning(curve) if curve else None,
+        is_fine_tuned=inputs.is_fine_tuned,
         maps=maps,
         no_maps=no_maps,
         facts=facts,
@@ -92,6 +95,10 @@ def collect(inputs: RunInputs, progress: Progress) -> Report:
         not_examined=not_examined,
         latency=latency_rows(inputs),
         bench_command=command(inputs.run, "bench"),
+        reject_command=convert_command(
+            inputs, "--reject-rate", "0.05", without=("reject_rate", "explain")
+        ),
+        doctor_command=doctor_command(inputs.run),
         settings=_settings(metrics.object("settings").values),
         versions=tuple(sorted(metrics.object("versions").values.items())),
         seconds=tuple(

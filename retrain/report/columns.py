@@ -1,7 +1,7 @@
 """Show the graph, the model and the device side by side."""
 
-from retrain.report.commands import command
-from retrain.report.latency import megabytes, time_of_photo
+from retrain.report.commands import command, convert_command
+from retrain.report.latency import call_on_device, megabytes, time_of_call
 from retrain.report.page_values import Column
 from retrain.report.run_inputs import RunInputs
 
@@ -9,22 +9,24 @@ from retrain.report.run_inputs import RunInputs
 def columns(inputs: RunInputs) -> tuple[Column, ...]:
     """Return the graph, the model and the device side by side."""
     run, conversion = inputs.run, inputs.conversion
+    # Training may test on fewer photos than the conversion does.
+    accuracy = conversion.parity.graph if conversion else inputs.accuracy
     graph_bytes = run.graph.stat().st_size
     graph = Column(
         "Graph",
         "output_graph.pb, float32",
-        inputs.accuracy,
-        inputs.accuracy.right,
+        accuracy,
+        accuracy.right,
         (
             ("size", megabytes(graph_bytes)),
-            ("time of a photo", time_of_photo(inputs, run.graph.name)),
+            ("time of a call", time_of_call(inputs, run.graph.name)),
         ),
     )
     nowhere = Column("Device", "not installed yet", missing=command(run, "push", "USER@HOST"))
     if not conversion:
         return (
             graph,
-            Column("Model", "not converted yet", missing=command(run, "convert")),
+            Column("Model", "not converted yet", missing=convert_command(inputs)),
             nowhere,
         )
     parity = conversion.parity
@@ -35,7 +37,7 @@ def columns(inputs: RunInputs) -> tuple[Column, ...]:
         parity.model.right,
         (
             ("size", megabytes(conversion.model_bytes)),
-            ("time of a photo", time_of_photo(inputs, run.model.name)),
+            ("time of a call", time_of_call(inputs, run.model.name)),
             ("same best label as the graph", f"{parity.agreement:.1%}"),
         ),
     )
@@ -44,8 +46,9 @@ def columns(inputs: RunInputs) -> tuple[Column, ...]:
     test = inputs.device.selftest
     goldens = test.goldens
     facts = [("size", megabytes(conversion.model_bytes))]
-    if test.ms:
-        facts.append(("time of a photo", f"{sum(test.ms.values()):.1f} ms"))
+    device_ms = call_on_device(inputs)
+    if device_ms is not None:
+        facts.append(("time of a call", f"{device_ms:.1f} ms"))
     if goldens:
         facts.append(("goldens that agree", f"{goldens.right} of {goldens.total}"))
     return (

@@ -62,6 +62,15 @@ def matrix(
     )
 
 
+def wrong_by_label(cells: Cells) -> Mapping[str, int]:
+    """Return the number of misclassified test photos of each class that has any."""
+    counts: Counter[str] = Counter()
+    for (label, predicted), rows in cells.items():
+        if label != predicted:
+            counts[label] += len(rows)
+    return counts
+
+
 def confused_pairs(cells: Cells) -> list[ConfusedPair]:
     """Return the pairs of classes with photos taken for each other, the most first."""
     counts: Counter[tuple[str, ...]] = Counter()

@@ -36,8 +36,9 @@ def examine_run(
         diagnosis = findings.examine_photos(inputs, data, progress)
     if needs_curve:
         with progress.stage("learning curve"):
-            seed = inputs.metrics.object("settings").object("head").integer("seed")
-            curve = learning_curve.measure(data, HeadSettings(seed=seed), graph_sha256)
+            trained = inputs.settings.head
+            head = HeadSettings(seed=trained.seed, class_weight=trained.class_weight)
+            curve = learning_curve.measure(data, head, graph_sha256)
             learning_curve.write(path, curve)
     return diagnosis, curve, None
 

@@ -75,6 +75,14 @@ class LearningCurve:
             later.append(float(now[column] * 2**-exponent))
         return float(self.total_errors[-1] * 2**-common), later
 
+    def gains_with_twice(self) -> list[float | None]:
+        """Return the share of each class, 0..1, that is wrong now and not with twice the photos."""
+        _, later = self.errors_with_twice()
+        return [
+            None if error is None else float(now - error)
+            for now, error in zip(self.errors[-1], later, strict=True)
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Return the content of learning_curve.json."""
         return {"schema": _VERSION, **asdict(self)}

@@ -20,9 +20,9 @@ def map_rows(
     inputs: RunInputs, wrong_rows: Sequence[Prediction], book: PhotoBook, progress: Progress
 ) -> tuple[tuple[MapRow, ...], str | None]:
     """Return maps of misclassified and of typical photos, or why there are none."""
-    fine_tuning = inputs.metrics.object_or_none("fine_tuning")
-    is_fine_tuned = fine_tuning is not None and fine_tuning.text("kept") != "linear"
-    is_published = not inputs.is_adopted and not is_fine_tuned and inputs.source.graph is None
+    is_published = (
+        not inputs.is_adopted and not inputs.is_fine_tuned and inputs.source.graph is None
+    )
     contract, graph = inputs.run.read_graph()
     try:
         network = activation_maps.load_network(graph, inputs.source, is_published)

@@ -19,9 +19,9 @@ from deploy.system.terminal import printable
 from deploy.untrusted_files import damaged, read_json
 from deploy.versioned_json import Fields
 from retrain.conversion.result import ConversionResult
-from retrain.data.folder_layout import SPLITS
+from retrain.data.folder_layout import SPLITS, TESTING, TRAINING
 from retrain.metrics import Accuracy
-from retrain.run_folder import RunFolder
+from retrain.run_folder import RunFolder, is_fine_tuned
 from retrain.settings.conversion import About
 from retrain.tflite import metadata
 
@@ -234,7 +234,10 @@ def _accuracies(facts: _Facts) -> Iterator[str]:
         yield "It is not known which photos it was trained on: those among the test photos make"
         yield "these figures too good."
     else:
-        yield "No test photo was used in training."
+        leaks = _like_a_training_photo(facts.metrics) if facts.metrics else 0
+        look = "looks" if leaks == 1 else "look"
+        but = f", though {leaks:,} {look} the same as a training photo" if leaks else ""
+        yield f"No test photo was used in training{but}."
 
 
 def _classes(metrics: Fields) -> Iterator[str]:
@@ -297,23 +300,23 @@ def _training(contract: Contract, metrics: Fields) -> Iterator[str]:
     """Yield how the graph was trained, and what is known of its photos."""
     splits = metrics.object("split")
     counts = ", ".join(f"{splits.integer(name, default=0):,} for {name}" for name in SPLITS)
-    by_folders = metrics.text("split_by", default="content") == "folders"
-    fine_tuning = metrics.object_or_none("fine_tuning")
+    is_own = metrics.text("split_by", default="content") == "folders"
+    split_by = "the folders or the list" if is_own else "the bytes of each photo"
     bad = metrics.integer("bad_count", default=len(metrics.objects("bad")))
+    copies = _copies(metrics)
     trained = "the final layer"
     if _is_adopted(metrics):
         trained = "by another program"
-    elif fine_tuning and fine_tuning.text("kept") != "linear":
+    elif is_fine_tuned(metrics):
         trained = "the last blocks and the final layer"
-    copies = metrics.objects("copies_across_splits") if _has(metrics.values) else ()
     rows = {
         "Network": f"{_code(contract.backbone)}, weights `{contract.weights_sha256[:12]}`",
         "Trained": trained,
-        "Photos": f"{counts}; split by {'folders' if by_folders else 'the bytes of each photo'}",
+        "Photos": f"{counts}; split by {split_by}",
         "Files left out": f"{bad:,}, which cannot be read" if bad else "",
-        "Photos that look the same in two splits": with_noun(len(copies), "pair")
-        if _has(metrics.values)
-        else "not searched for",
+        "Photos that look the same in two splits": "not searched for"
+        if copies is None
+        else with_noun(len(copies), "pair"),
         "SHA-256 of photos and labels": f"`{contract.dataset_sha256}`",
     }
     yield from _table("Training", rows)
@@ -323,8 +326,19 @@ def _is_adopted(metrics: Fields) -> bool:
     return metrics.text("command", default="train") == "adopt"
 
 
-def _has(metrics: Mapping[str, object]) -> bool:
-    return metrics.get("copies_across_splits") is not None
+def _copies(metrics: Fields) -> tuple[Fields, ...] | None:
+    """Return the pairs of photos that look the same in two splits; None if not searched for."""
+    name = "copies_across_splits"
+    return None if metrics.values.get(name) is None else metrics.objects(name)
+
+
+def _like_a_training_photo(metrics: Fields) -> int:
+    """Return how many test photos look the same as a training photo."""
+    sides = (
+        dict(zip(pair.texts("splits"), pair.texts("paths"), strict=False))
+        for pair in _copies(metrics) or ()
+    )
+    return len({paths[TESTING] for paths in sides if {TRAINING, TESTING} <= paths.keys()})
 
 
 def _table(title: str, rows: Mapping[str, str]) -> Iterator[str]:

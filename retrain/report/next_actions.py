@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from retrain.doctor.finding import Finding
 from retrain.report.advice import Action, advise
-from retrain.report.commands import command, fine_tune_command
-from retrain.report.confusion import Cells, confused_pairs
+from retrain.report.commands import choose_command, fine_tune_command
+from retrain.report.confusion import Cells, confused_pairs, wrong_by_label
 from retrain.report.learning_curve import LearningCurve
 from retrain.report.page_values import FindingRow
 from retrain.report.photo_book import PhotoBook
@@ -23,8 +23,9 @@ def next_actions(
         findings,
         curve,
         confused_pairs(cells),
-        inputs.conversion.parity.drop if inputs.conversion else None,
-        command(inputs.run, "convert", "--choose"),
+        wrong_by_label(cells),
+        inputs.model_loss,
+        choose_command(inputs),
         fine_tune_command(inputs),
     )
 

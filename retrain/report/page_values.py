@@ -39,16 +39,18 @@ class Column:
 class ClassRow:
     """The figures of a class: photos by split, scores, and the photos behind them.
 
-    `with_twice` is the recall to expect with twice the training photos, 0..1.
+    `tested` counts the photos of the test, which may be fewer than those of its split.
+    `gain_with_twice` is how much the recall may grow with twice the training photos, 0..1.
     """
 
     label: str
     splits: tuple[Count, ...]
     score: ClassScore
+    tested: int
     right: Count
     wrong: Count
     taken_for_it: Count
-    with_twice: float | None
+    gain_with_twice: float | None
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class Report:
     threshold: Plot
     curves: tuple[tuple[str, tuple[Plot, ...]], ...]
     learning: Plot | None
+    is_fine_tuned: bool
     maps: tuple[MapRow, ...]
     no_maps: str | None
     facts: tuple[tuple[str, str, Count | None], ...]
@@ -145,6 +148,8 @@ class Report:
     not_examined: str | None
     latency: tuple[LatencyRow, ...]
     bench_command: str
+    reject_command: str
+    doctor_command: str
     settings: tuple[tuple[str, str], ...]
     versions: tuple[tuple[str, str], ...]
     seconds: tuple[tuple[str, str], ...]

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import shlex
 from importlib import resources
 
 from deploy.system.terminal import printable
@@ -19,7 +18,7 @@ def render(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(printable=printable, quote=shlex.quote)
+    environment.filters.update(printable=printable)
     script, style = _read("page.js"), _read("page.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Plots have their colours in attributes `style`, for which no digest serves.

@@ -20,10 +20,11 @@ from retrain.data.manifest import Manifest, read_manifest
 from retrain.data.photo import Photo
 from retrain.metrics import Accuracy
 from retrain.predictions import Prediction, read_predictions
-from retrain.run_folder import METRICS_VERSION, RunFolder
+from retrain.run_folder import METRICS_VERSION, RunFolder, is_fine_tuned
+from retrain.settings.conversion import ConvertSettings
 from retrain.settings.doctor import MAX_EXAMINED
-from retrain.settings.training import Source, SplitSettings
-from retrain.training.read_run import read_settings
+from retrain.settings.training import Source, SplitSettings, TrainSettings
+from retrain.training.read_run import read_settings, read_train_settings
 
 _TRAIN = "run `retrain train`"
 _PUSH_VERSION = 1
@@ -67,6 +68,24 @@ class RunInputs:
         return self.adopted_labels is not None
 
     @cached_property
+    def settings(self) -> TrainSettings:
+        """The settings of the training; a graph of another program has none."""
+        return read_train_settings(self.metrics)
+
+    @cached_property
+    def convert_settings(self) -> ConvertSettings:
+        """The settings of the last conversion, also of another graph; the defaults without one."""
+        try:
+            return ConversionResult.read(self.run.conversion).settings or ConvertSettings()
+        except BadData:
+            return ConvertSettings()
+
+    @cached_property
+    def is_fine_tuned(self) -> bool:
+        """Whether the network is the fine-tuned one: its bottlenecks are not the backbone's."""
+        return is_fine_tuned(self.metrics)
+
+    @cached_property
     def test_rows(self) -> tuple[Prediction, ...]:
         """The graph's predictions for the test photos."""
         return tuple(row for row in self.rows if row.split == split.TESTING)
@@ -75,6 +94,11 @@ class RunInputs:
     def accuracy(self) -> Accuracy:
         """The graph's accuracy on the test photos."""
         return Accuracy(sum(row.is_right for row in self.test_rows), len(self.test_rows))
+
+    @cached_property
+    def model_loss(self) -> float | None:
+        """The points of accuracy that the model is below the graph; None without a model."""
+        return self.conversion.parity.drop if self.conversion else None
 
     @cached_property
     def photo_of(self) -> Mapping[bytes, Photo]:

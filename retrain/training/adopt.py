@@ -74,7 +74,8 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
             usable = dataset.without(bottlenecks.bad)
         by_folders = split.own_split(dataset.photos)
         if by_folders:
-            progress.info("the split is the one of the folders")
+            place = "folders" if dataset.has_folders else "list"
+            progress.info(f"the split is the one of the {place}")
         shares = SplitSettings() if by_folders else settings.split
         data = load_undistorted(backbone, usable, bottlenecks, labels, shares)
         print_left_out(data.dataset, progress)

@@ -37,8 +37,8 @@ class Misclassified(NamedTuple):
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON form."""
-        return {**self._asdict(), "path": shown(self.path)}
+        """Return the JSON form, with the absolute path."""
+        return {**self._asdict(), "path": shown(self.path.absolute())}
 
 
 @dataclass(frozen=True)

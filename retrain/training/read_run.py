@@ -1,20 +1,17 @@
 """Read from metrics.json of which photos a run is, by which network, and in which split."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
-from urllib.parse import unquote
 
 from deploy import versioned_json
 from deploy.untrusted_files import damaged, read_json
 from deploy.versioned_json import Fields
+from retrain import stored_settings
 from retrain.data.manifest import read_manifest
-from retrain.data.store import is_url
 from retrain.run_folder import METRICS_VERSION, RunFolder
-from retrain.settings.training import Source, SplitSettings
+from retrain.settings.training import Source, SplitSettings, TrainSettings
 
-_FILE = "file://"
 _REMEDY = "train again, or name the folder of photos instead of the run"
 
 
@@ -30,12 +27,12 @@ def read_settings(run: RunFolder) -> tuple[Source, SplitSettings, tuple[str, ...
     metrics = versioned_json.read(record, str(run.metrics), METRICS_VERSION, _REMEDY)
     settings = metrics.object("settings")
     with damaged(f"{run.metrics}: its settings cannot be read", _REMEDY):
-        values = _values(settings.object("source"), Source)
+        values = stored_settings.read_fields(settings.object("source"), Source)
         is_adopted = metrics.text("command", "train") == "adopt"
         if is_adopted:
             values = {name: values[name] for name in ("image_dir", "cache_dir", "labels_from")}
         source = Source(**values)
-        split = SplitSettings(**_values(settings.object("split"), SplitSettings))
+        split = stored_settings.read(settings.object("split"), SplitSettings)
         if metrics.text("split_by", "content") == "folders":
             split = SplitSettings()
         labels = metrics.texts("labels") if is_adopted else None
@@ -44,24 +41,10 @@ def read_settings(run: RunFolder) -> tuple[Source, SplitSettings, tuple[str, ...
     return replace(source, image_dir=_absolute(source.image_dir, run)), split, labels
 
 
-def _values(settings: Fields, kind: Any) -> dict[str, Any]:
-    """Return the fields of the dataclass `kind` that the file has, in their types."""
-    types = get_type_hints(kind)
-    values = {}
-    for field in fields(kind):
-        if field.name in settings.values:
-            value = settings.values[field.name]
-            if value is not None and Path in (types[field.name], *get_args(types[field.name])):
-                value = _place(value)
-            values[field.name] = tuple(value) if isinstance(value, list) else value
-    return values
-
-
-def _place(text: str) -> Path | str:
-    """Return the path or URL that a run names; `file://` and percent-encoded is not UTF-8."""
-    if text.startswith(_FILE):
-        return Path(unquote(text[len(_FILE) :], errors="surrogateescape"))
-    return text if is_url(text) else Path(text)
+def read_train_settings(metrics: Fields) -> TrainSettings:
+    """Return the settings in the metrics.json of a training; raise as `read_settings` does."""
+    with damaged(f"{metrics.where}: its settings cannot be read", _REMEDY):
+        return stored_settings.read(metrics.object("settings"), TrainSettings)
 
 
 def _absolute(image_dir: Path | str, run: RunFolder) -> Path | str:

@@ -1,21 +1,19 @@
 """Define the result of a training, and write it with its graph into the run's folder."""
 
-import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any, Literal
 
 from deploy import files
 from deploy.contract import Contract, write_labels
-from retrain import __version__, predictions
+from retrain import __version__, predictions, stored_settings
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.data import manifest, split
 from retrain.data.failed_files import write_failed_files
 from retrain.data.photo import BadPhoto, shown
 from retrain.data.photo_table import PhotoTable
-from retrain.data.remote_path import PhotoPath, photo_path
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy, blocks
 from retrain.predictions import PredictionRows, Predictions, sha256_of
@@ -67,7 +65,7 @@ class TrainResult:
     trunk_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the content of metrics.json."""
+        """Return the content of metrics.json; its paths are absolute."""
         values: dict[str, Any] = {"schema": METRICS_VERSION}
         if isinstance(self.settings, AdoptSettings):
             values["command"] = "adopt"
@@ -81,14 +79,14 @@ class TrainResult:
             "split": self.splits,
             "split_by": self.split_by,
             "bad": [
-                {"path": shown(photo.path), "reason": photo.reason}
+                {"path": shown(photo.path.absolute()), "reason": photo.reason}
                 for photo in self.bad[:MAX_NAMED_FILES]
             ],
             "bad_count": len(self.bad),
             "warnings": self.warnings,
             "analysed": self.analysed,
             "extract_precision": self.extract_precision,
-            "settings": self._settings(),
+            "settings": stored_settings.to_json(self.settings),
             "versions": self.versions,
         }
         if self.trunk_sha256:
@@ -100,23 +98,6 @@ class TrainResult:
         if self.curves:
             values["curves"] = {name: to_json(points) for name, points in self.curves.items()}
         return {**values, "seconds": self.seconds}
-
-    def _settings(self) -> dict[str, Any]:
-        """Return the settings; `read_run` finds the paths again from any folder."""
-        values = asdict(self.settings)
-        values["source"]["image_dir"] = photo_path(self.settings.source.image_dir)
-        result: dict[str, Any] = json.loads(json.dumps(values, default=_text_of))
-        return result
-
-
-def _text_of(place: PhotoPath) -> str:
-    """Return a place as text: a path is absolute, and a `file://` URL if it is not UTF-8."""
-    text = str(place.absolute())
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return place.absolute().as_uri()
-    return text
 
 
 def build_contract(data: TrainingData, graph: FrozenGraph, temperature: float = 1.0) -> Contract:

@@ -24,6 +24,13 @@ def test_text_beside_a_table_stays_and_its_old_rows_go() -> None:
     assert "| 1 | 3.44 s | 3.36 s | 0.98 |" in text
 
 
+def test_backbones_are_compared_on_the_same_splits() -> None:
+    lines = tables.backbones().splitlines()
+    (lite2,) = (line for line in lines if "solar cells" in line and "Lite2" in line)
+    assert "| -1.87 ± 1.02 |" in lite2
+    assert all("| - |" in line for line in lines if "Lite0 |" in line)
+
+
 def test_a_table_that_nothing_makes_is_refused() -> None:
     with pytest.raises(BadData, match="no table speed: there are accuracy"):
         pages.fill("<!-- table: speed -->\n<!-- end -->")

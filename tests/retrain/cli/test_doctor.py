@@ -38,7 +38,10 @@ def test_findings_are_printed_with_photos_and_commands(
     assert result.exit_code == 0, result.output
     assert "[exact-copy]" in result.stdout
     assert "circles/copy.jpg: the same file as circles/00.jpg" in result.stdout
-    assert f"$ retrain doctor {root} --kind exact-copy --quarantine" in result.stdout
+    assert (
+        f"$ retrain doctor {root} --cache-dir {cache_dir} --kind exact-copy --quarantine"
+        in result.stdout
+    )
     assert r"stripes/odd\n\x1b[31m.jpg: not a photo" in result.stdout
     assert "\x1b" not in result.output
 

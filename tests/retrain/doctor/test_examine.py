@@ -7,7 +7,7 @@ import pytest
 
 from deploy.errors import WrongUse
 from retrain.doctor.examine import CHECKS, examine, load, split_sha256, to_json
-from retrain.doctor.finding import Finding
+from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.progress import Progress
 from retrain.settings.doctor import KINDS
 from retrain.settings.training import Source, SplitSettings
@@ -55,6 +55,14 @@ def test_a_near_copy_is_named_with_its_original(
     assert {photo.path, photo.other} == {sick / "cat" / "near.jpg", sick / "cat" / "sound 1.jpg"}
 
 
+def test_the_paths_of_a_record_are_absolute(monkeypatch: pytest.MonkeyPatch, sick: Path) -> None:
+    monkeypatch.chdir(sick)
+    photo = FindingPhoto(Path("cat/near.jpg"), "cat", "a copy", Path("cat/sound 1.jpg"))
+    record = photo.to_json()
+    assert record["path"] == str(sick / "cat" / "near.jpg")
+    assert record["other"] == str(sick / "cat" / "sound 1.jpg")
+
+
 def test_too_many_photos_are_refused(sick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrain.doctor.examine.MAX_EXAMINED", 3)
     with pytest.raises(WrongUse, match="at most 3 are examined: name a folder"):
@@ -62,12 +70,13 @@ def test_too_many_photos_are_refused(sick: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_should_be_set_aside_has_a_command(
-    findings: Mapping[str, Finding], sick: Path
+    findings: Mapping[str, Finding], sick: Path, cache_dir: Path
 ) -> None:
     finding = findings["exact-copy"]
     assert finding.suggested == 1
     assert finding.command == (
-        f"retrain doctor {sick} --kind exact-copy --quarantine {sick}-quarantine"
+        f"retrain doctor {sick} --cache-dir {cache_dir} --kind exact-copy "
+        f"--quarantine {sick}-quarantine"
     )
     assert findings["dark"].command is None
 
@@ -85,7 +94,7 @@ def test_every_kind_of_a_check_is_listed_once() -> None:
 def test_one_kind_may_be_looked_for(sick: Path, cache_dir: Path) -> None:
     source = Source(sick, cache_dir=cache_dir)
     data = load(source, SplitSettings(), QUIET)
-    (finding,) = examine(data, source, QUIET, ["tiny"], Path("run"))
+    (finding,) = examine(data, source, QUIET, ["tiny"], ["run"])
     assert finding.kind == "tiny"
     record = to_json(data, [finding])
     assert record["findings"][0]["photos"][0]["path"] == str(sick / "cat" / "tiny.png")

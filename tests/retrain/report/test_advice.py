@@ -1,5 +1,6 @@
 """Test what the report advises: the order of the actions, and when to stop."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ CURVE = LearningCurve(
     (50, 50),
     tuple(CurvePoint(n, (20 * (n / 10) ** -0.5, 10 * (n / 10) ** -0.5)) for n in (10, 40, 100)),
 )
+WRONG = {"a": 14, "b": 6}
 
 
 def finding(kind: str, suggested: int, gain: float | None = None, photos: int = 1) -> Finding:
@@ -28,7 +30,7 @@ def test_the_actions_with_the_most_expected_gain_come_first() -> None:
     findings = [finding("near-copy", 3), finding("wrong-label", 40, photos=60)]
     pairs = [ConfusedPair(("a", "b"), 6)]
     actions = advise(
-        Accuracy(80, 100), 1000, findings, CURVE, pairs, 1.5, "choose", "retrain train x"
+        Accuracy(80, 100), 1000, findings, CURVE, pairs, WRONG, 1.5, "choose", "retrain train x"
     )
     assert [(action.title.split()[0], action.gain) for action in actions] == [
         ("Fine-tune", pytest.approx(5.0)),  # a quarter of 20 points
@@ -40,10 +42,34 @@ def test_the_actions_with_the_most_expected_gain_come_first() -> None:
 
 
 def test_more_photos_are_asked_of_the_classes_that_gain() -> None:
-    (action,) = advise(Accuracy(90, 100), 1000, (), CURVE, (), 0.0, "choose", None)
+    (action,) = advise(Accuracy(90, 100), 1000, (), CURVE, (), WRONG, 0.0, "choose", None)
     assert action.labels == ("a", "b")
     now, later = 30 * 10**-0.5, 30 * 20**-0.5
     assert action.gain == pytest.approx(now - later, rel=0.05)
+
+
+def test_no_action_promises_more_than_the_test_photos_lack() -> None:
+    findings = [finding("wrong-label", 40, photos=60)]
+    more = partial(advise, photos=1000, curve=CURVE, pairs=(), model_loss=0.0)
+    # Of 1 error, that of a photo of b, no more than 1 point can come back.
+    (labels, photos) = more(
+        Accuracy(99, 100),
+        findings=findings,
+        wrong={"b": 1},
+        choose_command="choose",
+        fine_tune_command=None,
+    )
+    assert labels.gain == pytest.approx(1.0)
+    assert photos.labels == ("b",)
+    assert photos.gain == pytest.approx(0.9, abs=0.1)
+    # Without an error the wrong labels are still wrong, and more photos bring nothing.
+    (labels,) = more(
+        Accuracy(4, 4), findings=findings, wrong={}, choose_command="choose", fine_tune_command=None
+    )
+    assert labels.gain is None
+    # Together they promise no more than there is, in the graph and in its model.
+    actions = [Action("a", "", 2.0), Action("b", "", 3.0)]
+    assert "promise 2.5" in when_to_stop(Accuracy(980, 1000), actions, 0.5)[1]
 
 
 def test_findings_without_a_known_gain_come_last_and_those_without_photos_not_at_all() -> None:
@@ -53,20 +79,20 @@ def test_findings_without_a_known_gain_come_last_and_those_without_photos_not_at
         finding("overlap", 0),
         finding("background", 0, 0.5),
     ]
-    actions = advise(Accuracy(99, 100), 1000, findings, None, (), None, "choose", None)
+    actions = advise(Accuracy(99, 100), 1000, findings, None, (), {}, None, "choose", None)
     assert [action.finding for action in actions] == [3, 0]
 
 
 def test_an_action_of_next_to_no_gain_is_not_named() -> None:
-    assert not advise(Accuracy(100, 100), 1000, (), None, (), -0.5, "choose", "retrain train x")
+    assert not advise(Accuracy(100, 100), 1000, (), None, (), {}, -0.5, "choose", "retrain train x")
 
 
 def test_stop_where_what_is_left_is_within_the_interval() -> None:
     actions = [Action("a", "", 2.0), Action("b", "", 1.0), Action("c", "", None)]
-    may_stop, text = when_to_stop(Accuracy(92, 100), actions)
+    may_stop, text = when_to_stop(Accuracy(92, 100), actions, None)
     assert may_stop
     assert "promise 3.0" in text
     assert "5.4 points" in text
-    may_stop, text = when_to_stop(Accuracy(9200, 10000), actions)
+    may_stop, text = when_to_stop(Accuracy(9200, 10000), actions, None)
     assert not may_stop
     assert "0.5 points" in text

@@ -49,6 +49,12 @@ def test_errors_that_rise_are_not_continued_upwards() -> None:
     assert curve.errors_with_twice()[0] == pytest.approx(curve.total_errors[-1])
 
 
+def test_the_gain_of_a_class_is_from_where_the_curve_ends() -> None:
+    steep, flat = falling(0.8, 0.0).gains_with_twice()
+    assert steep == pytest.approx(0.4 * (10**-0.8 - 20**-0.8), rel=0.05)
+    assert flat == pytest.approx(0, abs=0.02)
+
+
 def test_a_class_without_held_out_photos_has_no_curve() -> None:
     curve = falling(0.5, 0.5)
     curve = replace(

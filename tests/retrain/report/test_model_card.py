@@ -53,6 +53,27 @@ def html(card: str) -> str:
     return str(MarkdownIt("commonmark").enable("table").render(body(card)))
 
 
+def test_the_card_does_not_contradict_itself_about_copies(run: RunFolder) -> None:
+    metrics = json.loads(run.metrics.read_text("utf-8"))
+    run.metrics.write_text(json.dumps({**metrics, "copies_across_splits": []}), "utf-8")
+    assert "\nNo test photo was used in training.\n" in make_card(run)
+    pairs = [
+        {"paths": ["/a/1.jpg", "/a/2.jpg"], "labels": ["a", "a"], "splits": splits}
+        for splits in (["testing", "training"], ["training", "testing"], ["validation", "training"])
+    ]
+    for count, text in (
+        (1, "1 looks the same as a training photo.\n"),
+        (3, "2 look the same as a training photo.\n"),
+    ):
+        changed = {**metrics, "copies_across_splits": pairs[:count], "split_by": "folders"}
+        run.metrics.write_text(json.dumps(changed), "utf-8")
+        card = make_card(run)
+        assert f"No test photo was used in training, though {text}" in card
+        assert f"| {count} pair{'s' * (count > 1)} |" in card
+        # A list with a column of splits makes the split too.
+        assert "split by the folders or the list" in card
+
+
 def rename_labels(run: RunFolder, labels: tuple[str, ...]) -> None:
     """Give the classes of a run other labels, in every file of it that the card reads."""
     model = model_file.read(run.model)

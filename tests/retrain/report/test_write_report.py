@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,14 @@ from retrain.cli import commands
 from retrain.data import split
 from retrain.predictions import Predictions, read_predictions
 from retrain.progress import Progress
-from retrain.report import learning_curve
+from retrain.report import findings, learning_curve
+from retrain.report.columns import columns
+from retrain.report.commands import choose_command, fine_tune_command
+from retrain.report.learning_curve import CurvePoint, LearningCurve
+from retrain.report.run_inputs import read_inputs
 from retrain.report.write_report import write_report
 from retrain.run_folder import RunFolder
+from retrain.settings.training import HeadSettings
 from tests.helpers.photos import LABELS, draw
 from tests.helpers.report_pages import Page
 from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke, Run, Train
@@ -138,6 +144,127 @@ def test_what_is_of_this_graph_is_not_measured_again(
     assert before == after
 
 
+def test_the_gain_of_more_photos_is_from_the_end_of_the_curve(folder: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(folder, run.folder)
+    curve = learning_curve.read(run.learning_curve, run.read_contract().graph_sha256)
+    assert curve
+    # Half of the held-out photos are wrong at the end, and a third less with twice as many: the
+    # test photos of two classes are all right.
+    points = tuple(
+        CurvePoint(n, tuple(0.5 * held_out * (n / 100) ** -0.58 for held_out in curve.held_out))
+        for n in (10, 40, 100)
+    )
+    learning_curve.write(run.learning_curve, replace(curve, points=points))
+    rows = read_predictions(run.predictions, "").rows
+    right = tuple(
+        row._replace(predicted=row.label if row.label != LABELS[0] else LABELS[1]) for row in rows
+    )
+    predictions.write(run.predictions, Predictions(curve.graph_sha256, right))
+    write_report(run)
+    html = Page.read(run.folder).html
+    section = html[html.index("Would more photos help?") : html.index('id="photos"')]
+    gains = re.findall(r"<td>\+(\d+) points</td>", section)
+    assert gains == ["16", "0", "0"]
+    assert f"Take twice as many photos of {LABELS[0]}<" in html
+
+
+def test_the_curve_of_linear_heads_promises_nothing_of_a_fine_tuned_network(
+    folder: Path, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(folder, run.folder)
+    curve = learning_curve.read(run.learning_curve, run.read_contract().graph_sha256)
+    assert curve
+    points = tuple(CurvePoint(n, (5 / n,) * len(LABELS)) for n in (1, 4, 10))
+    learning_curve.write(run.learning_curve, replace(curve, points=points))
+    metrics = json.loads(run.metrics.read_text("utf-8"))
+    run.metrics.write_text(json.dumps({**metrics, "fine_tuning": {"kept": "fine-tuned"}}))
+    write_report(run)
+    html = Page.read(run.folder).html
+    assert "does not say what more photos bring to the fine-tuned one" in html
+    assert "with twice the photos" not in html
+    assert "twice as many photos of" not in html
+
+
+@pytest.fixture(scope="module")
+def with_options(train: Train) -> RunFolder:
+    """Return a run with options that its next training needs too."""
+    source = ("--labels-from", 1, "--split-salt", "two words", "--testing-percentage", 20)
+    return RunFolder(train(*source, "--class-weight", "balanced", "--seed", 3).folder)
+
+
+def test_the_command_to_fine_tune_keeps_the_options_of_the_run(
+    with_options: RunFolder, photos: Path, cache_dir: Path
+) -> None:
+    words = (
+        f"retrain train {photos} --fine-tune --cache-dir {cache_dir} --labels-from 1 "
+        f"--testing-percentage 20 --salt --how-many-training-steps {STEPS} "
+        f"--class-weight balanced --seed 3 --output-dir {with_options.folder}"
+    )
+    words = words.replace("--salt", "--split-salt 'two words'")
+    assert fine_tune_command(read_inputs(with_options)) == words
+
+
+def test_the_learning_curve_weighs_classes_as_the_training(
+    with_options: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, measured = with_options, []
+
+    def measure(data: Any, settings: HeadSettings, graph_sha256: str) -> LearningCurve:
+        measured.append((settings.class_weight, settings.seed))
+        counts = (1,) * len(data.labels)
+        return LearningCurve(graph_sha256, data.labels, counts, (CurvePoint(1, counts),) * 2)
+
+    monkeypatch.setattr(learning_curve, "measure", measure)
+    write_report(run)
+    assert measured == [("balanced", 3)]
+
+
+def test_the_commands_to_convert_keep_the_options_of_the_last_time(
+    folder: Path, page: Page
+) -> None:
+    last = f"--calibration-images {FEW_CALIBRATION_IMAGES[1]} --output-dir {folder}"
+    codes = [code.text for code in page.named("code")]
+    assert f"retrain convert --reject-rate 0.05 {last}" in codes
+    assert choose_command(read_inputs(RunFolder(folder))) == f"retrain convert --choose {last}"
+    assert f"retrain doctor {folder} --apply photos-to-set-aside.txt" in codes
+
+
+def test_findings_of_another_network_or_of_files_that_are_gone_are_made_again(
+    folder: Path, photos: Path, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(folder, run.folder)
+    assert findings.read(read_inputs(run)) is not None
+    record = json.loads(run.doctor.read_text("utf-8"))
+    for name, value in (("weights_sha256", "0" * 64), ("trunk_sha256", "0" * 64), ("input", {})):
+        other = {**record, "network": {**record["network"], name: value}}
+        run.doctor.write_text(json.dumps(other))
+        assert findings.read(read_inputs(run)) is None
+    run.doctor.write_text(json.dumps({name: record[name] for name in record if name != "network"}))
+    assert findings.read(read_inputs(run)) is not None  # of an earlier version
+    copy = {"path": str(photos / LABELS[0] / "set aside.jpg"), "label": LABELS[0], "reason": "copy"}
+    words = {"kind": "exact-copy", "title": "1 copy", "reason": "why", "remedy": "what"}
+    run.doctor.write_text(json.dumps({**record, "findings": [{**words, "photos": [copy]}]}))
+    assert findings.read(read_inputs(run)) is None
+
+
+def test_stored_commands_name_the_run_where_it_is(
+    folder: Path, photos: Path, tmp_path: Path
+) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(folder, run.folder)
+    record = json.loads(run.doctor.read_text("utf-8"))
+    photo = {"path": str(photos / LABELS[0] / "00.jpg"), "label": LABELS[0], "reason": "dark"}
+    words = dict.fromkeys(("title", "reason", "remedy"), "text")
+    stored = {**words, "kind": "dark", "command": "retrain doctor run", "suggested": 1}
+    run.doctor.write_text(json.dumps({**record, "findings": [{**stored, "photos": [photo]}]}))
+    (finding,) = findings.read(read_inputs(run)) or ()
+    command = f"retrain doctor {run.folder} --kind dark --quarantine {photos}-quarantine"
+    assert finding.command == command
+
+
 def test_a_run_without_a_model_says_how_to_make_one(trained: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
@@ -164,14 +291,54 @@ def test_the_verdict_says_by_how_much_copies_make_it_too_good(
     assert any(a.attributes["href"] == "#finding-1" for a in inflated.named("a"))
 
 
+def test_photos_that_were_named_from_another_folder_are_shown(
+    train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    with Image.open(folder / LABELS[0] / "00.jpg") as image:
+        for size in range(48, 96, 6):
+            image.resize((size, size)).save(folder / LABELS[0] / f"{size}.png")
+    (folder / LABELS[0] / "empty.png").touch()
+    (tmp_path / "elsewhere").mkdir()
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path)
+        run = train(source=Path("photos"), folder=Path("run"))
+        metrics = run.metrics
+    source = metrics["settings"]["source"]
+    assert (source["image_dir"], metrics["settings"]["output_dir"]) == (
+        str(folder),
+        str(tmp_path / "run"),
+    )
+    (bad,) = metrics["bad"]
+    assert bad["path"] == str(folder / LABELS[0] / "empty.png")
+    paths = [photo["path"] for photo in metrics["test"]["misclassified"]]
+    assert all(path.startswith(f"{folder}/") for path in paths)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    write_report(RunFolder(tmp_path / "run"))
+    page = Page.read(tmp_path / "run")
+    pairs = metrics["copies_across_splits"]
+    assert pairs
+    shown = page.gallery("Photos that look the same in two splits, in pairs")
+    assert len(shown) == 2 * len(pairs)
+    assert f"{LABELS[0]}/empty.png" in [element.text for element in page.named("td")]
+
+
 def test_a_class_without_test_photos_has_dashes(train: Train) -> None:
     run = train("--test-batch-size", 2).folder
     write_report(RunFolder(run))
     page = Page.read(run)
     tested = {photo["label"] for photo in page.gallery("Test photos")}
     assert 1 <= len(tested) < len(LABELS)
-    assert "A dash: there are no test photos." in page.html
+    assert "A dash: no photo of the class was tested." in page.html
     rows = [element.text for element in page.named("tr")]
+    for label in LABELS:
+        total = len(page.gallery(f"{label}: photos for testing"))
+        count = sum(photo["label"] == label for photo in page.gallery("Test photos"))
+        assert count < total
+        assert [
+            row for row in rows if row.startswith(f"{label}{total}, {count} tested{count or 0}")
+        ]
     for label in set(LABELS) - tested:
         assert [row for row in rows if row.startswith(label) and "\u2013" in row]
 
@@ -238,7 +405,10 @@ def test_a_device_is_shown_beside_the_model(folder: Path, tmp_path: Path) -> Non
     write_report(run)
     html = Page.read(run.folder).html
     assert "pi.local: " in html
-    assert "<dd>32.5 ms</dd>" in html
+    # As of graph and model, the time of the network alone.
+    assert "<dt>time of a call</dt><dd>30.5 ms</dd>" in html
+    (row,) = (e.text for e in Page.read(run.folder).named("tr") if "pi.local" in e.text)
+    assert "30.50" in row
     record["selftest"] = replace(test, sha256="0" * 64).to_json()
     run.push.write_text(json.dumps(record))
     write_report(run)
@@ -361,3 +531,12 @@ def test_a_cache_that_cannot_be_made_leaves_a_page_with_the_reason(
     write_report(run, Progress())
     assert "the photos could not be examined: " in capsys.readouterr().err
     assert "cache folder of the run" in run.report.read_text("utf-8")
+
+
+def test_graph_and_model_stand_side_by_side_on_the_same_photos(folder: Path) -> None:
+    inputs = read_inputs(RunFolder(folder))
+    fewer = replace(inputs, rows=inputs.test_rows[:1])
+    graph, model, _ = columns(fewer)
+    assert graph.accuracy
+    assert model.accuracy
+    assert graph.accuracy.total == model.accuracy.total == len(inputs.test_rows) > 1
