@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retrain.doctor.copies import Inflation, inflation_text
 from retrain.doctor.finding import Finding
+from retrain.metrics import Accuracy
 from tests.helpers.photos import draw as draw_photo
 from tests.helpers.photos import scene
 from tests.retrain.doctor.conftest import Examine
@@ -39,9 +41,17 @@ def test_copies_across_splits_and_their_effect(tmp_path: Path, examine_folder: E
     assert finding.suggested == 2
     assert "on all 6 test photos" in finding.reason
     assert "without the 2 photos like a training photo" in finding.reason
-    assert finding.inflation is not None
-    is_inflated = f"{finding.inflation:.1f} points too good" in finding.reason
-    assert is_inflated == (finding.inflation > 0)
+    assert finding.inflation is None, "two photos of six prove nothing"
+
+
+def test_a_difference_that_may_be_chance_has_no_points() -> None:
+    few = Inflation(Accuracy(18, 20), Accuracy(15, 17))
+    assert few.points is None
+    assert "may be chance" in inflation_text(few)
+    many = Inflation(Accuracy(1800, 2000), Accuracy(1400, 1600))
+    assert many.points == pytest.approx(2.5)
+    assert "2.5 points too good" in inflation_text(many)
+    assert "chance" not in inflation_text(Inflation(Accuracy(18, 20), Accuracy(17, 18)))
 
 
 def shifted(seed: int) -> Image.Image:
