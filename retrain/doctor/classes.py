@@ -16,11 +16,12 @@ from retrain.training.load_examples import TrainingData
 
 KINDS = ("few-photos", "imbalance")
 _MAX_RATIO = 3
+"""Of the photos of two classes; with more, the smaller class is rare."""
 _MIN_OVERLAP = 0.1
 """Least share of two classes' photos that are taken for the other one: the lower end of its 95%
 interval."""
 _MIN_COLLAPSE = 0.95
-"""Least share of the photos of all other classes that are taken for one class."""
+"""Least share of the photos of other classes, but for rare ones, that are taken for one class."""
 
 
 def find(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[Finding]:
@@ -34,12 +35,16 @@ def find(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[F
 def find_collapse(predicted: Ints, labels: Ints, names: Sequence[str]) -> Finding | None:
     """Return the finding that nearly all photos are taken for one class, None if they are not.
 
-    `predicted` and `labels` are (N,).
+    `predicted` and `labels` are (N,). Classes that are rare beside that class do not count: in
+    doubt, a network names the frequent class.
     """
     matrix = confusion_matrix(predicted, labels, len(names))
     chosen = int(matrix.sum(axis=0).argmax())
-    foreign = len(labels) - int(matrix[chosen].sum())
-    misclassified = int(matrix[:, chosen].sum() - matrix[chosen, chosen])
+    sizes = matrix.sum(axis=1)
+    others = sizes * _MAX_RATIO >= sizes[chosen]
+    others[chosen] = False
+    foreign = int(sizes[others].sum())
+    misclassified = int(matrix[others, chosen].sum())
     if misclassified < max(MIN_PHOTOS_PER_CLASS, _MIN_COLLAPSE * foreign):
         return None
     return Finding(

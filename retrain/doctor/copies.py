@@ -34,8 +34,13 @@ class Inflation(NamedTuple):
     clean: Accuracy
 
     @property
-    def points(self) -> float:
-        """By how many points the accuracy is too good."""
+    def points(self) -> float | None:
+        """By how many points the accuracy is too good, None if that may be chance.
+
+        It may if the accuracy on every photo is within the 95% interval of that on the clean ones.
+        """
+        if self.every.value <= self.clean.interval[1]:
+            return None
         return 100 * (self.every.value - self.clean.value)
 
 
@@ -106,10 +111,14 @@ def inflation_text(inflation: Inflation | None) -> str:
     if not inflation:
         return ""
     every, clean, points = inflation.every, inflation.clean, inflation.points
+    if points is not None:
+        verdict = f": {points:.1f} points too good."
+    else:
+        verdict = ": the difference may be chance." if every.value > clean.value else "."
     return (
         f" Here it is {every.value:.1%} on all {with_noun(every.total, 'test photo')}, and "
         f"{clean.value:.1%} without the {with_noun(every.total - clean.total, 'photo')} like a "
-        "training photo" + (f": {points:.1f} points too good." if points > 0 else ".")
+        f"training photo{verdict}"
     )
 
 

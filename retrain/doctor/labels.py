@@ -11,7 +11,7 @@ from deploy.system.counts import with_noun
 from retrain.data.photo import Photo
 from retrain.doctor import classes
 from retrain.doctor.finding import Finding, FindingPhoto
-from retrain.doctor.out_of_fold import all_examples, predict
+from retrain.doctor.out_of_fold import all_examples, judged, predict
 from retrain.progress import Progress
 from retrain.settings.training import Source
 from retrain.training.head import Examples, Floats, Ints, softmax
@@ -47,18 +47,23 @@ class Suspects(NamedTuple):
 def find(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[Finding]:
     """Return likely wrong labels, ringleaders, classes that overlap, or the collapse of them all.
 
-    After a collapse there is nothing else to say: the predictions mean nothing.
+    After a collapse there is nothing else to say: the predictions mean nothing. Photos of a class
+    that the split keeps together are left out: no head knew the class that did not see them.
     """
-    photos, labels = data.dataset.photos, data.labels
-    examples = all_examples(data)
-    probabilities = predict(photos, examples, len(labels))
+    everything, labels = all_examples(data), data.labels
+    numbers = judged(data.dataset.photos, everything.labels)
+    if not len(numbers):
+        return []
+    photos = data.dataset.photos.take(numbers)
+    examples = Examples(everything.store, everything.rows[numbers], everything.labels[numbers])
+    probabilities = predict(data.dataset.photos, everything, len(labels))[numbers]
     predicted = probabilities.argmax(axis=1)
     if collapse := classes.find_collapse(predicted, examples.labels, labels):
         return [collapse]
     suspects = rank(probabilities, examples.labels)
     if suspects.suggested:  # heads that do not learn from them judge all photos better
-        left_out = suspects.numbers[: suspects.suggested]
-        probabilities = predict(photos, examples, len(labels), left_out)
+        left_out = numbers[suspects.numbers[: suspects.suggested]]
+        probabilities = predict(data.dataset.photos, everything, len(labels), left_out)[numbers]
         predicted = probabilities.argmax(axis=1)
         suspects = rank(probabilities, examples.labels)
     return [

@@ -2,7 +2,8 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -33,33 +34,37 @@ _NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
 Floats = npt.NDArray[np.float32]
 
 
-class Neighbours(NamedTuple):
-    """Two photos of a class, by number, that follow each other, and in what."""
+Series = list[tuple[float, int]]
+"""Photos of a class, by number, each after its place in time or in a count; in that order."""
 
-    first: int
-    second: int
-    reason: str
+
+class Neighbours(NamedTuple):
+    """A photo outside training and one in training, by number, and how far apart they are."""
+
+    photo: int
+    twin: int
+    distance: float
 
 
 def find_moments(data: TrainingData, source: Source, progress: Progress) -> Sequence[Finding]:
     """Return the photos of validation and testing of whose moment a photo trains."""
     photos, splits = data.dataset.photos, data.splits
     likeness = _Likeness(data)
-    by_time = [
-        pair
-        for pair in _by_time(photos, source, progress)
-        if likeness.of(pair) >= _MIN_LIKENESS_BY_TIME
-    ]
-    numbered = _by_number(photos)
-    by_number = [pair for pair in numbered if likeness.of(pair) >= _MIN_LIKENESS_BY_NUMBER]
-    if len(by_number) < _MIN_SERIES_SHARE * len(numbered):
-        by_number = []
     twin_of: dict[int, tuple[int, str]] = {}
-    for first, second, reason in (*by_time, *by_number):
-        if splits[first] == TRAINING:
-            first, second = second, first
-        if splits[first] != TRAINING and splits[second] == TRAINING:
-            twin_of.setdefault(first, (second, reason))
+    for pair in _neighbours(_by_time(photos, source, progress), splits, _MAX_SECONDS):
+        if likeness.of(pair.photo, pair.twin) >= _MIN_LIKENESS_BY_TIME:
+            twin_of.setdefault(pair.photo, (pair.twin, f"{pair.distance:.0f} s from"))
+    numbered = _by_number(photos)
+    successive = [
+        likeness.of(i, j) >= _MIN_LIKENESS_BY_NUMBER
+        for members in numbered
+        for (number, i), (other, j) in pairwise(members)
+        if other - number <= _MAX_NUMBER_STEP
+    ]
+    if sum(successive) >= _MIN_SERIES_SHARE * len(successive):
+        for pair in _neighbours(numbered, splits, _MAX_NUMBER_STEP):
+            if likeness.of(pair.photo, pair.twin) >= _MIN_LIKENESS_BY_NUMBER:
+                twin_of.setdefault(pair.photo, (pair.twin, "next to"))
     if not twin_of:
         return []
     leaking = [photos[i].digest for i in twin_of if splits[i] == TESTING]
@@ -88,39 +93,47 @@ def find_moments(data: TrainingData, source: Source, progress: Progress) -> Sequ
     ]
 
 
-def _by_time(photos: Sequence[Photo], source: Source, progress: Progress) -> list[Neighbours]:
-    """Return the photos of a class that a camera took within seconds."""
+def _neighbours(
+    series: Iterable[Series], splits: Sequence[str], max_distance: float
+) -> list[Neighbours]:
+    """Return each photo outside training with the next training photo on both sides, nearest first.
+
+    Other photos may be in between.
+    """
+    pairs = []
+    for members in series:
+        for ordered in (members, members[::-1]):
+            twin: tuple[float, int] | None = None
+            for place, number in ordered:
+                if splits[number] == TRAINING:
+                    twin = place, number
+                elif twin and abs(place - twin[0]) <= max_distance:
+                    pairs.append(Neighbours(number, twin[1], abs(place - twin[0])))
+    return sorted(pairs, key=lambda pair: pair.distance)
+
+
+def _by_time(photos: Sequence[Photo], source: Source, progress: Progress) -> list[Series]:
+    """Return the photos of each class by the second in which a camera took them."""
     store, rows, readable = statistics_cache(source.pictures).load(photos, progress)
     if not readable:
         return []
     number_of = {photo.digest: number for number, photo in enumerate(photos)}
-    timed_photos = [
-        (photo.label, time, number_of[photo.digest])
-        for photo, time in zip(readable, times(store.take(rows)), strict=True)
-        if time
-    ]
-    pairs = []
-    for (label, time, i), (other_label, other_time, j) in pairwise(sorted(timed_photos)):
-        seconds = (other_time - time).total_seconds()
-        if label == other_label and seconds <= _MAX_SECONDS:
-            pairs.append(Neighbours(i, j, f"{seconds:.0f} s from"))
-    return pairs
+    series: dict[str, Series] = defaultdict(list)
+    for photo, time in zip(readable, times(store.take(rows)), strict=True):
+        if time:
+            seconds = (time - datetime.min).total_seconds()
+            series[photo.label].append((seconds, number_of[photo.digest]))
+    return [sorted(members) for members in series.values()]
 
 
-def _by_number(photos: Sequence[Photo]) -> list[Neighbours]:
-    """Return the photos of a class whose names have successive numbers."""
-    series: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
+def _by_number(photos: Sequence[Photo]) -> list[Series]:
+    """Return the photos of a class whose names differ in a number, by that number."""
+    series: dict[tuple[str, str, str], Series] = defaultdict(list)
     for number, photo in enumerate(photos):
         if match := _NUMBERED.fullmatch(photo.path.stem):
             prefix, digits, suffix = match.groups()
-            key = photo.label, prefix, suffix
-            series[key].append((int(digits), number))
-    return [
-        Neighbours(i, j, "next to")
-        for members in series.values()
-        for (number, i), (other, j) in pairwise(sorted(members))
-        if other - number <= _MAX_NUMBER_STEP
-    ]
+            series[photo.label, prefix, suffix].append((int(digits), number))
+    return [sorted(members) for members in series.values()]
 
 
 class _Likeness:
@@ -150,12 +163,12 @@ class _Likeness:
                 are_two = firsts != seconds
                 self._samples[label] = self._cosines(firsts[are_two], seconds[are_two])
 
-    def of(self, pair: Neighbours) -> float:
+    def of(self, first: int, second: int) -> float:
         """Return the share of random pairs of the class that are not more alike, 0..1."""
-        if min(self._rows[pair.first], self._rows[pair.second]) < 0:
+        if min(self._rows[first], self._rows[second]) < 0:
             return 0.0
-        cosine = self._cosines(np.array([pair.first]), np.array([pair.second]))
-        return float(np.mean(self._samples[str(self._labels[pair.first])] < cosine + _ROUNDING))
+        cosine = self._cosines(np.array([first]), np.array([second]))
+        return float(np.mean(self._samples[str(self._labels[first])] < cosine + _ROUNDING))
 
     def _take(self, numbers: npt.NDArray[np.int64]) -> Floats:
         return self._store.take(self._rows[numbers])

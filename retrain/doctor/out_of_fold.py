@@ -35,8 +35,9 @@ def predict(
     """Return the probabilities (N, C) of `photos`, each by the four fifths that it is not in.
 
     Photos that the split keeps together are in one fifth. Those numbered in `left_out` are
-    predicted too, but no head learns from them. A class that has no photo in the other fifths gets
-    the probability 0 there. Memory grows with N C, not with the bottlenecks.
+    predicted too, but no head learns from them, unless nothing else is left of their class. A class
+    that has no photo in the other fifths gets the probability 0 there: see `judged`. Memory grows
+    with N C, not with the bottlenecks.
     """
     fold = _folds(photos, examples.labels)
     is_learned = np.ones(len(photos), bool)
@@ -46,7 +47,10 @@ def predict(
     settings = HeadSettings(_STEPS, eval_step_interval=_STEPS)
     for number in range(_FOLDS):
         held_out = np.flatnonzero(fold == number)
-        training = np.flatnonzero((fold != number) & is_learned)
+        training = np.flatnonzero(fold != number)
+        is_kept = is_learned[training]
+        is_kept |= ~np.isin(examples.labels[training], examples.labels[training[is_kept]])
+        training = training[is_kept]
         if not len(held_out) or not len(training):
             continue
         present, labels = np.unique(examples.labels[training], return_inverse=True)
@@ -59,6 +63,15 @@ def predict(
         )
         probabilities[np.ix_(held_out, present)] = softmax(logits)
     return probabilities
+
+
+def judged(photos: Sequence[Photo], labels: Ints) -> Ints:
+    """Return the numbers of the photos whose class has photos in other fifths too.
+
+    The others are predicted by a head that never saw their class, which says nothing about them.
+    """
+    classes_of_folds = np.unique(labels * _FOLDS + _folds(photos, labels)) // _FOLDS
+    return np.flatnonzero(np.bincount(classes_of_folds)[labels] > 1)
 
 
 def _folds(photos: Sequence[Photo], labels: Ints) -> Ints:

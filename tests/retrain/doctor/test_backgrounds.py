@@ -1,5 +1,6 @@
 """A class before a background of its own is named; classes before the same one are not."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from retrain.doctor.examine import load
 from retrain.doctor.finding import Finding
 from retrain.progress import Progress
 from retrain.settings.training import Source, SplitSettings
+from tests.helpers.doctor_fixtures import labelled_photos
 
 QUIET = Progress(verbosity="ERROR")
 PER_LABEL = 20
@@ -32,11 +34,12 @@ def draw_photo(shape: str, frame: Frame, random: np.random.Generator) -> Image.I
     return image
 
 
-def draw_classes(root: Path, frames: dict[str, Frame]) -> None:
+def draw_classes(root: Path, frames: dict[str, Frame], counts: Sequence[int] = ()) -> None:
     random = np.random.default_rng(0)
-    for label, frame in frames.items():
+    counts = counts or [PER_LABEL] * len(frames)
+    for (label, frame), count in zip(frames.items(), counts, strict=True):
         (root / label).mkdir(parents=True)
-        for number in range(PER_LABEL):
+        for number in range(count):
             shape = "disc" if label == "disc" else "square"
             draw_photo(shape, frame, random).save(root / label / f"{number}.png")
 
@@ -69,6 +72,24 @@ def test_classes_before_the_same_background_are_not_named_and_borders_are_cached
     assert "engine" in capsys.readouterr().err, "the borders are analysed"
     assert find(source, Progress()) == []
     assert "engine" not in capsys.readouterr().err, "they come from the cache"
+
+
+def test_a_frequent_class_is_not_named_for_being_frequent(source: Source) -> None:
+    """A head that always names it has an F1 of 0.93."""
+    draw_classes(Path(source.image_dir), {"usual": None, "rare": None}, (70, 10))
+    assert find(source) == []
+
+
+def test_no_class_is_more_than_half_of_the_sample() -> None:
+    photos = labelled_photos(["cat"] * 90 + ["dog"] * 7 + ["owl"] * 5)
+    labels = [photo.label for photo in backgrounds._without_majority(photos)]
+    assert [labels.count(label) for label in ("cat", "dog", "owl")] == [12, 7, 5]
+    assert len(backgrounds._without_majority(photos[80:])) == 22
+
+
+@pytest.mark.parametrize(("share", "least"), [(0.05, 0.85), (0.2, 0.85), (0.5, 0.925)])
+def test_a_larger_class_needs_a_higher_f1(share: float, least: float) -> None:
+    assert backgrounds._least_f1(share) == pytest.approx(least)
 
 
 def test_copies_of_a_photo_do_not_make_its_border_known(source: Source) -> None:

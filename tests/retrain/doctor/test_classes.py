@@ -1,6 +1,7 @@
 """Classes that cannot be learned well are named: few photos, unequal, overlapping, collapsed."""
 
 import numpy as np
+import pytest
 
 from retrain.doctor import classes, labels
 from retrain.doctor.finding import Finding
@@ -56,6 +57,15 @@ def test_a_network_to_which_all_photos_look_the_same_is_named_and_nothing_else()
     assert "`input_mean`" in finding.remedy
 
 
-def test_a_rare_class_that_is_overlooked_is_no_collapse() -> None:
-    matrix = np.array([0] * 500 + [1] * 10)
-    assert classes.find_collapse(np.zeros(510, np.int64), matrix, NAMES[:2]) is None
+@pytest.mark.parametrize("counts", [(170, 50), (30, 15)])
+def test_a_rare_or_small_class_that_is_overlooked_is_no_collapse(counts: tuple[int, int]) -> None:
+    truth = np.repeat([0, 1], counts)
+    assert classes.find_collapse(np.zeros(len(truth), np.int64), truth, NAMES[:2]) is None
+
+
+def test_rare_classes_do_not_hide_a_collapse() -> None:
+    truth = np.array([0] * 170 + [1] * 60 + [2] * 50)
+    predicted = np.where(truth == 2, 2, 0)
+    finding = classes.find_collapse(predicted, truth, NAMES)
+    assert finding is not None
+    assert "60 of the 60" in finding.reason

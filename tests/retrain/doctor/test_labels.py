@@ -1,5 +1,7 @@
 """Swapped labels come first, and those that mislead are named; clean photos are left alone."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -14,8 +16,10 @@ NAMES = ("cat", "dog", "owl")
 QUIET = Progress(verbosity="ERROR")
 
 
-def find(points: np.ndarray, labels: np.ndarray) -> dict[str, Finding]:
-    data = training_data(points, [NAMES[label] for label in labels])
+def find(
+    points: np.ndarray, labels: np.ndarray, photo_names: Sequence[str] = ()
+) -> dict[str, Finding]:
+    data = training_data(points, [NAMES[label] for label in labels], photo_names)
     return {finding.kind: finding for finding in doctor_labels.find(data, SOURCE, QUIET)}
 
 
@@ -35,6 +39,17 @@ def test_swapped_labels_come_first_with_the_label_that_they_should_have() -> Non
 
 def test_nothing_is_wrong_with_clean_photos() -> None:
     assert find(*clusters((60, 60, 60), apart=8)) == {}
+
+
+@pytest.mark.parametrize("things", [(0, 0, 1), (1, 1, 1)])
+def test_a_class_of_shots_of_one_thing_is_not_judged(things: tuple[int, ...]) -> None:
+    """Heads that did not see the shots do not know the class either."""
+    points, labels = clusters((20, 20, 12), apart=4)
+    names = [
+        f"cup_nohash_{number}.jpg" if things[label] else f"{number}.jpg"
+        for number, label in enumerate(labels)
+    ]
+    assert find(points, labels, names) == {}
 
 
 def predictions(share: float, flatness: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retrain.doctor import moments
+from retrain.doctor.copies import Inflation, inflation_text
 from retrain.doctor.finding import Finding
+from retrain.metrics import Accuracy
 from tests.helpers.photos import draw as draw_photo
 from tests.helpers.photos import scene
 from tests.retrain.doctor.conftest import Examine
@@ -39,9 +42,17 @@ def test_copies_across_splits_and_their_effect(tmp_path: Path, examine_folder: E
     assert finding.suggested == 2
     assert "on all 6 test photos" in finding.reason
     assert "without the 2 photos like a training photo" in finding.reason
-    assert finding.inflation is not None
-    is_inflated = f"{finding.inflation:.1f} points too good" in finding.reason
-    assert is_inflated == (finding.inflation > 0)
+    assert finding.inflation is None, "two photos of six prove nothing"
+
+
+def test_a_difference_that_may_be_chance_has_no_points() -> None:
+    few = Inflation(Accuracy(18, 20), Accuracy(15, 17))
+    assert few.points is None
+    assert "may be chance" in inflation_text(few)
+    many = Inflation(Accuracy(1800, 2000), Accuracy(1400, 1600))
+    assert many.points == pytest.approx(2.5)
+    assert "2.5 points too good" in inflation_text(many)
+    assert "chance" not in inflation_text(Inflation(Accuracy(18, 20), Accuracy(17, 18)))
 
 
 def shifted(seed: int) -> Image.Image:
@@ -51,7 +62,7 @@ def shifted(seed: int) -> Image.Image:
 
 @pytest.fixture
 def at_times(tmp_path: Path, examine_folder: Examine) -> Mapping[str, Finding]:
-    """Return the findings on photos with a time: one test photo is like a training photo."""
+    """Return the findings on photos with a time: two are like a training photo of that moment."""
     for split, numbers in FOLDERS.items():
         for offset, label in enumerate(("cat", "dog")):
             (tmp_path / split / label).mkdir(parents=True)
@@ -65,6 +76,9 @@ def at_times(tmp_path: Path, examine_folder: Examine) -> Mapping[str, Finding]:
     exif = Image.Exif()
     exif[0x0132] = "2026:03:01 10:00:04"
     shifted(0).save(tmp_path / "test" / "cat" / "later.jpg", quality=90, exif=exif)
+    exif[0x0132] = "2026:03:01 10:00:07"
+    still = scene(0, 400, 300).crop((16, 12, 336, 252))
+    still.save(tmp_path / "valid" / "cat" / "last.jpg", quality=90, exif=exif)
     exif[0x0132] = "2026:03:02 10:00:04"
     unlike = draw_photo("stripes", np.random.default_rng(0))
     unlike.save(tmp_path / "test" / "cat" / "unlike.jpg", quality=90, exif=exif)
@@ -74,10 +88,23 @@ def at_times(tmp_path: Path, examine_folder: Examine) -> Mapping[str, Finding]:
 def test_photos_taken_within_seconds_that_are_alike(
     at_times: Mapping[str, Finding], tmp_path: Path
 ) -> None:
-    (photo,) = at_times["one-moment"].photos
+    photo, last = at_times["one-moment"].photos
     assert photo.path == tmp_path / "test" / "cat" / "later.jpg"
     assert photo.other == tmp_path / "train" / "cat" / "cata.jpg"
     assert "4 s from" in photo.reason
+    assert last.path == tmp_path / "valid" / "cat" / "last.jpg"
+    assert "7 s from" in last.reason, "the test photo between them does not hide it"
+
+
+def test_a_photo_between_others_of_the_moment_hides_no_training_photo() -> None:
+    splits = ["training", "testing", "validation", "testing", "training", "validation"]
+    seconds = [0.0, 3.0, 5.0, 20.0, 24.0, 40.0]
+    pairs = moments._neighbours([list(zip(seconds, range(6), strict=True))], splits, 10)
+    assert [(pair.photo, pair.twin, pair.distance) for pair in pairs] == [
+        (1, 0, 3),
+        (3, 4, 4),
+        (2, 0, 5),
+    ]
 
 
 def test_running_numbers_count_if_successive_photos_are_alike(

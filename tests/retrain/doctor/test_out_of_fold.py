@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from retrain.doctor.out_of_fold import all_examples, predict
+from retrain.doctor.out_of_fold import all_examples, judged, predict
 from tests.helpers.doctor_fixtures import clusters, training_data
 
 
@@ -52,3 +52,20 @@ def test_a_class_of_one_photo_is_improbable_for_that_photo() -> None:
     probabilities = predict(data.dataset.photos, all_examples(data), 3)
     assert probabilities[-1, 2] == 0
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_photos_of_a_class_that_is_kept_together_are_not_judged() -> None:
+    points, labels = clusters((20, 20, 12, 2), apart=8)
+    names = [f"{number}.jpg" for number in range(54)]
+    names[40:52] = [f"cup_nohash_{number}.jpg" for number in range(12)]
+    data = training_data(points, [str(label) for label in labels], names)
+    assert judged(data.dataset.photos, labels).tolist() == [*range(40), 52, 53]
+
+
+def test_a_class_that_is_left_out_but_for_one_fifth_is_learned_all_the_same() -> None:
+    points, labels = clusters((20, 20, 12), apart=8)
+    names = [f"{number}.jpg" for number in range(40)]
+    names += [f"cup{number // 6}_nohash_{number}.jpg" for number in range(12)]
+    data = training_data(points, [str(label) for label in labels], names)
+    probabilities = predict(data.dataset.photos, all_examples(data), 3, np.arange(40, 46))
+    assert probabilities[46:, 2].min() > 0.2
