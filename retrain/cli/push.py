@@ -49,8 +49,6 @@ def push(target: str, output_dir: Path, python: str | None, ssh: str, as_json: b
     run = RunFolder(output_dir)
     address = parse_address(target)
     card = make_card(run)
-    if os.access(output_dir, os.W_OK):
-        click.get_current_context().with_resource(run.writing())
     remote = Remote(address, python, ssh)
     device = remote.describe()
     require_ready(device)

@@ -74,7 +74,7 @@ class ConversionResult:
             **(self.comparison.to_json() if self.comparison else {}),
             **({} if layers is None else {"layers": layers}),
             "seconds": dict(self.seconds),
-            "settings": self.settings and stored_settings.to_json(self.settings),
+            **({"settings": stored_settings.to_json(self.settings)} if self.settings else {}),
         }
 
     @classmethod

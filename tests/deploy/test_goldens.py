@@ -86,7 +86,7 @@ def swapped(file: ModelFile) -> ModelFile:
         (lambda file: spoil(file, 1, label="blue"), "golden-1.png is of 'blue', the labels make"),
         (
             lambda file: spoil(file, 2, scores=(0.5, 0.5)),
-            "golden-2.png has 2 scores, there are 4 labels",
+            "golden-2.png has 2 scores, the labels are 4",
         ),
         (
             lambda file: spoil(file, 3, scores=(0.0, 0.0, 0.0, float("nan"))),

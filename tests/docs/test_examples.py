@@ -62,7 +62,7 @@ ANY = [
     (r"^(runtime\s+\S+) .*$", r"\1"),
     (r"Python [\d.]+ on \w+", "Python"),
     (r"^\d\d:\d\d:\d\d", "TIME"),
-    (r"(\d+ frames), [\d.]+ a second.*", r"\1"),
+    (r"(\d+ frames?), [\d.]+ a second.*", r"\1"),
     (r"\b[0-9a-f]{64}\b", "SHA256"),
     (r"^ +[\d.]+ kB", "kB"),
     (r"copying [\d.]+ MB", "copying MB"),

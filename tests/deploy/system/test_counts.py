@@ -7,7 +7,14 @@ from deploy.system.counts import with_noun
 
 @pytest.mark.parametrize(
     ("noun", "several"),
-    [("photo", "photos"), ("exact copy", "exact copies"), ("class", "classes"), ("box", "boxes")],
+    [
+        ("photo", "photos"),
+        ("exact copy", "exact copies"),
+        ("class", "classes"),
+        ("box", "boxes"),
+        ("epoch", "epochs"),
+        ("batch", "batches"),
+    ],
 )
 def test_a_noun_has_the_form_of_its_count(noun: str, several: str) -> None:
     assert with_noun(1, noun) == f"1 {noun}"

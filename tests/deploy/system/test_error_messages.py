@@ -101,7 +101,7 @@ def test_an_error_that_fsync_raises_names_the_file(
 
 
 def test_a_name_too_long_is_the_users_not_that_of_the_part(tmp_path: Path) -> None:
-    path = tmp_path / ("x" * 240)  # the part's is longer
+    path = tmp_path / ("x" * 256)
     assert caught(lambda: files.write(path, "")).startswith(f"cannot write {path}: File name too")
 
 

@@ -317,5 +317,6 @@ def test_a_checkpoint_of_the_first_version_resumes(top: Top, tmp_path: Path) -> 
     *_, expected = run(top, settings)
     *_, last = run(top, settings, state=state)
     assert last.state.runs == 2
+    # The first version did not round the kernels of this network in its steps.
     for values, reference in zip(last.state.average, expected.state.average, strict=True):
-        np.testing.assert_allclose(values, reference, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(values, reference, atol=5e-3)
