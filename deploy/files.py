@@ -19,7 +19,9 @@ def atomic(path: Path) -> Iterator[IO[bytes]]:
     that it leads to is written. A device or pipe stays too, and gets the bytes as they come.
     Raises OSError that names the file.
     """
-    if path.is_symlink() and not _is_special(path):
+    with doing("write", path):
+        is_link = path.is_symlink() and not _is_special(path)
+    if is_link:
         path = Path(os.path.realpath(path))
     with doing("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
