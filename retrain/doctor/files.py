@@ -29,7 +29,7 @@ def find_unusable(data: TrainingData, _source: Source, _progress: Progress) -> S
         Finding(
             "unsupported",
             f"{with_noun(len(photos), 'file')} of the format {name} cannot be read here",
-            "They are left out of the training.",
+            "Such files are left out of the training.",
             f"To use them: {remedy}.",
             tuple(photos),
         )
@@ -40,7 +40,7 @@ def find_unusable(data: TrainingData, _source: Source, _progress: Progress) -> S
             Finding(
                 "unreadable",
                 f"{with_noun(len(damaged), 'file')} cannot be read as a photo",
-                "They are left out of the training.",
+                "Such files are left out of the training.",
                 "Get them again from where they came, or set them aside.",
                 tuple(damaged),
                 suggested=len(damaged),
