@@ -11,11 +11,10 @@ import numpy.typing as npt
 from deploy import versioned_json
 from deploy.errors import BadData
 from deploy.system.counts import with_noun
-from deploy.untrusted_files import damaged, parse_json
+from deploy.untrusted_files import MAX_GOLDENS, damaged, parse_json
 
 SCHEMA_VERSION = 1
 """Version 1 is not written: goldens.json without a version has it."""
-MAX_GOLDENS = 256
 _MAX_SCORE = 1e9
 _REMEDY = "copy the model again, or convert it again"
 

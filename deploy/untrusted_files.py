@@ -17,6 +17,8 @@ MAX_RECORD_BYTES = 256 * 1024**2
 """Limit for a JSON file of a run, which may list millions of photos."""
 MAX_MODEL_BYTES = 2 * 1024**3
 """Limit for a .tflite file: offsets in a flatbuffer reach no further."""
+MAX_GOLDENS = 256
+"""Limit for the goldens in a model."""
 _CHUNK_BYTES = 1024**2
 
 

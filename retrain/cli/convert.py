@@ -11,6 +11,7 @@ from deploy.cli.numbers import Number
 from deploy.errors import WrongUse
 from deploy.system.counts import with_noun
 from deploy.system.terminal import say
+from deploy.untrusted_files import MAX_GOLDENS
 from retrain.cli.options import (
     FILE,
     json_option,
@@ -23,7 +24,6 @@ from retrain.cli.options import (
 from retrain.settings.conversion import (
     DEFAULT_OUTPUT_TYPE,
     DEFAULT_RECIPE,
-    MAX_GOLDENS,
     RECIPES,
     TARGETS,
     About,

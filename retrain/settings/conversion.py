@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.errors import WrongUse
+from deploy.untrusted_files import MAX_GOLDENS
 
 Choice = Literal["fastest", "smallest"]
 TARGETS = ("litert", "tflite-runtime==2.14", "edgetpu")
 """Names of the runtimes and chips that a model can be checked for."""
 
 MAX_TIME_LIMIT_S = 86_400
-MAX_GOLDENS = 256
-"""The most that `deploy.goldens` reads."""
 
 
 @dataclass(frozen=True, kw_only=True)

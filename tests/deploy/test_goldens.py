@@ -16,6 +16,7 @@ from deploy.classifier import Classifier
 from deploy.errors import BadData
 from deploy.image import to_pixels
 from deploy.model_file import ModelFile
+from deploy.untrusted_files import MAX_GOLDENS
 from tests.helpers.deploy_fixtures import (
     CONTRACT,
     LABELS,
@@ -108,6 +109,12 @@ def test_a_golden_whose_photo_is_not_there_is_refused() -> None:
     no_photos: dict[str, bytes] = {}
     with pytest.raises(BadData, match=r"cannot be read \('golden-0\.png' is not there\)"):
         goldens.from_json(text.encode(), no_photos.__getitem__, LABELS)
+
+
+def test_more_goldens_than_a_file_may_have_are_refused() -> None:
+    text = json.dumps({"tolerance": 0.1, "goldens": [{}] * (MAX_GOLDENS + 1)})
+    with pytest.raises(BadData, match=f"{MAX_GOLDENS + 1} of them, more than {MAX_GOLDENS}"):
+        goldens.from_json(text.encode(), dict[str, bytes]().__getitem__, LABELS)
 
 
 # On a device

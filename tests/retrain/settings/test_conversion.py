@@ -2,13 +2,12 @@
 
 import pytest
 
-from deploy import goldens
 from deploy.errors import WrongUse
-from retrain.settings.conversion import MAX_GOLDENS, ConvertSettings
+from deploy.untrusted_files import MAX_GOLDENS
+from retrain.settings.conversion import ConvertSettings
 
 
 def test_no_more_goldens_than_a_device_reads() -> None:
-    assert MAX_GOLDENS == goldens.MAX_GOLDENS
     assert ConvertSettings(goldens=MAX_GOLDENS).goldens == MAX_GOLDENS
     for count in (-1, MAX_GOLDENS + 1):
         with pytest.raises(WrongUse, match=f"`goldens` {count}: 0 to {MAX_GOLDENS}"):
