@@ -16,14 +16,21 @@ import click
 import numpy as np
 
 from bench.experiments.doctor import Figures, rates
-from bench.experiments.shared import folders_argument, json_option, retrain, run, save
+from bench.experiments.shared import (
+    cache_dir_option,
+    folders_argument,
+    json_option,
+    retrain,
+    run,
+    save,
+    seeds_option,
+)
 from bench.experiments.spoil import swap
 from deploy.system.terminal import say_table
 from retrain.doctor import examine
 from retrain.doctor.out_of_fold import all_examples
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
-from retrain.settings.cache import default_cache_dir
 from retrain.settings.training import HeadSettings, Source, SplitSettings
 from retrain.training.head import Examples, Head
 from retrain.training.linear import fit
@@ -35,7 +42,7 @@ _VALIDATION_SHARE = 0.1
 
 @click.command()
 @folders_argument
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1))
+@seeds_option
 @click.option(
     "--swapped",
     default=10.0,
@@ -43,12 +50,7 @@ _VALIDATION_SHARE = 0.1
     type=click.FloatRange(0, 50),
     help="Percent of the labels that are swapped.",
 )
-@click.option(
-    "--cache-dir",
-    default=default_cache_dir,
-    type=click.Path(path_type=Path),
-    help="As for `retrain doctor`.",
-)
+@cache_dir_option
 @json_option
 def main(
     folders: tuple[Path, ...], seeds: int, swapped: float, cache_dir: Path, output: Path | None

@@ -21,18 +21,19 @@ import numpy as np
 
 from bench.experiments import doctor_peers
 from bench.experiments.shared import (
+    cache_dir_option,
     folders_argument,
     json_option,
     retrain,
     run,
     save,
+    seeds_option,
 )
 from bench.experiments.spoil import Pair, Spoiled, spoil
 from deploy.system.terminal import say_table
 from retrain.doctor import examine
 from retrain.doctor.out_of_fold import all_examples, predict
 from retrain.progress import Progress
-from retrain.settings.cache import default_cache_dir
 from retrain.settings.training import Source, SplitSettings
 
 _FIRST_SHARE = 0.05
@@ -45,7 +46,7 @@ Names = frozenset[str]
 
 @click.command()
 @folders_argument
-@click.option("--seeds", default=3, show_default=True, type=click.IntRange(1))
+@seeds_option
 @click.option(
     "--peers-python",
     "peers",
@@ -53,12 +54,7 @@ Names = frozenset[str]
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Compare with cleanlab and CleanVision, which this Python has.",
 )
-@click.option(
-    "--cache-dir",
-    default=default_cache_dir,
-    type=click.Path(path_type=Path),
-    help="As for `retrain doctor`.",
-)
+@cache_dir_option
 @json_option
 def main(
     folders: tuple[Path, ...],

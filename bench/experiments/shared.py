@@ -22,6 +22,7 @@ from deploy import files
 from deploy.cli import ending
 from deploy.errors import BadData
 from deploy.image import HEAD, why_not_photo
+from retrain.settings.cache import default_cache_dir
 
 NO_BOUNDS = ("--max-accuracy-drop", "100", "--min-agreement", "0", "--max-mean-difference", "1")
 """Options for `retrain convert` that accept every model, so that its figures are printed."""
@@ -37,6 +38,13 @@ folders_argument = click.argument(
 )
 json_option = click.option(
     "--json", "output", type=click.Path(path_type=Path), help="Save the figures in this file."
+)
+seeds_option = click.option("--seeds", default=3, show_default=True, type=click.IntRange(1))
+cache_dir_option = click.option(
+    "--cache-dir",
+    default=default_cache_dir,
+    type=click.Path(path_type=Path),
+    help="As for `retrain doctor`.",
 )
 recipes_option = click.option(
     "--recipe",
