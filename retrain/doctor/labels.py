@@ -56,16 +56,17 @@ def find(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[F
         return []
     photos = data.dataset.photos.take(numbers)
     examples = Examples(everything.store, everything.rows[numbers], everything.labels[numbers])
-    probabilities = predict(data.dataset.photos, everything, len(labels))[numbers]
-    predicted = probabilities.argmax(axis=1)
-    if collapse := classes.find_collapse(predicted, examples.labels, labels):
-        return [collapse]
-    suspects = rank(probabilities, examples.labels)
-    if suspects.suggested:  # heads that do not learn from them judge all photos better
-        left_out = numbers[suspects.numbers[: suspects.suggested]]
+
+    def judge(left_out: Ints | None = None) -> tuple[Floats, Suspects]:
         probabilities = predict(data.dataset.photos, everything, len(labels), left_out)[numbers]
-        predicted = probabilities.argmax(axis=1)
-        suspects = rank(probabilities, examples.labels)
+        return probabilities, rank(probabilities, examples.labels)
+
+    probabilities, suspects = judge()
+    if collapse := classes.find_collapse(probabilities.argmax(axis=1), examples.labels, labels):
+        return [collapse]
+    if suspects.suggested:  # heads that do not learn from them judge all photos better
+        probabilities, suspects = judge(numbers[suspects.numbers[: suspects.suggested]])
+    predicted = probabilities.argmax(axis=1)
     return [
         *_wrong_labels(photos, probabilities, suspects, examples.labels, labels),
         *find_ringleaders(photos, predicted, examples, labels),
