@@ -113,15 +113,14 @@ def extract(
             f"{cache.place}: damaged, set aside: {', '.join(cached.damaged)}; "
             "their photos are analysed again"
         )
-    analysed = 0
-    lost: dict[bytes, str] = {}
+    analysed, lost = 0, dict[bytes, str]()
     missing = cached.missing()
     if len(missing):
         engine = engine_choice.choose(backbone, len(missing), progress)
         on_ray = engine_choice.executor == "ray"
         pictures = None if on_ray else thumbnails  # `near_duplicates` makes them later
         make = MakeWorker(engine, Decoder(backbone.spec, distortion, pictures), cache, decoder())
-        analysed = _analyse(photos, views, missing, make, engine_choice, cached, lost, progress)
+        analysed, lost = _analyse(photos, views, missing, make, engine_choice, cached, progress)
         if thumbnails:
             thumbnails.flush()
 
@@ -352,12 +351,11 @@ def _analyse(
     make: MakeWorker,
     how: EngineChoice,
     cached: CachedRows,
-    lost: dict[bytes, str],
     progress: Progress,
-) -> int:
-    """Compute the `missing` views, add them to the cache and to `cached`; return their number.
+) -> tuple[int, dict[bytes, str]]:
+    """Compute the `missing` views, and add them to the cache and to `cached`.
 
-    `lost` gets the reason of each photo without a row, by its digest.
+    Return their number, and the reason of each photo without a row, by its digest.
     """
     if how.executor == "ray":
         from retrain import ray_pool
@@ -367,7 +365,7 @@ def _analyse(
     else:
         tasks = plan(photos, views, missing, make.cache.width, cores)
         all_counts = parallel.run(tasks, make, extract_shard)
-    analysed = 0
+    analysed, lost = 0, dict[bytes, str]()
     unit = "photos" if len(views) == 1 else "views"
     with progress.bar("bottlenecks", len(missing), unit) as advance, closing(all_counts):
         for counts in all_counts:
@@ -378,7 +376,7 @@ def _analyse(
             lost |= counts.lost
             advance(counts.views)
             analysed += counts.rows
-    return analysed
+    return analysed, lost
 
 
 def _absolute(shards: Iterator[tuple[Task, ...]]) -> Iterator[tuple[Task, ...]]:
