@@ -223,7 +223,9 @@ def table(result: SelfTest) -> list[str]:
     rows = {
         "model": result.model,
         "sha256": result.sha256,
-        "files": f"no {SUMS} of it" if result.files is None else f"{result.files} as {SUMS} says",
+        "files": f"no {SUMS} lists it"
+        if result.files is None
+        else f"{result.files} as {SUMS} says",
         "labels": result.labels,
         "runtime": runtime and f"{runtime.name} {runtime.version}",
         "packages": _pairs(result.packages, "{} {}"),

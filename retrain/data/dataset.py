@@ -158,8 +158,8 @@ class Dataset:
             )
         if len(self.copies) > leaks:
             count = len(self.copies) - leaks
-            others = "another photo is" if count == 1 else "other photos are"
-            lines.append(f"{with_noun(count, 'exact copy')} of {others} passed over")
+            originals = "another photo is" if count == 1 else "other photos are"
+            lines.append(f"{with_noun(count, 'exact copy')} of {originals} passed over")
         return [*self.remarks, *lines]
 
 

@@ -41,10 +41,10 @@ def find_collapse(predicted: Ints, labels: Ints, names: Sequence[str]) -> Findin
     matrix = confusion_matrix(predicted, labels, len(names))
     chosen = int(matrix.sum(axis=0).argmax())
     sizes = matrix.sum(axis=1)
-    others = sizes * _MAX_RATIO >= sizes[chosen]
-    others[chosen] = False
-    foreign = int(sizes[others].sum())
-    misclassified = int(matrix[others, chosen].sum())
+    is_compared = sizes * _MAX_RATIO >= sizes[chosen]
+    is_compared[chosen] = False
+    foreign = int(sizes[is_compared].sum())
+    misclassified = int(matrix[is_compared, chosen].sum())
     if misclassified < max(MIN_PHOTOS_PER_CLASS, _MIN_COLLAPSE * foreign):
         return None
     return Finding(

@@ -96,15 +96,15 @@ TUNED = TrainSettings(
 
 def parsed(monkeypatch: pytest.MonkeyPatch, program: str, *words: str) -> Any:
     """Return the settings that a command gives to `program`, the function that does its work."""
-    taken = []
+    parsed_settings = []
 
     def take(settings: Any, *_: Any) -> None:
-        taken.append(settings)
+        parsed_settings.append(settings)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(program, take)
     CliRunner().invoke(commands, words)
-    return taken.pop()
+    return parsed_settings.pop()
 
 
 @pytest.mark.parametrize("settings", [PUBLISHED, OWN], ids=["published", "own"])

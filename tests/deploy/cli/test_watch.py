@@ -362,15 +362,15 @@ def test_snapshots_do_not_go_into_the_folder_that_is_watched(model: Path, tmp_pa
     assert "each snapshot would be a new photo" in result.stderr
 
 
-@pytest.mark.parametrize("kept", ["disk", "disk/kept"])
+@pytest.mark.parametrize("snapshots", ["disk", "disk/kept"])
 def test_a_link_does_not_lead_snapshots_into_the_folder_that_is_watched(
-    model: Path, tmp_path: Path, kept: str
+    model: Path, tmp_path: Path, snapshots: str
 ) -> None:
     for name in ("inbox/sub", "disk"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "inbox" / "sub" / "link").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "circle").symlink_to(tmp_path / "inbox")
-    options = ("--source", tmp_path / "inbox", "--snapshot-dir", tmp_path / kept)
+    options = ("--source", tmp_path / "inbox", "--snapshot-dir", tmp_path / snapshots)
     result = watch(model, *options)
     assert result.exit_code == 2
     assert "each snapshot would be a new photo" in result.stderr

@@ -154,11 +154,11 @@ def test_an_option_sets_its_setting_and_no_other(
 ) -> None:
     typed = [option] if text is None else [f"{option}={text}"] if joined else [option, text]
     photos = [] if option == "--image_dir" else ["photos"]
-    others = [*NEEDED.get(option, ()), *photos]
-    settings = parse(*typed, *others)
+    needed = [*NEEDED.get(option, ()), *photos]
+    settings = parse(*typed, *needed)
     assert attrgetter(where)(settings) == value
     names = {name for _, _, name, _ in SETTINGS}
-    usual = parse(*others) if photos else USUAL
+    usual = parse(*needed) if photos else USUAL
     assert {name for name in names if attrgetter(name)(settings) != attrgetter(name)(usual)} == {
         where
     }

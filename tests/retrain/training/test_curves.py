@@ -18,8 +18,8 @@ def test_many_points_become_fifty_means() -> None:
 @pytest.mark.parametrize("points", [1, 3, 200])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_points_that_are_not_finite_are_left_out(points: int, value: float) -> None:
-    bad = [CurvePoint(step, (0.5, value), (0.5, 1.0)) for step in range(points)]
-    assert json.dumps(to_json(bad), allow_nan=False)
-    assert to_json(bad)["step"] == []
-    good = CurvePoint(points, (0.5, 1.0), (0.25, 2.0))
-    assert to_json([*bad, good])["validation_accuracy"] == [0.25]
+    diverged = [CurvePoint(step, (0.5, value), (0.5, 1.0)) for step in range(points)]
+    assert json.dumps(to_json(diverged), allow_nan=False)
+    assert to_json(diverged)["step"] == []
+    recovered = CurvePoint(points, (0.5, 1.0), (0.25, 2.0))
+    assert to_json([*diverged, recovered])["validation_accuracy"] == [0.25]
