@@ -168,12 +168,12 @@ def _examine(
         image_dir = folder_of_photos(image_dir)
         require_apart(image_dir, quarantine)
     run = RunFolder(Path(target))
-    is_kept = run.metrics.exists() and not kinds
+    is_run = run.metrics.exists()
+    is_kept = is_run and not kinds
     if is_kept:
         click.get_current_context().with_resource(run.writing())
     data = load(photos, split, stages, labels)
     # As they were named: `photos` has the absolute place.
-    is_run = run.metrics.exists()
     words = [shown(target)] if is_run else name_photos(replace(photos, image_dir=target))
     findings = examine(data, photos, stages, kinds, words)
     record = to_json(data, findings)
