@@ -67,7 +67,7 @@ def test_known_memory_is_what_is_measured(monkeypatch: pytest.MonkeyPatch) -> No
             figures = call(load, "bench.time_one_round:measure", job, folder)
             peaks[load] = figures["peak_bytes"] - figures["bare_bytes"]
     assert peaks["sleeper"] < 20e6
-    assert peaks["leaky"] > 60e6
+    assert 55e6 < peaks["leaky"] < 75e6  # pages that the bare process had freed are used again
 
 
 @pytest.mark.usefixtures("in_process", "_product_takes_time")
