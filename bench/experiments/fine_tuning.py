@@ -114,8 +114,8 @@ def measure_split(
     rows: dict[str, Row] = {}
     with TemporaryDirectory(prefix="retrain-") as temporary:
         options_of: dict[str, tuple[str, ...]] = {"linear": (), "fine-tuned": ("--fine-tune",)}
-        if average > 1:  # it adds runs to the one that is finished
-            options_of["averaged"] = ("--fine-tune", "--average", str(average), "--resume")
+        if average > 1:
+            options_of["averaged"] = ("--fine-tune", "--average", str(average))
         for name, more in options_of.items():
             run_folder = Path(temporary, "linear" if name == "linear" else "tuned")
             if weights:
@@ -126,8 +126,6 @@ def measure_split(
             seconds = rows["fine-tuned"]["seconds"]
             figures = full_fine_tuning.measure(manifest, weights, seconds)
             rows["keras"] = {"salt": salt, **figures}
-    if "averaged" in rows:
-        rows["averaged"]["seconds"] += rows["fine-tuned"]["seconds"]
     return rows
 
 

@@ -131,7 +131,8 @@ _OPTIONS = (
     click.option(
         "--epochs",
         type=click.IntRange(1),
-        help="Epochs of fine-tuning.  [default: by the number of photos, 12 for 1,000]",
+        help="Epochs of fine-tuning.  [default: by the number of photos, 12 for 1,000, "
+        "or 16 with --average]",
     ),
     click.option(
         "--average",

@@ -11,25 +11,26 @@ from retrain.settings.training import AdoptSettings, FineTuneSettings, Source, T
 
 
 @pytest.mark.parametrize(
-    ("photos", "epochs", "views"),
+    ("photos", "epochs", "averaged_epochs", "views"),
     [
-        (1, 40, 10),
-        (80, 38, 10),
-        (100, 34, 10),
-        (800, 12, 10),
-        (1_000, 11, 10),
-        (2_000, 8, 5),
-        (20_000, 2, 1),
-        (100_000, 1, 1),
-        (10_000_000, 1, 1),
+        (1, 40, 40, 10),
+        (80, 38, 40, 10),
+        (100, 34, 40, 10),
+        (800, 12, 16, 10),
+        (1_000, 11, 14, 10),
+        (2_000, 8, 10, 5),
+        (20_000, 2, 3, 1),
+        (100_000, 1, 1, 1),
+        (10_000_000, 1, 1, 1),
     ],
 )
 def test_epochs_and_views_follow_from_the_training_photos(
-    photos: int, epochs: int, views: int
+    photos: int, epochs: int, averaged_epochs: int, views: int
 ) -> None:
-    usual = FineTuneSettings()
+    usual, averaged = FineTuneSettings(), FineTuneSettings(average=3)
     assert (usual.epochs_for(photos), usual.views_for(photos)) == (epochs, views)
-    typed = FineTuneSettings(epochs=3, views=2)
+    assert (averaged.epochs_for(photos), averaged.views_for(photos)) == (averaged_epochs, views)
+    typed = FineTuneSettings(epochs=3, views=2, average=2)
     assert (typed.epochs_for(photos), typed.views_for(photos)) == (3, 2)
 
 
