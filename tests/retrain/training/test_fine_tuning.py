@@ -378,7 +378,7 @@ def test_a_killed_run_ends_as_the_unbroken_one(photos: Path, folder: Path, tmp_p
     seed = int.from_bytes(os.urandom(4))
     random = np.random.default_rng(seed)
     print(f"seed {seed}")
-    many = (*TUNE, *RATE, "--epochs", 30)
+    many = (*TUNE, *RATE, "--epochs", 200)  # longer than the wait before the kill
     unbroken, broken, log = tmp_path / "unbroken", tmp_path / "broken", tmp_path / "log"
     finish(arguments(photos, folder, unbroken, *many), log)
 
