@@ -1,7 +1,8 @@
 """Run fine-tuning: cut, feature maps, training, and the comparison with the linear head."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -66,7 +67,8 @@ class FineTuning:
         }
 
 
-def fine_tune_network(
+@contextmanager
+def fine_tuned_network(
     settings: TrainSettings,
     fine_tuning: FineTuneSettings,
     cut: CutPoint,
@@ -74,8 +76,8 @@ def fine_tune_network(
     linear: LinearNetwork,
     events: EventWriter,
     progress: Progress,
-) -> tuple[TrainedNetwork, FineTuning]:
-    """Return the better one of `linear` and the network that is fine-tuned from it, above `cut`.
+) -> Iterator[tuple[TrainedNetwork, FineTuning]]:
+    """Yield the better one of `linear` and the network that is fine-tuned from it, above `cut`.
 
     Writes a checkpoint now and again. Raises BadData for a network that cannot be trained, for
     training that diverges, and for a checkpoint to resume from that is damaged or of another run.
@@ -84,37 +86,40 @@ def fine_tune_network(
     epochs, views = fine_tuning.epochs_for(photos), fine_tuning.views_for(photos)
     with progress.stage("feature maps"):
         trunk = load_trunk(data.backbone, cut, settings.source.cache_dir)
-    with progress.stage("fine-tune"):
-        top = Top(data.backbone, trunk, cut.shape, len(data.labels))
-        start = top.initial(linear.head)
-        cost = estimate_cost(top, trunk, start, data.dataset.photos, photos, fine_tuning)
-        size = "x".join(map(str, cut.shape))
-        progress.info(
-            f"fine-tuning above {cut.name} ({size}, {cut.share_above:.0%} of the multiply-adds): "
-            f"{with_noun(epochs, 'epoch')} of {with_noun(photos, 'photo')} with "
-            f"{with_noun(views, 'view')} each: {cost}"
-        )
-    distorted = DistortedViews(views, fine_tuning.distortion)
-    maps = load_feature_maps(data, trunk, distorted, settings, progress)
-    with progress.stage("fine-tune"):
-        state = _train(settings, fine_tuning, data, trunk, top, start, maps, events, progress)
-        network = FineTunedNetwork(top, top.rounded(state.average), maps)
-        labels = data.examples[split.VALIDATION].labels
-        comparison = Comparison.of(
-            linear.logits_of(split.VALIDATION), network.logits_of(split.VALIDATION), labels
-        )
-        progress.info(str(comparison))
-        test_labels = data.examples[split.TESTING].labels
-        record = FineTuning(
-            cut,
-            epochs,
-            views,
-            state.runs,
-            comparison,
-            Accuracy.of(linear.logits_of(split.TESTING), test_labels),
-            Accuracy.of(network.logits_of(split.TESTING), test_labels),
-        )
-    return (network if comparison.keeps_fine_tuned else linear), record
+    with ExitStack() as stack:
+        with progress.stage("fine-tune"):
+            top = stack.enter_context(
+                closing(Top(data.backbone, trunk, cut.shape, len(data.labels)))
+            )
+            start = top.initial(linear.head)
+            cost = estimate_cost(top, trunk, start, data.dataset.photos, photos, fine_tuning)
+            size = "x".join(map(str, cut.shape))
+            progress.info(
+                f"fine-tuning above {cut.name} ({size}, {cut.share_above:.0%} of the "
+                f"multiply-adds): {with_noun(epochs, 'epoch')} of {with_noun(photos, 'photo')} "
+                f"with {with_noun(views, 'view')} each: {cost}"
+            )
+        distorted = DistortedViews(views, fine_tuning.distortion)
+        maps = load_feature_maps(data, trunk, distorted, settings, progress)
+        with progress.stage("fine-tune"):
+            state = _train(settings, fine_tuning, data, trunk, top, start, maps, events, progress)
+            network = FineTunedNetwork(top, top.rounded(state.average), maps, progress)
+            labels = data.examples[split.VALIDATION].labels
+            comparison = Comparison.of(
+                linear.logits_of(split.VALIDATION), network.logits_of(split.VALIDATION), labels
+            )
+            progress.info(str(comparison))
+            test_labels = data.examples[split.TESTING].labels
+            record = FineTuning(
+                cut,
+                epochs,
+                views,
+                state.runs,
+                comparison,
+                Accuracy.of(linear.logits_of(split.TESTING), test_labels),
+                Accuracy.of(network.logits_of(split.TESTING), test_labels),
+            )
+        yield (network if comparison.keeps_fine_tuned else linear), record
 
 
 def _train(

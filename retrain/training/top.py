@@ -14,6 +14,7 @@ from retrain.backbones import Backbone
 from retrain.backbones.round_kernels import round_in_training
 from retrain.backbones.surgery.pointwise_products import pointwise_products
 from retrain.bottlenecks.feature_store import Rows
+from retrain.progress import Advance
 from retrain.training.head import Examples, Floats, Head, Ints
 
 Item = TypeVar("Item")
@@ -97,7 +98,13 @@ class Top:
         )
         self._logits = session.make_callable(logits, [values, *parameters])
         self._bottlenecks = session.make_callable(bottlenecks, [values, *parameters[:-2]])
+        self._session = session
         self._pool = ThreadPoolExecutor(min(cores(), PARTS))
+
+    def close(self) -> None:
+        """Free the threads and the memory of the computation."""
+        self._pool.shutdown()
+        self._session.close()
 
     def initial(self, head: Head) -> list[Floats]:
         """Return the parameters of the backbone as it was published, and of `head`."""
@@ -147,16 +154,23 @@ class Top:
         """Return `call` of each item, in their order, computed on all cores."""
         return list(self._pool.map(call, items))
 
-    def logits_of(self, examples: Examples, parameters: Sequence[Floats]) -> Floats:
-        """Return float32 (N, C) for the undistorted photos; maps are read in blocks."""
-        empty = np.empty((0, self._classes), np.float32)
-        blocks = self._blocks(examples.rows[:, 0])
+    def logits_of(
+        self, examples: Examples, parameters: Sequence[Floats], advance: Advance = lambda _: None
+    ) -> Floats:
+        """Return float32 (N, C) for the undistorted photos; maps are read in blocks.
+
+        `advance` gets the number of photos of each block when it is computed.
+        """
+        logits = [np.empty((0, self._classes), np.float32)]
 
         def compute(rows: Ints) -> Floats:
-            logits: Floats = self._logits(examples.store.take(rows), *parameters)
-            return logits
+            block: Floats = self._logits(examples.store.take(rows), *parameters)
+            return block
 
-        return np.concatenate([empty, *self.run_all(compute, blocks)])
+        for block in self._pool.map(compute, self._blocks(examples.rows[:, 0])):
+            logits.append(block)
+            advance(len(block))
+        return np.concatenate(logits)
 
     def bottlenecks_of(
         self, examples: Examples, indices: Ints, parameters: Sequence[Floats]

@@ -1,7 +1,7 @@
 """Train the head on a folder of photos, and write the files of the run."""
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import numpy as np
 from PIL import Image
@@ -26,7 +26,7 @@ from retrain.settings.training import TrainSettings
 from retrain.training.curves import CurvePoint
 from retrain.training.evaluate import Evaluation, evaluate
 from retrain.training.export_graph import export_graph, require_empty, write_saved_model
-from retrain.training.fine_tuning import fine_tune_network, fine_tuning_checkpoint
+from retrain.training.fine_tuning import fine_tuned_network, fine_tuning_checkpoint
 from retrain.training.load_examples import TrainingData, load_examples
 from retrain.training.loop import head_checkpoint, train_head
 from retrain.training.result import TrainResult, build_contract, build_result, write_run
@@ -63,16 +63,19 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
         if not settings.resume:  # later, `resume` must find the checkpoints of this run only
             for path in (head_checkpoint(settings), fine_tuning_checkpoint(settings)):
                 path.unlink(missing_ok=True)
-        with closing(EventWriter(settings.summaries_dir or run.summaries)) as events:
+        with ExitStack() as stack:
+            writer = EventWriter(settings.summaries_dir or run.summaries)
+            events = stack.enter_context(closing(writer))
             with progress.stage("train"):
                 head = train_head(settings, data, events, progress)
             linear = LinearNetwork(head, data.examples)
             network: TrainedNetwork = linear
             fine_tuning = None
             if settings.fine_tuning and data.cut:
-                network, fine_tuning = fine_tune_network(
+                fine_tuned = fine_tuned_network(
                     settings, settings.fine_tuning, data.cut, data, linear, events, progress
                 )
+                network, fine_tuning = stack.enter_context(fine_tuned)
             with progress.stage("assess"):
                 labels = {name: examples.labels for name, examples in data.examples.items()}
                 temperature = fit_temperature(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from retrain.metrics import Accuracy
+from retrain.progress import Progress
 from retrain.training.head import Examples, Floats, Head, Ints
 from retrain.training.top import Top
 
@@ -69,6 +70,7 @@ class FineTunedNetwork:
     top: Top
     parameters: Sequence[Floats]
     examples: Mapping[str, Examples]
+    progress: Progress
 
     @property
     def head(self) -> Head:
@@ -86,7 +88,11 @@ class FineTunedNetwork:
 
     def accuracy_on(self, split: str) -> Accuracy:
         """Return the accuracy on the undistorted photos of a split."""
-        return Accuracy.of(self.logits_of(split), self.examples[split].labels)
+        examples = self.examples[split]
+        text = f"accuracy on {split} photos"
+        with self.progress.bar(text, len(examples.labels), "photos") as advance:
+            logits = self.top.logits_of(examples, self.parameters, advance)
+        return Accuracy.of(logits, examples.labels)
 
     def bottlenecks_of(self, split: str, indices: Ints) -> Floats:
         """Return float32 (N, D): the bottlenecks of the photos of a split at `indices` (N,)."""

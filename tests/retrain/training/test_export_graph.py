@@ -10,6 +10,7 @@ import pytest
 from deploy.errors import BadData, WrongUse
 from retrain import tf_graph
 from retrain.backbones import Backbone
+from retrain.progress import Progress
 from retrain.training.export_graph import export_graph
 from retrain.training.head import Head
 from retrain.training.top import Top
@@ -73,7 +74,7 @@ def test_a_fine_tuned_network_has_tensorflows_bytes(backbone: Backbone) -> None:
     trunk = replace(backbone, width=int(np.prod(SHAPE)), cut=CUT)
     top = Top(backbone, trunk, SHAPE, CLASSES)
     parameters = [values + np.float32(0.25) for values in top.initial(small_head())]
-    network = FineTunedNetwork(top, parameters, {})
+    network = FineTunedNetwork(top, parameters, {}, Progress())
     exported = export_graph(backbone, network, OUTPUT).graph_def
     assert len(network.constants) > 4
     assert exported == written_by_tensorflow(backbone, network)

@@ -11,6 +11,7 @@ import pytest
 from deploy.errors import BadData
 from retrain import tf_graph
 from retrain.backbones.round_kernels import round_in_training
+from retrain.progress import Progress
 from retrain.training import top as module
 from retrain.training.export_graph import export_graph
 from retrain.training.head import Examples, Floats
@@ -33,6 +34,7 @@ from tests.helpers.small_networks import (
 
 tf = tf_graph.tensorflow()
 PHOTOS = 10
+QUIET = Progress(verbosity="ERROR")
 OFFSET = np.array([0.5, -0.5, 0.1], np.float32)
 TARGETS = np.array([[0.8, 0.1, 0.1], [0.0, 0.7, 0.3], [0.2, 0.2, 0.6]], np.float32)
 Array = npt.NDArray[Any]
@@ -111,6 +113,18 @@ def test_the_gradient_is_the_slope_of_the_mean_cross_entropy(
             assert slopes[index] == pytest.approx(slope, rel=1e-3, abs=1e-6), (name, index)
 
 
+def test_accuracy_shows_its_progress_and_is_that_of_the_logits(
+    top: Top, examples: Examples, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = FineTunedNetwork(
+        top, top.initial(small_head()), {"training": examples}, Progress(form="text")
+    )
+    right = network.logits_of("training").argmax(axis=1) == examples.labels
+    assert network.accuracy_on("training").right == right.sum()
+    photos = len(examples.labels)
+    assert f"accuracy on training photos {photos}/{photos} photos" in capsys.readouterr().err
+
+
 def test_logits_and_bottlenecks_are_those_of_the_exported_graph(
     top: Top, examples: Examples, folder: Path
 ) -> None:
@@ -119,7 +133,7 @@ def test_logits_and_bottlenecks_are_those_of_the_exported_graph(
         (values + random.normal(0, 0.1, values.shape)).astype(np.float32)
         for values in top.initial(small_head())
     ]
-    network = FineTunedNetwork(top, parameters, {"testing": examples}).with_temperature(2.0)
+    network = FineTunedNetwork(top, parameters, {"testing": examples}, QUIET).with_temperature(2.0)
     frozen = export_graph(small_backbone(folder)[0], network, "result")
     with tf.Graph().as_default() as graph:
         tf_graph.import_graph(tf_graph.parse(frozen.graph_def))
