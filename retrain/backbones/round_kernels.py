@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from tensorboard.util.tensor_util import make_ndarray, make_tensor_proto
+
+from retrain.tensor_proto import to_array, to_proto
 
 _OUTPUT_AXES = {"Conv2D": (3,), "DepthwiseConv2dNative": (2, 3)}
 """The axes of a kernel (height, width, in, out or multiplier) that have a scale per index."""
@@ -68,6 +69,6 @@ def round_kernels(graph: Any) -> Any:
     for node in rounded.node:
         if node.op in _OUTPUT_AXES and node.input[1] in constants:
             value = constants[node.input[1]].attr["value"].tensor
-            kernel = to_int8_grid(make_ndarray(value), _OUTPUT_AXES[node.op])
-            value.CopyFrom(make_tensor_proto(kernel))
+            kernel = to_int8_grid(to_array(value), _OUTPUT_AXES[node.op])
+            value.CopyFrom(to_proto(kernel))
     return rounded

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from tensorboard.util.tensor_util import make_ndarray
-
 from deploy.untrusted_files import damaged
 from retrain import tf_graph
 from retrain.conversion.inputs import ConversionInputs
 from retrain.frozen_graph import LOGITS, FrozenGraph
+from retrain.tensor_proto import to_array
 from retrain.tflite.final_layer import Dense, FinalLayer, replace_final_layer
 
 
@@ -29,4 +28,4 @@ def read_final_layer(graph: FrozenGraph) -> Dense:
     with damaged("the graph has no final layer", "train again"):
         product, bias = nodes[LOGITS].input
         _, weights = nodes[product].input
-        return Dense(*(make_ndarray(nodes[name].attr["value"].tensor) for name in (weights, bias)))
+        return Dense(*(to_array(nodes[name].attr["value"].tensor) for name in (weights, bias)))

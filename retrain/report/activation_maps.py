@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tensorboard.util.tensor_util import make_ndarray
 
 from deploy.contract import InputSpec
 from deploy.errors import BadData
@@ -26,6 +25,7 @@ from retrain.data.photo_pixels import decode
 from retrain.frozen_graph import BOTTLENECK, LOGITS, FrozenGraph
 from retrain.report.photo_book import data_uri
 from retrain.settings.training import Source
+from retrain.tensor_proto import to_array
 from retrain.tflite.feature_map import give_feature_map
 from retrain.training.head import Head
 
@@ -96,7 +96,7 @@ def _head(graph_def: Any) -> Head:
     logits = nodes[LOGITS]
     product = nodes[logits.input[0]]
     constants = nodes[product.input[1]], nodes[logits.input[1]]
-    weights, bias = (make_ndarray(node.attr["value"].tensor) for node in constants)
+    weights, bias = (to_array(node.attr["value"].tensor) for node in constants)
     return Head(weights, bias)
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT
-from tensorboard.util.tensor_util import make_tensor_proto
 
 from deploy.errors import BadData, WrongUse
 from deploy.system.temporary_files import scratch
 from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.frozen_graph import BOTTLENECK, LOGITS, FrozenGraph
+from retrain.tensor_proto import to_proto
 from retrain.training.trained_network import TrainedNetwork
 
 
@@ -30,14 +30,14 @@ def export_graph(backbone: Backbone, network: TrainedNetwork, output: str) -> Fr
     constants, head = network.constants, network.head
     for node in graph_def.node:
         if node.name in constants:
-            node.attr["value"].tensor.CopyFrom(make_tensor_proto(constants[node.name]))
+            node.attr["value"].tensor.CopyFrom(to_proto(constants[node.name]))
     weights = _add(graph_def, "final_weights", "Const")
-    weights.attr["value"].tensor.CopyFrom(make_tensor_proto(head.weights))
+    weights.attr["value"].tensor.CopyFrom(to_proto(head.weights))
     product = _add(graph_def, "MatMul", "MatMul", BOTTLENECK, weights.name)
     for attribute in ("transpose_a", "transpose_b", "grad_a", "grad_b"):
         product.attr[attribute].b = False
     bias = _add(graph_def, "final_biases", "Const")
-    bias.attr["value"].tensor.CopyFrom(make_tensor_proto(head.bias))
+    bias.attr["value"].tensor.CopyFrom(to_proto(head.bias))
     logits = _add(graph_def, LOGITS, "BiasAdd", product.name, bias.name)
     logits.attr["data_format"].s = b"NHWC"
     probabilities = _add(graph_def, output, "Softmax", logits.name)

@@ -1,7 +1,7 @@
 """Write a run's events for TensorBoard: curves, histograms, a confusion matrix, a projector.
 
-The records are written with TensorBoard's RecordWriter. Its EventFileWriter would open files with
-TensorFlow where that is installed, and loading TensorFlow takes seconds.
+TensorBoard's EventFileWriter would open files with TensorFlow where that is installed, and loading
+TensorFlow takes seconds.
 """
 
 import io
@@ -21,17 +21,17 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_FLOAT
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
 from tensorboard.plugins.histogram import metadata as histograms
 from tensorboard.plugins.image import metadata as images
 from tensorboard.plugins.projector import ProjectorConfig
 from tensorboard.plugins.scalar import metadata as scalars
-from tensorboard.summary.writer.record_writer import RecordWriter
-from tensorboard.util.tensor_util import make_tensor_proto
 
 from deploy.system.error_messages import doing
+from retrain.tensor_proto import to_proto
 from retrain.training.confusion_picture import Integers, draw_confusion_matrix
 from retrain.training.curves import CurvePoint
+from retrain.training.event_records import write_record
 
 MAX_POINTS = 1000
 """The most points in the projector."""
@@ -90,9 +90,9 @@ class EventWriter:
         """Write a picture of counts (C, C), a row for each true label."""
         picture = draw_confusion_matrix(matrix, [_one_line(label) for label in labels])
         content = [str(picture.width).encode(), str(picture.height).encode(), _png(picture)]
-        self._file("test").add(
-            step, [_value(images, "confusion_matrix", make_tensor_proto(content))]
-        )
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=len(content))])
+        tensor = TensorProto(dtype=DT_STRING, tensor_shape=shape, string_val=content)
+        self._file("test").add(step, [_value(images, "confusion_matrix", tensor)])
 
     def write_projector(
         self, bottlenecks: Floats, labels: Sequence[str], thumbnails: Sequence[Image.Image]
@@ -148,7 +148,7 @@ class _EventFile:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self._path = folder / "events.out.tfevents"
-        self._records = RecordWriter(self._path.open("wb"))
+        self._stream = self._path.open("wb")
 
     def begin(self) -> None:
         self._write(file_version="brain.Event:2")
@@ -158,12 +158,13 @@ class _EventFile:
 
     def close(self) -> None:
         with doing("write", self._path):
-            self._records.close()
+            self._stream.close()
 
     def _write(self, **content: Any) -> None:
         with doing("write", self._path):
-            self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
-            self._records.flush()
+            event = Event(wall_time=time.time(), **content)
+            write_record(self._stream, event.SerializeToString())
+            self._stream.flush()
 
 
 def _new_folder(parent: Path) -> Path:
@@ -182,7 +183,6 @@ def _value(plugin: Any, tag: str, tensor: Any) -> Any:
 
 
 def _scalar(tag: str, value: float | np.floating[Any]) -> Any:
-    # make_tensor_proto takes several times as long, and a run has thousands of scalars.
     tensor = TensorProto(dtype=DT_FLOAT, tensor_shape=TensorShapeProto(), float_val=[value])
     return _value(scalars, tag, tensor)
 
@@ -192,7 +192,7 @@ def _histogram(tag: str, values: Floats) -> Any:
     finite = values[np.isfinite(values)].astype(np.float64)
     counts, edges = np.histogram(finite, _HISTOGRAM_BUCKETS)
     table = np.stack([edges[:-1], edges[1:], counts], axis=1)
-    return _value(histograms, tag, make_tensor_proto(table))
+    return _value(histograms, tag, to_proto(table))
 
 
 def _one_line(label: str) -> str:

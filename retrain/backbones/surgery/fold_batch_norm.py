@@ -12,12 +12,12 @@ import numpy.typing as npt
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.compat.proto.node_def_pb2 import NodeDef
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_INT32
-from tensorboard.util.tensor_util import make_tensor_proto
 
 from deploy.errors import BadData
 from retrain import tf_graph
 from retrain.backbones.surgery.scope import name_in_file
 from retrain.backbones.surgery.size_limits import require_small
+from retrain.tensor_proto import to_proto
 
 
 class _Norm(NamedTuple):
@@ -133,7 +133,7 @@ class _Network:
         for node in result.node:
             node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
         for tensor, name in names.items():
-            value = make_tensor_proto(self._values[tensor])
+            value = to_proto(self._values[tensor])
             node = result.node.add(name=name, op="Const")
             node.attr["value"].tensor.CopyFrom(value)
             node.attr["dtype"].type = value.dtype

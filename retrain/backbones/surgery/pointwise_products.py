@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_INT32
-from tensorboard.util.tensor_util import make_tensor_proto
 
 from retrain import tf_graph
+from retrain.tensor_proto import to_proto
 
 
 def pointwise_products(graph_def: Any) -> Any:
@@ -58,7 +58,7 @@ def _reshape(graph_def: Any, name: str, source: str, sizes: list[int]) -> str:
     """Add the operation `name`, which gives `source` other sizes; return the name."""
     shape = graph_def.node.add(name=f"sizes/{name}", op="Const")
     shape.attr["dtype"].type = DT_INT32
-    shape.attr["value"].tensor.CopyFrom(make_tensor_proto(np.array(sizes, np.int32)))
+    shape.attr["value"].tensor.CopyFrom(to_proto(np.array(sizes, np.int32)))
     node = graph_def.node.add(name=name, op="Reshape", input=[source, shape.name])
     node.attr["T"].type = DT_FLOAT
     node.attr["Tshape"].type = DT_INT32

@@ -15,11 +15,11 @@ from tensorboard.compat.proto.types_pb2 import (
     DT_HALF,
     DT_UINT8,
 )
-from tensorboard.util.tensor_util import make_tensor_proto
 
 from deploy.errors import BadData
 from retrain import tf_graph
 from retrain.backbones.surgery.scope import name_in_file
+from retrain.tensor_proto import to_proto
 
 _NAMES = """
     Cast Concat ConcatV2 Const ExpandDims MirrorPad Pack Pad PadV2 Reshape ResizeBilinear
@@ -54,7 +54,7 @@ def to_float32(subgraph: Any, takes_bytes: bool) -> Any:
                 attr.type = DT_FLOAT
         if node.op == "Const":
             value = tf.make_ndarray(node.attr["value"].tensor)
-            node.attr["value"].tensor.CopyFrom(make_tensor_proto(value.astype("float32")))
+            node.attr["value"].tensor.CopyFrom(to_proto(value.astype("float32")))
         if node.op == "Cast" and node.attr["SrcT"].type == node.attr["DstT"].type:
             sources[f"{node.name}:0"] = node.input[0]
             del result.node[-1]
