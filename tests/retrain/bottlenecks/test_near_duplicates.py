@@ -83,6 +83,29 @@ def test_copies_that_are_cropped_squashed_or_darkened_are_found(
     }
 
 
+def test_each_of_many_copies_is_found(tmp_path: Path) -> None:
+    """Of a burst or a video; more than the photos that are looked at for one photo."""
+    others = [photo(tmp_path / "cat" / f"{i}.jpg", scene(i)) for i in range(1, 60)]
+    copies = [photo(tmp_path / "cat" / f"copy{i}.jpg", scene(0), 50 + i) for i in range(12)]
+    pairs = find(tmp_path, others + copies, ["training"] * 70 + ["testing"])
+    found = {path.path for pair in pairs for path in (pair.photo, pair.other)}
+    assert found == {copy.path for copy in copies}
+    assert any(pair.is_across_splits for pair in pairs)
+
+
+def test_copies_are_found_where_each_photo_has_many(tmp_path: Path) -> None:
+    """Such as a folder of photos that were distorted for training."""
+    copies = [
+        photo(tmp_path / "cat" / f"{i}-{j}.jpg", scene(i).resize((80 + j, 60)))
+        for i in range(8)
+        for j in range(12)
+    ]
+    pairs = find(tmp_path, copies, ["training"] * len(copies))
+    names = [(pair.photo.path.name, pair.other.path.name) for pair in pairs]
+    assert {name for pair in names for name in pair} == {copy.path.name for copy in copies}
+    assert all(first.split("-")[0] == second.split("-")[0] for first, second in names)
+
+
 def test_copies_in_one_split_are_not_across_splits(originals: list[Photo], tmp_path: Path) -> None:
     copy = photo(tmp_path / "cat" / "copy.jpg", scene(0).resize((160, 120)))
     (pair,) = find(tmp_path, [*originals, copy], ["training"] * 13)
