@@ -35,7 +35,7 @@ threads_option = click.option(
     default=min(2, cores()),
     show_default=True,
     type=click.IntRange(min=1),
-    help="CPU threads; two take 0.66 to 0.78 of one's time on two cores.",
+    help="CPU threads; two take 0.83 of one's time on two cores.",
 )
 
 

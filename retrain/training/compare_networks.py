@@ -56,8 +56,8 @@ class Comparison:
         """Whether the fine-tuned network is better, or not known to be worse.
 
         A few validation photos say little, and before any of them is seen, fine-tuning is far more
-        likely to help than to harm: of 23 trainings none was worse on the test photos. So the
-        validation photos must speak against it clearly.
+        likely to help than to harm: of 33 trainings (docs/measurements/fine-tuning.md) two were
+        worse on the test photos. So the validation photos must speak against it clearly.
         """
         return math.isfinite(self.fine_tuned) and self.gain >= -_MARGIN * self.standard_error
 

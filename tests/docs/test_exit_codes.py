@@ -1,11 +1,14 @@
 """The page on exit codes names the code of every error, and every variable that the code reads."""
 
 import re
+from collections.abc import Iterator
 
+import click
 import pytest
 
 from deploy.cli import INTERRUPTED, STDOUT_CLOSED
 from deploy.errors import BadData, GateFailed, RetrainError, WrongUse
+from retrain.cli import commands
 from tests.docs.conftest import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/reference/exit-codes.md").read_text("utf-8")
@@ -37,3 +40,22 @@ def test_every_environment_variable_is_described() -> None:
     variables = {name for text in sources for name in READ.findall(text)}
     assert {"RETRAIN_DEBUG", "KERAS_HOME"} <= variables
     assert not [name for name in variables - OF_LIBRARIES if f"`{name}`" not in PAGE]
+
+
+def _with_json(command: click.Command, name: str = "") -> Iterator[str]:
+    """Yield the names of a group's commands that have --json."""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            assert found
+            yield from _with_json(found, f"{name} {child}".strip())
+    elif any("--json" in parameter.opts for parameter in command.params):
+        yield name
+
+
+def test_the_keys_of_each_json_are_described() -> None:
+    rows = "".join(line for line in PAGE.splitlines(keepends=True) if line.startswith("| `"))
+    names = set(_with_json(commands))
+    assert {"train", "cache ls", "report", "doctor"} <= names
+    assert not [name for name in names if f"`{name}`" not in rows]
