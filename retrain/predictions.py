@@ -21,7 +21,7 @@ from deploy import files, versioned_json
 from deploy.errors import BadData
 from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, read
 from retrain.data.digest_index import to_list
-from retrain.data.photo import Photo, shown
+from retrain.data.photo import shown
 from retrain.data.photo_table import PhotoTable
 
 _VERSION = 1
@@ -84,7 +84,10 @@ class PredictionRows(Sequence[Prediction]):
         blocks: Iterable[tuple[npt.NDArray[Any], PhotoTable, str]],
         labels: Sequence[str],
     ) -> "PredictionRows":
-        """Return what `predict` returns for each block: scores (N, C), photos (N,), and split."""
+        """Return the predictions in each block: scores (N, C), photos (N,), and their split.
+
+        The scores are probabilities of `labels`.
+        """
         names = pa.array(labels, pa.string())
         tables = [_SCHEMA.empty_table()]
         for scores, photos, split in blocks:
@@ -137,26 +140,6 @@ class Predictions:
 
     sha256: str
     rows: Sequence[Prediction]
-
-
-def predict(
-    scores: npt.NDArray[Any], photos: Sequence[Photo], split: str, labels: Sequence[str]
-) -> list[Prediction]:
-    """Return the predictions in `scores` (N, C), probabilities of `labels`, for photos (N,)."""
-    index = {label: i for i, label in enumerate(labels)}
-    best = scores.argmax(axis=1)
-    return [
-        Prediction(
-            shown(photo.path.absolute()),
-            photo.digest,
-            photo.label,
-            split,
-            labels[column],
-            float(row[column]),
-            float(row[index[photo.label]]),
-        )
-        for photo, row, column in zip(photos, scores, best, strict=True)
-    ]
 
 
 def write(path: Path, predictions: Predictions) -> None:

@@ -16,7 +16,8 @@ from retrain.conversion.layer_errors import LayerError
 from retrain.conversion.prove_goldens import find_python, prove_goldens
 from retrain.conversion.result import ConversionResult
 from retrain.data import split
-from retrain.predictions import Predictions, predict
+from retrain.data.photo_table import PhotoTable
+from retrain.predictions import PredictionRows, Predictions
 from retrain.progress import Progress
 from retrain.run_folder import RunFolder
 from retrain.settings.conversion import RECIPES, ConvertSettings
@@ -79,8 +80,10 @@ def convert(settings: ConvertSettings, progress: Progress | None = None) -> Conv
         files.write(run.model, model.content)
         files.write(run.labels, write_labels(inputs.contract.labels))
         labels, photos = inputs.contract.labels, inputs.test_photos
-        rows = predict(model.scores, photos, split.TESTING, labels)
-        predictions.write(run.model_predictions, Predictions(result.model_sha256, tuple(rows)))
+        rows = PredictionRows.of_scores(
+            [(model.scores, PhotoTable.of(photos), split.TESTING)], labels
+        )
+        predictions.write(run.model_predictions, Predictions(result.model_sha256, rows))
         files.write_json(run.conversion, result.to_json())
         run.rejected.unlink(missing_ok=True)
     return result

@@ -13,7 +13,6 @@ from retrain.data.photo_table import PhotoTable
 from retrain.predictions import (
     PredictionRows,
     Predictions,
-    predict,
     read_predictions,
     sha256_of,
     write,
@@ -24,8 +23,9 @@ SCORES = np.array([[0.75, 0.25], [0.625, 0.375], [0.125, 0.875]], np.float32)
 
 
 def written(folder: Path) -> tuple[Path, Predictions]:
-    rows = predict(SCORES, PHOTOS, "testing", ("a", "b"))
-    predictions = Predictions("f" * 64, tuple(rows))
+    blocks = [(SCORES[:2], PhotoTable.of(PHOTOS[:2]), "testing")]
+    blocks.append((SCORES[2:], PhotoTable.of(PHOTOS[2:]), "testing"))
+    predictions = Predictions("f" * 64, PredictionRows.of_scores(blocks, ("a", "b")))
     write(folder / "predictions.parquet", predictions)
     return folder / "predictions.parquet", predictions
 
@@ -39,14 +39,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [row.is_right for row in (first, second, third)] == [True, False, False]
 
 
-def test_columns_hold_what_rows_do() -> None:
-    rows = predict(SCORES, PHOTOS, "testing", ("a", "b"))
-    blocks = [(SCORES[:2], PhotoTable.of(PHOTOS[:2]), "testing")]
-    blocks.append((SCORES[2:], PhotoTable.of(PHOTOS[2:]), "testing"))
-    columns = PredictionRows.of_scores(blocks, ("a", "b"))
+def test_columns_hold_what_rows_do(tmp_path: Path) -> None:
+    columns = written(tmp_path)[1].rows
+    rows = list(columns)
     assert columns == rows
     assert columns[1:] == rows[1:]
-    assert PredictionRows.of(rows).table == columns.table
+    assert columns[-1] == rows[-1]
+    assert PredictionRows.of(rows).table == PredictionRows.of(columns).table
 
 
 def test_a_table_of_a_later_version_is_read_unless_it_says_otherwise(tmp_path: Path) -> None:
