@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +19,12 @@ from deploy.image import normalise, to_pixels
 from deploy.runtime import Model
 from retrain import backbones, parallel, tf_graph
 from retrain.backbones.backbone import prepare
+from retrain.conversion.compose import read_final_layer
 from retrain.data.photo import Photo
 from retrain.data.photo_pixels import decode
-from retrain.frozen_graph import BOTTLENECK, LOGITS, FrozenGraph
+from retrain.frozen_graph import BOTTLENECK, FrozenGraph
 from retrain.report.photo_book import data_uri
 from retrain.settings.training import Source
-from retrain.tensor_proto import to_array
 from retrain.tflite.feature_map import give_feature_map
 from retrain.training.head import Head
 
@@ -87,17 +86,7 @@ def load_network(graph: FrozenGraph, source: Source, is_published: bool) -> Mapp
         trace = partial(tf_graph.parse, below)
         _, flatbuffer = prepare("report", cause, trace, sides, source.cache_dir)
     mapped = give_feature_map(flatbuffer)
-    return mapped and MappedNetwork(*mapped, _head(graph_def))
-
-
-def _head(graph_def: Any) -> Head:
-    """Return the head of a graph of this project: BiasAdd of a MatMul, as LOGITS."""
-    nodes = {node.name: node for node in graph_def.node}
-    logits = nodes[LOGITS]
-    product = nodes[logits.input[0]]
-    constants = nodes[product.input[1]], nodes[logits.input[1]]
-    weights, bias = (to_array(node.attr["value"].tensor) for node in constants)
-    return Head(weights, bias)
+    return mapped and MappedNetwork(*mapped, Head(*read_final_layer(graph)))
 
 
 def draw_maps(
