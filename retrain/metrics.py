@@ -111,25 +111,15 @@ def class_scores(matrix: Labels) -> list[ClassScore]:
     ]
 
 
-def expected_calibration_error(
-    probabilities: npt.NDArray[Any], labels: Labels, bins: int = 15
-) -> float:
-    """Return the expected calibration error, 0..1 (Guo et al., ICML 2017, equation 3).
-
-    Photos go into `bins` equally wide bins by their highest of `probabilities` (N, C). The error is
-    the mean gap between confidence and accuracy, weighted by each bin's photos. With few photos it
-    is above 0 even for right probabilities.
-    """
-    right = probabilities.argmax(axis=1) == labels
-    return calibration_error(probabilities.max(axis=1), right, bins)
-
-
 def calibration_error(
     confidence: npt.NDArray[Any], right: npt.NDArray[np.bool_], bins: int = 15
 ) -> float:
-    """Return the expected calibration error of photos with the highest probability `confidence`.
+    """Return the expected calibration error, 0..1 (Guo et al., ICML 2017, equation 3).
 
-    Both arrays are (N,); `right` is whether the label of that probability is the photo's own.
+    Photos (N,) go into `bins` equally wide bins by `confidence`, their highest probability. The
+    error is the mean gap between confidence and accuracy, weighted by each bin's photos. `right`
+    (N,) is whether the label of that probability is the photo's own. With few photos the error is
+    above 0 even for right probabilities.
     """
     confidence = confidence.astype(np.float64)
     # A bin holds its upper edge, as in the paper; 0 goes into the first.

@@ -19,7 +19,7 @@ from PIL import Image
 from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.data import split
-from retrain.metrics import expected_calibration_error, fit_temperature
+from retrain.metrics import calibration_error, fit_temperature
 from retrain.training.head import Floats, Head, softmax
 from tests.helpers.graph_fixtures import predict
 from tests.helpers.photos import LABELS
@@ -95,7 +95,8 @@ def test_figures_are_those_of_the_head_divided_by_its_temperature(
     right = probabilities[np.arange(len(labels)), labels]
     assert test["cross_entropy"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
     assert test["expected_calibration_error"] == pytest.approx(
-        expected_calibration_error(probabilities, labels), rel=1e-3
+        calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels),
+        rel=1e-3,
     )
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     assert [photo["path"] for photo in test["misclassified"]] == [paths[i] for i in wrong]
