@@ -57,7 +57,8 @@ def test_a_name_that_looks_like_a_pattern_is_a_name_first(folder: Path) -> None:
     assert list(find_photos(["one[1].jpg"])) == ["one[1].jpg"]
 
 
-def test_what_a_folder_cannot_show_is_reported(model: Path, folder: Path) -> None:
+@pytest.mark.usefixtures("folder")
+def test_what_a_folder_cannot_show_is_reported(model: Path) -> None:
     result = CliRunner().invoke(commands, [".", "empty", "gone", "--model", str(model), "--json"])
     assert result.exit_code == 3
     assert len(result.stdout.splitlines()) == 5
@@ -67,11 +68,11 @@ def test_what_a_folder_cannot_show_is_reported(model: Path, folder: Path) -> Non
         "Error: gone: No such file or directory",
         "Error: 3 of 8 photos could not be classified",
     ]
-    assert folder
 
 
+@pytest.mark.usefixtures("folder")
 def test_what_cannot_be_read_does_not_hide_the_rest(
-    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as lost+found on a stick, or a file of another user's."""
     forbid(monkeypatch, "below", "two.png")
@@ -84,7 +85,6 @@ def test_what_cannot_be_read_does_not_hide_the_rest(
         "Error: below: Permission denied",
     ]
     assert shown == ["four.gif", "one.jpg", "three.webp"]
-    assert folder
 
 
 def test_what_a_system_put_there_is_left_out_with_a_word(
