@@ -29,6 +29,8 @@ _LEAST_USUAL_SHARE = 0.35
 photo with nine copies and more the ninth nearest is one of them. Of flowers and of solar cells it
 is this share in the median."""
 _ALIKE_RANK = 64
+"""Of so many photos that are much alike the pictures do not tell whether they are parts of one
+product or frames of one video."""
 _MIN_USUAL_DIFFERENCE = 25.0
 """Least root mean square difference to the 65th nearest thumbnail, in levels of 0..255, of photos
 that are not all alike. Of solar cells, which are alike, the median is 13, of 1,000 flowers 57."""
