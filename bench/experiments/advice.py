@@ -32,8 +32,8 @@ from retrain.doctor.out_of_fold import all_examples
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.settings.training import HeadSettings, Source, SplitSettings
+from retrain.training.fit_head import fit_head
 from retrain.training.head import Examples, Head
-from retrain.training.linear import fit
 from retrain.training.load_examples import TrainingData
 
 _TEST_SHARE = 0.4
@@ -132,7 +132,7 @@ def train(
     training = examples_of(sorted(labels.keys() - set(validates)))
     validation = examples_of(sorted(labels.keys() & set(validates)))
     settings = HeadSettings(eval_step_interval=HeadSettings.how_many_training_steps)
-    *_, report = fit(training, validation, len(data.labels), settings)
+    *_, report = fit_head(training, validation, len(data.labels), settings)
     return report.checkpoint.best if report.checkpoint else report.head
 
 

@@ -131,8 +131,8 @@ def train_on_cache(folder: str, rows: int, steps: int, batch: int) -> dict[str, 
     from retrain.bottlenecks.feature_store import FeatureStore
     from retrain.data.digest_index import of_bytes
     from retrain.settings.training import HeadSettings
+    from retrain.training.fit_head import fit_head
     from retrain.training.head import Examples
-    from retrain.training.linear import fit
 
     digests = of_bytes([_digest(i) for i in range(rows)])
     labels = _labels(rows)
@@ -149,7 +149,7 @@ def train_on_cache(folder: str, rows: int, steps: int, batch: int) -> dict[str, 
     )
     before_fit = time.perf_counter()
     config = HeadSettings(steps, train_batch_size=batch)
-    for evaluation in fit(training, validation, _CLASSES, config):
+    for evaluation in fit_head(training, validation, _CLASSES, config):
         accuracy = evaluation.validation.accuracy
     fit_s = time.perf_counter() - before_fit
     return {

@@ -20,7 +20,7 @@ from retrain.doctor.finding import Finding, FindingPhoto, name_in
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.settings.training import HeadSettings, Source
-from retrain.training import linear
+from retrain.training.fit_head import fit_head
 from retrain.training.load_examples import TrainingData
 
 _HEAD = HeadSettings(how_many_training_steps=1000, eval_step_interval=1000)
@@ -98,7 +98,7 @@ def inflation_of(data: TrainingData, leaking: Iterable[bytes]) -> Inflation | No
         return None
     if len(np.unique(training.labels)) < len(data.labels):
         return None
-    *_, last = linear.fit(training, data.examples[VALIDATION], len(data.labels), _HEAD)
+    *_, last = fit_head(training, data.examples[VALIDATION], len(data.labels), _HEAD)
     if last.checkpoint is None:  # for the type checker: the last step ends a round
         return None
     logits: npt.NDArray[np.float32] = last.checkpoint.best.logits_of(testing)

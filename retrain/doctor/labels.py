@@ -14,8 +14,8 @@ from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.doctor.out_of_fold import all_examples, judged, predict
 from retrain.progress import Progress
 from retrain.settings.training import Source
+from retrain.training.fit_head import DEVIATION_OFFSET
 from retrain.training.head import Examples, Floats, Ints, softmax
-from retrain.training.linear import DEVIATION_OFFSET
 from retrain.training.load_examples import TrainingData
 
 KINDS = ("wrong-label", "ringleader", "overlap", "collapse")

@@ -8,8 +8,8 @@ from retrain.data.photo import Photo
 from retrain.data.photo_table import PhotoTable
 from retrain.data.split import Groups
 from retrain.settings.training import HeadSettings
+from retrain.training.fit_head import fit_head
 from retrain.training.head import Examples, Floats, Ints, softmax
-from retrain.training.linear import fit
 from retrain.training.load_examples import TrainingData
 
 _FOLDS = 5
@@ -57,7 +57,7 @@ def predict(
         known = Examples(examples.store, examples.rows[training], labels)
         few = slice(_MAX_VALIDATION_PHOTOS)
         validation = Examples(known.store, known.rows[few], known.labels[few])
-        *_, report = fit(known, validation, len(present), settings)
+        *_, report = fit_head(known, validation, len(present), settings)
         logits = report.head.logits_of(
             Examples(examples.store, examples.rows[held_out], examples.labels[held_out])
         )

@@ -11,8 +11,8 @@ from deploy.errors import BadData
 from deploy.untrusted_files import read_json
 from retrain.data import split
 from retrain.settings.training import HeadSettings
+from retrain.training.fit_head import fit_head
 from retrain.training.head import Examples, Floats
-from retrain.training.linear import fit
 from retrain.training.load_examples import TrainingData
 
 _VERSION = 1
@@ -122,7 +122,7 @@ def measure(data: TrainingData, settings: HeadSettings, graph_sha256: str) -> Le
         wrong = np.zeros(classes)
         for draw in range(repeats):
             training = _drawn(data.examples[split.TRAINING], share, draw)
-            *_, last = fit(training, validation, classes, settings)
+            *_, last = fit_head(training, validation, classes, settings)
             head = last.checkpoint.best if last.checkpoint else last.head
             is_wrong = head.logits_of(held_out).argmax(axis=1) != held_out.labels
             wrong += np.bincount(held_out.labels, is_wrong, classes) / repeats

@@ -21,9 +21,9 @@ from retrain.run_folder import METRICS_VERSION, RunFolder
 from retrain.settings.training import AdoptSettings, Precision, TrainSettings
 from retrain.training.curves import CurvePoint, to_json
 from retrain.training.evaluate import Evaluation
-from retrain.training.fine_tuning import FineTuning
 from retrain.training.head import Floats, softmax
 from retrain.training.load_examples import TrainingData
+from retrain.training.train_top import FineTuning
 
 MAX_NAMED_FILES = 100
 """Files left out that metrics.json names; failed.csv has all."""

@@ -26,11 +26,11 @@ from retrain.settings.training import TrainSettings
 from retrain.training.curves import CurvePoint
 from retrain.training.evaluate import Evaluation, evaluate
 from retrain.training.export_graph import export_graph, require_empty, write_saved_model
-from retrain.training.fine_tuning import fine_tuned_network, fine_tuning_checkpoint
 from retrain.training.load_examples import TrainingData, load_examples
-from retrain.training.loop import head_checkpoint, train_head
 from retrain.training.result import TrainResult, build_contract, build_result, write_run
 from retrain.training.tensorboard import MAX_POINTS, THUMBNAIL_SIDE, EventWriter
+from retrain.training.train_head import head_checkpoint, train_head
+from retrain.training.train_top import fine_tuned_network, fine_tuning_checkpoint
 from retrain.training.trained_network import LinearNetwork, TrainedNetwork
 
 _MAX_PRINTED_PAIRS = 5

@@ -14,8 +14,8 @@ from retrain.metrics import Accuracy
 from retrain.run_folder import RunFolder
 from retrain.training.checkpoint import _ARRAYS, _NUMBER_KINDS
 from retrain.training.compare_networks import Comparison
-from retrain.training.fine_tune import FineTuneState
-from retrain.training.fine_tuning import FineTuning
+from retrain.training.fit_top import FineTuneState
+from retrain.training.train_top import FineTuning
 from tests.docs.conftest import REPOSITORY
 
 FORMATS = REPOSITORY / "tests/formats"

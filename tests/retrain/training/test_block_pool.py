@@ -8,10 +8,10 @@ import pytest
 
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.settings.training import HeadSettings
-from retrain.training import block_pool, linear
+from retrain.training import block_pool, fit_head
 from retrain.training.block_pool import BlockPool, ByClass
+from retrain.training.fit_head import StepReport
 from retrain.training.head import Examples, score
-from retrain.training.linear import StepReport, fit
 
 WIDTH, CLASSES = 16, 5
 COUNTS = (3000, 2000, 900, 97, 3)
@@ -21,7 +21,7 @@ SETTINGS = HeadSettings(200, learning_rate=0.1, validation_batch_size=20, seed=3
 @pytest.fixture
 def _small_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a pool hold 600 rows, in blocks of 25."""
-    for module in (block_pool, linear):
+    for module in (block_pool, fit_head):
         monkeypatch.setattr(module, "POOL_BYTES", 600 * WIDTH * 2)
     monkeypatch.setattr(block_pool, "_BLOCK_BYTES", 25 * WIDTH * 2)
 
@@ -90,7 +90,7 @@ def test_reads_are_of_blocks_in_the_order_of_the_file(monkeypatch: pytest.Monkey
 
 
 def run(training: Examples, validation: Examples, checkpoint: Any = None) -> list[StepReport]:
-    return list(fit(training, validation, CLASSES, SETTINGS, checkpoint))
+    return list(fit_head.fit_head(training, validation, CLASSES, SETTINGS, checkpoint))
 
 
 @pytest.mark.usefixtures("_small_pool")

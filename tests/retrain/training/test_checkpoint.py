@@ -14,8 +14,8 @@ from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data.photo import Photo
 from retrain.settings.training import Distortion, HeadSettings, Source, TrainSettings
 from retrain.training.checkpoint import Checkpoint, read_checkpoint, run_key, write_checkpoint
+from retrain.training.fit_head import fit_head
 from retrain.training.head import Examples, Head
-from retrain.training.linear import fit
 
 BEFORE = Path(__file__).parents[2] / "formats" / "training" / "before_issue_16"
 """Files that the version before issue 16 wrote of the run that SETTINGS to `examples` describe."""
@@ -46,7 +46,7 @@ def test_a_run_killed_before_issue_16_resumes_to_the_same_weights(examples: Exam
     assert checkpoint is not None
     assert end is not None
     assert (checkpoint.step, end.step) == (10, 40)
-    *_, last = fit(examples, examples, 3, SETTINGS.head, checkpoint)
+    *_, last = fit_head(examples, examples, 3, SETTINGS.head, checkpoint)
     assert last.checkpoint is not None
     assert last.checkpoint.step == end.step
     assert last.checkpoint.best_cross_entropy == pytest.approx(end.best_cross_entropy, rel=1e-5)

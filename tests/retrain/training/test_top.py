@@ -117,7 +117,7 @@ def test_accuracy_shows_its_progress_and_is_that_of_the_logits(
     top: Top, examples: Examples, capsys: pytest.CaptureFixture[str]
 ) -> None:
     network = FineTunedNetwork(
-        top, top.initial(small_head()), {"training": examples}, Progress(form="text")
+        top, top.initial(small_head()), {"training": examples}, Progress("plain")
     )
     right = network.logits_of("training").argmax(axis=1) == examples.labels
     assert network.accuracy_on("training").right == right.sum()

@@ -10,7 +10,7 @@ import pytest
 
 from deploy import files
 from retrain.run_folder import RunFolder
-from retrain.training.linear import StepReport, fit
+from retrain.training.fit_head import StepReport, fit_head
 from tests.helpers.runs import STEPS, Invoke, Train
 
 
@@ -85,9 +85,9 @@ def test_a_test_photo_that_vanishes_while_training_has_no_picture(
     def vanishing(*arguments: Any) -> Iterator[StepReport]:
         for path in (tmp_path / "photos").rglob("*.*"):
             path.unlink()
-        yield from fit(*arguments)
+        yield from fit_head(*arguments)
 
-    monkeypatch.setattr("retrain.training.loop.fit", vanishing)
+    monkeypatch.setattr("retrain.training.train_head.fit_head", vanishing)
     run = train(source=tmp_path / "photos")
     assert run.metrics["test"]["total"] >= 2
     assert not list(run.folder.glob("summaries/*/test/sprite.png"))

@@ -16,7 +16,7 @@ import pytest
 from retrain import tf_graph
 from retrain.backbones import Backbone
 from retrain.data import split
-from retrain.training.linear import StepReport, fit
+from retrain.training.fit_head import StepReport, fit_head
 from tests.helpers.photos import LABELS, PER_LABEL_IN_TINY
 from tests.helpers.runs import STEPS, Invoke, Run, Train, shards, tensors
 
@@ -98,14 +98,14 @@ def test_resume_goes_on_where_a_run_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     def killed(*arguments: Any) -> Iterator[StepReport]:
-        for report in fit(*arguments):
+        for report in fit_head(*arguments):
             if report.step > STEPS / 2:
                 raise KeyboardInterrupt
             yield report
 
     options = ("--cache-dir", cache_dir, "--output-dir", tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr("retrain.training.loop.fit", killed)
+        patch.setattr("retrain.training.train_head.fit_head", killed)
         result = invoke("train", photos, *options, "--how_many_training_steps", STEPS)
     assert result.exit_code == 130
     assert f"to go on from step {STEPS // 2}: the same command with --resume" in result.stderr

@@ -24,12 +24,12 @@ from retrain.settings.training import FineTuneSettings, TrainSettings
 from retrain.training.checkpoint import pack, read_members, run_key
 from retrain.training.compare_networks import Comparison
 from retrain.training.estimate_cost import estimate_cost
-from retrain.training.fine_tune import EpochReport, FineTuneState, fine_tune
+from retrain.training.fit_top import EpochReport, FineTuneState, fit_top
 from retrain.training.head import Examples, Floats
 from retrain.training.load_examples import TrainingData, load_feature_maps
-from retrain.training.loop import head_checkpoint
 from retrain.training.tensorboard import EventWriter
 from retrain.training.top import Top
+from retrain.training.train_head import head_checkpoint
 from retrain.training.trained_network import FineTunedNetwork, LinearNetwork, TrainedNetwork
 
 _CHECKPOINT_INTERVAL_S = 20.0
@@ -149,11 +149,11 @@ def _train(
     state = state or FineTuneState.start(start)
     written_s = time.monotonic()
     try:
-        # Divergence is an error of `fine_tune`, not a warning of numpy's.
+        # Divergence is an error of `fit_top`, not a warning of numpy's.
         trained = (state.runs * epochs + state.epoch) * photos
         bar = progress.bar("fine-tuning", total, "photos", trained)
         with bar as advance, np.errstate(all="ignore"):
-            for report in fine_tune(
+            for report in fit_top(
                 top, training, validation, start, settings.head, fine_tuning, state
             ):
                 state = report.state

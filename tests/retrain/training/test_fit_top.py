@@ -12,10 +12,10 @@ import pytest
 
 from deploy.errors import BadData
 from retrain.settings.training import FineTuneSettings, HeadSettings
-from retrain.training import fine_tune as module
+from retrain.training import fit_top as module
 from retrain.training.adamw import AdamW
 from retrain.training.checkpoint import Array, pack, read_members, unpack
-from retrain.training.fine_tune import EpochReport, FineTuneState, fine_tune
+from retrain.training.fit_top import EpochReport, FineTuneState, fit_top
 from retrain.training.head import Examples, Floats
 from retrain.training.top import Gradient, Top
 from tests.helpers.small_networks import CLASSES, feature_maps, small_head, small_top
@@ -43,7 +43,7 @@ def run(
     head: HeadSettings = HEAD,
     state: FineTuneState | None = None,
 ) -> Iterator[EpochReport]:
-    return fine_tune(top, TRAINING, VALIDATION, start(top), head, settings, state)
+    return fit_top(top, TRAINING, VALIDATION, start(top), head, settings, state)
 
 
 def result(reports: Iterator[EpochReport]) -> list[bytes]:
@@ -104,7 +104,7 @@ def test_a_finished_run_goes_on_to_a_higher_average(top: Top) -> None:
 def test_training_leaves_its_start_unchanged(top: Top) -> None:
     parameters = start(top)
     before = [values.copy() for values in parameters]
-    list(fine_tune(top, TRAINING, VALIDATION, parameters, replace(HEAD, early_stop=1), SETTINGS))
+    list(fit_top(top, TRAINING, VALIDATION, parameters, replace(HEAD, early_stop=1), SETTINGS))
     for values, expected in zip(parameters, before, strict=True):
         np.testing.assert_array_equal(values, expected)
 
@@ -152,7 +152,7 @@ def record(
 ) -> Recorder:
     recorder = Recorder(top)
     stand_in: Any = recorder
-    list(fine_tune(stand_in, training, VALIDATION, start(top), head, settings))
+    list(fit_top(stand_in, training, VALIDATION, start(top), head, settings))
     return recorder
 
 
@@ -201,7 +201,7 @@ def test_balanced_training_favours_rare_classes(top: Top) -> None:
     rare = []
     for class_weight in ("none", "balanced"):
         head = replace(HEAD, class_weight=class_weight)
-        *_, last = fine_tune(top, uneven, VALIDATION, start(top), head, SETTINGS)
+        *_, last = fit_top(top, uneven, VALIDATION, start(top), head, SETTINGS)
         logits = top.logits_of(VALIDATION, last.state.average)
         rare.append(float((logits[:, 1:].mean(axis=1) - logits[:, 0]).mean()))
     assert rare[1] > rare[0] + 0.1

@@ -136,7 +136,7 @@ class EpochReport(NamedTuple):
     state: FineTuneState
 
 
-def fine_tune(
+def fit_top(
     top: Top,
     training: Examples,
     validation: Examples,

@@ -12,8 +12,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.settings.training import HeadSettings, Optimizer
 from retrain.training.checkpoint import Checkpoint
+from retrain.training.fit_head import ROUNDS, StepReport, fit_head
 from retrain.training.head import Examples, Head, score, softmax
-from retrain.training.linear import ROUNDS, StepReport, fit
 
 
 def examples(points: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> Examples:
@@ -37,7 +37,7 @@ def values(of: Examples) -> npt.NDArray[np.float32]:
 
 def train(of: Examples, config: HeadSettings) -> tuple[Head, list[StepReport]]:
     """Train and validate on the same examples; return the last head, and all reports."""
-    reports = list(fit(of, of, int(of.labels.max()) + 1, config))
+    reports = list(fit_head(of, of, int(of.labels.max()) + 1, config))
     return reports[-1].head, reports
 
 
@@ -46,7 +46,7 @@ def test_one_thread_multiplies_and_as_many_as_before_go_on() -> None:
         return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
     with threadpool_limits(3, "blas"):
-        during = [threads() for _ in fit(EASY, EASY, 3, SHORT)]
+        during = [threads() for _ in fit_head(EASY, EASY, 3, SHORT)]
         assert during
         assert all(counts == {1} for counts in during), during
         assert threads() == {3}
@@ -91,7 +91,7 @@ def test_sgd_is_the_classics_step() -> None:
     """One step by hand: softmax regression on the bottlenecks as they are."""
     of = examples(np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([0, 1]))
     config = HeadSettings(1, 0.5, 400, optimizer="sgd", class_weight="balanced", seed=3)
-    (only,) = fit(of, of, 2, config)
+    (only,) = fit_head(of, of, 2, config)
     start = np.random.default_rng(3).normal(0, 0.001, (2, 2))
     x, y = values(of), np.eye(2)
     share = np.random.default_rng((3, 0)).integers(2, size=(1, 400)).mean()
@@ -107,8 +107,8 @@ def test_a_standardized_step_is_that_of_standardized_bottlenecks() -> None:
     x = values(of)
     x = (x - x.mean(axis=0)) / (x.std(axis=0) + np.float32(0.01))
     config = HeadSettings(40, 0.1, optimizer="sgd", weight_decay=0.5, seed=2)
-    expected = next(fit(examples(x.astype(np.float64), of.labels), of, 2, config))
-    reports = next(fit(of, of, 2, HeadSettings(40, 0.1, weight_decay=0.5, seed=2)))
+    expected = next(fit_head(examples(x.astype(np.float64), of.labels), of, 2, config))
+    reports = next(fit_head(of, of, 2, HeadSettings(40, 0.1, weight_decay=0.5, seed=2)))
     # The first step is at the full rate; the bottlenecks of `expected` are rounded to float16.
     scale = 1 / (values(of).std(axis=0) + np.float32(0.01))
     np.testing.assert_allclose(
@@ -207,7 +207,7 @@ def test_reports_come_at_the_set_steps_and_at_the_end_of_rounds(
 
 def test_the_whole_validation_set_can_be_asked_for() -> None:
     validation = examples(np.zeros((7, 16)), np.array([0, 1, 2, 0, 0, 0, 0]))
-    reports = list(fit(EASY, validation, 3, HeadSettings(1, validation_batch_size=-1)))
+    reports = list(fit_head(EASY, validation, 3, HeadSettings(1, validation_batch_size=-1)))
     assert reports[0].validation.accuracy in (1 / 7, 5 / 7)
 
 
@@ -221,14 +221,14 @@ def test_the_weights_that_validate_best_are_kept_and_training_may_stop() -> None
     training, validation = clusters((40, 40), 4, apart=2), clusters((40, 40), 4, apart=2, seed=9)
     validation = validation._replace(labels=validation.labels[::-1].copy())
     config = HeadSettings(400, 0.1, class_weight="balanced")
-    reports = list(fit(training, validation, 2, config))
+    reports = list(fit_head(training, validation, 2, config))
     checkpoint, best = reports[-1].checkpoint, best_of(reports, validation)
     assert checkpoint is not None
     assert best.step < 100
     assert checkpoint.best.weights.tobytes() == best.head.weights.tobytes()
     assert checkpoint.rounds_since_best == ROUNDS - 1 - best.step // 20
     stopping = HeadSettings(400, 0.1, class_weight="balanced", early_stop=3)
-    *_, last = fit(training, validation, 2, stopping)
+    *_, last = fit_head(training, validation, 2, stopping)
     assert last.checkpoint is not None
     assert last.step == best.step + 3 * 20
     assert last.checkpoint.best.weights.tobytes() == checkpoint.best.weights.tobytes()
@@ -246,7 +246,7 @@ def rounds(
     config: HeadSettings, checkpoint: Checkpoint | None = None
 ) -> Iterator[tuple[StepReport, Checkpoint]]:
     """Yield the report and the checkpoint of each round of a run on `noisy`."""
-    for report in fit(noisy(0), noisy(1), 3, config, checkpoint):
+    for report in fit_head(noisy(0), noisy(1), 3, config, checkpoint):
         if report.checkpoint:
             yield report, report.checkpoint
 

@@ -55,7 +55,7 @@ class StepReport(NamedTuple):
     checkpoint: Checkpoint | None
 
 
-def fit(
+def fit_head(
     training: Examples,
     validation: Examples,
     classes: int,

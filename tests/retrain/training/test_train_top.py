@@ -20,8 +20,8 @@ from deploy.image import open_image, to_tensor
 from retrain import tf_graph
 from retrain.data import split
 from retrain.run_folder import RunFolder
-from retrain.training import fine_tuning as module
-from retrain.training.fine_tune import EpochReport, fine_tune
+from retrain.training import train_top as module
+from retrain.training.fit_top import EpochReport, fit_top
 from tests.helpers.own_networks import define, save, tf, v1
 from tests.helpers.photos import LABELS, PER_LABEL
 from tests.helpers.runs import Invoke, Run, tensors
@@ -37,7 +37,7 @@ PHOTOS = PER_LABEL * len(LABELS)
 NO_GATE = ("--max-accuracy-drop", 100, "--min-agreement", 0, "--max-mean-difference", 1)
 PATIENCE_S = 240
 WITHOUT_INTERVAL = (
-    "from retrain.training import fine_tuning; fine_tuning._CHECKPOINT_INTERVAL_S = 0.0; "
+    "from retrain.training import train_top; train_top._CHECKPOINT_INTERVAL_S = 0.0; "
     "from retrain.__main__ import main; main()"
 )
 """Runs `retrain`, which then writes a checkpoint after each epoch."""
@@ -310,14 +310,14 @@ def test_an_interrupted_run_resumes_in_its_second_average(
     expected = finished(train(tmp_path / "new", *TUNE, *RATE, "--average", 2), tmp_path / "new")
 
     def killed(*arguments: Any) -> Iterator[EpochReport]:
-        for report in fine_tune(*arguments):
+        for report in fit_top(*arguments):
             if (report.run, report.epoch) == (1, 5):
                 raise KeyboardInterrupt
             yield report
 
     averaged = (*TUNE, *RATE, "--average", 2)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "fine_tune", killed)
+        patch.setattr(module, "fit_top", killed)
         patch.setattr(module, "_CHECKPOINT_INTERVAL_S", 0.0)
         result = train(tmp_path / "run", *averaged)
     assert result.exit_code == 130

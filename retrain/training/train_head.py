@@ -21,8 +21,8 @@ from retrain.training.checkpoint import (
     write_checkpoint,
 )
 from retrain.training.export_graph import export_graph
+from retrain.training.fit_head import StepReport, fit_head
 from retrain.training.head import Head
-from retrain.training.linear import StepReport, fit
 from retrain.training.load_examples import TrainingData
 from retrain.training.tensorboard import EventWriter
 from retrain.training.trained_network import LinearNetwork
@@ -51,7 +51,9 @@ def train_head(
     try:
         # Divergence is reported below, not by numpy's warnings.
         with progress.bar("training", steps, "steps", step) as advance, np.errstate(all="ignore"):
-            for report in fit(training, validation, len(data.labels), settings.head, checkpoint):
+            for report in fit_head(
+                training, validation, len(data.labels), settings.head, checkpoint
+            ):
                 events.write_scores(
                     report.step, report.train, report.validation, report.learning_rate
                 )
