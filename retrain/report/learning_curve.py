@@ -26,7 +26,7 @@ _PRIOR_PHOTOS = 40.0
 
 
 @dataclass(frozen=True)
-class CurvePoint:
+class LearningPoint:
     """Heads trained on `photos` photos: the wrong photos of each class, means of the draws."""
 
     photos: int
@@ -40,7 +40,7 @@ class LearningCurve:
     graph_sha256: str
     labels: tuple[str, ...]
     held_out: tuple[int, ...]
-    points: tuple[CurvePoint, ...]
+    points: tuple[LearningPoint, ...]
 
     @property
     def errors(self) -> Floats:
@@ -126,7 +126,7 @@ def measure(data: TrainingData, settings: HeadSettings, graph_sha256: str) -> Le
             head = last.checkpoint.best if last.checkpoint else last.head
             is_wrong = head.logits_of(held_out).argmax(axis=1) != held_out.labels
             wrong += np.bincount(held_out.labels, is_wrong, classes) / repeats
-        points.append(CurvePoint(len(training.labels), tuple(wrong.tolist())))
+        points.append(LearningPoint(len(training.labels), tuple(wrong.tolist())))
     counts = np.bincount(held_out.labels, minlength=classes)
     return LearningCurve(graph_sha256, data.labels, tuple(counts.tolist()), tuple(points))
 

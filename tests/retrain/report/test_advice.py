@@ -8,14 +8,14 @@ import pytest
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.metrics import Accuracy
 from retrain.report.advice import Action, ConfusedPair, advise, when_to_stop
-from retrain.report.learning_curve import CurvePoint, LearningCurve
+from retrain.report.learning_curve import LearningCurve, LearningPoint
 
 PHOTO = FindingPhoto(Path("a/1.jpg"), "a", "looks like b")
 CURVE = LearningCurve(
     "",
     ("a", "b"),
     (50, 50),
-    tuple(CurvePoint(n, (20 * (n / 10) ** -0.5, 10 * (n / 10) ** -0.5)) for n in (10, 40, 100)),
+    tuple(LearningPoint(n, (20 * (n / 10) ** -0.5, 10 * (n / 10) ** -0.5)) for n in (10, 40, 100)),
 )
 WRONG = {"a": 14, "b": 6}
 

@@ -9,7 +9,7 @@ import pytest
 from retrain.doctor.examine import load
 from retrain.progress import Progress
 from retrain.report import learning_curve
-from retrain.report.learning_curve import CurvePoint, LearningCurve, measure
+from retrain.report.learning_curve import LearningCurve, LearningPoint, measure
 from retrain.settings.training import HeadSettings, Source, SplitSettings
 from retrain.training.load_examples import TrainingData
 
@@ -19,7 +19,7 @@ LABELS = ("a", "b")
 def falling(*exponents: float, held_out: int = 4000) -> LearningCurve:
     """Return a curve whose errors fall from 40% as these powers of the number of photos."""
     points = tuple(
-        CurvePoint(photos, tuple(0.4 * held_out * (photos / 10) ** -b for b in exponents))
+        LearningPoint(photos, tuple(0.4 * held_out * (photos / 10) ** -b for b in exponents))
         for photos in (10, 20, 40, 80, 100)
     )
     labels = tuple(map(str, range(len(exponents))))
@@ -60,7 +60,7 @@ def test_a_class_without_held_out_photos_has_no_curve() -> None:
     curve = replace(
         curve,
         held_out=(4000, 0),
-        points=tuple(CurvePoint(point.photos, (point.wrong[0], 0)) for point in curve.points),
+        points=tuple(LearningPoint(point.photos, (point.wrong[0], 0)) for point in curve.points),
     )
     total, by_class = curve.errors_with_twice()
     assert by_class == [pytest.approx(0.4 * 20**-0.5, rel=0.01), None]

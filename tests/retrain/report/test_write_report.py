@@ -21,7 +21,7 @@ from retrain.progress import Progress
 from retrain.report import findings, learning_curve
 from retrain.report.columns import columns
 from retrain.report.commands import choose_command, fine_tune_command
-from retrain.report.learning_curve import CurvePoint, LearningCurve
+from retrain.report.learning_curve import LearningCurve, LearningPoint
 from retrain.report.run_inputs import read_inputs
 from retrain.report.write_report import write_report
 from retrain.run_folder import RunFolder
@@ -152,7 +152,7 @@ def test_the_gain_of_more_photos_is_from_the_end_of_the_curve(folder: Path, tmp_
     # Half of the held-out photos are wrong at the end, and a third less with twice as many: the
     # test photos of two classes are all right.
     points = tuple(
-        CurvePoint(n, tuple(0.5 * held_out * (n / 100) ** -0.58 for held_out in curve.held_out))
+        LearningPoint(n, tuple(0.5 * held_out * (n / 100) ** -0.58 for held_out in curve.held_out))
         for n in (10, 40, 100)
     )
     learning_curve.write(run.learning_curve, replace(curve, points=points))
@@ -176,7 +176,7 @@ def test_the_curve_of_linear_heads_promises_nothing_of_a_fine_tuned_network(
     shutil.copytree(folder, run.folder)
     curve = learning_curve.read(run.learning_curve, run.read_contract().graph_sha256)
     assert curve
-    points = tuple(CurvePoint(n, (5 / n,) * len(LABELS)) for n in (1, 4, 10))
+    points = tuple(LearningPoint(n, (5 / n,) * len(LABELS)) for n in (1, 4, 10))
     learning_curve.write(run.learning_curve, replace(curve, points=points))
     metrics = json.loads(run.metrics.read_text("utf-8"))
     run.metrics.write_text(json.dumps({**metrics, "fine_tuning": {"kept": "fine-tuned"}}))
@@ -214,7 +214,7 @@ def test_the_learning_curve_weighs_classes_as_the_training(
     def measure(data: Any, settings: HeadSettings, graph_sha256: str) -> LearningCurve:
         measured.append((settings.class_weight, settings.seed))
         counts = (1,) * len(data.labels)
-        return LearningCurve(graph_sha256, data.labels, counts, (CurvePoint(1, counts),) * 2)
+        return LearningCurve(graph_sha256, data.labels, counts, (LearningPoint(1, counts),) * 2)
 
     monkeypatch.setattr(learning_curve, "measure", measure)
     write_report(run)
