@@ -212,11 +212,11 @@ def remove_old(
     max_bytes: int | None = None,
     dry_run: bool = False,
 ) -> Removal:
-    """Remove the entries of the longest disuse.
+    """Remove the entries that were not used for the longest time.
 
-    These are the ones not used for `max_age_days`, and as many more as make all entries together
-    smaller than `max_bytes`. An entry that a running process uses stays; at a URL that is not
-    known. With `dry_run` nothing is removed.
+    An entry is removed if it was not used for `max_age_days`. Then more are removed, the longest
+    unused first, until all together are smaller than `max_bytes`. An entry that a running process
+    uses stays; at a URL it is not known which these are. With `dry_run` nothing is removed.
     """
     oldest_first = sorted(entries, key=lambda entry: entry.used_at)
     total = sum(entry.size_bytes for entry in oldest_first)

@@ -154,7 +154,11 @@ def _pool(training: ByClass) -> BlockPool | None:
 def _in_memory(
     compared: Examples, bottlenecks: Floats, validation: Examples, settings: HeadSettings
 ) -> Examples:
-    """Return what the steps validate: `compared`, whose bottlenecks are read, or the whole set."""
+    """Return the photos that steps draw from to validate.
+
+    If they draw, these are the photos of `compared`, whose `bottlenecks` are in memory. If the
+    whole validation set is scored each time, it is `validation` itself.
+    """
     if not 0 < settings.validation_batch_size < len(validation.labels):
         return validation
     rows = np.arange(len(bottlenecks))[:, np.newaxis]

@@ -32,37 +32,42 @@ _PACKAGES = ("tensorflow", "ai-edge-litert", "numpy", "pillow", "pyarrow")
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The result of `train` or `adopt`.
-
-    `run` names the files that were written. `accuracy` holds that of each split, `test` all figures
-    on the test photos. `photos` counts them by label, `splits` by split, `analysed` those that were
-    not in the cache. `bad` are the files left out. `copies_across_splits` are photos that look the
-    same; None if they were not searched for. `seconds` holds the time of each stage.
-    `predictions` are those of the validation and test photos. `curves` are the scores in training,
-    by stage, empty for `adopt`. `fine_tuning` is the record of fine-tuning; None without it.
-    `extract_precision` is that of the
-    bottlenecks, `trunk_sha256` the SHA-256 of the int8 trunk that computed them; None in float32.
-    """
+    """The result of `train` or `adopt`."""
 
     run: RunFolder
+    """The folder with the files that were written."""
     contract: Contract
     accuracy: Mapping[str, Accuracy]
+    """That of each split."""
     test: Evaluation
+    """All figures on the test photos."""
     photos: Mapping[str, int]
+    """Their number by label."""
     splits: Mapping[str, int]
+    """The number of photos by split."""
     split_by: Literal["folders", "content"]
     bad: tuple[BadPhoto, ...]
+    """The files that were left out."""
     warnings: tuple[str, ...]
     analysed: int
+    """The number of photos that were not in the cache."""
     settings: TrainSettings | AdoptSettings
     versions: Mapping[str, str]
+    """Those of Python and of the packages that compute."""
     copies_across_splits: tuple[Pair, ...] | None
+    """Photos that look the same as one in another split; None if they were not searched for."""
     seconds: Mapping[str, float]
+    """The time of each stage."""
     predictions: Predictions
+    """Those of the validation and test photos."""
     curves: Mapping[str, Sequence[CurvePoint]]
+    """The scores in training, by stage; empty for `adopt`."""
     fine_tuning: FineTuning | None = None
+    """The record of fine-tuning; None without it."""
     extract_precision: Precision = "float32"
+    """That of the network that computed the bottlenecks."""
     trunk_sha256: str | None = None
+    """The SHA-256 of the int8 trunk that computed the bottlenecks; None in float32."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of metrics.json; its paths are absolute."""
