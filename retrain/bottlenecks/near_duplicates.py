@@ -4,17 +4,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageFilter
 
 from deploy.system.counts import with_noun
 from retrain import parallel
+from retrain.bottlenecks.compare_pictures import decode_small, is_same_picture, standardized
 from retrain.bottlenecks.feature_store import FeatureStore
-from retrain.bottlenecks.thumbnails import ThumbnailCache, decode, thumbnail
+from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.folder_layout import TRAINING
 from retrain.data.photo import Photo, shown
 from retrain.progress import Progress
@@ -37,19 +36,8 @@ that are not all alike. Of solar cells, which are alike, the median is 13, of 1,
 _MAX_ALIKE_DIFFERENCE = 0.8
 """Largest such difference of copies among photos that are alike: copies of other size or quality
 differ by 0.55 at most, the most similar two cells by 0.88."""
-_DECODED_SIDE = 128
-"""Longest side in pixels of the pictures that confirm a candidate."""
 _KEPT_PICTURES = 1000
-"""Such pictures in memory, 49 kB each: a photo that is in many candidates is decoded once."""
-_ALIGN_SIDE, _DETAIL_SIDE = 32, 64
-"""Side in pixels to find what was cropped away, and to compare what is left."""
-_MAX_CROPPED = 0.12
-"""Largest share of a side that is cropped away at one end."""
-_CROP_STEPS = (0.04, 0.02, 0.01, 0.005)
-_DETAIL_RADIUS = 2
-_MIN_DETAIL_CORRELATION = 0.6
-"""Between what the pictures have beside their blurred selves: at least 0.63 in those copies, at
-most 0.11 in other photos."""
+"""Small pictures in memory, 49 kB each: a photo that is in many candidates is decoded once."""
 _GROUP_SIZE = 2048
 """From about twice as many photos on, only photos of one group are compared."""
 _BLOCK_CORRELATIONS = 4_000_000
@@ -60,8 +48,6 @@ _SAMPLE = 64
 _SEED = 0
 
 Floats = npt.NDArray[np.float32]
-Margins = tuple[float, float, float, float]
-"""Shares of width and height that are cropped away: left, top, right, bottom."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +106,11 @@ def find(
     split_of = [split_by_digest[photo.digest] for photo in readable]
     candidates = _candidates(store, rows)
 
-    small_picture = lru_cache(_KEPT_PICTURES)(_decode_small)
+    small_picture = lru_cache(_KEPT_PICTURES)(decode_small)
 
     def compare(_tool: None, pair: tuple[int, int]) -> bool:
         pictures = [picture for i in pair if (picture := small_picture(readable[i]))]
-        return len(pictures) == 2 and _is_same_picture(*pictures)
+        return len(pictures) == 2 and is_same_picture(*pictures)
 
     is_copy = parallel.run_in_order(candidates, lambda: None, compare, lambda _: None)
     pairs = [pair for pair, same in zip(candidates, is_copy, strict=True) if same]
@@ -180,8 +166,8 @@ def _near(levels: Floats, queries: npt.NDArray[np.int64]) -> npt.NDArray[np.int6
     distance after standardizing.
     """
     rank = min(_MAX_COPIES, len(levels) - 1)  # a query is itself one of `levels`
-    standardized = _standardized(levels)
-    distances = 1 - standardized[queries] @ standardized.T  # half the square of the distance
+    directions = standardized(levels)
+    distances = 1 - directions[queries] @ directions.T  # half the square of the distance
     quarter = max(rank, len(levels) // 4)
     order = np.argpartition(distances, sorted({rank, quarter}), axis=1)
     nearest = np.take_along_axis(distances, order[:, : rank + 1], axis=1)
@@ -211,83 +197,3 @@ def _differences(queries: Floats, levels: Floats) -> Floats:
     lengths = np.sum(queries**2, axis=1)[:, np.newaxis] + np.sum(levels**2, axis=1)
     squares = np.maximum(lengths - 2 * queries @ levels.T, 0) / mean.size
     return np.asarray(np.sqrt(squares), np.float32)
-
-
-def _standardized(levels: Floats) -> Floats:
-    """Return rows of mean 0 and length 1: their products are correlations."""
-    centred = levels - levels.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.asarray(centred / np.maximum(length, 1e-6), np.float32)
-
-
-class _Picture(NamedTuple):
-    """A photo with sides of at most `_DECODED_SIDE`, and the details of all of it."""
-
-    image: Image.Image
-    details: Floats
-
-
-def _decode_small(photo: Photo) -> _Picture | None:
-    """Return the photo as a small picture; None if it can no longer be read."""
-    image = decode(photo)
-    if image is None:
-        return None
-    image.thumbnail((_DECODED_SIDE, _DECODED_SIDE), Image.Resampling.BOX)
-    return _Picture(image, _details(image))
-
-
-def _is_same_picture(first: _Picture, second: _Picture) -> bool:
-    """Return whether two pictures show the same in detail, one perhaps cropped."""
-    if float(np.vdot(first.details, second.details)) >= _MIN_DETAIL_CORRELATION:
-        return True
-    pairs = ((first, second), (second, first))
-    fits = [(*_crop(whole.image, cropped.image), (whole, cropped)) for whole, cropped in pairs]
-    _, margins, (whole, cropped) = max(fits, key=lambda fit: fit[0])
-    details = _details(whole.image, _box(whole.image, margins))
-    return float(np.vdot(details, cropped.details)) >= _MIN_DETAIL_CORRELATION
-
-
-def _crop(whole: Image.Image, cropped: Image.Image) -> tuple[float, Margins]:
-    """Return the correlation of `cropped` with the most similar box of `whole`, and its margins.
-
-    Margins move by steps, one at a time, while the correlation grows.
-    """
-    target = _standardized(thumbnail(cropped, _ALIGN_SIDE)[np.newaxis])
-
-    def correlation(margins: Margins) -> float:
-        levels = thumbnail(whole, _ALIGN_SIDE, _box(whole, margins))
-        return float(np.vdot(_standardized(levels[np.newaxis]), target))
-
-    best: Margins = (0.0, 0.0, 0.0, 0.0)
-    highest = correlation(best)
-    for step in _CROP_STEPS:
-        improves = True
-        while improves:
-            improves = False
-            for side, change in product(range(4), (step, -step)):
-                margin = best[side] + change
-                if not -1e-9 <= margin <= _MAX_CROPPED + 1e-9:
-                    continue
-                left, top, right, bottom = (
-                    max(0.0, margin) if place == side else best[place] for place in range(4)
-                )
-                margins = left, top, right, bottom
-                value = correlation(margins)
-                if value > highest + 1e-6:
-                    highest, best, improves = value, margins, True
-    return highest, best
-
-
-def _box(image: Image.Image, margins: Margins) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of what is within `margins`, in pixels."""
-    left, top, right, bottom = margins
-    width, height = image.size
-    return left * width, top * height, (1 - right) * width, (1 - bottom) * height
-
-
-def _details(image: Image.Image, box: tuple[float, float, float, float] | None = None) -> Floats:
-    """Return what a box of `image` has beside its blurred self, of mean 0 and length 1."""
-    grey = image.convert("L").resize((_DETAIL_SIDE,) * 2, Image.Resampling.BOX, box)
-    blurred = grey.filter(ImageFilter.BoxBlur(_DETAIL_RADIUS))
-    detail = np.asarray(grey, np.float32) - np.asarray(blurred, np.float32)
-    return _standardized(detail.reshape(1, -1))
