@@ -87,9 +87,10 @@ def install(python: str, folder: Path, stream: BinaryIO, limit_s: int) -> dict[s
     It is unpacked into a new folder beside, and the command `python` runs its self-test there.
     Returns JSON values: `selftest` is the record that it printed, or None; `state` is "failed"
     (nothing is changed), "previous" (the folder before is now FOLDER.previous) or "first".
-    Raises SystemExit with a message if another push is under way, if the copy does not end within
-    `limit_s` seconds, or if it is damaged. What is interrupted before the swap leaves nothing; the
-    swap is not interrupted. What a loss of power left is removed by the next push.
+    Raises SystemExit with a message if another push is under way, if the copy or the self-test does
+    not end within `limit_s` seconds, or if the copy is damaged. What is interrupted before the swap
+    leaves nothing; the swap is not interrupted. What a loss of power left is removed by the next
+    push.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(folder.parent, limit_s)
@@ -101,7 +102,7 @@ def install(python: str, folder: Path, stream: BinaryIO, limit_s: int) -> dict[s
         unpack(stream, new)
         signal.alarm(0)
         os.sync()
-        passed, record = _self_test(python, new)
+        passed, record = _self_test(python, new, limit_s)
         if not passed:
             return {"state": "failed", "selftest": record}
         for number in _STOPPING:
@@ -121,7 +122,7 @@ def lock_folder(folder: Path, limit_s: int) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise SystemExit(
-            f"another push is under way there: wait, {limit_s // 60} minutes if it was cut off"
+            f"another push is under way there: wait, {2 * limit_s // 60} minutes at most"
         ) from None
     except OSError:
         pass  # some network file systems have no locks
@@ -164,12 +165,20 @@ def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Pat
     os.utime(path, (member.mtime, member.mtime))
 
 
-def _self_test(python: str, folder: Path) -> tuple[bool, dict[str, Any] | None]:
+def _self_test(python: str, folder: Path, limit_s: int) -> tuple[bool, dict[str, Any] | None]:
     """Return whether the bundle in `folder` passed its self-test, and the record of it."""
     command = [python, "classify.pyz", "selftest", "model.tflite", "--json"]
-    process = subprocess.run(  # noqa: S603 (the bundle's own program)
-        command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False
-    )
+    try:
+        process = subprocess.run(  # noqa: S603 (the bundle's own program)
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=limit_s,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise SystemExit(f"the self-test did not end within {limit_s} s") from None
     try:
         record = json.loads(process.stdout)
     except ValueError:

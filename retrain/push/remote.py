@@ -13,7 +13,8 @@ from deploy.requirements import LITERT, MIN_VERSIONS
 from retrain.push.address import Address
 from retrain.push.device import Device
 
-MAX_COPY_S = 1800
+MAX_STEP_S = 1800
+"""Limit for the copy, and for the self-test on the device."""
 _NO_PYTHON = 91
 
 # $d becomes the folder and $p the Python, which reads its program from the start of stdin. Files
@@ -81,7 +82,7 @@ class Remote:
 
         Raises BadData if nothing was changed because the copy or the self-test could not run.
         """
-        process = self._run("install", str(MAX_COPY_S), stdin=archive.read_bytes())
+        process = self._run("install", str(MAX_STEP_S), stdin=archive.read_bytes())
         host = self.address.host
         try:
             result = _last_json(process)

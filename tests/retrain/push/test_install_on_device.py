@@ -241,7 +241,7 @@ def test_two_installations_at_once_do_not_mix(place: Path, start: Start) -> None
     """The second is refused while the first copies; the lock ends with its process."""
     process = start(WHOLE[:1000])
     message = refused(place / "c", archive(), limit_s=1800)
-    assert message == "another push is under way there: wait, 30 minutes if it was cut off"
+    assert message == "another push is under way there: wait, 60 minutes at most"
     process.kill()
     process.communicate()
     assert install(place / "c", archive())["state"] == "first"
@@ -256,10 +256,27 @@ def test_a_laptop_that_lost_its_network_holds_nobody_up_for_ever(place: Path, st
     assert process.communicate()[1] == b"the copy takes too long\n"
 
 
-def test_the_clock_of_a_copy_does_not_stop_the_self_test(place: Path) -> None:
-    slow = f"import time; time.sleep(2.5); {PASSES}"
-    assert install(place / "c", archive(self_test=slow), limit_s=2)["state"] == "first"
+def test_a_self_test_that_hangs_holds_nobody_up_for_ever(place: Path) -> None:
+    install(place / "c", archive("good"))
+    hangs = archive("bad", "import time; time.sleep(60)")
+    assert refused(place / "c", hangs, limit_s=1) == "the self-test did not end within 1 s"
     assert names(place) == ["c"]
+    assert version(place / "c") == "good"
+    assert install(place / "c", archive("better"))["state"] == "previous"
+
+
+def test_the_clock_of_a_copy_does_not_stop_the_self_test(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_s = []
+
+    def self_test(*_: object) -> tuple[bool, None]:
+        left_s.append(signal.alarm(0))
+        return False, None
+
+    monkeypatch.setattr(install_on_device, "_self_test", self_test)
+    install_on_device.install(sys.executable, place / "c", BytesIO(archive()), 60)
+    assert left_s == [0]
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])

@@ -80,7 +80,7 @@ def test_a_second_push_is_refused_and_ctrl_c_leaves_nothing(
     process = start_push(host, run, place / "c", slow_ssh(host, tmp_path, "sleep 60"))
     result = push(host, invoke, run, place / "c")
     assert result.exit_code == 3
-    assert "nothing is changed: another push is under way there: wait, 30 minutes" in result.stderr
+    assert "nothing is changed: another push is under way there: wait, 60 minutes" in result.stderr
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     assert process.wait(30) == 130
     assert process.communicate()[1].endswith("Error: interrupted\n")
