@@ -132,9 +132,9 @@ def _require_replaceable(folder: Path, old: Path, archive: Path) -> None:
     if not reason and archive.exists():
         place, names = archive, None
         try:
-            with tarfile.open(archive) as existing:
+            with tarfile.open(archive, "r:gz") as existing:
                 names = existing.getnames()
-        except (tarfile.TarError, EOFError, zlib.error):
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error):
             pass
         if names != [f"{folder.name}/{name}" for name in NAMES]:
             reason = "not that of a bundle"

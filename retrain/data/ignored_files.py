@@ -2,8 +2,6 @@
 
 import os
 import re
-import tarfile
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -18,6 +16,10 @@ _ARCHIVE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 """Matches also the volumes of an archive: `.z01`, `.001`."""
+_ARCHIVE_MAGIC = (b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
+"""First bytes of zip, gzip, bzip2 and xz."""
+_TAR_MAGIC = slice(257, 262)
+"""Where a tar file has the name of its format."""
 _SHORTCUT_SUFFIXES = (".lnk", ".alias", ".url", ".webloc")
 _VERSIONING_FOLDERS = (".git", ".dvc", ".hg", ".svn")
 """Hidden folders that hold the photos once more, in a format of their own."""
@@ -62,15 +64,15 @@ def _reason_to_leave_out(path: Path) -> str | None:
 
 
 def _is_archive(path: Path) -> bool:
-    """Return whether a file without a suffix is an archive by its content."""
+    """Return whether a file without a suffix is an archive by its first bytes."""
+    if path.suffix or not path.is_file():
+        return False
     try:
-        return (
-            path.is_file()
-            and not path.suffix
-            and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
-        )
+        with path.open("rb") as stream:
+            head = stream.read(_TAR_MAGIC.stop)
     except OSError:
         return False
+    return head.startswith(_ARCHIVE_MAGIC) or head[_TAR_MAGIC] == b"ustar"
 
 
 def system_warnings(left_out: Sequence[Path]) -> list[str]:

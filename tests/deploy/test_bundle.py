@@ -1,7 +1,9 @@
 """The bundle: complete, small, the same bytes each time, and it runs where it was copied to."""
 
+import gzip
 import hashlib
 import json
+import lzma
 import os
 import re
 import shlex
@@ -149,13 +151,19 @@ def test_what_somebody_put_into_a_bundle_is_not_lost(run: Path, bundle: Path) ->
     assert (bundle / "kept" / "shot.jpg").exists()
 
 
-@pytest.mark.parametrize("kind", ["text", "another archive"])
+@pytest.mark.parametrize("kind", ["text", "another archive", "damaged xz", "gzip and more"])
 def test_an_archive_of_something_else_is_left_alone(
     run: Path, bundle: Path, tmp_path: Path, kind: str
 ) -> None:
     archive = tmp_path / "thesis.tar.gz"
     if kind == "text":
         archive.write_text("chapter")
+    elif kind == "damaged xz":
+        content = lzma.compress(gzip.decompress(Path(f"{bundle}.tar.gz").read_bytes()))
+        archive.write_bytes(content[: len(content) // 2] + bytes(9999))
+    elif kind == "gzip and more":
+        content = gzip.decompress(Path(f"{bundle}.tar.gz").read_bytes())
+        archive.write_bytes(gzip.compress(content[: len(content) // 2]) + b"chapter")
     else:
         archive.write_bytes(Path(f"{bundle}.tar.gz").read_bytes())  # of `bundle`, not of `thesis`
     before = archive.read_bytes()

@@ -1,6 +1,7 @@
 """Files that a scan leaves out are named: those beside class folders, and those of systems."""
 
 import shutil
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -110,6 +111,19 @@ def test_an_archive_is_named(root: Path, name: str) -> None:
         archive.write(root / "cat" / "1.png", "1.png")
     (line,) = scan(root).remarks
     assert f"{root / name} is left out: an archive: unpack it" in line
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
+@pytest.mark.parametrize("kept", [1.0, 0.5])
+def test_an_archive_without_a_suffix_is_named_also_if_it_is_cut_off(
+    root: Path, mode: str, kept: float
+) -> None:
+    with tarfile.open(root / "owl", mode) as archive:  # type: ignore[call-overload]
+        archive.add(root / "cat" / "1.png", "1.png")
+    content = (root / "owl").read_bytes()
+    (root / "owl").write_bytes(content[: int(kept * len(content))])
+    (line,) = scan(root).remarks
+    assert f"{root / 'owl'} is left out: an archive: unpack it" in line
 
 
 def test_a_folder_that_cannot_be_opened_is_named(
