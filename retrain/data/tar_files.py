@@ -31,6 +31,7 @@ from retrain.data.listed import Listed, to_batch, why_left_out
 from retrain.data.read_ahead import read_ahead
 from retrain.data.remote_path import PhotoPath, RemotePath, look, url_of
 from retrain.data.scan_parts import ScanParts
+from retrain.tar_members import tar_members
 
 _MAX_LABEL_BYTES = 1024**2
 _LINK = "a link, and links in tar files are not followed"
@@ -138,26 +139,20 @@ def _whole_members(stream: IO[bytes], damage: list[str]) -> Iterator[_Member]:
 
 def _members(stream: IO[bytes]) -> Iterator[_Member]:
     """Yield the photos and labels of a tar file, in order; raise TarError where it is damaged."""
-    with tarfile.open(fileobj=stream, mode="r:", errorlevel=2) as tar:
-        while info := tar.next():
-            tar.members.clear()  # type: ignore[attr-defined]  # it would hold them all
-            is_link = info.issym() or info.islnk()
-            is_readable = info.isreg() or is_link
-            if not is_readable or not all(map(is_user_file, PurePosixPath(info.name).parts)):
-                continue
-            start, end = info.offset_data, info.offset_data + info.size
-            member = _Member(info.name, start, end)
-            stream.seek(start)
-            if member.kind in ("cls", "json"):
-                text = _read(stream, min(info.size, _MAX_LABEL_BYTES))
-                yield member._replace(text=text)
-            else:
-                content = _read(stream, HEAD if info.size > MAX_BYTES else info.size)
-                yield from _photo(member, content, _LINK if is_link else None)
-        stream.seek(tar.offset)
-        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            # `next` returns None for a damaged header too.
-            raise tarfile.ReadError("no end mark")
+    for info in tar_members(stream):
+        is_link = info.issym() or info.islnk()
+        is_readable = info.isreg() or is_link
+        if not is_readable or not all(map(is_user_file, PurePosixPath(info.name).parts)):
+            continue
+        start, end = info.offset_data, info.offset_data + info.size
+        member = _Member(info.name, start, end)
+        stream.seek(start)
+        if member.kind in ("cls", "json"):
+            text = _read(stream, min(info.size, _MAX_LABEL_BYTES))
+            yield member._replace(text=text)
+        else:
+            content = _read(stream, HEAD if info.size > MAX_BYTES else info.size)
+            yield from _photo(member, content, _LINK if is_link else None)
 
 
 def _read(stream: IO[bytes], size: int) -> bytes:

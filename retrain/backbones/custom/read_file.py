@@ -1,17 +1,17 @@
 """Read a network of the user's own from its file as a frozen graph; run nothing that is in it."""
 
-import tarfile
-import zlib
+import gzip
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from deploy.errors import BadData, WrongUse
-from deploy.untrusted_files import naming
+from deploy.untrusted_files import damaged, naming
 from retrain import tf_graph
 from retrain.backbones.custom import keras_network, saved_model, tflite_to_graph
 from retrain.backbones.custom.custom_network import CustomNetwork
 from retrain.backbones.surgery.photo_input import Sides
+from retrain.tar_members import tar_members
 
 MAX_BYTES = 2 << 30
 """A GraphDef cannot be larger either."""
@@ -57,17 +57,19 @@ def files_of(path: Path) -> list[Path]:
 
 
 def _read_archive(path: Path) -> Any:
+    """Return the GraphDef of the one .pb file in the .tgz file at `path`."""
+    problem = "not an archive, or damaged"
     try:
-        with naming(path), tarfile.open(path) as archive:
+        with naming(path), damaged(problem), gzip.open(path) as content:
             graphs = []
-            for member in archive:
+            for member in tar_members(content):
                 if member.offset_data + member.size > MAX_BYTES:
                     raise BadData(f"more than {MAX_BYTES} bytes in it")
-                if member.isreg() and member.name.endswith(".pb"):
+                if member.isreg() and not member.issparse() and member.name.endswith(".pb"):
                     graphs.append(member)
             if len(graphs) != 1:
                 raise BadData(f"{len(graphs)} .pb files in it instead of one")
-            stream = archive.extractfile(graphs[0])
-            return tf_graph.parse(stream.read() if stream else b"")
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise BadData(f"{path}: not an archive, or damaged ({error})") from error
+            content.seek(graphs[0].offset_data)
+            return tf_graph.parse(content.read(graphs[0].size))
+    except OSError as error:  # gzip's own are among them
+        raise BadData(f"{path}: {problem} ({error})") from error

@@ -1,7 +1,10 @@
 """Load a network of the user's own: the backbone gives its numbers; code is refused."""
 
+import gzip
 import io
+import lzma
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from retrain.backbones import Backbone
 from retrain.backbones.custom import read_file
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
+from tests.helpers.archive_fixtures import named, tgz
 from tests.helpers.own_networks import (
     SIDE,
     Array,
@@ -189,10 +193,32 @@ def test_a_damaged_graph_is_bad_data(classic_pb: Path, tmp_path: Path) -> None:
             load(classic_pb, tmp_path, "Mul:0", "pool_3/_reshape:0")
     with pytest.raises(BadData):
         load(tmp_path / "nowhere.pb", tmp_path)
-    broken = tmp_path / "broken.tgz"
-    broken.write_bytes(b"\x1f\x8b not gzip")
-    with pytest.raises(BadData):
-        load(broken, tmp_path)
+
+
+def test_a_damaged_archive_is_bad_data(tmp_path: Path) -> None:
+    archive = tmp_path / "broken.tgz"
+    whole = tgz(archive, (named("network.pb"), np.random.default_rng(0).bytes(300_000)))
+    packed = lzma.compress(gzip.decompress(whole))
+    for content in (
+        b"\x1f\x8b not gzip",
+        whole[: len(whole) // 2],
+        whole[:99] + bytes(99) + whole[198:],
+        packed[:150_000] + b"\xff" * 100_000 + packed[250_000:],
+    ):
+        archive.write_bytes(content)
+        with pytest.raises(BadData, match=r"broken\.tgz: not an archive, or damaged"):
+            load(archive, tmp_path)
+
+
+def test_an_archive_of_a_stranger_takes_no_memory_for_its_headers(tmp_path: Path) -> None:
+    archive = tmp_path / "bomb.tgz"
+    long_name = named("name", tarfile.GNUTYPE_LONGNAME)
+    tgz(archive, (long_name, bytes(200_000_000)), (named("network.pb"), b"x"))
+    tracemalloc.start()
+    with pytest.raises(BadData, match=r"bomb\.tgz: .*headers of more than 1,048,576 bytes"):
+        load(archive, tmp_path)
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("ends", [("Mul", "nowhere"), ("nowhere", "pool_3"), ("softmax", "pool_3")])
