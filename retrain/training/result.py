@@ -174,16 +174,16 @@ def build_result(
 def write_run(result: TrainResult, data: TrainingData, graph: FrozenGraph) -> None:
     """Write the files of `result`, the graph and the int8 trunk into the run's folder.
 
-    The predictions of another graph, which was there before, are kept. The contract is written
-    after the graph. Until then its digest does not match, and no command reads a run that is only
-    partly written.
+    The predictions of another graph, which was there before, are kept. The graph is written first,
+    the contract after all that both describe. In between its digest does not match, and no command
+    reads a run that is only partly written.
     """
     run = result.run
+    files.write(run.graph, graph.graph_def)
     if data.backbone.precision == "int8":
         files.write(run.trunk, data.backbone.flatbuffer)
     else:
         run.trunk.unlink(missing_ok=True)
-    files.write(run.graph, graph.graph_def)
     files.write(run.graph_labels, write_labels(data.labels))
     manifest.write_manifest(run.manifest, data.dataset.photos, data.splits)
     write_failed_files(run.failed, data.dataset)

@@ -4,12 +4,16 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 from click.testing import Result
 
+from deploy import files
+from deploy.errors import BadData
 from deploy.runtime import Model
 from retrain.data import split
 from retrain.data.photo_pixels import pixels
@@ -96,6 +100,43 @@ def test_a_float32_run_into_its_folder_removes_the_trunk(
     assert (metrics["analysed"], metrics["extract_precision"]) == (PHOTOS, "float32")
     assert "trunk_sha256" not in metrics
     assert not RunFolder(tmp_path).trunk.exists()
+
+
+class Killed(BaseException):
+    """What nothing catches."""
+
+
+@pytest.mark.parametrize(
+    ("file", "precision"),
+    [("output_graph.pb", INT8), ("output_graph.pb", ()), ("trunk.tflite", INT8)],
+)
+def test_a_killed_run_leaves_the_old_one_whole_or_refused(
+    int8_run: Run,
+    train_small: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    precision: tuple[str, ...],
+) -> None:
+    atomic = files.atomic
+
+    def until(path: Path) -> AbstractContextManager[IO[bytes]]:
+        if path.name == file:
+            raise Killed
+        return atomic(path)
+
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(int8_run.folder, run.folder)
+    contract, trunk = run.read_contract(), run.trunk.read_bytes()
+    monkeypatch.setattr(files, "atomic", until)
+    with pytest.raises(Killed):
+        train_small(run.folder, *precision, "--learning-rate", 0.02)
+    if file == "output_graph.pb":
+        assert run.read_contract() == contract
+        assert run.read_trunk(contract) == trunk
+    else:
+        with pytest.raises(BadData, match="not the graph that"):
+            run.read_contract()
 
 
 def test_another_data_set_shares_the_features_of_the_trunk_that_it_names(
