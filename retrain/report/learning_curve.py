@@ -123,8 +123,8 @@ def measure(data: TrainingData, settings: HeadSettings, graph_sha256: str) -> Le
         for draw in range(repeats):
             training = _drawn(data.examples[split.TRAINING], share, draw)
             *_, last = fit_head(training, validation, classes, settings)
-            head = last.checkpoint.best if last.checkpoint else last.head
-            is_wrong = head.logits_of(held_out).argmax(axis=1) != held_out.labels
+            # The last head, not the one that is best on the validation photos, which are counted.
+            is_wrong = last.head.logits_of(held_out).argmax(axis=1) != held_out.labels
             wrong += np.bincount(held_out.labels, is_wrong, classes) / repeats
         points.append(LearningPoint(len(training.labels), tuple(wrong.tolist())))
     counts = np.bincount(held_out.labels, minlength=classes)

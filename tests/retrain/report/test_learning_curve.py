@@ -1,7 +1,9 @@
 """Test the learning curve: its measure on heads, and what twice the photos are to bring."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from retrain.progress import Progress
 from retrain.report import learning_curve
 from retrain.report.learning_curve import LearningCurve, LearningPoint, measure
 from retrain.settings.training import HeadSettings, Source, SplitSettings
+from retrain.training.fit_head import StepReport, fit_head
+from retrain.training.head import Head
 from retrain.training.load_examples import TrainingData
 
 LABELS = ("a", "b")
@@ -87,6 +91,22 @@ def test_heads_on_shares_of_the_photos_are_measured(data: TrainingData) -> None:
     assert sum(curve.held_out) == held_out
     assert (np.diff(curve.total_errors) <= 0.1).all()
     assert curve.total_errors[-1] < 0.2
+    assert measure(data, HeadSettings(), "0" * 64) == curve
+
+
+def test_the_photos_that_are_counted_choose_no_head(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head that is best on the validation photos would be wrong on too few of them."""
+    curve = measure(data, HeadSettings(), "0" * 64)
+
+    def with_another_best(*arguments: Any) -> Iterator[StepReport]:
+        for report in fit_head(*arguments):
+            best = Head(-report.head.weights, -report.head.bias)
+            checkpoint = report.checkpoint and replace(report.checkpoint, best=best)
+            yield report._replace(checkpoint=checkpoint)
+
+    monkeypatch.setattr(learning_curve, "fit_head", with_another_best)
     assert measure(data, HeadSettings(), "0" * 64) == curve
 
 
