@@ -23,8 +23,8 @@ _MAX_EXPANSION = 100
 def read_weights(path: Path) -> Weights:
     """Return the tensors of the HDF5 file, or .keras archive, at `path`, in order of their names.
 
-    Links out of the file are not followed, and no model is made of it. Raises BadData for another
-    kind of file, one of more than 2 GB, and one that is damaged.
+    No model is made of it. Raises BadData for another kind of file, one of more than 2 GB, one that
+    is damaged, and one with links, which Keras would follow out of the file.
     """
     if not path.name.endswith(SUFFIXES):
         raise BadData(f"{path}: not a Keras weights file: its name ends in {', '.join(SUFFIXES)}")
@@ -60,13 +60,17 @@ def _tensors(stream: Any, path: Path) -> Weights:
     weights: Weights = {}
     with h5py.File(stream, "r") as file:
         tensors: dict[str, Any] = {}
+        links: list[Any] = []
         file.visititems(
             lambda name, item: tensors.update(
                 {name: item} if isinstance(item, h5py.Dataset) else {}
             )
         )
-        if any(tensor.external or tensor.is_virtual for tensor in tensors.values()):
-            raise BadData(f"{path}: it points to other files, which weights do not")
+        file.visititems_links(lambda _, link: links.append(link))
+        if any(tensor.external or tensor.is_virtual for tensor in tensors.values()) or not all(
+            isinstance(link, h5py.HardLink) for link in links
+        ):
+            raise BadData(f"{path}: it has links or points to other files, which weights do not")
         _require_plausible_size(
             path, sum(tensor.nbytes for tensor in tensors.values()), stream.seek(0, 2)
         )

@@ -153,6 +153,24 @@ def test_tensors_may_not_be_in_other_files(tmp_path: Path) -> None:
         weights_h5.read_weights(path)
 
 
+@pytest.mark.parametrize("target", ["other.h5", None])
+def test_weights_may_not_be_links(tmp_path: Path, target: str | None) -> None:
+    """Keras would follow them, past the limit of bytes and the digest."""
+    import h5py
+
+    path = tmp_path / "mine.weights.h5"
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["a"] = [1.0]
+    with h5py.File(path, "w") as file:
+        file["layer/a"] = [2.0]
+        file["layer/same"] = file["layer/a"]
+    assert len(weights_h5.read_weights(path)) == 1
+    with h5py.File(path, "a") as file:
+        file["layer/b"] = h5py.ExternalLink(target, "a") if target else h5py.SoftLink("/layer/a")
+    with pytest.raises(BadData, match=r"mine\.weights\.h5.*other files"):
+        weights_h5.read_weights(path)
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadData, match=r"mine\.pkl.*\.weights\.h5"):
         backbones.load(V2.name, tmp_path, tmp_path / "mine.pkl")
