@@ -62,7 +62,6 @@ class KerasNetwork(Network):
         """Return the path of the weights, downloaded into the cache of Keras if need be."""
         path = self.installed_weights()
         if path is None:
-            self._cached.unlink(missing_ok=True)
             path = self._download()
         elif self.md5 is None:
             try:
