@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -112,8 +112,10 @@ def _rows(tar: PhotoPath, version: str) -> Iterator[Listed]:
     """Yield a row for each photo of a tar file."""
     with _open(tar) as stream:
         damage: list[str] = []
-        for _, members in groupby(_whole_members(stream, damage), lambda member: member.key):
-            yield from _photos(tar, list(members), version)
+        for (_, name), members in groupby(
+            _whole_members(stream, damage), lambda member: member.key
+        ):
+            yield from _photos(tar, name, members, version)
         for problem in damage:
             reason = f"not a whole tar file ({problem}): what follows the damage is left out"
             yield Listed(os.fsencode(url_of(tar)), "", reason=reason)
@@ -172,12 +174,18 @@ def _photo(member: _Member, content: bytes, problem: str | None) -> Iterator[_Me
         yield member._replace(reason=reason)
 
 
-def _photos(tar: PhotoPath, members: Sequence[_Member], version: str) -> Iterator[Listed]:
-    """Yield a row for each photo among the members of one key."""
-    label, problem = _label(members)
+def _photos(
+    tar: PhotoPath, name: str, members: Iterable[_Member], version: str
+) -> Iterator[Listed]:
+    """Yield a row for each photo among the members of the key `name`."""
+    photos, texts = [], {}
     for member in members:
-        if member.text is not None:
-            continue
+        if member.text is None:
+            photos.append(member)
+        else:
+            texts[member.kind] = member.text  # the last one counts, and no other is kept
+    label, problem = _label(name, texts)
+    for member in photos:
         place = RemotePath.of_member(tar, member.name, member.start, member.end)
         reason = member.reason or problem
         size = member.end - member.start
@@ -185,9 +193,8 @@ def _photos(tar: PhotoPath, members: Sequence[_Member], version: str) -> Iterato
         yield Listed(os.fsencode(place), label, "", digest, size, version, reason)
 
 
-def _label(members: Sequence[_Member]) -> tuple[str, str | None]:
-    """Return the label that the members of one key have, and why there is none."""
-    texts = {member.kind: member.text for member in members if member.text is not None}
+def _label(name: str, texts: Mapping[str, bytes]) -> tuple[str, str | None]:
+    """Return the label that texts of the key `name` have, by kind, and why there is none."""
     try:
         if "cls" in texts:
             label = texts["cls"].decode().strip()
@@ -202,5 +209,5 @@ def _label(members: Sequence[_Member]) -> tuple[str, str | None]:
     except BadData as error:
         return "", str(error)
     except (KeyError, TypeError, ValueError, RecursionError):
-        return "", _NO_LABEL.format(name=members[0].key[1])
+        return "", _NO_LABEL.format(name=name)
     return (label, None) if label else ("", "its label is empty")

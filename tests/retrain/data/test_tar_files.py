@@ -3,6 +3,7 @@
 import io
 import os
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,18 @@ def test_a_photo_without_a_label_has_its_reason(
     assert name == "3.png"
     assert actual.startswith(reason)
     assert len(dataset.photos) == 2
+
+
+def test_many_labels_of_one_photo_are_not_held_in_memory(root: Path, tmp_path: Path) -> None:
+    cat, dog = (path.read_bytes() for path, _ in rows_of(root))
+    labels = [("1.cls", b" " * 1_000_000 + b"dog")] * 60 + [("1.cls", b"cat")]
+    members = [*labels, ("1.png", cat), ("2.png", dog), ("2.cls", b"dog")]
+    (tmp_path / "x.tar").write_bytes(tar_of(members))
+    tracemalloc.start()
+    dataset = read_photos(tmp_path / "x.tar")
+    assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    tracemalloc.stop()
+    assert [photo.label for photo in dataset.photos] == ["cat", "dog"]
 
 
 def test_what_claims_to_be_a_photo_and_is_none_has_its_reason(
