@@ -171,7 +171,8 @@ def _train(
                     written_s = time.monotonic()
                 advance(photos)
     except KeyboardInterrupt:
-        progress.info("to go on from the last checkpoint: the same command with `resume`")
+        if path.exists():
+            progress.info("to go on from the last checkpoint: the same command with `resume`")
         raise
     return state
 

@@ -321,6 +321,7 @@ def test_an_interrupted_run_resumes_in_its_second_average(
         patch.setattr(module, "_CHECKPOINT_INTERVAL_S", 0.0)
         result = train(tmp_path / "run", *averaged)
     assert result.exit_code == 130
+    assert "to go on from the last checkpoint: the same command with --resume" in result.stderr
     resumed = finished(train(tmp_path / "run", *averaged, "--resume"), tmp_path / "run")
     assert "going on after 4 epochs of run 2" in resumed.result.stderr
     assert graph(resumed) == graph(expected)
@@ -338,6 +339,18 @@ def test_without_its_checkpoint_fine_tuning_starts_at_the_beginning_and_says_so(
     run = finished(train(tmp_path / "run", *TUNE, *RATE, "--resume"), tmp_path / "run")
     assert f"{path}: no checkpoint: fine-tuning from the beginning" in run.result.stderr
     assert graph(run) == graph(tuned)
+
+
+def test_an_interruption_before_the_first_checkpoint_names_none(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "fit_top", interrupted)
+    result = train(tmp_path / "run", *TUNE)
+    assert result.exit_code == 130
+    assert "checkpoint" not in result.stderr
 
 
 def test_an_interrupted_run_does_not_go_on_with_what_an_earlier_one_left(
