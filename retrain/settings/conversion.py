@@ -7,6 +7,7 @@ from typing import Literal
 
 from deploy.errors import WrongUse
 from deploy.untrusted_files import MAX_GOLDENS
+from retrain.settings.limits import require_at_least
 
 Choice = Literal["fastest", "smallest"]
 TARGETS = ("litert", "tflite-runtime==2.14", "edgetpu")
@@ -206,6 +207,7 @@ class ConvertSettings:
     about: About = field(default_factory=About)
 
     def __post_init__(self) -> None:
+        require_at_least(self, calibration_images=1, seed=0)
         if not 0 <= self.goldens <= MAX_GOLDENS:
             raise WrongUse(f"`goldens` {self.goldens}: 0 to {MAX_GOLDENS}")
         if self.target_python and not self.goldens:

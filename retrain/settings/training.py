@@ -10,6 +10,7 @@ from deploy.errors import WrongUse
 from deploy.user_files import contains
 from retrain.settings.cache import PICTURES, SCANS, UrlPlace, bottleneck_place, default_cache_dir
 from retrain.settings.label_image import LabelImageSettings
+from retrain.settings.limits import require_at_least
 
 DEFAULT_ARCHITECTURE = "efficientnet_lite0"
 RESERVED_OPERATION_NAMES = ("input", "bottleneck", "logits")
@@ -82,6 +83,7 @@ class Source:
         for name in ("input_tensor", "bottleneck_tensor", "input_size", "input_mean", "input_std"):
             if self.graph is None and getattr(self, name) is not None:
                 raise WrongUse(f"`{name}` is for a network named with `graph`")
+        require_at_least(self, labels_from=1)
         self.require_outside("cache_dir", self.cache_dir)
         if isinstance(self.bottleneck_dir, Path):
             self.require_outside("bottleneck_dir", self.bottleneck_dir)
@@ -174,6 +176,16 @@ class HeadSettings:
 
     def __post_init__(self) -> None:
         _require_usable(self.learning_rate, self.effective_weight_decay, self.label_smoothing)
+        require_at_least(
+            self,
+            how_many_training_steps=1,
+            train_batch_size=1,
+            validation_batch_size=-1,
+            eval_step_interval=1,
+            intermediate_store_frequency=0,
+            early_stop=0,
+            seed=0,
+        )
         if self.validation_batch_size == 0:
             raise WrongUse("`validation_batch_size`: 0 validates nothing: -1 is the whole set")
 
@@ -273,10 +285,7 @@ class FineTuneSettings:
 
     def __post_init__(self) -> None:
         _require_usable(self.learning_rate, self.weight_decay, self.label_smoothing)
-        for name in ("epochs", "views", "average", "train_batch_size"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise WrongUse(f"`{name}`: must be 1 or more, not {count}")
+        require_at_least(self, epochs=1, views=1, average=1, train_batch_size=1)
 
     def epochs_for(self, photos: int) -> int:
         """Return the epochs for so many training photos: 38 for 80, 12 for 800, 4 for 8,000.
@@ -346,6 +355,7 @@ class TrainSettings:
                 "`intermediate_output_graphs_dir`: no graph is written there: set "
                 "`intermediate_store_frequency` too"
             )
+        require_at_least(self, views=1, test_batch_size=-1)
         if self.test_batch_size == 0:
             raise WrongUse("`test_batch_size`: 0 tests nothing: -1 is the whole set")
         name = self.final_tensor_name

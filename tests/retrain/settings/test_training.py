@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from deploy.errors import WrongUse
-from retrain.settings.training import AdoptSettings, FineTuneSettings, Source, TrainSettings
+from retrain.settings.training import (
+    AdoptSettings,
+    FineTuneSettings,
+    HeadSettings,
+    Source,
+    TrainSettings,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,37 @@ def test_epochs_and_views_follow_from_the_training_photos(
 def test_nonsense_of_fine_tuning_is_refused_by_setting(name: str, value: float) -> None:
     with pytest.raises(WrongUse, match=f"^`{name}`: must be .*, not {value}$"):
         FineTuneSettings(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("how_many_training_steps", 0),
+        ("learning_rate", 0.0),
+        ("train_batch_size", 0),
+        ("validation_batch_size", -7),
+        ("eval_step_interval", 0),
+        ("intermediate_store_frequency", -1),
+        ("weight_decay", -0.1),
+        ("label_smoothing", 1.0),
+        ("early_stop", -1),
+        ("seed", -1),
+    ],
+)
+def test_nonsense_of_the_head_is_refused_by_setting(name: str, value: float) -> None:
+    with pytest.raises(WrongUse, match=f"^`{name}`: must be .*, not {value}$"):
+        HeadSettings(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "value"), [("views", 0), ("test_batch_size", -2)])
+def test_nonsense_of_a_run_is_refused_by_setting(name: str, value: int) -> None:
+    with pytest.raises(WrongUse, match=f"^`{name}`: must be .*, not {value}$"):
+        TrainSettings(Source(Path("photos")), **{name: value})  # type: ignore[arg-type]
+
+
+def test_the_level_of_the_class_folders_counts_from_1() -> None:
+    with pytest.raises(WrongUse, match=r"^`labels_from`: must be 1 or more, not 0$"):
+        Source(Path("photos"), labels_from=0)
 
 
 @pytest.mark.parametrize(
