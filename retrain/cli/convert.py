@@ -234,6 +234,7 @@ def _lines(result: "ConversionResult") -> list[str]:
     if rejection:
         lines.append(
             f"unknown below a score of {rejection.threshold:.3f}: {rejection.rejected} of "
-            f"{with_noun(rejection.photos, 'validation photo')}"
+            f"{with_noun(rejection.photos, 'validation photo')}, {rejection.test_rejected} of "
+            f"{with_noun(rejection.test_photos or 0, 'test photo')}"
         )
     return lines

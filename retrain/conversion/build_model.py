@@ -153,9 +153,9 @@ def score_model(
         with progress.stage("score"):
             return compare(reference.scores, file, labels, photos, progress)
 
-    scored = ScoredModel(
-        converted.quantization, content, *check(model_file.unpack(content)), rejection
-    )
+    parity, scores = check(model_file.unpack(content))
+    rejection = rejection and rejection.with_test(scores)
+    scored = ScoredModel(converted.quantization, content, parity, scores, rejection)
     if inputs.training_accuracy and inputs.trunk_for(converted.quantization):
         require_accuracy("model", scored.parity.model, inputs.training_accuracy)
     if not converted.per_channel_dense:

@@ -43,20 +43,28 @@ RunTrunk = Callable[[npt.NDArray[np.uint8]], Floats]
 
 @dataclass(frozen=True)
 class Rejection:
-    """The threshold below which a photo is unknown, and what it does to the validation photos.
+    """The threshold below which a photo is unknown, and what it does to photos of known classes.
 
-    `rate` is the share that the user allows, of 0..1; `rejected` of the `photos` score below
-    `threshold`.
+    `rate` is the share that the user allows, of 0..1; `rejected` of the `photos` of validation
+    score below `threshold`, and `test_rejected` of the `test_photos`. The last two are None in
+    files of versions that did not write them.
     """
 
     rate: float
     threshold: float
     photos: int
     rejected: int
+    test_photos: int | None = None
+    test_rejected: int | None = None
+
+    def with_test(self, scores: Floats) -> "Rejection":
+        """Return this with the test photos counted, whose scores are float32 (N, classes)."""
+        rejected = int((scores.max(axis=1) < self.threshold).sum())
+        return replace(self, test_photos=len(scores), test_rejected=rejected)
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def measure_familiarity(
@@ -148,10 +156,12 @@ def find_threshold(
 ) -> Rejection:
     """Return the highest threshold at which the model rejects the share `rate` of new photos.
 
-    `photos`, N, are of known classes, and used neither to train nor to test. A new photo of these
-    classes is as likely between any two of their scores: it is below the score of rank k, which
-    counts from 1, with a probability of k / (N + 1). With too few photos for rank 1 that is used,
-    and a warning says so.
+    `photos`, N, are those of validation. A new photo of the same classes is as likely between any
+    two of their scores: it is below the score of rank k, which counts from 1, with a probability of
+    k / (N + 1). That is exact only if nothing else was chosen by these photos. They also chose the
+    head and its temperature, and `measure_familiarity` measured them, so that new photos may score
+    a little less; `Rejection.with_test` counts. With too few photos for rank 1 that is used, and a
+    warning says so.
     """
     best = np.sort(model_scores(file, photos, progress).max(axis=1))
     rank = min(int(rate * (len(best) + 1) + _ROUNDING_SLACK), len(best))

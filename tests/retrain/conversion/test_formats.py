@@ -113,6 +113,12 @@ def test_keys_that_versions_before_did_not_write_are_missing(folder: Path) -> No
     result = ConversionResult.read(path)
     assert (result.model_sha256, result.rejection, result.per_channel_dense) == ("", None, None)
     assert (result.comparison, result.layers) == (None, None)
+    known = ("rate", "threshold", "photos", "rejected")
+    rejection = {key: record["rejection"][key] for key in known}
+    path.write_text(json.dumps({**record, "rejection": rejection}))
+    older = ConversionResult.read(path).rejection
+    assert older
+    assert (older.test_photos, older.test_rejected) == (None, None)
 
 
 @pytest.mark.parametrize("name", ["model.tflite", "recipes/int8.tflite"])

@@ -1,6 +1,7 @@
 """`convert --reject-rate`: a photo that is like none of the training photos is unknown."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from deploy.contract import Contract
 from retrain import tf_graph
 from retrain.conversion import parity, unknown
 from retrain.data.manifest import read_manifest
+from retrain.data.photo import Photo
 from retrain.frozen_graph import FrozenGraph
 from retrain.progress import Progress
 from retrain.tflite.final_layer import Dense
@@ -78,6 +80,25 @@ def test_photos_of_known_classes_are_known_but_for_the_rate(run: Path) -> None:
     rejected = [classifier.answer(photo.read()).rejected for photo in photos]
     assert (rejection["rate"], rejection["photos"]) == (0.34, len(photos)) == (0.34, 9)
     assert rejection["rejected"] == sum(rejected) <= 3
+
+
+def test_the_rate_is_measured_on_the_test_photos_too(
+    tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scores(worst: float, photos: Sequence[Photo]) -> Any:
+        best = np.linspace(0.9, worst, len(photos), dtype=np.float32)[:, np.newaxis]
+        return np.hstack([best, np.zeros((len(photos), len(LABELS) - 1), np.float32)])
+
+    run = write_colour_run(tmp_path)
+    remove_grey(run)
+    monkeypatch.setattr(unknown, "model_scores", lambda _, photos, __: scores(0.5, photos))
+    monkeypatch.setattr(parity, "model_scores", lambda _, photos, __: scores(0.1, photos))
+    options = ("--max-accuracy-drop", 100, "--min-agreement", 0, "--max-mean-difference", 1)
+    result = invoke("convert", "--output-dir", run, "--reject-rate", 0.85, *options)
+    assert result.exit_code == 0, result.output
+    assert "unknown below a score of 0.850: 7 of 9 validation photos, 8 of 9 test" in result.stdout
+    rejection = json.loads((run / "conversion.json").read_text("utf-8"))["rejection"]
+    assert (rejection["test_photos"], rejection["test_rejected"]) == (9, 8)
 
 
 def test_its_labels_and_accuracy_are_those_of_the_plain_graph(run: Path) -> None:
