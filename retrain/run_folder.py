@@ -1,7 +1,7 @@
 """Name and read the files of a run's folder; let one process at a time write there."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -278,13 +278,21 @@ def is_fine_tuned(metrics: Fields) -> bool:
     return fine_tuning is not None and fine_tuning.text("kept") != "linear"
 
 
-@contextmanager
-def lock_folder(folder: Path, setting: str) -> Iterator[None]:
+def lock_folder(folder: Path, setting: str) -> AbstractContextManager[None]:
     """Create and lock `folder`, which `setting` names; raise WrongUse if it is locked."""
-    folder.mkdir(parents=True, exist_ok=True)
+    return _locked(folder, folder / ".lock", setting)
+
+
+def lock_file(file: Path, setting: str) -> AbstractContextManager[None]:
+    """Lock `file`, which `setting` names, by a file beside it; raise WrongUse if it is locked."""
+    return _locked(file, file.with_name(f".{file.name}.lock"), setting)
+
+
+@contextmanager
+def _locked(place: Path, path: Path, setting: str) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with ExitStack() as stack:
-            path = folder / ".lock"
             with doing("lock", path):
                 try:
                     stack.enter_context(filelock.FileLock(path, blocking=False))
@@ -294,7 +302,7 @@ def lock_folder(folder: Path, setting: str) -> Iterator[None]:
             yield
     except filelock.Timeout as error:
         raise WrongUse(
-            f"{folder}: another retrain is writing there: wait, or name another `{setting}`"
+            f"{place}: another retrain is writing there: wait, or name another `{setting}`"
         ) from error
 
 

@@ -20,7 +20,7 @@ from retrain.data.photo import Photo
 from retrain.data.photo_pixels import decode
 from retrain.metrics import fit_temperature
 from retrain.progress import Progress
-from retrain.run_folder import RunFolder
+from retrain.run_folder import RunFolder, lock_file
 from retrain.settings.doctor import MAX_EXAMINED
 from retrain.settings.training import TrainSettings
 from retrain.training.curves import CurvePoint
@@ -55,14 +55,18 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
     run.require_free("checkpoint_path", settings.checkpoint_path, run.checkpoint)
     if settings.saved_model_dir:
         require_empty(settings.saved_model_dir)
-    with run.writing():
+    with ExitStack() as locks:
+        locks.enter_context(run.writing())
+        if settings.checkpoint_path:
+            locks.enter_context(lock_file(settings.checkpoint_path, "checkpoint_path"))
         for path in filter(None, (settings.output_graph, settings.output_labels)):
             path.parent.mkdir(parents=True, exist_ok=True)  # an impossible path fails now
             sweep(path.parent)
         data = load_examples(settings, progress)
         if not settings.resume:  # later, `resume` must find the checkpoints of this run only
             for path in (head_checkpoint(settings), fine_tuning_checkpoint(settings)):
-                path.unlink(missing_ok=True)
+                if path.is_file():  # and not a device, such as /dev/null
+                    path.unlink()
         with ExitStack() as stack:
             writer = EventWriter(settings.summaries_dir or run.summaries)
             events = stack.enter_context(closing(writer))

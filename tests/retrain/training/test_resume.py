@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
+from retrain.run_folder import lock_file
 from retrain.training.checkpoint import Checkpoint
 from tests.helpers.photos import LABELS, PER_LABEL
 from tests.helpers.runs import Invoke
@@ -160,6 +161,30 @@ def test_a_checkpoint_may_be_elsewhere(
     assert f"going on at step 400, from {elsewhere}" in (
         resume("--checkpoint-path", elsewhere).stderr
     )
+
+
+def test_two_runs_have_two_checkpoints(trained: Path, resume: Invoke, tmp_path: Path) -> None:
+    """The second would replace that of the first."""
+    elsewhere = tmp_path / "checkpoint"
+    with lock_file(elsewhere, "checkpoint_path"):
+        result = resume("--checkpoint-path", elsewhere)
+        assert result.exit_code == 2
+        assert f"{elsewhere}: another retrain is writing there: wait" in result.stderr
+        assert "name another --checkpoint-path" in result.stderr
+        assert not elsewhere.exists()
+        assert resume("--checkpoint-path", tmp_path / "another").exit_code == 0
+    assert resume("--checkpoint-path", elsewhere).exit_code == 0
+    assert elsewhere.read_bytes() == (trained / "checkpoint.npz").read_bytes()
+
+
+def test_a_device_in_the_place_of_the_checkpoint_stays(
+    photos: Path, cache_dir: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    device = tmp_path / "null"
+    device.symlink_to(os.devnull)
+    result = invoke(*command(photos, cache_dir, tmp_path, "--checkpoint-path", device))
+    assert result.exit_code == 0, result.output
+    assert device.readlink() == Path(os.devnull)
 
 
 def refused(result: Result, path: Path) -> str:
