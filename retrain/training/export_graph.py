@@ -1,6 +1,7 @@
 """Export the retrained network as one frozen graph, and as a SavedModel."""
 
 import shutil
+from collections.abc import Set
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,19 @@ from retrain.frozen_graph import BOTTLENECK, LOGITS, FrozenGraph
 from retrain.tensor_proto import to_proto
 from retrain.training.trained_network import TrainedNetwork
 
+_WEIGHTS, _PRODUCT, _BIASES = "final_weights", "MatMul", "final_biases"
+"""Names of the final layer's operations below LOGITS."""
+
 
 def export_graph(backbone: Backbone, network: TrainedNetwork, output: str) -> FrozenGraph:
     """Return the network as one graph, whose operation `output` gives probabilities.
 
     The operations BOTTLENECK and LOGITS can be read too. Its bytes are those that TensorFlow would
-    write, which is not loaded. Raises WrongUse if the backbone has an operation named `output`, and
-    BadData if its graph is damaged.
+    write, which is not loaded. Raises WrongUse as `require_free_name` does, and BadData if the
+    backbone's graph is damaged.
     """
     graph_def = tf_graph.read(backbone.graph_path)
+    require_free_name(graph_def, output)
     tf_graph.require_ends(graph_def, BOTTLENECK)
     if not graph_def.library.function:
         graph_def.ClearField("library")
@@ -31,24 +36,33 @@ def export_graph(backbone: Backbone, network: TrainedNetwork, output: str) -> Fr
     for node in graph_def.node:
         if node.name in constants:
             node.attr["value"].tensor.CopyFrom(to_proto(constants[node.name]))
-    weights = _add(graph_def, "final_weights", "Const")
+    weights = _add(graph_def, _WEIGHTS, "Const")
     weights.attr["value"].tensor.CopyFrom(to_proto(head.weights))
-    product = _add(graph_def, "MatMul", "MatMul", BOTTLENECK, weights.name)
+    product = _add(graph_def, _PRODUCT, "MatMul", BOTTLENECK, weights.name)
     for attribute in ("transpose_a", "transpose_b", "grad_a", "grad_b"):
         product.attr[attribute].b = False
-    bias = _add(graph_def, "final_biases", "Const")
+    bias = _add(graph_def, _BIASES, "Const")
     bias.attr["value"].tensor.CopyFrom(to_proto(head.bias))
     logits = _add(graph_def, LOGITS, "BiasAdd", product.name, bias.name)
     logits.attr["data_format"].s = b"NHWC"
-    probabilities = _add(graph_def, output, "Softmax", logits.name)
-    if probabilities.name != output:
-        raise WrongUse(
-            f"`final_tensor_name` {output}: the backbone has an operation of that name: name "
-            "another"
-        )
+    _add(graph_def, output, "Softmax", logits.name)
     # Deterministic: else protobuf shuffles attributes, and the same weights give other bytes.
     content: bytes = graph_def.SerializeToString(deterministic=True)
     return FrozenGraph(content, backbone.spec, output)
+
+
+def require_free_name(graph_def: Any, output: str) -> None:
+    """Raise WrongUse if the graph, or the final layer that it gets, has an operation `output`.
+
+    TensorFlow takes names that differ by the case of letters alone for the same.
+    """
+    names = {node.name.lower() for node in graph_def.node}
+    for name in (_WEIGHTS, _PRODUCT, _BIASES, LOGITS):
+        names.add(_free_name(names, name).lower())
+    if output.lower() in names:
+        raise WrongUse(
+            f"`final_tensor_name` {output}: the network has an operation of that name: name another"
+        )
 
 
 def _add(graph_def: Any, name: str, op: str, *inputs: str) -> Any:
@@ -57,12 +71,16 @@ def _add(graph_def: Any, name: str, op: str, *inputs: str) -> Any:
     It is called `name`, with a number if the graph has that name, in whatever case, as TensorFlow
     does.
     """
-    names = {node.name.lower() for node in graph_def.node}
-    numbered = (f"{name}_{number}" for number in count(1))
-    free = next(text for text in chain([name], numbered) if text.lower() not in names)
+    free = _free_name({node.name.lower() for node in graph_def.node}, name)
     node = graph_def.node.add(name=free, op=op, input=inputs)
     node.attr["dtype" if op == "Const" else "T"].type = DT_FLOAT
     return node
+
+
+def _free_name(names: Set[str], name: str) -> str:
+    """Return `name`, with a number if it is one of `names`, which are in lower case."""
+    numbered = (f"{name}_{number}" for number in count(1))
+    return next(text for text in chain([name], numbered) if text.lower() not in names)
 
 
 def require_empty(folder: Path) -> None:

@@ -24,6 +24,7 @@ from retrain.data.source import read_photos
 from retrain.data.split import Splits
 from retrain.progress import Progress
 from retrain.settings.training import Source, SplitSettings, TrainSettings
+from retrain.training.export_graph import require_free_name
 from retrain.training.head import Examples
 
 _MAX_LINES_PER_REASON, _MAX_REASONS = 20, 20
@@ -192,15 +193,17 @@ def load_undistorted(
 def load_examples(settings: TrainSettings, progress: Progress) -> TrainingData:
     """Return the photos that `settings` names, with distorted views if any are set.
 
-    Raises WrongUse, before the long work, for a cut that the network does not have.
+    Raises WrongUse, before the long work, for a cut that the network does not have, and for a
+    `final_tensor_name` that it has already.
     """
     source = settings.source
     dataset, backbone = read_source(source, progress, settings.split)
     cut = None
-    if settings.fine_tuning:
-        with progress.stage("backbone"):
-            points = find_cut_points(tf_graph.read(backbone.graph_path))
-            cut = choose_cut_point(points, settings.fine_tuning.cut)
+    with progress.stage("backbone"):
+        graph_def = tf_graph.read(backbone.graph_path)
+        require_free_name(graph_def, settings.final_tensor_name)
+        if settings.fine_tuning:
+            cut = choose_cut_point(find_cut_points(graph_def), settings.fine_tuning.cut)
     backbone = with_precision(source, dataset, backbone, settings.split, progress)
     dataset, bottlenecks = analyse(source, dataset, backbone, progress)
     print_left_out(dataset, progress)

@@ -103,3 +103,19 @@ def test_a_rate_by_which_nothing_is_learned_is_an_error(
     assert "training diverged" in result.stderr
     assert "lower --learning-rate" in result.stderr
     assert not (tmp_path / "run" / "output_graph.pb").exists()
+
+
+def test_a_name_that_an_operation_of_a_published_network_has_is_refused_before_the_work(
+    tiny: Path,
+    tmp_path: Path,
+    invoke: Invoke,
+    cache_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # fine-tuning sets it
+    where = ("--cache-dir", cache_dir, "--output-dir", tmp_path / "run")
+    for options in ((), ("--fine-tune",)):
+        result = invoke("train", tiny, *where, "--final-tensor-name", "add_3", *options)
+        assert result.exit_code == 2
+        assert "--final-tensor-name add_3: the network has an operation of" in result.stderr
+        assert "analysed now" not in result.stderr

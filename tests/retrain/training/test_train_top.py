@@ -271,6 +271,17 @@ def test_an_unknown_cut_brings_the_nearest(train: Train, tmp_path: Path) -> None
     assert "--cut nowhere: the network cannot be cut there. Near names: " in result.stderr
 
 
+@pytest.mark.parametrize("options", [(), TUNE])
+@pytest.mark.parametrize("name", ["network/final_result", "NETWORK/MatMul", "final_weights"])
+def test_a_name_that_an_operation_has_is_refused_before_the_work(
+    name: str, options: tuple[object, ...], train: Train, tmp_path: Path
+) -> None:
+    result = train(tmp_path, *options, "--final-tensor-name", name)
+    assert result.exit_code == 2
+    assert f"--final-tensor-name {name}: the network has an operation of that name" in result.stderr
+    assert "analysed now" not in result.stderr
+
+
 def test_a_cut_is_named(tuned: Run, train: Train, tmp_path: Path) -> None:
     name = tuned.metrics["fine_tuning"]["cut"]["name"]
     run = finished(train(tmp_path, *TUNE, *RATE, "--cut", name), tmp_path)
