@@ -32,7 +32,7 @@ from bench.experiments.shared import (
 from bench.experiments.spoil import Pair, Spoiled, spoil
 from deploy.system.terminal import say_table
 from retrain.doctor import examine
-from retrain.doctor.out_of_fold import all_examples, predict
+from retrain.doctor.out_of_fold import all_examples, divide, predict
 from retrain.progress import Progress
 from retrain.settings.training import Source, SplitSettings
 
@@ -179,7 +179,7 @@ def measure_peers(
     arrays = folder / "arrays.npz"
     np.savez(
         arrays,
-        probabilities=predict(photos, examples, len(data.labels)),
+        probabilities=predict(divide(photos, examples.labels), examples, len(data.labels)),
         labels=examples.labels,
         bottlenecks=examples.store.take(examples.rows[:, 0]),
     )

@@ -12,7 +12,7 @@ from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.photo import Photo
 from retrain.data.take_in_turn import take_in_turn
 from retrain.doctor.finding import Finding, FindingPhoto
-from retrain.doctor.out_of_fold import all_examples, predict
+from retrain.doctor.out_of_fold import all_examples, divide, predict
 from retrain.metrics import ClassScore, class_scores, confusion_matrix
 from retrain.progress import Progress
 from retrain.settings.training import Distortion, Source
@@ -61,7 +61,8 @@ def find(data: TrainingData, source: Source, progress: Progress) -> Sequence[Fin
     whole = all_examples(data)
     labels = whole.labels[numbers]
     count = len(data.labels)
-    by_border = predict(borders.photos, Examples(borders.store, borders.rows, labels), count)
+    folds = divide(borders.photos, labels)
+    by_border = predict(folds, Examples(borders.store, borders.rows, labels), count)
     scores = class_scores(confusion_matrix(by_border.argmax(axis=1), labels, count))
     recognised = [
         label
@@ -71,7 +72,7 @@ def find(data: TrainingData, source: Source, progress: Progress) -> Sequence[Fin
     ]
     if not recognised:
         return []
-    by_whole = predict(borders.photos, Examples(whole.store, whole.rows[numbers], labels), count)
+    by_whole = predict(folds, Examples(whole.store, whole.rows[numbers], labels), count)
     usual = class_scores(confusion_matrix(by_whole.argmax(axis=1), labels, count))
     return [
         _finding(label, data.labels[label], scores[label], by_border, labels, borders.photos)

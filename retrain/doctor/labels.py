@@ -11,7 +11,7 @@ from deploy.system.counts import with_noun
 from retrain.data.photo import Photo
 from retrain.doctor import classes
 from retrain.doctor.finding import Finding, FindingPhoto
-from retrain.doctor.out_of_fold import all_examples, judged, predict
+from retrain.doctor.out_of_fold import all_examples, divide, judged, predict
 from retrain.progress import Progress
 from retrain.settings.training import Source
 from retrain.training.fit_head import DEVIATION_OFFSET
@@ -51,14 +51,15 @@ def find(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[F
     that the split keeps together are left out: no head knew the class that did not see them.
     """
     everything, labels = all_examples(data), data.labels
-    numbers = judged(data.dataset.photos, everything.labels)
+    folds = divide(data.dataset.photos, everything.labels)
+    numbers = judged(folds, everything.labels)
     if not len(numbers):
         return []
     photos = data.dataset.photos.take(numbers)
     examples = Examples(everything.store, everything.rows[numbers], everything.labels[numbers])
 
     def judge(left_out: Ints | None = None) -> tuple[Floats, Suspects]:
-        probabilities = predict(data.dataset.photos, everything, len(labels), left_out)[numbers]
+        probabilities = predict(folds, everything, len(labels), left_out)[numbers]
         return probabilities, rank(probabilities, examples.labels)
 
     probabilities, suspects = judge()

@@ -29,25 +29,37 @@ def all_examples(data: TrainingData) -> Examples:
     return Examples(next(iter(data.examples.values())).store, rows, labels)
 
 
-def predict(
-    photos: Sequence[Photo], examples: Examples, classes: int, left_out: Ints | None = None
-) -> Floats:
-    """Return the probabilities (N, C) of `photos`, each by the four fifths that it is not in.
+def divide(photos: Sequence[Photo], labels: Ints) -> Ints:
+    """Return the fold of each photo, (N,), one of five; each class is spread evenly over them.
 
-    Photos that the split keeps together are in one fifth. Those numbered in `left_out` are
-    predicted too, but no head learns from them, unless nothing else is left of their class. A class
-    that has no photo in the other fifths gets the probability 0 there: see `judged`. Memory grows
-    with N C, not with the bottlenecks.
+    Photos that the split keeps together are in one fold.
     """
-    fold = _folds(photos, examples.labels)
-    is_learned = np.ones(len(photos), bool)
+    groups = Groups(PhotoTable.of(photos))
+    leaders = groups.leaders
+    numbers = np.flatnonzero(leaders == np.arange(len(leaders)))
+    hashes = groups.hashes(b"fold", numbers)
+    order = np.lexsort((*reversed(hashes.view(">u8").T), labels[numbers]))
+    fold = np.empty(len(leaders), np.int64)
+    fold[numbers[order]] = np.arange(len(order)) % _FOLDS
+    return np.asarray(fold[leaders])
+
+
+def predict(folds: Ints, examples: Examples, classes: int, left_out: Ints | None = None) -> Floats:
+    """Return the probabilities (N, C) of photos, each by the heads of the folds that it is not in.
+
+    `folds` are those of `divide`. Photos numbered in `left_out` are predicted too, but no head
+    learns from them, unless nothing else is left of their class. A class that has no photo in the
+    other folds gets the probability 0 there: see `judged`. Memory grows with N C, not with the
+    bottlenecks.
+    """
+    is_learned = np.ones(len(folds), bool)
     if left_out is not None:
         is_learned[left_out] = False
-    probabilities = np.zeros((len(photos), classes), np.float32)
+    probabilities = np.zeros((len(folds), classes), np.float32)
     settings = HeadSettings(_STEPS, eval_step_interval=_STEPS)
     for number in range(_FOLDS):
-        held_out = np.flatnonzero(fold == number)
-        training = np.flatnonzero(fold != number)
+        held_out = np.flatnonzero(folds == number)
+        training = np.flatnonzero(folds != number)
         is_kept = is_learned[training]
         is_kept |= ~np.isin(examples.labels[training], examples.labels[training[is_kept]])
         training = training[is_kept]
@@ -65,22 +77,10 @@ def predict(
     return probabilities
 
 
-def judged(photos: Sequence[Photo], labels: Ints) -> Ints:
-    """Return the numbers of the photos whose class has photos in other fifths too.
+def judged(folds: Ints, labels: Ints) -> Ints:
+    """Return the numbers of the photos whose class has photos in other folds too.
 
     The others are predicted by a head that never saw their class, which says nothing about them.
     """
-    classes_of_folds = np.unique(labels * _FOLDS + _folds(photos, labels)) // _FOLDS
+    classes_of_folds = np.unique(labels * _FOLDS + folds) // _FOLDS
     return np.flatnonzero(np.bincount(classes_of_folds)[labels] > 1)
-
-
-def _folds(photos: Sequence[Photo], labels: Ints) -> Ints:
-    """Return the fold of each photo, (N,); each class is spread evenly over them."""
-    groups = Groups(PhotoTable.of(photos))
-    leaders = groups.leaders
-    numbers = np.flatnonzero(leaders == np.arange(len(leaders)))
-    hashes = groups.hashes(b"fold", numbers)
-    order = np.lexsort((*reversed(hashes.view(">u8").T), labels[numbers]))
-    fold = np.empty(len(leaders), np.int64)
-    fold[numbers[order]] = np.arange(len(order)) % _FOLDS
-    return np.asarray(fold[leaders])

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from retrain.data import split
+from retrain.data.photo_table import PhotoTable
 from retrain.doctor import labels as doctor_labels
 from retrain.doctor.finding import Finding
 from retrain.doctor.labels import find_ringleaders, nearest, probability_wrong, rank
@@ -35,6 +37,21 @@ def test_swapped_labels_come_first_with_the_label_that_they_should_have() -> Non
     assert (photo.label, photo.better_label) == ("dog", "cat")
     assert "cat" in photo.reason
     assert "%" in photo.reason
+
+
+def test_the_photos_are_divided_into_folds_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    class CountedGroups(split.Groups):
+        def __init__(self, photos: PhotoTable) -> None:
+            calls.append(len(photos))
+            super().__init__(photos)
+
+    monkeypatch.setattr("retrain.doctor.out_of_fold.Groups", CountedGroups)
+    points, labels = clusters((60, 60, 60), apart=12, width=200)
+    labels[[3, 70]] = 2
+    assert find(points, labels)["wrong-label"].suggested, "the heads are trained twice"
+    assert calls == [180]
 
 
 def test_nothing_is_wrong_with_clean_photos() -> None:

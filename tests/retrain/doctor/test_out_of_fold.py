@@ -2,14 +2,21 @@
 
 import numpy as np
 
-from retrain.doctor.out_of_fold import all_examples, judged, predict
+from retrain.doctor.out_of_fold import all_examples, divide, judged, predict
+from retrain.training.head import Floats, Ints
+from retrain.training.load_examples import TrainingData
 from tests.helpers.doctor_fixtures import clusters, training_data
+
+
+def predicted_by(data: TrainingData, left_out: Ints | None = None) -> Floats:
+    examples = all_examples(data)
+    folds = divide(data.dataset.photos, examples.labels)
+    return predict(folds, examples, len(data.labels), left_out)
 
 
 def accuracy(points: np.ndarray, labels: np.ndarray, names: list[str]) -> float:
     data = training_data(points, [str(label) for label in labels], names)
-    predicted = predict(data.dataset.photos, all_examples(data), len(data.labels)).argmax(axis=1)
-    return float(np.mean(predicted == labels))
+    return float(np.mean(predicted_by(data).argmax(axis=1) == labels))
 
 
 def test_photos_of_all_splits_are_in_the_order_of_the_data_set() -> None:
@@ -39,9 +46,8 @@ def test_nothing_is_learned_from_photos_that_are_left_out() -> None:
     points, labels = clusters((20, 20), apart=8)
     labels[:10] = 1
     data = training_data(points, [str(label) for label in labels])
-    examples = all_examples(data)
-    learned = predict(data.dataset.photos, examples, 2)
-    left_out = predict(data.dataset.photos, examples, 2, np.arange(10))
+    learned = predicted_by(data)
+    left_out = predicted_by(data, np.arange(10))
     assert learned[:20, 0].mean() < 0.5
     assert left_out[:20, 0].min() > 0.5
 
@@ -49,7 +55,7 @@ def test_nothing_is_learned_from_photos_that_are_left_out() -> None:
 def test_a_class_of_one_photo_is_improbable_for_that_photo() -> None:
     points, labels = clusters((30, 30, 1), apart=8)
     data = training_data(points, [str(label) for label in labels])
-    probabilities = predict(data.dataset.photos, all_examples(data), 3)
+    probabilities = predicted_by(data)
     assert probabilities[-1, 2] == 0
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
@@ -59,7 +65,7 @@ def test_photos_of_a_class_that_is_kept_together_are_not_judged() -> None:
     names = [f"{number}.jpg" for number in range(54)]
     names[40:52] = [f"cup_nohash_{number}.jpg" for number in range(12)]
     data = training_data(points, [str(label) for label in labels], names)
-    assert judged(data.dataset.photos, labels).tolist() == [*range(40), 52, 53]
+    assert judged(divide(data.dataset.photos, labels), labels).tolist() == [*range(40), 52, 53]
 
 
 def test_a_class_that_is_left_out_but_for_one_fifth_is_learned_all_the_same() -> None:
@@ -67,5 +73,5 @@ def test_a_class_that_is_left_out_but_for_one_fifth_is_learned_all_the_same() ->
     names = [f"{number}.jpg" for number in range(40)]
     names += [f"cup{number // 6}_nohash_{number}.jpg" for number in range(12)]
     data = training_data(points, [str(label) for label in labels], names)
-    probabilities = predict(data.dataset.photos, all_examples(data), 3, np.arange(40, 46))
+    probabilities = predicted_by(data, np.arange(40, 46))
     assert probabilities[46:, 2].min() > 0.2
