@@ -20,6 +20,7 @@ from retrain.cli.options import (
     refresh_card,
     refresh_report,
     report_option,
+    typed,
 )
 from retrain.settings.conversion import (
     DEFAULT_OUTPUT_TYPE,
@@ -32,6 +33,7 @@ from retrain.settings.conversion import (
     ConvertSettings,
     Quantization,
     list_recipes,
+    require_output_type,
 )
 
 if TYPE_CHECKING:
@@ -190,6 +192,8 @@ def convert(
 
     if choose and recipe:
         raise WrongUse("`choose` tries every recipe: leave out `recipe`")
+    if recipe and typed(["output_type"]):
+        require_output_type(recipe, output_type)  # of the settings, the default fits each recipe
     settings = ConvertSettings(
         output_dir,
         Quantization(recipe or DEFAULT_RECIPE, output_type, keep_float, time_limit=time_limit),

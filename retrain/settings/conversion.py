@@ -95,16 +95,26 @@ def list_recipes(condition: Callable[[Recipe], bool], conjunction: str = "and") 
     return f"{', '.join(names)} {conjunction} {last}" if names else last
 
 
+def require_output_type(recipe: str, output_type: str) -> None:
+    """Raise WrongUse if models of `recipe` cannot have the output type."""
+    if output_type not in RECIPES[recipe].output_types:
+        recipes = list_recipes(lambda other: output_type in other.output_types)
+        raise WrongUse(
+            f"`output_type` {output_type} is for {recipes}, not for {recipe}: leave it out"
+        )
+
+
 @dataclass(frozen=True)
 class Quantization:
     """How to convert.
 
-    `output_type` is float32 or uint8. With a recipe of mixed precision the first layer stays in
-    float32: its rounding costs the most accuracy, and it takes little time. So do the layers
-    `keep_float`, by the names that `layer_errors.explain` returns. A layer that reads one of these
-    is float32 too, because an int8 layer would round its input. `per_tensor_dense` gives each
-    dense layer one scale, which older runtimes need with int8 weights and float32 activations. A
-    conversion may take `time_limit` seconds, a day at most.
+    `output_type` is float32 or uint8; where a recipe has no float32, that default means uint8. With
+    a recipe of mixed precision the first layer stays in float32: its rounding costs the most
+    accuracy, and it takes little time. So do the layers `keep_float`, by the names that
+    `layer_errors.explain` returns. A layer that reads one of these is float32 too, because an int8
+    layer would round its input. `per_tensor_dense` gives each dense layer one scale, which older
+    runtimes need with int8 weights and float32 activations. A conversion may take `time_limit`
+    seconds, a day at most.
     """
 
     recipe: str = DEFAULT_RECIPE
@@ -116,11 +126,8 @@ class Quantization:
     def __post_init__(self) -> None:
         if self.recipe not in RECIPES:
             raise WrongUse(f"no recipe {self.recipe}: there are {', '.join(RECIPES)}")
-        if self.output_type not in (DEFAULT_OUTPUT_TYPE, *self.record.output_types):
-            recipes = list_recipes(lambda recipe: self.output_type in recipe.output_types)
-            raise WrongUse(
-                f"`output_type` {self.output_type} is for {recipes}, not for {self.recipe}"
-            )
+        if self.output_type != DEFAULT_OUTPUT_TYPE:
+            require_output_type(self.recipe, self.output_type)
         if self.keep_float and not self.record.mixed_precision:
             recipes = list_recipes(lambda recipe: recipe.mixed_precision)
             raise WrongUse(f"`keep_float` is for {recipes}, not for {self.recipe}")

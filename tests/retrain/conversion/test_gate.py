@@ -123,6 +123,11 @@ def test_the_edge_tpus_recipe_is_for_the_edge_tpu_whatever_else_it_is_for(
         (("--target", "tflite-runtime"), "there are litert, tflite-runtime==2.14, edgetpu"),
         (("--explain", "--quantize", "float16"), "--explain is for int8 and int8-edgetpu, not for"),
         (("--explain", "--quantize", "int16x8"), "int8-edgetpu, not for int16x8: leave out --expl"),
+        (
+            ("--quantize", "int8-edgetpu", "--output-type", "float32"),
+            "--output-type float32 is for int8, dynamic, float16, float32 and int16x8, not for "
+            "int8-edgetpu: leave it out",
+        ),
         (("--time-limit", "inf"), "'--time-limit': inf is not a finite number"),
         (("--reject-rate", "nan"), "'--reject-rate': nan is not a finite number"),
         (("--time-limit", "nan"), "'--time-limit': nan is not a finite number"),
