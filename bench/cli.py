@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from bench.record import SCHEMA_VERSION, BenchRecord, Settings, read, read_one, to_text
 from deploy.cli import SETTINGS, Commands, name_options
@@ -183,6 +184,7 @@ def run(
     if photo:
         _check_photo(photo)
     graph_input = GraphInput(input_tensor, output_tensor, input_size)
+    _require_one_place(models, "MODEL")
     if models:
         files_to_time = models_at(models, graph_input)
     elif graph_input != GraphInput():
@@ -221,6 +223,7 @@ def show(records: tuple[Path, ...], output_dir: Path, markdown: bool, as_json: b
 
     A RECORD is a bench.json, or what --json printed.  [default: bench.json of the run folder]
     """
+    _require_one_place(records, "RECORD")
     _print(_read_all(records, output_dir), markdown, as_json)
 
 
@@ -278,6 +281,7 @@ def plot(records: tuple[Path, ...], output_dir: Path, pictures: tuple[Path, ...]
     """
     from bench import report_plot
 
+    _require_one_place(records, "RECORD")
     for path in pictures:
         report_plot.check(path)
     measured = _read_all(records, output_dir)
@@ -288,6 +292,13 @@ def plot(records: tuple[Path, ...], output_dir: Path, pictures: tuple[Path, ...]
 def _powers_of_two(cores: int) -> tuple[int, ...]:
     """Return 1, 2, 4... up to the number of cores, and that number."""
     return tuple(sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores}))
+
+
+def _require_one_place(named: tuple[Path, ...], metavar: str) -> None:
+    """Raise WrongUse if files are named, and a run folder is typed that they take the place of."""
+    source = click.get_current_context().get_parameter_source("output_dir")
+    if named and source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
+        raise WrongUse(f"`output_dir` is used if no {metavar} is named: leave one of them out")
 
 
 def _check_photo(photo: Path) -> None:

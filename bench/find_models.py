@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deploy import model_file, versioned_json
-from deploy.errors import BadData
+from deploy.errors import BadData, WrongUse
 from deploy.untrusted_files import read_json
 
 GRAPH, MODEL = "output_graph.pb", "model.tflite"
@@ -70,11 +70,23 @@ def models_of_run(folder: Path) -> list[TimedModel]:
 
 
 def models_at(paths: Sequence[Path], graph_input: GraphInput) -> list[TimedModel]:
-    """Return the models at `paths`, with the shortest names that differ; raise BadData."""
+    """Return the models at `paths`, with the shortest names that differ.
+
+    Raises BadData, and WrongUse for a field of `graph_input` that no model takes.
+    """
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
-    return [open_model(path, name, graph_input) for path, name in zip(paths, names, strict=True)]
+    models = [open_model(path, name, graph_input) for path, name in zip(paths, names, strict=True)]
+    taken = {name for model in models for name in model.arguments}
+    for setting, value, argument, forms in (
+        ("input_tensor", graph_input.input_tensor, "ends", "a frozen graph (.pb)"),
+        ("output_tensor", graph_input.output_tensor, "ends", "a frozen graph (.pb)"),
+        ("input_size", graph_input.size, "size", "a frozen graph (.pb) or a SavedModel"),
+    ):
+        if value is not None and argument not in taken:
+            raise WrongUse(f"`{setting}` is for {forms}, and no MODEL is one: leave it out")
+    return models
 
 
 def open_model(path: Path, name: str, graph_input: GraphInput = GraphInput()) -> TimedModel:

@@ -272,6 +272,37 @@ def test_wrong_use_is_refused(run_folder: Path, arguments: tuple[str, ...]) -> N
     assert invoke(*words).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("model.tflite", "--output-dir", "run"), "--output-dir is used if no MODEL is named"),
+        (("show", "bench.json", "--output-dir", "run"), "--output-dir is used if no RECORD is"),
+        (
+            ("plot", "bench.json", "--output", "x.png", "--output-dir", "run"),
+            "--output-dir is used if no RECORD is named: leave one of them out",
+        ),
+        (("model.tflite", "--input-tensor", "x"), "--input-tensor is for a frozen graph (.pb)"),
+        (("model.tflite", "--output-tensor", "x"), "--output-tensor is for a frozen graph (.pb)"),
+        (("model.tflite", "--input-size", 5), "--input-size is for a frozen graph (.pb) or a Sav"),
+        (("saved", "model.tflite", "--input-tensor", "x"), "and no MODEL is one: leave it out"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    run_folder: Path,
+    tmp_path: Path,
+    arguments: tuple[object, ...],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copy(run_folder / "model.tflite", tmp_path)
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").touch()
+    monkeypatch.chdir(tmp_path)
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
 def test_help_loads_no_numpy() -> None:
     code = (
         "import sys\nfrom retrain.cli import commands\n"
