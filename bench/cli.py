@@ -14,13 +14,14 @@ from deploy.cli import SETTINGS, Commands, name_options
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.numbers import Number
 from deploy.errors import BadData, GateFailed, WrongUse
+from deploy.run_command import DEFAULT_RUN_FOLDER
 from deploy.system.terminal import say, say_table
 
 _DEFAULTS = Settings()
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _output_dir_option = click.option(
     "--output-dir",
-    default=Path("retrained"),
+    default=DEFAULT_RUN_FOLDER,
     show_default=True,
     type=click.Path(path_type=Path, file_okay=False),
     help="The run folder, used if no file is named.",

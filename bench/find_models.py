@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from deploy import model_file, versioned_json
 from deploy.errors import BadData, WrongUse
+from deploy.run_command import run_command
 from deploy.untrusted_files import read_json
 
 GRAPH, MODEL = "output_graph.pb", "model.tflite"
@@ -57,9 +58,11 @@ def models_of_run(folder: Path) -> list[TimedModel]:
     """
     graph, model = folder / GRAPH, folder / MODEL
     if not graph.is_file() and not model.is_file():
-        raise BadData(f"{graph}: no such file: run `retrain train` first, or name a MODEL")
+        command = run_command(folder, "train", "DIR")
+        raise BadData(f"{graph}: no such file: run `{command}` first, or name a MODEL")
     if not model.is_file():
-        raise BadData(f"{model}: no such file: run `retrain convert` first, or name a MODEL")
+        command = run_command(folder, "convert")
+        raise BadData(f"{model}: no such file: run `{command}` first, or name a MODEL")
     paths = [graph] if graph.is_file() else []
     models = [open_model(path, str(path.relative_to(folder))) for path in [*paths, model]]
     for path in sorted((folder / "recipes").glob("*.tflite")):
@@ -124,7 +127,7 @@ def _score(path: Path, sha256: str, size: int) -> Score | None:
     conversion = (path.parent.parent if in_recipes else path.parent) / "conversion.json"
     try:
         record = versioned_json.read(
-            read_json(conversion), str(conversion), _CONVERSION_VERSION, "run `retrain convert`"
+            read_json(conversion), str(conversion), _CONVERSION_VERSION, ""
         )
         if in_recipes:
             rows = {row.text("recipe"): row for row in record.objects("candidates")}

@@ -11,6 +11,7 @@ import filelock
 from deploy import model_file, versioned_json
 from deploy.contract import Contract, read_labels_file
 from deploy.errors import BadData, GateFailed, WrongUse
+from deploy.run_command import run_command
 from deploy.system.error_messages import doing
 from deploy.system.temporary_files import sweep
 from deploy.untrusted_files import MAX_BYTES, naming, read, read_json
@@ -21,7 +22,6 @@ from retrain.settings.conversion import RECIPES
 
 METRICS_VERSION = 1
 """The version of metrics.json's format."""
-_TRAIN_FIRST = "run `retrain train` first"
 _TRAIN_AGAIN = "train again"
 
 
@@ -126,6 +126,10 @@ class RunFolder:
         """The model card: what a person should know of the model."""
         return self.folder / "README.md"
 
+    def command(self, *words: str) -> str:
+        """Return the command of `words` for this run, to be copied."""
+        return run_command(self.folder, *words)
+
     def accepted_model(self) -> Path:
         """Return the path of the TFLite model, which was converted from this run's graph.
 
@@ -133,17 +137,17 @@ class RunFolder:
         """
         if self.rejected.exists() and not self._passed():
             raise GateFailed(
-                f"{self.rejected}: the last conversion did not pass: `retrain convert` again, with "
-                "what it advised"
+                f"{self.rejected}: the last conversion did not pass: run "
+                f"`{self.command('convert')}` again, with what it advised"
             )
         if not self.model.exists():
-            raise BadData(f"{self.model}: no such file: run `retrain convert` first")
+            raise BadData(f"{self.model}: no such file: run `{self.command('convert')}` first")
         graph_sha256 = model_file.read(self.model).contract.graph_sha256
         # Without a contract the folder has no graph that could be another one.
         if self.contract.exists() and _read_contract(self.contract).graph_sha256 != graph_sha256:
             raise BadData(
-                f"{self.model}: converted from another graph than {self.graph}: run `retrain "
-                "convert` again"
+                f"{self.model}: converted from another graph than {self.graph}: run "
+                f"`{self.command('convert')}` again"
             )
         return self.model
 
@@ -153,10 +157,7 @@ class RunFolder:
         If so, a refused model in the folder is left over from a process that was killed.
         """
         try:
-            remedy = "run `retrain convert`"
-            record = versioned_json.read(
-                read_json(self.conversion, remedy), str(self.conversion), 1, remedy
-            )
+            record = versioned_json.read(read_json(self.conversion), str(self.conversion), 1, "")
             return record.boolean("passed") and record.text("model_sha256") == _digest(self.model)
         except (OSError, BadData):
             return False
@@ -202,7 +203,8 @@ class RunFolder:
             frozen = FrozenGraph(graph.read_bytes(), contract.input, contract.output)
         except OSError as error:
             raise BadData(
-                f"{error.filename}: cannot be read ({error.strerror}): {_TRAIN_FIRST}"
+                f"{error.filename}: cannot be read ({error.strerror}): run "
+                f"`{self.command('train', 'DIR')}` first"
             ) from error
         if frozen.sha256 != contract.graph_sha256:
             raise BadData(f"{graph}: not the graph that {self.contract} describes: {_TRAIN_AGAIN}")

@@ -73,7 +73,8 @@ def _by_graph(graph: Path, labels: Path | None, options: dict[str, Any]) -> "Gra
     from retrain.run_folder import RunFolder
     from retrain.settings.label_image import LabelImageSettings
 
-    settings, contract = LabelImageSettings(**options), RunFolder(graph.parent).contract
+    settings, run = LabelImageSettings(**options), RunFolder(graph.parent)
+    contract = run.contract
     if contract.exists():
         classifier = GraphClassifier.open(graph, settings.output_layer)
         require_same(settings, classifier.contract.input, contract)
@@ -81,8 +82,8 @@ def _by_graph(graph: Path, labels: Path | None, options: dict[str, Any]) -> "Gra
         return classifier
     if labels is None:
         raise BadData(
-            f"{contract}: no such file: run `retrain train` first, or name the labels file of a "
-            "graph that another program wrote with --labels"
+            f"{contract}: no such file: run `{run.command('train', 'DIR')}` first, or name the "
+            "labels file of a graph that another program wrote with --labels"
         )
     classifier, assumed = GraphClassifier.open_foreign(graph, labels, settings)
     if assumed:

@@ -27,33 +27,37 @@ def summary(output_dir: Path, as_json: bool) -> None:
     Run it after `retrain train` and `retrain convert`. Latency is of `retrain bench` of the same
     files.
     """
-    from retrain.conversion.result import REMEDY, ConversionResult
+    from retrain.conversion.result import ConversionResult, remedy_for
     from retrain.run_folder import RunFolder
 
     run = RunFolder(output_dir)
     graph_sha256 = run.read_contract().graph_sha256
-    metrics = read_json(run.metrics, "run `retrain train`")
-    _require_graph(metrics, graph_sha256, run.metrics, "train")
-    conversion_json = read_json(run.conversion, REMEDY)
-    _require_graph(conversion_json, graph_sha256, run.conversion, "convert")
+    train_again, bench_again = (
+        f"run `{run.command(*words)}`" for words in (("train", "DIR"), ("bench",))
+    )
+    convert_again = remedy_for(run.conversion)
+    metrics = read_json(run.metrics, train_again)
+    _require_graph(metrics, graph_sha256, run.metrics, train_again)
+    conversion_json = read_json(run.conversion, convert_again)
+    _require_graph(conversion_json, graph_sha256, run.conversion, convert_again)
     model = run.accepted_model()
-    conversion = ConversionResult.from_json(conversion_json, str(run.conversion))
+    conversion = ConversionResult.from_json(conversion_json, run.conversion)
     digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in (run.graph, model)}
     # Versions before the digest wrote none.
     if conversion.model_sha256 not in ("", digests[model.name]):
-        raise BadData(f"{run.conversion}: measured on another {model.name}: {REMEDY}")
-    bench = _read_bench(run.bench, digests) if run.bench.exists() else None
+        raise BadData(f"{run.conversion}: measured on another {model.name}: {convert_again}")
+    bench = _read_bench(run.bench, digests, bench_again) if run.bench.exists() else None
     if as_json:
         records = {"bench": bench, "train": metrics, "convert": conversion_json}
         say(json.dumps({"schema": _SCHEMA_VERSION, **records}))
         return
-    with damaged(f"{run.bench}: cannot be read", "run `retrain bench`"):
+    with damaged(f"{run.bench}: cannot be read", bench_again):
         runners = [_runner(bench, name) for name in (run.graph.name, model.name)]
         latencies = _latencies(runners)
         bench_seconds = [_seconds("bench", bench["seconds"])] if bench else []
-    with damaged(f"{run.metrics}: cannot be read", "run `retrain train`"):
+    with damaged(f"{run.metrics}: cannot be read", train_again):
         train_seconds = _seconds(metrics.get("command", "train"), metrics["seconds"])
-    missing = [] if all(runners) else ["- not measured of this file: run `retrain bench`"]
+    missing = [] if all(runners) else [f"- not measured of this file: {bench_again}"]
     say(
         *align([*_measured(conversion), *latencies], (0, 1, 2)),
         *missing,
@@ -64,21 +68,19 @@ def summary(output_dir: Path, as_json: bool) -> None:
     )
 
 
-def _require_graph(record: Any, graph_sha256: str, path: Path, command: str) -> None:
+def _require_graph(record: Any, graph_sha256: str, path: Path, remedy: str) -> None:
     """Raise BadData if the record at `path` was measured on another graph."""
     if record.get("graph_sha256") != graph_sha256:
-        raise BadData(
-            f"{path}: measured on another graph than the one there: run `retrain {command}`"
-        )
+        raise BadData(f"{path}: measured on another graph than the one there: {remedy}")
 
 
-def _read_bench(path: Path, digests: dict[str, str]) -> dict[str, Any]:
+def _read_bench(path: Path, digests: dict[str, str], remedy: str) -> dict[str, Any]:
     """Return the bench's record, without what was measured of other files than those of `digests`.
 
     `digests` are SHA-256 by name.
     """
-    bench = read_json(path, "run `retrain bench`")
-    with damaged(f"{path}: cannot be read", "run `retrain bench`"):
+    bench = read_json(path, remedy)
+    with damaged(f"{path}: cannot be read", remedy):
         bench["runners"] = [
             runner
             for runner in bench["runners"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import versioned_json
+from deploy.run_command import run_command
 from deploy.untrusted_files import damaged, read_json
 from deploy.versioned_json import Fields
 from retrain import stored_settings
@@ -16,7 +17,6 @@ from retrain.conversion.unknown import Rejection
 from retrain.settings.conversion import Bounds, ConvertSettings
 
 SCHEMA_VERSION = 1
-REMEDY = "run `retrain convert`"
 
 
 def _read_settings(fields: Fields) -> ConvertSettings:
@@ -78,9 +78,9 @@ class ConversionResult:
         }
 
     @classmethod
-    def from_json(cls, value: Any, where: str) -> "ConversionResult":
-        """Read what `to_json` wrote, or an earlier version; raise BadData that names `where`."""
-        fields = versioned_json.read(value, where, SCHEMA_VERSION, REMEDY)
+    def from_json(cls, value: Any, path: Path) -> "ConversionResult":
+        """Read what `to_json`, or an earlier version, wrote to `path`; raise BadData if damaged."""
+        fields = versioned_json.read(value, str(path), SCHEMA_VERSION, remedy_for(path))
         sizes, seconds = fields.object("bytes"), fields.object("seconds")
         rejection, settings = fields.object_or_none("rejection"), fields.object_or_none("settings")
         per_channel_dense = fields.object_or_none("otherwise")
@@ -108,4 +108,9 @@ class ConversionResult:
     @classmethod
     def read(cls, path: Path) -> "ConversionResult":
         """Read the conversion.json at `path`; raise BadData if it is missing or damaged."""
-        return cls.from_json(read_json(path, REMEDY), str(path))
+        return cls.from_json(read_json(path, remedy_for(path)), path)
+
+
+def remedy_for(path: Path) -> str:
+    """Return how to write the conversion.json `path` of a run anew."""
+    return f"run `{run_command(path.parent, 'convert')}`"

@@ -1,11 +1,12 @@
 """Write the commands that the page of a run names."""
 
 import shlex
+from pathlib import Path
 
+from deploy.run_command import run_command
 from retrain.data.photo import shown
 from retrain.report.run_inputs import RunInputs
 from retrain.run_folder import RunFolder
-from retrain.settings.training import TrainSettings
 from retrain.stored_settings import options
 
 _OF_FINE_TUNING = (
@@ -23,10 +24,7 @@ _NO_OPTIONS = ("output_dir", "image_dir", "per_tensor_dense", "fine_tuning")
 
 def command(run: RunFolder, *words: str) -> str:
     """Return the command of `words` for the run's folder."""
-    is_usual = run.folder == TrainSettings.output_dir
-    return shlex.join(
-        ("retrain", *words, *(() if is_usual else ("--output-dir", shown(run.folder))))
-    )
+    return run_command(Path(shown(run.folder)), *words)
 
 
 def convert_command(inputs: RunInputs, *words: str, without: tuple[str, ...] = ()) -> str:

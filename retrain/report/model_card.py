@@ -27,7 +27,7 @@ from retrain.tflite import metadata
 
 BLANK = "**To fill in:**"
 """What each blank begins with."""
-_BENCH_VERSION, _BENCH_AGAIN = 3, "run `retrain bench`"
+_BENCH_VERSION = 3
 _MAX_LABELS = 100
 """Labels whose figures are shown: those with the lowest F1."""
 _SPECIALS = re.compile(r"[\\`*_\[\]<>#|~$&!]")
@@ -152,8 +152,9 @@ def _read_bench(run: RunFolder, digest: str) -> tuple[str, tuple[Fields, ...]]:
     """Return the CPU and the runners in bench.json of the model with this SHA-256, if any."""
     if not run.bench.exists():
         return "", ()
-    values = read_json(run.bench, _BENCH_AGAIN)
-    bench = versioned_json.read(values, str(run.bench), _BENCH_VERSION, _BENCH_AGAIN)
+    remedy = f"run `{run.command('bench')}`"
+    values = read_json(run.bench, remedy)
+    bench = versioned_json.read(values, str(run.bench), _BENCH_VERSION, remedy)
     runners = bench.objects("runners")
     return bench.object("machine").text("cpu"), tuple(
         runner for runner in runners if runner.text("sha256") == digest

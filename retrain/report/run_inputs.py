@@ -26,7 +26,6 @@ from retrain.settings.doctor import MAX_EXAMINED
 from retrain.settings.training import Source, SplitSettings, TrainSettings
 from retrain.training.read_run import read_settings, read_train_settings
 
-_TRAIN = "run `retrain train`"
 _PUSH_VERSION = 1
 
 
@@ -116,17 +115,18 @@ def read_inputs(run: RunFolder) -> RunInputs:
     Raises BadData if a file of its training is damaged, WrongUse for more than MAX_EXAMINED photos.
     """
     contract = run.read_contract()
-    record = read_json(run.metrics, _TRAIN)
-    metrics = versioned_json.read(record, str(run.metrics), METRICS_VERSION, _TRAIN)
+    remedy = f"run `{run.command('train', 'DIR')}`"
+    record = read_json(run.metrics, remedy)
+    metrics = versioned_json.read(record, str(run.metrics), METRICS_VERSION, remedy)
     if metrics.text("graph_sha256") != contract.graph_sha256:
-        raise BadData(f"{run.metrics}: measured on another graph than {run.graph}: {_TRAIN}")
+        raise BadData(f"{run.metrics}: measured on another graph than {run.graph}: {remedy}")
     counts = metrics.object("split")
     photos = sum(counts.integer(name) for name in counts.values)
     if photos > MAX_EXAMINED:
         raise WrongUse(f"{photos:,} photos: at most {MAX_EXAMINED:,} are shown in a report")
-    rows = _rows(run.predictions, contract.graph_sha256)
+    rows = _rows(run.predictions, remedy, contract.graph_sha256)
     if not any(row.split == split.TESTING for row in rows):
-        raise BadData(f"{run.predictions}: no predictions of this graph: {_TRAIN} again")
+        raise BadData(f"{run.predictions}: no predictions of this graph: {remedy} again")
     model_sha256 = sha256(run.model.read_bytes()).hexdigest() if run.model.exists() else ""
     conversion = _conversion(run, model_sha256, contract.graph_sha256)
     known = {model_sha256, contract.graph_sha256}
@@ -137,18 +137,23 @@ def read_inputs(run: RunFolder) -> RunInputs:
         *read_settings(run),
         read_manifest(run.manifest),
         rows,
-        _rows(run.previous_predictions),
+        _rows(run.previous_predictions, remedy),
         conversion,
-        _rows(run.model_predictions, model_sha256) if conversion else (),
+        _rows(run.model_predictions, f"run `{run.command('convert')}`", model_sha256)
+        if conversion
+        else (),
         _bench(run.bench, known),
-        _device(run.push, model_sha256),
+        _device(run, model_sha256),
     )
 
 
-def _rows(path: Path, sha256: str | None = None) -> Sequence[Prediction]:
-    """Return the predictions at `path`; () without a file, or if it is of another network."""
+def _rows(path: Path, remedy: str, sha256: str | None = None) -> Sequence[Prediction]:
+    """Return the predictions at `path`; () without a file, or if it is of another network.
+
+    Raises BadData, with `remedy`, if it is damaged.
+    """
     try:
-        predictions = read_predictions(path, _TRAIN)
+        predictions = read_predictions(path, remedy)
     except FileNotFoundError:
         return ()
     return predictions.rows if sha256 in (None, predictions.sha256) else ()
@@ -173,10 +178,11 @@ def _bench(path: Path, known: set[str]) -> tuple[BenchRecord, ...]:
     )
 
 
-def _device(path: Path, model_sha256: str) -> DeviceTest | None:
+def _device(run: RunFolder, model_sha256: str) -> DeviceTest | None:
+    path = run.push
     if not path.exists():
         return None
-    remedy = "run `retrain push`"
+    remedy = f"run `{run.command('push', 'USER@HOST')}`"
     fields = versioned_json.read(read_json(path, remedy), str(path), _PUSH_VERSION, remedy)
     selftest = SelfTest.from_json(fields.object("selftest").values, str(path), remedy)
     return DeviceTest(fields.text("host"), selftest) if selftest.sha256 == model_sha256 else None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.errors import WrongUse
+from deploy.run_command import DEFAULT_RUN_FOLDER
 from deploy.untrusted_files import MAX_GOLDENS
 from retrain.settings.limits import require_at_least
 
@@ -200,7 +201,7 @@ class ConvertSettings:
     may be called unknown; with 0 no photo is called unknown.
     """
 
-    output_dir: Path = Path("retrained")
+    output_dir: Path = DEFAULT_RUN_FOLDER
     quantization: Quantization = field(default_factory=Quantization)
     choose: Choice | None = None
     explain: bool = False

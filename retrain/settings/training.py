@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.errors import WrongUse
+from deploy.run_command import DEFAULT_RUN_FOLDER
 from deploy.user_files import contains
 from retrain.settings.cache import PICTURES, SCANS, UrlPlace, bottleneck_place, default_cache_dir
 from retrain.settings.label_image import LabelImageSettings
@@ -96,7 +97,7 @@ class Source:
         if folder and isinstance(self.image_dir, Path) and contains(self.image_dir, folder):
             raise WrongUse(
                 f"`{setting}` {folder}: that is in the folder of photos, and would be taken for a "
-                f"class: name one outside it, such as ../{folder.name or 'retrained'}"
+                f"class: name one outside it, such as ../{folder.name or DEFAULT_RUN_FOLDER}"
             )
 
     @property
@@ -317,7 +318,7 @@ class TrainSettings:
     """
 
     source: Source
-    output_dir: Path = Path("retrained")
+    output_dir: Path = DEFAULT_RUN_FOLDER
     split: SplitSettings = SplitSettings()
     head: HeadSettings = HeadSettings()
     distortion: Distortion = Distortion()
@@ -394,7 +395,7 @@ class AdoptSettings:
     source: Source
     labels: Path
     typed: LabelImageSettings = field(default_factory=LabelImageSettings)
-    output_dir: Path = Path("retrained")
+    output_dir: Path = DEFAULT_RUN_FOLDER
     split: SplitSettings = SplitSettings(testing_percentage=60.0, validation_percentage=10.0)
 
     def __post_init__(self) -> None:

@@ -234,7 +234,7 @@ def test_the_runtimes_of_another_python_are_timed_too(run_folder: Path) -> None:
 def test_an_empty_run_folder_says_what_to_do(tmp_path: Path) -> None:
     result = invoke("--output-dir", tmp_path)
     assert result.exit_code == 3
-    assert "run `retrain train` first" in result.stderr
+    assert f"run `retrain train DIR --output-dir {tmp_path}` first" in result.stderr
 
 
 def test_a_folder_that_takes_no_record_is_refused_before_measuring(

@@ -237,4 +237,5 @@ def test_nothing_that_runs_is_an_error(run_folder: Path, tmp_path: Path) -> None
     assert not (tmp_path / "bench.json").exists()
     shutil.copy(run_folder / "output_graph.pb", tmp_path)
     path.unlink()
-    assert "run `retrain convert` first" in invoke("--output-dir", tmp_path).stderr
+    command = f"retrain convert --output-dir {tmp_path}"
+    assert f"run `{command}` first" in invoke("--output-dir", tmp_path).stderr

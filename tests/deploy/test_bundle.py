@@ -221,7 +221,8 @@ def test_a_missing_model_names_the_command(run: Path, invoke: Invoke) -> None:
     (run / "model.tflite").unlink()
     result = invoke("bundle", "--output-dir", run)
     assert (result.exit_code, result.stdout) == (3, "")
-    assert "model.tflite: no such file: run `retrain convert` first" in result.stderr
+    command = f"retrain convert --output-dir {run}"
+    assert f"model.tflite: no such file: run `{command}` first" in result.stderr
 
 
 def test_a_model_of_an_older_graph_is_refused(run: Path, invoke: Invoke) -> None:
@@ -235,7 +236,7 @@ def test_a_model_of_an_older_graph_is_refused(run: Path, invoke: Invoke) -> None
         result = invoke(*command, "--output-dir", run)
         assert result.exit_code == 3
         assert "model.tflite: converted from another graph than " in result.stderr
-        assert "`retrain convert`" in result.stderr
+        assert f"run `retrain convert --output-dir {run}` again" in result.stderr
     (run / "contract.json").unlink()  # a model alone, moved elsewhere, has no other graph
     (run / "output_graph.pb").unlink()
     assert invoke("bundle", "--output-dir", run).exit_code == 0

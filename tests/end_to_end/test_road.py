@@ -225,7 +225,8 @@ def test_summary_refuses_figures_of_another_graph(
     (tmp_path / "conversion.json").write_text(json.dumps({**record, "graph_sha256": "0" * 64}))
     result = invoke("summary", "--output-dir", tmp_path)
     assert result.exit_code == 3
-    assert "measured on another graph than the one there: run `retrain convert`" in result.stderr
+    command = f"retrain convert --output-dir {tmp_path}"
+    assert f"measured on another graph than the one there: run `{command}`" in result.stderr
 
 
 @pytest.mark.parametrize("benched", [True, False])
@@ -246,10 +247,11 @@ def test_summary_has_no_latency_of_another_file(
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("latency p50")]
     assert line.endswith("-")
     assert (" ms " in line) == benched
-    assert "- not measured of this file: run `retrain bench`" in result.stdout
+    command = f"retrain bench --output-dir {tmp_path}"
+    assert f"- not measured of this file: run `{command}`" in result.stdout
 
 
-@pytest.mark.parametrize(("name", "command"), [("metrics", "train"), ("conversion", "convert")])
+@pytest.mark.parametrize(("name", "command"), [("metrics", "train DIR"), ("conversion", "convert")])
 def test_summary_names_the_stage_that_is_missing(
     converted_run: Path, tmp_path: Path, invoke: Invoke, name: str, command: str
 ) -> None:
@@ -258,7 +260,7 @@ def test_summary_names_the_stage_that_is_missing(
     result = invoke("summary", "--output-dir", tmp_path)
     assert result.exit_code == 3
     assert result.stderr.startswith(f"Error: {tmp_path / name}.json: cannot be read")
-    assert result.stderr.endswith(f"run `retrain {command}`\n")
+    assert result.stderr.endswith(f"run `retrain {command} --output-dir {tmp_path}`\n")
 
 
 def test_an_unknown_architecture_is_wrong_use(folder: Path, tmp_path: Path, invoke: Invoke) -> None:

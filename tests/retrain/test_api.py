@@ -96,7 +96,7 @@ def test_settings_that_make_no_sense_are_refused_by_name() -> None:
 def test_errors_can_be_caught(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="no such folder"):
         train(TrainSettings(Source(tmp_path / "none", cache_dir=tmp_path), tmp_path / "run"))
-    with pytest.raises(BadData, match="run `retrain train` first"):
+    with pytest.raises(BadData, match="run `retrain train DIR --output-dir "):
         convert(ConvertSettings(tmp_path))
 
 

@@ -84,7 +84,7 @@ def test_wrong_metrics_are_refused(
 
 
 def test_a_graph_is_read_with_its_contract(run: RunFolder, contract: Contract) -> None:
-    with pytest.raises(BadData, match="run `retrain train` first"):
+    with pytest.raises(BadData, match=f"run `retrain train DIR --output-dir {run.folder}` first"):
         run.read_graph()
     run.graph.write_bytes(b"another graph")
     with pytest.raises(BadData, match=r"not the graph that .*contract.json describes"):

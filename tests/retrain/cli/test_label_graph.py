@@ -78,4 +78,5 @@ def test_a_graph_without_its_contract_or_itself_names_the_file(
     write_run(tmp_path)
     (tmp_path / missing).unlink()
     result = label(laptop, drawn["red"], "--graph", tmp_path / "output_graph.pb")
-    assert_failed(result, 3, str(tmp_path / missing), "`retrain train`")
+    command = f"retrain train DIR --output-dir {tmp_path}"
+    assert_failed(result, 3, str(tmp_path / missing), f"run `{command}` first")

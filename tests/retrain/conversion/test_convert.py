@@ -220,7 +220,7 @@ def test_the_gate_keeps_a_bad_model_from_the_place_of_the_good(
     assert json.loads((run / "conversion.json").read_text("utf-8"))["passed"] is False
     summary = invoke("summary", "--output-dir", run)
     assert summary.exit_code == 4
-    assert "the last conversion did not pass: `retrain convert` again" in summary.stderr
+    assert "the last conversion did not pass: run `retrain convert --output-dir " in summary.stderr
 
 
 def test_a_drop_that_is_allowed_passes(

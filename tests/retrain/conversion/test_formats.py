@@ -100,7 +100,7 @@ def test_a_wrong_value_is_refused_by_name(
 ) -> None:
     path = folder / "conversion.json"
     path.write_text(json.dumps({**read_json(path), key: value}), "utf-8")
-    with pytest.raises(BadData, match=rf"conversion\.json: .*{field} is .*run `retrain convert`"):
+    with pytest.raises(BadData, match=rf"conversion\.json: .*{field} is .*run `retrain convert "):
         ConversionResult.read(path)
     assert invoke("summary", "--output-dir", folder).exit_code == 3
 

@@ -86,7 +86,7 @@ def test_killed_after_one_that_passed(
     else:
         assert result.exit_code == 3
         assert f"{run / 'conversion.json'}: measured on another model.tflite" in result.stderr
-        assert "`retrain convert`" in result.stderr
+        assert f"run `retrain convert --output-dir {run}`" in result.stderr
 
 
 @pytest.mark.parametrize("number", range(WRITES + 1))

@@ -455,7 +455,8 @@ def test_a_run_of_an_earlier_version_is_refused_with_the_remedy(
     (run / "predictions.parquet").unlink()
     result = invoke("report", "--output-dir", run)
     assert result.exit_code == 3, result.output
-    assert "predictions.parquet: no predictions of this graph: run `retrain train`" in result.stderr
+    command = f"retrain train DIR --output-dir {run}"
+    assert f"predictions.parquet: no predictions of this graph: run `{command}`" in result.stderr
 
 
 @pytest.fixture(scope="module")
