@@ -28,6 +28,7 @@ from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.distort import RULES, distort
 from retrain.data.photo import BadPhoto, Photo
 from retrain.data.photo_table import PhotoTable
+from retrain.data.remote_path import read_photo
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.settings.cache import UrlPlace
@@ -239,7 +240,7 @@ class Decoder:
         for photo, views in tasks:
             digest = photo.digest
             try:
-                content = photo.path.read_bytes()
+                content = read_photo(photo.path)
             except OSError as error:
                 lost[digest] = f"cannot be read ({error.strerror})"
                 continue

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
-from deploy.image import MAX_BYTES, claims_photo, why_not_photo
+from deploy.image import MAX_BYTES, TOO_LARGE, claims_photo, why_not_photo
 from retrain.data.folder_layout import ClassFolder
 from retrain.data.remote_path import PhotoPath
 
@@ -34,7 +34,6 @@ without showing it. `reason` says why a row is not used; it is "" for what is pa
 silence, and null for a photo.
 """
 ROWS_PER_BATCH = 4096
-TOO_LARGE = f"larger than {MAX_BYTES // 1024**2} MB"
 Item = TypeVar("Item")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from deploy.errors import BadData
-from retrain.data.remote_path import PhotoPath
+from retrain.data.remote_path import PhotoPath, read_photo
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Photo:
     def read(self) -> bytes:
         """Return the photo's bytes; raise BadData if they no longer have its digest."""
         try:
-            content = self.path.read_bytes()
+            content = read_photo(self.path)
         except OSError as error:
             raise BadData(f"{self.path}: cannot be read ({error.strerror}): train again") from error
         if hashlib.sha256(content).digest() != self.digest:

@@ -8,6 +8,7 @@ from functools import total_ordering
 from pathlib import Path, PurePath
 from typing import TypeAlias
 
+from deploy.image import MAX_BYTES, TOO_LARGE
 from retrain.data import store
 from retrain.data.store import Facts
 
@@ -146,11 +147,15 @@ class RemotePath:
         return Path(below)
 
     def read_bytes(self) -> bytes:
-        """Return the content with one read; raise OSError, and BadData for a missing package."""
+        """Return the content with one read; of more than a photo may have, `MAX_BYTES` + 1 bytes.
+
+        Raises OSError, and BadData for a missing package.
+        """
         match = _MEMBER.fullmatch(self._text)
         if not match:
-            return store.read(self._text)
+            return store.read_start(self._text, MAX_BYTES + 1)
         file, start, end = match[1], int(match[3]), int(match[4])
+        end = min(end, start + MAX_BYTES + 1)
         if not file.startswith(_FILE):
             return store.read(file, start, end)
         with Path(file[len(_FILE) :]).open("rb") as stream:
@@ -194,6 +199,23 @@ def photo_path(text: "str | PhotoPath") -> PhotoPath:
 def url_of(place: PhotoPath) -> str:
     """Return the text of a place as a URL: `file:///folder/x.tar` for a Path."""
     return f"{_FILE}{place.absolute()}" if isinstance(place, Path) else str(place)
+
+
+def read_photo(place: PhotoPath) -> bytes:
+    """Return the bytes of the file at a place; raise OSError, also for more than a photo may have.
+
+    Whoever listed the file may not have known its size.
+    """
+    if isinstance(place, RemotePath):
+        content = place.read_bytes()
+    else:
+        with place.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            # A pipe has the size 0, and may be without end.
+            content = stream.read() if 0 < size <= MAX_BYTES else stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise OSError(errno.EFBIG, TOO_LARGE, str(place))
+    return content
 
 
 def look(place: PhotoPath) -> Facts:

@@ -64,6 +64,11 @@ def is_url(text: str) -> bool:
     return bool(_URL.match(text))
 
 
+def is_web(url: str) -> bool:
+    """Return whether a web server answers, which need not know what it will send."""
+    return url.lower().startswith(("http://", "https://"))
+
+
 def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
     """Return the bytes of a file from `start` up to `end`, which is not read, all by default."""
     with reading(url):
@@ -75,12 +80,21 @@ def read(url: str, start: int | None = None, end: int | None = None) -> bytes:
 
 
 def read_start(url: str, max_bytes: int) -> bytes:
-    """Return the first bytes of a file, `max_bytes` at most: for one whose size is not known."""
-    content = bytearray()
-    with reading(url), open_stream(url) as stream:
-        while len(content) < max_bytes and (chunk := stream.read(max_bytes - len(content))):
-            content += chunk
-    return bytes(content)
+    """Return the first bytes of a file, `max_bytes` at most, with one request.
+
+    A web server may not say the size of a file, and send without end whatever it is asked for.
+    """
+    with reading(url):
+        store, path = connect(url)
+        if not is_web(url):
+            start: bytes = store.cat_file(path, end=max_bytes)
+            return start
+        content = bytearray()
+        # Without blocks it is read as it comes. A size, of whatever value, spares asking for it.
+        with store.open(path, "rb", block_size=0, size=1) as stream:
+            while len(content) < max_bytes and (chunk := stream.read(max_bytes - len(content))):
+                content += chunk
+        return bytes(content)
 
 
 def look(url: str) -> Facts:

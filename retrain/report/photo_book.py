@@ -15,7 +15,7 @@ from deploy.image import open_image
 from deploy.system.terminal import printable
 from retrain import parallel
 from retrain.data.photo import Photo, shown
-from retrain.data.remote_path import PhotoPath
+from retrain.data.remote_path import PhotoPath, read_photo
 from retrain.predictions import Prediction
 
 MAX_IN_GALLERY = 200
@@ -145,7 +145,7 @@ def picture(photo: Photo) -> str | None:
 def small(photo: Photo, side: int) -> Image.Image | None:
     """Return the photo with a longer side of at most `side` pixels; None if it cannot be read."""
     try:
-        image = open_image(photo.path.read_bytes(), InputSpec(side, side, None, 0, 1))
+        image = open_image(read_photo(photo.path), InputSpec(side, side, None, 0, 1))
     except (OSError, BadData):
         return None
     image.thumbnail((side, side))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from retrain import parallel
 from retrain.data.photo import Photo
+from retrain.data.remote_path import read_photo
 
 _MAX_FILES = 2000
 """Files that are opened; of more photos, evenly spaced ones."""
@@ -69,4 +70,4 @@ def _read(photo: Photo) -> FileFacts | None:
 def _open(photo: Photo) -> IO[bytes]:
     if isinstance(photo.path, Path):
         return photo.path.open("rb")
-    return io.BytesIO(photo.path.read_bytes())
+    return io.BytesIO(read_photo(photo.path))

@@ -30,6 +30,7 @@ from retrain.bottlenecks.extract import (
 from retrain.data.distort import distort
 from retrain.data.photo import Photo
 from retrain.data.photo_folder import scan
+from retrain.data.remote_path import PhotoPath, read_photo
 from retrain.progress import Progress
 from retrain.settings.training import Distortion, Source
 from retrain.training.load_examples import analyse
@@ -380,7 +381,12 @@ def test_a_shard_is_read_once_a_run_and_a_new_one_too(
         reads[path.suffix] += 1
         return read_bytes(path)
 
+    def count_photo(place: PhotoPath) -> bytes:
+        reads[place.suffix] += 1
+        return read_photo(place)
+
     monkeypatch.setattr(Path, "read_bytes", count)
+    monkeypatch.setattr(extract_module, "read_photo", count_photo)
     for photo_reads, shard_reads in ((16, 1), (8, 1)):
         reads.clear()
         run(root, backbone, cache)

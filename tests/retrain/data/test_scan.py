@@ -42,7 +42,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(Path, "read_bytes", counting(Path.read_bytes))
     monkeypatch.setattr(tar_files, "_open", counting(tar_files._open))
-    for name in ("read", "open_stream"):
+    for name in ("read", "read_start", "open_stream"):
         monkeypatch.setattr(store, name, counting(getattr(store, name)))
     return counts
 

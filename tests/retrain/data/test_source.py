@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fsspec.core import url_to_fs
 
 from deploy.errors import BadData, WrongUse
 from retrain.data.source import open_source, read_photos
@@ -49,6 +50,19 @@ def test_every_source_gives_the_same_data_set(everywhere: dict[str, str], name: 
     labels = {photo.digest: photo.label for photo in folder.photos}
     assert {photo.digest: photo.label for photo in dataset.photos} == labels
     assert all(photo.read().startswith(b"\x89PNG") for photo in dataset.photos)
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_an_empty_file_in_a_store_is_judged_as_in_a_folder(
+    everywhere: dict[str, str], store: str
+) -> None:
+    url = everywhere[f"{store} folder"]
+    system, path = url_to_fs(url)
+    system.pipe_file(f"{path}/cat/notes.txt", b"")
+    system.pipe_file(f"{path}/cat/x.png", b"")
+    dataset = read_photos(url)
+    system.rm([f"{path}/cat/notes.txt", f"{path}/cat/x.png"])
+    assert [(bad.path.name, bad.reason) for bad in dataset.bad] == [("x.png", "the file is empty")]
 
 
 @pytest.mark.parametrize("name", ADDRESSES)

@@ -7,17 +7,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import fsspec
 import pytest
 from PIL import Image
 
 from deploy.errors import BadData
+from deploy.image import TOO_LARGE
+from retrain.bottlenecks.extract import Decoder, Task
 from retrain.data import store
-from retrain.data.listed import TOO_LARGE
 from retrain.data.source import read_photos
-from tests.helpers.deploy_fixtures import encoded
+from retrain.settings.training import Distortion
+from tests.helpers.deploy_fixtures import SPEC, encoded
 from tests.helpers.photo_sources import write_csv, write_everywhere
 
 
@@ -51,11 +55,10 @@ def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
         server.server_close()
 
 
-def test_a_photo_whose_size_is_not_said_is_read_within_the_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A server may send without end."""
-    for module in ("scan", "listed"):
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the URL of a server that says no size, and sends 20 MB; photos may have 1 MB."""
+    for module in ("scan", "listed", "remote_path"):
         monkeypatch.setattr(f"retrain.data.{module}.MAX_BYTES", 1_000_000)
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,13 +77,51 @@ def test_a_photo_whose_size_is_not_said_is_read_within_the_limit(
             pass
 
     with serving(Handler) as url:
-        rows: list[dict[str, object]] = [
-            {"uri": f"{url}/{name}.png", "label": label}
-            for name, label in (("a", "cat"), ("the_b", "dog"), ("endless", "cat"))
-        ]
-        dataset = read_photos(write_csv(tmp_path / "list.csv", rows))
+        yield url
+
+
+def test_a_photo_whose_size_is_not_said_is_read_within_the_limit(
+    tmp_path: Path, endless: str
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"uri": f"{endless}/{name}.png", "label": label}
+        for name, label in (("a", "cat"), ("the_b", "dog"), ("endless", "cat"))
+    ]
+    dataset = read_photos(write_csv(tmp_path / "list.csv", rows))
     assert [photo.path.name for photo in dataset.photos] == ["a.png", "the_b.png"]
     assert [(item.path.name, item.reason) for item in dataset.bad] == [("endless.png", TOO_LARGE)]
+
+
+def test_a_photo_that_was_not_looked_at_is_read_within_the_limit_too(
+    tmp_path: Path, endless: str
+) -> None:
+    """A list that has the digests is believed: no photo is read before it is analysed."""
+    uris = {
+        "cat": f"{endless}/endless.png",
+        "dog": "large.png",
+        "owl": f"file://{tmp_path}/x.tar#1.png?bytes=0-9000000",
+    }
+    for name in ("large.png", "x.tar"):
+        (tmp_path / name).write_bytes(bytes(9_000_000))
+    rows: list[dict[str, object]] = [
+        {"uri": uri, "label": label, "digest": sha256(label.encode()).hexdigest()}
+        for label, uri in uris.items()
+    ]
+    photos = read_photos(write_csv(tmp_path / "list.csv", rows)).photos
+    decoder, lost = Decoder(SPEC, Distortion(), None), dict[bytes, str]()
+    assert not list(decoder.views([Task(photo, (0,)) for photo in photos], lost))
+    assert lost == {photo.digest: f"cannot be read ({TOO_LARGE})" for photo in photos}
+    for photo in photos:
+        with pytest.raises(BadData, match=TOO_LARGE):
+            photo.read()
+
+
+def test_the_start_of_a_file_is_read(web: str) -> None:
+    with fsspec.open("memory://start/1.bin", "wb") as stream:
+        stream.write(b"0123456789")
+    assert store.read_start("memory://start/1.bin", 4) == b"0123"
+    assert store.read_start("memory://start/1.bin", 40) == b"0123456789"
+    assert store.read_start(f"{web}/200/1.bin", 40) == b""
 
 
 @pytest.mark.parametrize(
@@ -95,9 +136,10 @@ def test_an_http_status_is_a_reason(
     web: str, status: int, kind: type[OSError], reason: str
 ) -> None:
     url = f"{web}/{status}/1.jpg"
-    with pytest.raises(kind) as error:
-        store.read(url)
-    assert (error.value.strerror, error.value.filename) == (reason, url)
+    for read in (store.read, partial(store.read_start, max_bytes=9)):
+        with pytest.raises(kind) as error:
+            read(url)
+        assert (error.value.strerror, error.value.filename) == (reason, url)
 
 
 def test_no_server_and_no_protocol_are_reasons() -> None:
