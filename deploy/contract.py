@@ -3,6 +3,7 @@
 import codecs
 import json
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from deploy import versioned_json
 from deploy.errors import BadData
 from deploy.system.terminal import hides
-from deploy.untrusted_files import damaged, parse_json
+from deploy.untrusted_files import MAX_BYTES, damaged, parse_json
 from deploy.versioned_json import Fields
 
 SCHEMA_VERSION = 1
@@ -19,6 +20,8 @@ _MIN_DIVISOR = 1e-6
 _MAX_NUMBER = 1e6
 _MAX_TEXT_CHARACTERS = 1_000
 MAX_LABELS = 100_000
+_OTHER_BYTES = 64 * 1024
+"""More than all of a contract but its labels takes."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,22 @@ def check_label(label: str) -> None:
         raise BadData(f"label {label!r:.80} holds a control character or an invisible one")
     if len(label) > _MAX_TEXT_CHARACTERS:
         raise BadData(f"label {label!r:.80} has more than {_MAX_TEXT_CHARACTERS:,} characters")
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raise BadData for labels that no contract holds: too many of them, or too much text."""
+    if len(labels) > MAX_LABELS:
+        raise BadData(
+            f"{len(labels):,} labels, more than {MAX_LABELS:,}: check what names the class of a "
+            "photo"
+        )
+    text = json.dumps({"labels": labels}, indent=2, ensure_ascii=False)
+    size = len(text.encode("utf-8", "surrogatepass")) + _OTHER_BYTES
+    if size > MAX_BYTES:
+        raise BadData(
+            f"{len(labels):,} labels take {size:,} bytes in a model, which holds {MAX_BYTES:,}: "
+            "shorten the names of the classes"
+        )
 
 
 def write_labels(labels: tuple[str, ...]) -> str:

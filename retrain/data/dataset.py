@@ -9,10 +9,11 @@ from typing import overload
 
 import numpy as np
 
-from deploy.contract import MAX_LABELS
+from deploy.contract import check_labels
 from deploy.errors import BadData
 from deploy.image import FORMATS
 from deploy.system.counts import with_noun
+from deploy.untrusted_files import naming
 from retrain.data import folder_layout
 from retrain.data.digest_index import DigestIndex, to_list
 from retrain.data.folder_layout import SPLITS, ClassFolder
@@ -165,11 +166,8 @@ class Dataset:
 
 def _require_classes(dataset: Dataset) -> None:
     """Raise BadData without two classes, or if a class or a split of the folders has no photo."""
-    if len(dataset.labels) > MAX_LABELS:
-        raise BadData(
-            f"{dataset.root}: {len(dataset.labels):,} labels, more than {MAX_LABELS:,}: check what "
-            "names the class of a photo"
-        )
+    with naming(dataset.root):
+        check_labels(dataset.labels)
     if dataset.classes and not dataset.has_folders:
         _require_labels(dataset)
         return

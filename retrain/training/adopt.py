@@ -3,7 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
+from deploy.contract import check_labels
 from deploy.errors import BadData, WrongUse
+from deploy.untrusted_files import naming
 from retrain.backbones.custom.classifier import OUTPUT, read_classic_labels
 from retrain.backbones.custom.custom_network import Ends
 from retrain.backbones.custom.load import load_custom
@@ -42,6 +44,8 @@ def adopt(settings: AdoptSettings, progress: Progress | None = None) -> TrainRes
     run.require_free("graph", path)
     run.require_free("labels", settings.labels)
     labels = read_classic_labels(settings.labels)
+    with naming(settings.labels):
+        check_labels(labels)
     _require_distinct(labels, settings.labels)
     with run.writing():
         with progress.stage("backbone"):

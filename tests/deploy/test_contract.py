@@ -6,10 +6,27 @@ from typing import Any
 
 import pytest
 
-from deploy.contract import Contract, InputSpec, check_label, read_labels, write_labels
+from deploy.contract import (
+    Contract,
+    InputSpec,
+    check_label,
+    check_labels,
+    read_labels,
+    write_labels,
+)
 from deploy.errors import BadData
 from tests.helpers.deploy_fixtures import CONTRACT, SPEC
 
+TEXTS = (
+    "backbone",
+    "weights_sha256",
+    "dataset_sha256",
+    "graph_sha256",
+    "tool_version",
+    "output",
+    "recipe",
+)
+"""The fields of a contract that are text, beside the labels."""
 LABELS = [
     ("cat", "dog"),
     ("a, b", 'say "yes"', "it's", "back\\slash", "tab\there", " spaces "),
@@ -160,6 +177,20 @@ def test_what_cannot_be_read_is_not_written() -> None:
     check_label("x" * 1_000)
     with pytest.raises(BadData, match=r"^label 'x+ has more than 1,000 characters$"):
         check_label("x" * 1_001)
+
+
+@pytest.mark.parametrize("text", ["x", "é", '"'])
+def test_labels_that_are_accepted_can_be_read_and_more_are_refused(text: str) -> None:
+    """A contract has 8 MiB at most, which 100,000 long labels exceed."""
+    bytes_of_one = len(json.dumps(text, ensure_ascii=False).encode()) - len('""')
+    line = 6 + 794 * bytes_of_one + len('    "",\n')
+    count = (8 * 1024**2 - 64 * 1024) // line
+    labels = tuple(f"{number:06}{text * 794}" for number in range(count + 1))
+    check_labels(labels[:-2])
+    longest = replace(CONTRACT, labels=labels[:-2], **dict.fromkeys(TEXTS, "\0" * 1_000))
+    assert Contract.from_json(longest.to_json()) == longest
+    with pytest.raises(BadData, match=r" labels take 8,\d+,\d+ bytes .* 8,388,608: shorten the"):
+        check_labels(labels)
 
 
 @pytest.mark.parametrize(
