@@ -24,6 +24,19 @@ _PRIOR_STRENGTH = 4.0
 """Weight of the prior for temperature 1: it keeps log T within about 1 / sqrt(4) = 0.5."""
 
 
+NO_LABEL = -1
+"""Stands for the index of a label where there is none."""
+
+
+def best_labels(probabilities: npt.NDArray[Any]) -> Labels:
+    """Return int64 (N,), the index of the best of `probabilities` (N, C); NO_LABEL if all are 0.
+
+    All are 0 of a photo that resembles no class, if a model was converted to say so.
+    """
+    best = np.asarray(probabilities.argmax(axis=1), np.int64)
+    return np.where(probabilities.max(axis=1) > 0, best, NO_LABEL)
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """The number of photos, of `total`, whose best label was `right`."""
@@ -34,7 +47,12 @@ class Accuracy:
     @classmethod
     def of(cls, scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> "Accuracy":
         """Count how often the best of `scores` (N, C) is the one of `labels` (N,)."""
-        return cls(int(np.sum(scores.argmax(axis=1) == labels)), len(labels))
+        return cls.of_best(scores.argmax(axis=1), labels)
+
+    @classmethod
+    def of_best(cls, best: npt.NDArray[Any], labels: npt.NDArray[Any]) -> "Accuracy":
+        """Count how often the index `best` (N,) is the one of `labels` (N,)."""
+        return cls(int(np.sum(best == labels)), len(labels))
 
     @property
     def value(self) -> float:

@@ -1,7 +1,8 @@
 """Hold what a network predicts for the photos of a run; write and read it as a Parquet table.
 
 A row has the columns `path`, `digest` (32 bytes), `label`, `split`, `predicted`, `probability` (of
-the predicted label) and `label_probability` (of the photo's own), float32 of 0..1. The table's
+the predicted label) and `label_probability` (of the photo's own), float32 of 0..1. Where all
+probabilities are 0, `predicted` is UNKNOWN, which may be the name of a class too. The table's
 metadata hold `sha256`, that of the file of the network, and the version, by the rule of
 `deploy.versioned_json`: a reader ignores columns that it does not know.
 """
@@ -18,11 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deploy import files, versioned_json
+from deploy.classifier import UNKNOWN
 from deploy.errors import BadData
 from deploy.untrusted_files import MAX_RECORD_BYTES, damaged, read
 from retrain.data.digest_index import to_list
 from retrain.data.photo import shown
 from retrain.data.photo_table import PhotoTable
+from retrain.metrics import NO_LABEL, best_labels
 
 _VERSION = 1
 _BLOCK = 4096
@@ -58,7 +61,7 @@ class Prediction(NamedTuple):
     @property
     def is_right(self) -> bool:
         """Whether the best label is the photo's own."""
-        return self.predicted == self.label
+        return self.predicted == self.label and self.probability > 0
 
 
 class PredictionRows(Sequence[Prediction]):
@@ -88,18 +91,18 @@ class PredictionRows(Sequence[Prediction]):
 
         The scores are probabilities of `labels`.
         """
-        names = pa.array(labels, pa.string())
+        names = pa.array([*labels, UNKNOWN], pa.string())
         tables = [_SCHEMA.empty_table()]
         for scores, photos, split in blocks:
-            best, own = scores.argmax(axis=1), photos.labels_in(labels)
+            best, own = best_labels(scores), photos.labels_in(labels)
             rows = np.arange(len(scores))
             columns = [
                 pa.array((shown(text) for text, _, _ in photos.texts()), pa.string()),
                 pa.array(to_list(photos.digests), pa.binary(32)),
                 names.take(pa.array(own)),
                 pa.repeat(split, len(scores)),
-                names.take(pa.array(best)),
-                pa.array(scores[rows, best], pa.float32()),
+                names.take(pa.array(np.where(best == NO_LABEL, len(labels), best))),
+                pa.array(scores.max(axis=1), pa.float32()),
                 pa.array(scores[rows, own], pa.float32()),
             ]
             tables.append(pa.table(columns, schema=_SCHEMA))

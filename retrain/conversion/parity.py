@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from deploy.classifier import Classifier, PhotoClassifier
+from deploy.classifier import UNKNOWN, Classifier, PhotoClassifier
 from deploy.errors import BadData
 from deploy.model_file import ModelFile
 from deploy.versioned_json import Fields
@@ -15,7 +15,7 @@ from retrain import parallel
 from retrain.conversion.graph_classifier import GraphClassifier
 from retrain.data.photo import Photo, shown
 from retrain.data.photo_pixels import decode
-from retrain.metrics import Accuracy, Labels
+from retrain.metrics import NO_LABEL, Accuracy, Labels, best_labels
 from retrain.progress import Progress
 from retrain.settings.conversion import Bounds
 
@@ -31,7 +31,10 @@ Scores = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Difference:
-    """A photo, the best label of graph and model, and the largest difference of a probability."""
+    """A photo, the best label of graph and model, and the largest difference of a probability.
+
+    A label is UNKNOWN where all probabilities are 0.
+    """
 
     photo: str
     graph: str
@@ -130,7 +133,7 @@ def model_scores(file: ModelFile, photos: Sequence[Photo], progress: Progress) -
 
 def accuracy_of(scores: Scores, photos: Sequence[Photo], labels: Sequence[str]) -> Accuracy:
     """Return the accuracy of `scores` (N, classes) of the photos, in the order of `labels`."""
-    return Accuracy.of(scores, _label_indices(photos, labels))
+    return Accuracy.of_best(best_labels(scores), _label_indices(photos, labels))
 
 
 def require_accuracy(name: str, accuracy: Accuracy, expected: Accuracy) -> None:
@@ -171,17 +174,19 @@ def compare(
     differences: Scores = np.abs(expected - actual)
     by_photo = differences.max(axis=1)
     worst = np.argsort(-by_photo, kind="stable")[:_WORST_PHOTOS]
+    best_of_graph, best_of_model = best_labels(expected), best_labels(actual)
+    names = {NO_LABEL: UNKNOWN, **dict(enumerate(labels))}
     parity = Parity(
-        Accuracy.of(expected, indices),
-        Accuracy.of(actual, indices),
-        float(np.mean(expected.argmax(axis=1) == actual.argmax(axis=1))),
+        Accuracy.of_best(best_of_graph, indices),
+        Accuracy.of_best(best_of_model, indices),
+        float(np.mean(best_of_graph == best_of_model)),
         float(differences.mean()),
         float(differences.max()),
         tuple(
             Difference(
                 shown(photos[i].path),
-                labels[expected[i].argmax()],
-                labels[actual[i].argmax()],
+                names[int(best_of_graph[i])],
+                names[int(best_of_model[i])],
                 float(by_photo[i]),
             )
             for i in worst

@@ -1,5 +1,6 @@
 """Test the table of predictions: what is written is read, by the rule for versions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from deploy.classifier import UNKNOWN
 from deploy.errors import BadData
 from retrain.data.photo import Photo
 from retrain.data.photo_table import PhotoTable
@@ -37,6 +39,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert first == ("/photos/0\\xe9.jpg", bytes(32), "a", "testing", "a", 0.75, 0.75)
     assert (second.predicted, second.probability, second.label_probability) == ("a", 0.625, 0.375)
     assert [row.is_right for row in (first, second, third)] == [True, False, False]
+
+
+@pytest.mark.parametrize("labels", [("a", "b"), (UNKNOWN, "b")])
+def test_a_photo_without_any_probability_is_unknown_and_not_right(labels: tuple[str, str]) -> None:
+    photo = replace(PHOTOS[0], label=labels[0])
+    block = (np.zeros((1, 2), np.float32), PhotoTable.of([photo]), "testing")
+    (row,) = PredictionRows.of_scores([block], labels)
+    assert (row.predicted, row.probability, row.is_right) == (UNKNOWN, 0, False)
 
 
 def test_columns_hold_what_rows_do(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy.classifier import UNKNOWN
 from deploy.errors import BadData
 from deploy.model_file import ModelFile
 from deploy.versioned_json import Fields
@@ -45,6 +46,16 @@ def test_the_photos_that_differ_most_are_named_first(monkeypatch: pytest.MonkeyP
     assert result.agreement == pytest.approx(11 / 12)
     assert result.max_difference == 0.75
     assert result.mean_difference == pytest.approx(float(np.abs(actual - RIGHT).mean()))
+
+
+def test_a_photo_without_any_probability_is_of_no_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    actual = RIGHT.copy()
+    actual[[0, 4]] = 0  # of the labels a and b
+    result = compared(monkeypatch, actual)
+    assert (result.graph, result.model) == (Accuracy(12, 12), Accuracy(10, 12))
+    assert result.agreement == pytest.approx(10 / 12)
+    first, second = result.worst[:2]
+    assert [(row.graph, row.model) for row in (first, second)] == [("a", UNKNOWN), ("b", UNKNOWN)]
 
 
 def test_what_is_written_of_a_parity_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

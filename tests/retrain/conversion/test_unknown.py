@@ -1,6 +1,7 @@
 """`convert --reject-rate`: a photo that is like none of the training photos is unknown."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from deploy.classifier import UNKNOWN, Classifier
 from deploy.contract import Contract
 from retrain import tf_graph
 from retrain.conversion import parity, unknown
-from retrain.data.manifest import read_manifest
+from retrain.data.manifest import read_manifest, write_manifest
 from retrain.data.photo import Photo
+from retrain.data.photo_folder import scan
 from retrain.frozen_graph import FrozenGraph
+from retrain.predictions import read_predictions
 from retrain.progress import Progress
 from retrain.tflite.final_layer import Dense
 from tests.helpers.deploy_fixtures import COLOURS, LABELS, SPEC, WEIGHTS, networks, write_colour_run
@@ -105,6 +108,26 @@ def test_its_labels_and_accuracy_are_those_of_the_plain_graph(run: Path) -> None
     figures = json.loads((run / "conversion.json").read_text("utf-8"))
     assert figures["graph"]["right"] == figures["model"]["right"] == 9
     assert model_file.read(run / "model.tflite").contract.labels == LABELS
+
+
+def test_an_unfamiliar_photo_of_the_first_class_is_not_right(
+    tmp_path: Path, invoke: Invoke
+) -> None:
+    """All its scores are 0, of which the first is the largest."""
+    run, photos = write_colour_run(tmp_path), tmp_path / "photos"
+    shutil.rmtree(photos / "grey")
+    Image.fromarray(colour(STRANGE[0])).save(photos / LABELS[0] / "2.png")
+    names = [f"{number}.png" for number in range(9)]
+    splits = [("training", "validation", "testing")[i % 3] for i in range(3 * len(names))]
+    write_manifest(run / "manifest.csv", scan(photos).photos, splits)
+    bounds = ("--min-agreement", 0, "--max-mean-difference", 1)
+    result = invoke("convert", "--output-dir", run, "--reject-rate", 0.34, *bounds)
+    assert result.exit_code == 0, result.output
+    figures = json.loads((run / "conversion.json").read_text("utf-8"))
+    assert [figures[name]["right"] for name in ("graph", "model")] == [8, 8]
+    rows = read_predictions(run / "model_predictions.parquet", "").rows
+    (wrong,) = [row for row in rows if not row.is_right]
+    assert (wrong.label, wrong.predicted, wrong.probability) == (LABELS[0], UNKNOWN, 0)
 
 
 def test_label_prints_unknown_whatever_the_threshold(
