@@ -273,7 +273,8 @@ def source(
 
     folder = image_dir or image_dir_option
     if folder is None or (image_dir and image_dir_option):
-        raise WrongUse("name one folder of photos: retrain train DIR")
+        command = click.get_current_context().info_name
+        raise WrongUse(f"name one folder of photos: retrain {command} DIR")
     if graph and (architecture or weights):
         raise WrongUse("--graph replaces --architecture and --weights: leave them out")
     name = architecture or DEFAULT_ARCHITECTURE

@@ -270,11 +270,14 @@ def test_an_unknown_architecture_is_wrong_use(folder: Path, tmp_path: Path, invo
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("command", ["train", "bottlenecks"])
 @pytest.mark.parametrize("arguments", [(), ("a", "--image_dir", "b")])
-def test_one_folder_of_photos_must_be_named(arguments: tuple[str, ...], invoke: Invoke) -> None:
-    result = invoke("train", *arguments)
+def test_one_folder_of_photos_must_be_named(
+    command: str, arguments: tuple[str, ...], invoke: Invoke
+) -> None:
+    result = invoke(command, *arguments)
     assert result.exit_code == 2
-    assert result.stderr == "Error: name one folder of photos: retrain train DIR\n"
+    assert result.stderr == f"Error: name one folder of photos: retrain {command} DIR\n"
 
 
 def test_an_output_folder_below_a_file_is_one_line(
