@@ -185,6 +185,7 @@ def run(
     if photo:
         _check_photo(photo)
     graph_input = GraphInput(input_tensor, output_tensor, input_size)
+    _require_one_form(markdown, as_json)
     _require_one_place(models, "MODEL")
     if models:
         files_to_time = models_at(models, graph_input)
@@ -224,6 +225,7 @@ def show(records: tuple[Path, ...], output_dir: Path, markdown: bool, as_json: b
 
     A RECORD is a bench.json, or what --json printed.  [default: bench.json of the run folder]
     """
+    _require_one_form(markdown, as_json)
     _require_one_place(records, "RECORD")
     _print(_read_all(records, output_dir), markdown, as_json)
 
@@ -247,6 +249,7 @@ def compare(old: Path, new: Path, max_slowdown: float, markdown: bool, as_json: 
     """
     from bench.report_changes import TOO_SLOW, changes, table, unmatched
 
+    _require_one_form(markdown, as_json)
     before, after = read_one(old), read_one(new)
     share = max_slowdown / 100
     rows, missing = changes(before, after, share), unmatched(before, after)
@@ -293,6 +296,12 @@ def plot(records: tuple[Path, ...], output_dir: Path, pictures: tuple[Path, ...]
 def _powers_of_two(cores: int) -> tuple[int, ...]:
     """Return 1, 2, 4... up to the number of cores, and that number."""
     return tuple(sorted({2**i for i in range(cores.bit_length()) if 2**i <= cores} | {cores}))
+
+
+def _require_one_form(markdown: bool, as_json: bool) -> None:
+    """Raise WrongUse for both of two forms of what is printed."""
+    if markdown and as_json:
+        raise WrongUse("`markdown` and `as_json` are two forms: leave one of them out")
 
 
 def _require_one_place(named: tuple[Path, ...], metavar: str) -> None:
