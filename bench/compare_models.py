@@ -69,8 +69,15 @@ def compare(
 
     `photo` is the file that goes through the steps of a photo; `report` gets lines of progress.
     A model that fails in a round is left out from then on, and is in `not_run` with its reason.
-    Raises BadData if all fail, WrongUse if no runtime is installed for any of them.
+    Raises BadData if all fail, WrongUse if no runtime is installed for any of them, or if they are
+    for others than those of the settings.
     """
+    usable = dict.fromkeys(runtime for model in models for runtime in model.runtimes)
+    if settings.runtimes and usable.keys().isdisjoint(settings.runtimes):
+        raise WrongUse(
+            f"`runtimes` {', '.join(settings.runtimes)}: these models run on "
+            f"{' or '.join(usable)}: leave it out"
+        )
     start, before = time.perf_counter(), read_state()
     with packages() as folder:
         installed = {

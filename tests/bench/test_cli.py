@@ -284,6 +284,10 @@ def test_wrong_use_is_refused(run_folder: Path, arguments: tuple[str, ...]) -> N
         (("model.tflite", "--input-tensor", "x"), "--input-tensor is for a frozen graph (.pb)"),
         (("model.tflite", "--output-tensor", "x"), "--output-tensor is for a frozen graph (.pb)"),
         (("model.tflite", "--input-size", 5), "--input-size is for a frozen graph (.pb) or a Sav"),
+        (
+            ("model.tflite", "--runtime", "tensorflow"),
+            "--runtime TensorFlow: these models run on LiteRT or tflite-runtime: leave it out",
+        ),
         (("model.tflite", "--markdown", "--json"), "--markdown and --json are two forms"),
         (("show", "bench.json", "--markdown", "--json"), "--markdown and --json are two forms"),
         (("compare", "a.json", "b.json", "--json", "--markdown"), "are two forms: leave one of"),
