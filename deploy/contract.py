@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy import versioned_json
 from deploy.errors import BadData
 from deploy.system.terminal import hides
-from deploy.untrusted_files import MAX_BYTES, damaged, parse_json
+from deploy.untrusted_files import MAX_BYTES, damaged, parse_json, read
 from deploy.versioned_json import Fields
 
 SCHEMA_VERSION = 1
@@ -143,8 +143,11 @@ def read_labels(text: str) -> tuple[str, ...]:
 
 
 def read_labels_file(path: Path) -> tuple[str, ...]:
-    """Return the labels in the file `path`; raise BadData for a file that is not UTF-8."""
-    content = path.read_bytes()
+    """Return the labels in the file `path`.
+
+    Raises BadData for a file that is not UTF-8, too large for labels or a device, OSError.
+    """
+    content = read(path, MAX_BYTES)
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content
     with suppress(UnicodeDecodeError):
         if not utf16:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from deploy.contract import (
     check_label,
     check_labels,
     read_labels,
+    read_labels_file,
     write_labels,
 )
 from deploy.errors import BadData
@@ -200,6 +202,15 @@ def test_labels_that_are_accepted_can_be_read_and_more_are_refused(text: str) ->
 def test_what_is_no_contract_is_bad_data(text: str | bytes) -> None:
     with pytest.raises(BadData, match=r"the contract(:| cannot be read) .*: copy"):
         Contract.from_json(text)
+
+
+def test_a_labels_file_is_read_within_a_limit(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes(b"x" * (8 * 1024**2 + 1))
+    with pytest.raises(BadData, match=r"labels\.txt: 8,388,609 bytes, more than the 8,388,608"):
+        read_labels_file(path)
+    with pytest.raises(BadData, match="/dev/zero: a device, not a file"):
+        read_labels_file(Path("/dev/zero"))
 
 
 @pytest.mark.parametrize("labels", LABELS)
