@@ -316,7 +316,8 @@ def _check_photo(photo: Path) -> None:
     from deploy.image import open_image
 
     try:
-        open_image(photo.read_bytes())
+        with photo.open("rb") as stream:  # of a large file, or a device, only the head is read
+            open_image(stream)
     except BadData as error:
         raise BadData(f"{photo}: {error}") from error
 

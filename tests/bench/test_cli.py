@@ -334,6 +334,9 @@ def test_what_cannot_be_timed_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_photo_that_is_none_is_named(run_folder: Path) -> None:
+    result = invoke(run_folder / "model.tflite", *FEW, "--photo", "/dev/zero")
+    assert result.exit_code == 3
+    assert "/dev/zero: " in result.stderr
     result = invoke(run_folder / "model.tflite", *FEW, "--photo", run_folder / "labels.txt")
     assert result.exit_code == 3
     assert f"{run_folder / 'labels.txt'}: not a photo" in result.stderr
