@@ -63,7 +63,7 @@ def changes(old: BenchRecord, new: BenchRecord, max_slowdown: float) -> list[Cha
     if old.machine.cpu != new.machine.cpu:
         raise BadData(
             f"measured on two machines, {old.machine.cpu} and {new.machine.cpu}: "
-            "`retrain bench show` shows both"
+            "`retrain bench show OLD NEW` shows both"
         )
     before, after = runners_by_key([old, new])
     pairs = {key: _Pair(before[key], runner) for key, runner in after.items() if key in before}

@@ -141,12 +141,15 @@ def list_others(cache_dir: Path) -> list[Entry]:
     return entries
 
 
-def choose(entries: Iterable[Entry], name: str) -> Entry:
-    """Return the one of `entries` whose fingerprint begins with `name`; raise WrongUse."""
+def choose(entries: Iterable[Entry], name: str, command: str) -> Entry:
+    """Return the one of `entries` whose fingerprint begins with `name`.
+
+    Raises WrongUse, which names the `command` that lists them.
+    """
     matching = [entry for entry in entries if entry.folder.name.startswith(name)]
     if len(matching) != 1:
         problem = "is the beginning of several" if matching else "is the beginning of no"
-        raise WrongUse(f"{name!r} {problem} fingerprint: `retrain cache ls` lists them")
+        raise WrongUse(f"{name!r} {problem} fingerprint: `{command}` lists them")
     return matching[0]
 
 

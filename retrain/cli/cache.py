@@ -1,6 +1,7 @@
 """`retrain cache`: list, check, clear and export what is cached."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -189,7 +190,10 @@ def export(
     from retrain.bottlenecks.export import export as run
     from retrain.bottlenecks.inventory import choose
 
-    entry = choose(_entries(cache_dir, bottleneck_dir), fingerprint)
+    places = (("--cache-dir", cache_dir), ("--bottleneck-dir", bottleneck_dir))
+    words = (text for option, place in places if place for text in (option, str(place)))
+    command = shlex.join(("retrain", "cache", "ls", *words))
+    entry = choose(_entries(cache_dir, bottleneck_dir), fingerprint, command)
     rows = run(entry.folder, file, progress())
     if as_json:
         values = {"fingerprint": entry.folder.name, "file": str(file), "rows": rows}

@@ -82,7 +82,7 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     notes = tmp_path / "notes.json"
     notes.write_text('{"schema": 1}')
     for old, new, reason in (
-        (laptop, pi, "measured on two machines, Cortex-A76 and Cortex-A53: `retrain bench show`"),
+        (laptop, pi, "two machines, Cortex-A76 and Cortex-A53: `retrain bench show OLD NEW`"),
         (laptop, other, "no model on the same runtime and threads is in both"),
         (laptop, notes, "not a file of `retrain bench`"),
         (early, laptop, "early.json: schema 1, not 3: measure it again"),

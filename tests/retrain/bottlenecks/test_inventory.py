@@ -200,11 +200,11 @@ def test_the_beginning_of_a_fingerprint_is_enough(tmp_path: Path) -> None:
     for name in ("abc1", "abd2"):
         fill(tmp_path, name)
     entries = list_shards(tmp_path)
-    assert choose(entries, "abc").folder.name == "abc1"
-    with pytest.raises(WrongUse, match="'ab' is the beginning of several"):
-        choose(entries, "ab")
+    assert choose(entries, "abc", "list").folder.name == "abc1"
+    with pytest.raises(WrongUse, match=r"'ab' is the beginning of several .*: `list` lists"):
+        choose(entries, "ab", "list")
     with pytest.raises(WrongUse, match="'x' is the beginning of no"):
-        choose(entries, "x")
+        choose(entries, "x", "list")
 
 
 def test_old_entries_are_removed(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,16 @@ def test_ls_says_what_a_fingerprint_is_of(call: Any, place: Path) -> None:
     assert heading.split() == ["fingerprint", "shards", "MB", "days", "of"]
     assert line.startswith(folder.name[:12])
     assert line.endswith(entry["of"])
+
+
+def test_export_names_the_command_that_lists_the_same_folders(
+    invoke: Invoke, tmp_path: Path
+) -> None:
+    places = ("--cache-dir", tmp_path / "my cache", "--bottleneck-dir", tmp_path / "b")
+    result = invoke("cache", "export", "abc", tmp_path / "all.npy", *places)
+    assert result.exit_code == 2
+    words = ("retrain", "cache", "ls", *map(str, places))
+    assert f"fingerprint: `{shlex.join(words)}` lists them" in result.stderr
 
 
 def test_export_takes_the_first_digits(call: Any, place: Path, tmp_path: Path) -> None:
