@@ -11,11 +11,14 @@ import numpy.typing as npt
 from deploy import versioned_json
 from deploy.errors import BadData
 from deploy.system.counts import with_noun
-from deploy.untrusted_files import MAX_GOLDENS, damaged, parse_json
+from deploy.untrusted_files import MAX_BYTES, MAX_GOLDENS, damaged, parse_json
 
 SCHEMA_VERSION = 1
 """Version 1 is not written: goldens.json without a version has it."""
 _MAX_SCORE = 1e9
+_SCORE_BYTES = len("0.00012345678901234567, ")
+_OTHER_BYTES = 256
+"""More than a golden takes in goldens.json without its scores and its label."""
 _REMEDY = "copy the model again, or convert it again"
 
 
@@ -41,6 +44,12 @@ def digest(pixels: npt.NDArray[np.uint8]) -> str:
 def name(index: int) -> str:
     """Return the name of a golden's photo inside a .tflite file."""
     return f"golden-{index}.png"
+
+
+def most(labels: Sequence[str]) -> int:
+    """Return how many goldens of a model with these labels can be read again."""
+    label_bytes = max(len(json.dumps(label, ensure_ascii=False).encode()) for label in labels)
+    return MAX_BYTES // (_SCORE_BYTES * len(labels) + label_bytes + _OTHER_BYTES)
 
 
 def to_json(goldens: Sequence[Golden], tolerance: float) -> str:

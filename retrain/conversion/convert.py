@@ -2,9 +2,9 @@
 
 from hashlib import sha256
 
-from deploy import files
+from deploy import files, goldens
 from deploy.contract import write_labels
-from deploy.errors import GateFailed
+from deploy.errors import GateFailed, WrongUse
 from deploy.system.counts import with_noun
 from deploy.system.temporary_files import scratch
 from retrain import predictions
@@ -37,7 +37,13 @@ def convert(settings: ConvertSettings, progress: Progress | None = None) -> Conv
     for python in settings.target_python:
         find_python(python)
     run = RunFolder(settings.output_dir)
-    run.read_contract()  # raises if there is no run, before a folder is created for one
+    labels = run.read_contract().labels  # raises before a folder is created for no run
+    most = goldens.most(labels)
+    if settings.goldens > most:
+        raise WrongUse(
+            f"`goldens` {settings.goldens}: with {len(labels):,} labels a model file holds the "
+            f"scores of {most} at most"
+        )
     with run.writing():
         inputs = read_inputs(run, settings, progress)
         run.forget_recipes()
@@ -78,11 +84,9 @@ def convert(settings: ConvertSettings, progress: Progress | None = None) -> Conv
             files.write_json(run.conversion, result.to_json())
             raise GateFailed(*_refusal(run, result, reasons))
         files.write(run.model, model.content)
-        files.write(run.labels, write_labels(inputs.contract.labels))
-        labels, photos = inputs.contract.labels, inputs.test_photos
-        rows = PredictionRows.of_scores(
-            [(model.scores, PhotoTable.of(photos), split.TESTING)], labels
-        )
+        files.write(run.labels, write_labels(labels))
+        block = (model.scores, PhotoTable.of(inputs.test_photos), split.TESTING)
+        rows = PredictionRows.of_scores([block], labels)
         predictions.write(run.model_predictions, Predictions(result.model_sha256, rows))
         files.write_json(run.conversion, result.to_json())
         run.rejected.unlink(missing_ok=True)

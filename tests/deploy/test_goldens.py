@@ -14,6 +14,7 @@ from deploy import goldens, model_file
 from deploy.check_goldens import check_goldens
 from deploy.classifier import Classifier
 from deploy.errors import BadData
+from deploy.goldens import Golden
 from deploy.image import to_pixels
 from deploy.model_file import ModelFile
 from deploy.untrusted_files import MAX_GOLDENS
@@ -54,6 +55,17 @@ def spoil(file: ModelFile, index: int, **values: Any) -> ModelFile:
 
 
 # In the file
+
+
+@pytest.mark.parametrize(("label", "count"), [("x", 100_000), ('"é' * 500, 2_000)])
+def test_as_many_goldens_as_fit_can_be_read(label: str, count: int) -> None:
+    labels = [label, *map(str, range(count - 1))]
+    scores = (0.5, *[0.00012345678901234567] * (count - 1))
+    golden = Golden(b"", "0" * 64, label, scores)
+    number = goldens.most(labels)
+    assert number == {100_000: 3, 2_000: 166}[count]
+    text = goldens.to_json([golden] * number, 0.1).encode()
+    assert goldens.from_json(text, lambda _: b"", labels) == ((golden,) * number, 0.1)
 
 
 def test_what_is_packed_is_read(file: ModelFile, tmp_path: Path) -> None:
