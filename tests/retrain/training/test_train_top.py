@@ -420,6 +420,6 @@ def test_a_killed_run_ends_as_the_unbroken_one(photos: Path, folder: Path, tmp_p
     assert not (broken / "output_graph.pb").exists()
 
     finish(arguments(photos, folder, broken, *many, "--resume"), log)
-    assert "epochs of run 1, from" in log.read_text("utf-8")
+    assert " of run 1, from" in log.read_text("utf-8")
     for name in ("output_graph.pb", "contract.json", "checkpoint_fine_tuning.npz"):
         assert (broken / name).read_bytes() == (unbroken / name).read_bytes(), name
