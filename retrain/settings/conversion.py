@@ -191,28 +191,29 @@ class About:
 
 @dataclass(frozen=True)
 class ConvertSettings:
-    """How to convert a run's graph.
-
-    `calibration_images` is the number of training photos that set the ranges of activations. With
-    `choose` every recipe with `tried_by_choose` is tried, and the fastest or smallest model within
-    `bounds` is taken. `explain` measures the error of each int8 layer. The file holds `goldens`
-    test photos, and `about`. The model must run on `target`, and must pass its goldens with each
-    Python of `target_python`. `reject_rate` is the share, of 0..1, of photos of known classes that
-    may be called unknown; with 0 no photo is called unknown.
-    """
+    """How to convert a run's graph."""
 
     output_dir: Path = DEFAULT_RUN_FOLDER
     quantization: Quantization = field(default_factory=Quantization)
     choose: Choice | None = None
+    """Try every recipe with `tried_by_choose`, and take the fastest or smallest model that is
+    within `bounds`."""
     explain: bool = False
+    """Measure the error of each int8 layer."""
     calibration_images: int = 100
+    """Training photos that set the ranges of activations."""
     target: str | None = None
+    """The system that the model must run on."""
     target_python: tuple[Path, ...] = ()
+    """Programs: with each of them the model must pass its goldens."""
     bounds: Bounds = field(default_factory=Bounds)
     goldens: int = 8
+    """Test photos that the file holds with their scores."""
     reject_rate: float = 0.0
+    """The share, of 0..1, of photos of known classes that may be called unknown; 0 calls none."""
     seed: int = 0
     about: About = field(default_factory=About)
+    """What the file says about itself."""
 
     def __post_init__(self) -> None:
         require_at_least(self, calibration_images=1, seed=0)

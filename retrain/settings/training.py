@@ -151,28 +151,31 @@ class SplitSettings:
 class HeadSettings:
     """How to train the head.
 
-    Steps, rate and sizes default to those of TensorFlow's image_retraining/retrain.py. Optimizer
-    "sgd" is that script's: bottlenecks unchanged, a constant `learning_rate`. "standardized" is SGD
-    on bottlenecks of mean 0 and deviation 1, with a rate that falls to zero along a cosine.
-    `weight_decay` None is the optimizer's default. Each item of a batch is drawn class first, then
-    photo, so that rare classes are learned too. `class_weight` "balanced" gives probabilities for
-    equally frequent classes; "none" adds each class's frequency in the folder to the bias.
-    A `validation_batch_size` of -1 is the whole validation set. `early_stop` ends the run after
-    that many rounds (twentieths of the run) without a lower validation cross entropy, and each run
-    of fine-tuning after that many epochs; 0 is never.
+    Steps, rate and sizes default to those of TensorFlow's image_retraining/retrain.py. Each item of
+    a batch is drawn class first, then photo, so that rare classes are learned too.
     """
 
     how_many_training_steps: int = 4000
     learning_rate: float = 0.01
     train_batch_size: int = 100
     validation_batch_size: int = 100
+    """Photos that validate a step; -1 is the whole validation set."""
     eval_step_interval: int = 10
+    """Steps from one validation to the next."""
     intermediate_store_frequency: int = 0
+    """Steps from one intermediate graph to the next; 0 writes none."""
     optimizer: Optimizer = "standardized"
+    """"sgd" is that of retrain.py: bottlenecks unchanged, a constant rate. "standardized" is SGD on
+    bottlenecks of mean 0 and deviation 1, with a rate that falls to zero along a cosine."""
     weight_decay: float | None = None
+    """None is the optimizer's default."""
     label_smoothing: float = 0.0
     class_weight: ClassWeight = "none"
+    """"balanced" gives probabilities for equally frequent classes. "none" adds the frequency of
+    each class in the photos to the bias."""
     early_stop: int = 0
+    """End the run after so many rounds (twentieths of the run) without a lower cross entropy of the
+    validation photos, and each run of fine-tuning after so many epochs; 0 is never."""
     seed: int = 0
 
     def __post_init__(self) -> None:
