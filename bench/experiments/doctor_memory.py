@@ -23,6 +23,7 @@ from retrain.data.photo import Photo
 from retrain.data.photo_table import PhotoTable
 from retrain.data.split import TRAINING, Splits
 from retrain.doctor import classes, labels
+from retrain.doctor.examination import Examination
 from retrain.progress import Progress
 from retrain.settings.training import Source
 from retrain.training.head import Examples
@@ -41,10 +42,10 @@ _ROOT = Path("photos")
 def main(photos: int, class_count: int, output: Path | None) -> None:
     """Examine random bottlenecks, of which 3% have a wrong label; print seconds and memory."""
     data = random_data(photos, class_count)
-    source, quiet = Source(_ROOT), Progress(verbosity="ERROR")
+    examination = Examination(data, Source(_ROOT), Progress(verbosity="ERROR"))
     before = peak_mb()
     start = time.perf_counter()
-    findings = [*labels.find(data, source, quiet), *classes.find(data, source, quiet)]
+    findings = [*labels.find(examination), *classes.find(examination)]
     seconds = time.perf_counter() - start
     figures = {
         "photos": photos,

@@ -5,19 +5,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.engine import EngineChoice
 from retrain.bottlenecks.extract import DistortedViews, extract
-from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.photo import Photo
 from retrain.data.take_in_turn import take_in_turn
+from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.doctor.out_of_fold import all_examples, divide, predict
 from retrain.metrics import ClassScore, class_scores, confusion_matrix
-from retrain.progress import Progress
-from retrain.settings.training import Distortion, Source
+from retrain.settings.training import Distortion
 from retrain.training.head import Examples, Floats, Ints
-from retrain.training.load_examples import TrainingData
 
 KINDS = ("background",)
 _MAX_PHOTOS = 400
@@ -34,7 +31,7 @@ _MAX_LOSS = 0.05
 """By how much it may be below that of whole photos."""
 
 
-def find(data: TrainingData, source: Source, progress: Progress) -> Sequence[Finding]:
+def find(examination: Examination) -> Sequence[Finding]:
     """Return a finding for each class that is recognised by the border of its photos.
 
     In a sample of at most 400 photos, as evenly of the classes as can be, the centre is made grey:
@@ -43,18 +40,18 @@ def find(data: TrainingData, source: Source, progress: Progress) -> Sequence[Fin
     copy of a photo would give it away by any border, and is left out. The bottlenecks of the
     borders stay in the cache.
     """
+    data, source = examination.data, examination.source
     number_of = {photo.digest: i for i, photo in enumerate(data.dataset.photos)}
     in_order = sorted(data.dataset.photos, key=lambda photo: (photo.label, photo.digest))
     sample = take_in_turn(in_order, _MAX_PHOTOS)
-    pictures = ThumbnailCache(source.pictures)
-    pairs = near_duplicates.find(sample, [""] * len(sample), pictures, progress)
-    copies = {pair.other.digest for pair in pairs}
+    digests = {photo.digest for photo in sample}
+    copies = {pair.other.digest for pair in examination.near_copies if pair.photo.digest in digests}
     borders = extract(
         _without_majority([photo for photo in sample if photo.digest not in copies]),
         data.backbone,
         EngineChoice.of(source),
         source.bottlenecks,
-        progress,
+        examination.progress,
         distorted=_BORDERS,
     )
     numbers = [number_of[photo.digest] for photo in borders.photos]

@@ -7,12 +7,10 @@ import numpy as np
 from deploy.system.counts import with_noun
 from retrain.data.dataset import MIN_PHOTOS_PER_CLASS
 from retrain.data.photo import Photo
+from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.metrics import Accuracy, confusion_matrix
-from retrain.progress import Progress
-from retrain.settings.training import Source
 from retrain.training.head import Floats, Ints
-from retrain.training.load_examples import TrainingData
 
 KINDS = ("few-photos", "imbalance")
 _MAX_RATIO = 3
@@ -24,8 +22,9 @@ _MIN_COLLAPSE = 0.95
 """Least share of the photos of other classes, but for rare ones, that are taken for one class."""
 
 
-def find(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[Finding]:
+def find(examination: Examination) -> Sequence[Finding]:
     """Return the classes with too few photos, and those with far fewer than the largest one."""
+    data = examination.data
     members: dict[str, list[Photo]] = {label: [] for label in data.labels}
     for photo in data.dataset.photos:
         members[photo.label].append(photo)

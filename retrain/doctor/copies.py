@@ -10,16 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from deploy.system.counts import with_noun
-from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.near_duplicates import Pair
-from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.data.folder_layout import TESTING, TRAINING, VALIDATION
 from retrain.data.photo import Photo
 from retrain.data.remote_path import look
+from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding, FindingPhoto, name_in
 from retrain.metrics import Accuracy
-from retrain.progress import Progress
-from retrain.settings.training import HeadSettings, Source
+from retrain.settings.training import HeadSettings
 from retrain.training.fit_head import fit_head
 from retrain.training.load_examples import TrainingData
 
@@ -44,13 +42,12 @@ class Inflation(NamedTuple):
         return 100 * (self.every.value - self.clean.value)
 
 
-def find_copies(data: TrainingData, source: Source, progress: Progress) -> Sequence[Finding]:
+def find_copies(examination: Examination) -> Sequence[Finding]:
     """Return the exact copies, and the near ones in a class, across classes and across splits.
 
     Of near copies with one label one photo stays: a training photo, the largest file.
     """
-    pictures = ThumbnailCache(source.pictures)
-    pairs = near_duplicates.find(data.dataset.photos, data.splits, pictures, progress)
+    data, pairs = examination.data, examination.near_copies
     split_of = dict(zip((p.digest for p in data.dataset.photos), data.splits, strict=True))
     near: list[FindingPhoto] = []
     across_splits: list[FindingPhoto] = []

@@ -12,6 +12,7 @@ from retrain.data.match_labels import match_labels
 from retrain.data.photo import shown
 from retrain.data.remote_path import RemotePath
 from retrain.doctor import backgrounds, classes, copies, files, labels, moments, pixels
+from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding
 from retrain.doctor.quarantine import folder_of_photos
 from retrain.fingerprint import fingerprint
@@ -34,7 +35,7 @@ class Check(NamedTuple):
     """A function that examines the photos, and the kinds of the findings that it may return."""
 
     kinds: tuple[str, ...]
-    find: Callable[[TrainingData, Source, Progress], Sequence[Finding]]
+    find: Callable[[Examination], Sequence[Finding]]
 
 
 CHECKS = (
@@ -88,10 +89,11 @@ def examine(
     findings name the photos: those of `name_photos`, the default, or the folder of a run.
     """
     findings: list[Finding] = []
+    examination = Examination(data, source, progress)
     with progress.stage("examine"):
         for check in CHECKS:
             if not kinds or not set(kinds).isdisjoint(check.kinds):
-                findings += check.find(data, source, progress)
+                findings += check.find(examination)
     order = list(KINDS)
     return tuple(
         with_command(finding, source.image_dir, photos or name_photos(source))

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from deploy.system.counts import with_noun
 from retrain.data.photo import BadPhoto
+from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding, FindingPhoto
-from retrain.progress import Progress
-from retrain.settings.training import Source
 from retrain.training.load_examples import TrainingData
 
 _OF_FORMAT = re.compile(r"(\S.*?) file: (.+)", re.DOTALL)
 """The reason and the remedy of a photo of a format that is not read here."""
 
 
-def find_unusable(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[Finding]:
+def find_unusable(examination: Examination) -> Sequence[Finding]:
     """Return the files that are left out: damaged ones, and for each format those of it."""
+    data = examination.data
     damaged: list[FindingPhoto] = []
     by_format: dict[tuple[str, str], list[FindingPhoto]] = defaultdict(list)
     for bad in data.dataset.bad:

@@ -10,13 +10,11 @@ import numpy.typing as npt
 from deploy.system.counts import with_noun
 from retrain.data.photo import Photo
 from retrain.doctor import classes
+from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.doctor.out_of_fold import all_examples, divide, judged, predict
-from retrain.progress import Progress
-from retrain.settings.training import Source
 from retrain.training.fit_head import DEVIATION_OFFSET
 from retrain.training.head import Examples, Floats, Ints, softmax
-from retrain.training.load_examples import TrainingData
 
 KINDS = ("wrong-label", "ringleader", "overlap", "collapse")
 _MAX_CLASS_SHARE = 0.5
@@ -44,12 +42,13 @@ class Suspects(NamedTuple):
     suggested: int
 
 
-def find(data: TrainingData, _source: Source, _progress: Progress) -> Sequence[Finding]:
+def find(examination: Examination) -> Sequence[Finding]:
     """Return likely wrong labels, ringleaders, classes that overlap, or the collapse of them all.
 
     After a collapse there is nothing else to say: the predictions mean nothing. Photos of a class
     that the split keeps together are left out: no head knew the class that did not see them.
     """
+    data = examination.data
     everything, labels = all_examples(data), data.labels
     folds = divide(data.dataset.photos, everything.labels)
     numbers = judged(folds, everything.labels)

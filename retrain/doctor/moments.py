@@ -14,10 +14,9 @@ from deploy.system.counts import with_noun
 from retrain.data.folder_layout import SPLITS, TESTING, TRAINING
 from retrain.data.photo import Photo
 from retrain.doctor.copies import inflation_of, inflation_text
+from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding, FindingPhoto, name_in
 from retrain.doctor.pixel_statistics import statistics_cache, times
-from retrain.progress import Progress
-from retrain.settings.training import Source
 from retrain.training.load_examples import TrainingData
 
 _MAX_SECONDS = 10.0
@@ -46,12 +45,13 @@ class Neighbours(NamedTuple):
     distance: float
 
 
-def find_moments(data: TrainingData, source: Source, progress: Progress) -> Sequence[Finding]:
+def find_moments(examination: Examination) -> Sequence[Finding]:
     """Return the photos of validation and testing of whose moment a photo trains."""
+    data = examination.data
     photos, splits = data.dataset.photos, data.splits
     likeness = _Likeness(data)
     twin_of: dict[int, tuple[int, str]] = {}
-    for pair in _neighbours(_by_time(photos, source, progress), splits, _MAX_SECONDS):
+    for pair in _neighbours(_by_time(examination), splits, _MAX_SECONDS):
         if likeness.of(pair.photo, pair.twin) >= _MIN_LIKENESS_BY_TIME:
             twin_of.setdefault(pair.photo, (pair.twin, f"{pair.distance:.0f} s from"))
     numbered = _by_number(photos)
@@ -112,9 +112,11 @@ def _neighbours(
     return sorted(pairs, key=lambda pair: pair.distance)
 
 
-def _by_time(photos: Sequence[Photo], source: Source, progress: Progress) -> list[Series]:
+def _by_time(examination: Examination) -> list[Series]:
     """Return the photos of each class by the second in which a camera took them."""
-    store, rows, readable = statistics_cache(source.pictures).load(photos, progress)
+    photos = examination.data.dataset.photos
+    cache = statistics_cache(examination.source.pictures)
+    store, rows, readable = cache.load(photos, examination.progress)
     if not readable:
         return []
     number_of = {photo.digest: number for number, photo in enumerate(photos)}

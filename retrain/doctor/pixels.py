@@ -8,11 +8,9 @@ import numpy.typing as npt
 
 from deploy.system.counts import with_noun
 from retrain.data.photo import Photo
+from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.doctor.pixel_statistics import PixelStatistics, statistics_cache, unpack
-from retrain.progress import Progress
-from retrain.settings.training import Source
-from retrain.training.load_examples import TrainingData
 
 # Of 1,000 flowers and 2,223 solar cells, four are dark by these limits, and one is bright.
 _MAX_DARK_LEVEL, _MIN_BRIGHT_LEVEL = 50, 215
@@ -48,10 +46,11 @@ KINDS = (
 )
 
 
-def find_unusual(data: TrainingData, source: Source, progress: Progress) -> Sequence[Finding]:
+def find_unusual(examination: Examination) -> Sequence[Finding]:
     """Return the photos whose pixels are unusual, the most unusual of each kind first."""
-    cache = statistics_cache(source.pictures)
-    store, rows, photos = cache.load(data.dataset.photos, progress)
+    data = examination.data
+    cache = statistics_cache(examination.source.pictures)
+    store, rows, photos = cache.load(data.dataset.photos, examination.progress)
     if not photos:
         return []
     measures = unpack(store.take(rows))

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from retrain.doctor import backgrounds
+from retrain.doctor.examination import Examination
 from retrain.doctor.examine import load
 from retrain.doctor.finding import Finding
 from retrain.progress import Progress
@@ -50,7 +51,8 @@ def source(tmp_path: Path, cache_dir: Path) -> Source:
 
 
 def find(source: Source, progress: Progress = QUIET) -> list[Finding]:
-    return list(backgrounds.find(load(source, SplitSettings(), QUIET), source, progress))
+    data = load(source, SplitSettings(), QUIET)
+    return list(backgrounds.find(Examination(data, source, progress)))
 
 
 def test_a_class_in_a_frame_of_its_own_is_named_with_its_photos(source: Source) -> None:

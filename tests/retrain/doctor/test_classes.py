@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from retrain.doctor import classes, labels
+from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding
 from retrain.progress import Progress
 from tests.helpers.doctor_fixtures import SOURCE, clusters, training_data
@@ -15,7 +16,7 @@ QUIET = Progress(verbosity="ERROR")
 def count(*counts: int) -> list[Finding]:
     points, indices = clusters(counts, apart=8)
     data = training_data(points, [NAMES[index] for index in indices])
-    return list(classes.find(data, SOURCE, QUIET))
+    return list(classes.find(Examination(data, SOURCE, QUIET)))
 
 
 def test_a_class_of_few_photos_is_named_with_them() -> None:
@@ -41,7 +42,7 @@ def test_classes_that_overlap_are_named_with_the_photos_in_between() -> None:
     points[:80, 0] -= 7.2
     points[80:160, 1] -= 7.2  # cats and dogs are nearly the same
     data = training_data(points, [NAMES[index] for index in indices])
-    findings = labels.find(data, SOURCE, QUIET)
+    findings = labels.find(Examination(data, SOURCE, QUIET))
     (finding,) = (finding for finding in findings if finding.kind == "overlap")
     assert finding.title.startswith("cat and dog")
     assert {photo.label for photo in finding.photos} == {"cat", "dog"}
@@ -50,7 +51,7 @@ def test_classes_that_overlap_are_named_with_the_photos_in_between() -> None:
 def test_a_network_to_which_all_photos_look_the_same_is_named_and_nothing_else() -> None:
     points, indices = clusters((60, 40), apart=0)
     data = training_data(0 * points, [NAMES[index] for index in indices])
-    (finding,) = labels.find(data, SOURCE, QUIET)
+    (finding,) = labels.find(Examination(data, SOURCE, QUIET))
     assert finding.kind == "collapse"
     assert "cat" in finding.title
     assert "40 of the 40" in finding.reason

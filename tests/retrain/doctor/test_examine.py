@@ -1,11 +1,15 @@
 """Each fault is found, named with its photo and a reason, and sound photos are not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from deploy.errors import WrongUse
+from retrain.bottlenecks import near_duplicates
+from retrain.bottlenecks.near_duplicates import Pair
+from retrain.data.photo import Photo
 from retrain.doctor.examine import CHECKS, examine, load, split_sha256, to_json
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.progress import Progress
@@ -89,6 +93,25 @@ def test_every_kind_of_a_check_is_listed_once() -> None:
     kinds = [kind for check in CHECKS for kind in check.kinds]
     assert len(set(kinds)) == len(kinds)
     assert set(kinds) <= set(KINDS)
+
+
+def test_near_copies_are_searched_for_once(
+    sick: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    search = near_duplicates.find
+
+    def count(photos: Sequence[Photo], *rest: Any) -> list[Pair]:
+        calls.append(len(photos))
+        return search(photos, *rest)
+
+    monkeypatch.setattr(near_duplicates, "find", count)
+    source = Source(sick, cache_dir=cache_dir)
+    data = load(source, SplitSettings(), QUIET)
+    examine(data, source, QUIET, ["near-copy", "background"])
+    assert calls == [len(data.dataset.photos)]
+    examine(data, source, QUIET, ["tiny"])
+    assert len(calls) == 1
 
 
 def test_one_kind_may_be_looked_for(sick: Path, cache_dir: Path) -> None:

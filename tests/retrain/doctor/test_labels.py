@@ -8,6 +8,7 @@ import pytest
 from retrain.data import split
 from retrain.data.photo_table import PhotoTable
 from retrain.doctor import labels as doctor_labels
+from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding
 from retrain.doctor.labels import find_ringleaders, nearest, probability_wrong, rank
 from retrain.doctor.out_of_fold import all_examples
@@ -22,7 +23,9 @@ def find(
     points: np.ndarray, labels: np.ndarray, photo_names: Sequence[str] = ()
 ) -> dict[str, Finding]:
     data = training_data(points, [NAMES[label] for label in labels], photo_names)
-    return {finding.kind: finding for finding in doctor_labels.find(data, SOURCE, QUIET)}
+    return {
+        finding.kind: finding for finding in doctor_labels.find(Examination(data, SOURCE, QUIET))
+    }
 
 
 def test_swapped_labels_come_first_with_the_label_that_they_should_have() -> None:
