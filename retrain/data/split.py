@@ -24,6 +24,7 @@ from retrain.settings.training import SplitSettings
 _BLOCK = 4096
 """Photos that are hashed at a time."""
 _BAD_OR_COPIES = "all in that folder are bad, or copies of photos in another split"
+_UNTESTED = ", so nothing shows how well it is recognised"
 _GROUP_MARK = "_nohash_"
 
 
@@ -128,15 +129,14 @@ def require_one_split(photos: Sequence[Photo], settings: SplitSettings) -> None:
 
 def warnings(photos: Sequence[Photo], splits: Sequence[str]) -> list[str]:
     """Return a line for each class and split without a photo."""
-    photos = PhotoTable.of(photos)
     reason = (
         _BAD_OR_COPIES
         if own_split(photos)
         else "it needs three or more; those with the same name before _nohash_ count as one"
     )
     return [
-        f"no photo of {label} is left for {name}: {reason}"
-        for label, name in _without_photos(photos, splits)
+        f"no photo of {label} is left for {name}{_UNTESTED if name == TESTING else ''}: {reason}"
+        for label, name in without_photos(photos, splits)
     ]
 
 
@@ -145,7 +145,7 @@ def require_training_photos(photos: Sequence[Photo], splits: Sequence[str]) -> N
 
     `assign` gives each class one.
     """
-    for label, name in _without_photos(PhotoTable.of(photos), splits):
+    for label, name in without_photos(photos, splits):
         if name == TRAINING:
             raise BadData(
                 f"no photo of {label} is left for {TRAINING}: {_BAD_OR_COPIES}: add photos of it "
@@ -153,8 +153,9 @@ def require_training_photos(photos: Sequence[Photo], splits: Sequence[str]) -> N
             )
 
 
-def _without_photos(photos: PhotoTable, splits: Sequence[str]) -> list[tuple[str, str]]:
+def without_photos(photos: Sequence[Photo], splits: Sequence[str]) -> list[tuple[str, str]]:
     """Return each class and split without a photo."""
+    photos = PhotoTable.of(photos)
     pairs = photos.label_numbers * np.int64(len(SPLIT_OF_CODE)) + Splits.of(splits).codes
     present = set(np.unique(pairs).tolist())
     counts = photos.label_counts()

@@ -1,10 +1,12 @@
 """Find classes that cannot be learned well: too few photos, too unequal, overlapping, collapsed."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
 from deploy.system.counts import with_noun
+from retrain.data import split
 from retrain.data.dataset import MIN_PHOTOS_PER_CLASS
 from retrain.data.photo import Photo
 from retrain.doctor.examination import Examination
@@ -23,12 +25,24 @@ _MIN_COLLAPSE = 0.95
 
 
 def find(examination: Examination) -> Sequence[Finding]:
-    """Return the classes with too few photos, and those with far fewer than the largest one."""
+    """Return the classes of too few photos or things, and those far smaller than the largest."""
     data = examination.data
     members: dict[str, list[Photo]] = {label: [] for label in data.labels}
-    for photo in data.dataset.photos:
+    photos = data.dataset.photos
+    for photo in photos:
         members[photo.label].append(photo)
-    return [*_few_photos(members), *_imbalance(members)]
+    missing: dict[str, list[str]] = defaultdict(list)
+    for label, name in split.without_photos(photos, data.splits):
+        missing[label].append(name)
+    _, labels = split.Groups(photos).labels()
+    counts = np.bincount(labels, minlength=len(photos.label_names)).tolist()
+    things = dict(zip(photos.label_names, counts, strict=True))
+    few = [
+        finding
+        for label, own in members.items()
+        if (finding := _few_photos(label, own, things.get(label, 0), missing[label]))
+    ]
+    return [*few, *_imbalance(members)]
 
 
 def find_collapse(predicted: Ints, labels: Ints, names: Sequence[str]) -> Finding | None:
@@ -101,20 +115,56 @@ def find_overlaps(
     return findings
 
 
-def _few_photos(members: dict[str, list[Photo]]) -> list[Finding]:
-    return [
-        Finding(
-            "few-photos",
-            f"only {with_noun(len(photos), 'photo')} of {label}",
+def _few_photos(
+    label: str, photos: Sequence[Photo], things: int, missing: Sequence[str]
+) -> Finding | None:
+    """Return the finding that a class has too few photos, or photos of too few things.
+
+    `things` counts what the split keeps together, `missing` are the splits without a photo of the
+    class. A class of one thing is in one fold, so that `out_of_fold.judged` leaves it out.
+    """
+    count = with_noun(len(photos), "photo")
+    are_few, is_one_thing = len(photos) < MIN_PHOTOS_PER_CLASS, things == 1
+    are_kept_together = things < min(len(photos), len(split.SPLITS))
+    if are_few:
+        title = f"only {count} of {label}"
+    elif are_kept_together:
+        title = f"all {count} of {label} are of {with_noun(things, 'thing')}"
+    elif missing:
+        title = f"no photo of {label} for {' and '.join(missing)}"
+    else:
+        return None
+    reasons = []
+    if are_few:
+        reasons.append(
             f"With fewer than {MIN_PHOTOS_PER_CLASS} photos a class is learned badly, and its "
-            "accuracy is a guess.",
-            f"Add photos of {label}: other things, places and light, rather than more shots of "
-            "the same.",
-            tuple(FindingPhoto(photo.path, label, f"is one of {len(photos)}") for photo in photos),
+            "accuracy is a guess."
         )
-        for label, photos in members.items()
-        if len(photos) < MIN_PHOTOS_PER_CLASS
-    ]
+    if are_kept_together:
+        reasons.append(
+            "Photos with the same name before _nohash_ are of one thing, and stay in one split."
+        )
+    if missing:
+        untested = f": nothing shows how well {label} is recognised"
+        reasons.append(
+            f"None is left for {' and '.join(missing)}"
+            f"{untested if split.TESTING in missing else ''}."
+        )
+    if is_one_thing:
+        reasons.append(
+            "Their labels are not judged: a network that was trained without them does not know "
+            "the class."
+        )
+    remedy = "other things, places and light, rather than more shots of the same"
+    if not are_few and not are_kept_together:
+        remedy = "in each split"
+    return Finding(
+        "few-photos",
+        title,
+        " ".join(reasons),
+        f"Add photos of {label}: {remedy}.",
+        tuple(FindingPhoto(photo.path, label, f"is one of {len(photos)}") for photo in photos),
+    )
 
 
 def _imbalance(members: dict[str, list[Photo]]) -> list[Finding]:

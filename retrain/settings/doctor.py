@@ -13,7 +13,7 @@ KINDS = {
     "wrong-label": "photos whose label is likely wrong",
     "ringleader": "photos that make many others look like another class",
     "overlap": "classes that are hard to tell apart",
-    "few-photos": "classes with too few photos",
+    "few-photos": "classes with too few photos, or photos of too few things",
     "imbalance": "classes with far fewer photos than others",
     "collapse": "nearly all photos are taken for one class",
     "background": "classes that are recognised by their background",

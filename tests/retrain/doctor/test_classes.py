@@ -1,12 +1,16 @@
 """Classes that cannot be learned well are named: few photos, unequal, overlapping, collapsed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from retrain.data import split
 from retrain.doctor import classes, labels
 from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding
 from retrain.progress import Progress
+from retrain.settings.training import SplitSettings
 from tests.helpers.doctor_fixtures import SOURCE, clusters, training_data
 
 NAMES = ("cat", "dog", "owl")
@@ -25,6 +29,44 @@ def test_a_class_of_few_photos_is_named_with_them() -> None:
     assert "19 photos of dog" in finding.title
     assert {photo.label for photo in finding.photos} == {"dog"}
     assert len(finding.photos) == 19
+
+
+@pytest.mark.parametrize(
+    ("things", "reasons"),
+    [
+        (1, ("validation and testing: nothing shows how well cat is", "labels are not judged")),
+        (2, ("None is left for validation.",)),
+    ],
+)
+def test_a_class_of_few_things_is_named_with_what_it_lacks(
+    things: int, reasons: tuple[str, ...]
+) -> None:
+    points, indices = clusters((30, 30), apart=8)
+    names = [
+        f"{number}.jpg" if index else f"{number % things}_nohash_{number}.jpg"
+        for number, index in enumerate(indices)
+    ]
+    data = training_data(points, [NAMES[index] for index in indices], names)
+    data = replace(data, splits=split.assign(data.dataset.photos, SplitSettings()))
+    (finding,) = classes.find(Examination(data, SOURCE, QUIET))
+    assert finding.kind == "few-photos"
+    assert f"30 photos of cat are of {things} thing" in finding.title
+    assert all(reason in finding.reason for reason in reasons)
+    assert ("not judged" in finding.reason) == (things == 1)
+    assert len(finding.photos) == 30
+
+
+def test_a_class_that_a_split_of_its_own_does_not_test_is_named() -> None:
+    points, indices = clusters((30, 30), apart=8)
+    data = training_data(points, [NAMES[index] for index in indices])
+    names = [
+        "training" if name == "testing" and index else name
+        for name, index in zip(data.splits, indices, strict=True)
+    ]
+    data = replace(data, splits=split.Splits.of(names))
+    (finding,) = classes.find(Examination(data, SOURCE, QUIET))
+    assert finding.title == "no photo of dog for testing"
+    assert "in each split" in finding.remedy
 
 
 def test_a_ratio_above_three_is_named() -> None:
