@@ -1,7 +1,7 @@
 """Find copies of photos: of the same bytes, or resized, cropped, recompressed and brightened."""
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -45,11 +45,13 @@ class Inflation(NamedTuple):
 def find_copies(examination: Examination) -> Sequence[Finding]:
     """Return the exact copies, and the near ones in a class, across classes and across splits.
 
-    Of near copies with one label one photo stays: a training photo, the largest file.
+    Of near copies with one label one photo stays: a training photo, the largest file. Of near
+    copies with several labels all but one label are wrong, and gain as much as other wrong labels.
     """
     data, pairs = examination.data, examination.near_copies
     split_of = dict(zip((p.digest for p in data.dataset.photos), data.splits, strict=True))
     near: list[FindingPhoto] = []
+    wrong = 0
     across_splits: list[FindingPhoto] = []
     across_classes = [
         FindingPhoto(bad.path, data.dataset.label_of(bad), bad.reason, bad.twin)
@@ -59,6 +61,7 @@ def find_copies(examination: Examination) -> Sequence[Finding]:
     for group in _groups(pairs):
         if len({photo.label for photo in group}) > 1:
             across_classes += _with_another_label(group)
+            wrong += len(group) - max(Counter(photo.label for photo in group).values())
             continue
         first = min(group, key=lambda photo: (split_of[photo.digest] != TRAINING, -_size(photo)))
         for photo in group:
@@ -70,7 +73,8 @@ def find_copies(examination: Examination) -> Sequence[Finding]:
             reason = f"shows the same as {name_in(data.dataset.root, first.path)}{where}"
             finding_photo = FindingPhoto(photo.path, photo.label, reason, first.path)
             (near if is_within else across_splits).append(finding_photo)
-    findings = [_exact(data), _across_classes(across_classes), _near(near)]
+    gain = 100 * wrong / len(data.dataset.photos) if wrong else None
+    findings = [_exact(data), _across_classes(across_classes, gain), _near(near)]
     if across_splits:
         leaking = {pair.photo.digest for pair in pairs if _is_leak(pair)}
         findings.append(_across_splits(across_splits, inflation_of(data, leaking)))
@@ -177,13 +181,15 @@ def _exact(data: TrainingData) -> Finding:
     )
 
 
-def _across_classes(photos: Sequence[FindingPhoto]) -> Finding:
+def _across_classes(photos: Sequence[FindingPhoto], gain: float | None) -> Finding:
     return Finding(
         "copy-across-classes",
         f"{with_noun(len(photos), 'photo')} with the same picture as one of another class",
-        "One of the two labels is wrong, and the model learns both. Exact copies are left out.",
+        "One of the two labels is wrong. Exact copies are left out until one label is left; the "
+        "model learns both labels of the others.",
         "Look at them, and keep each in the right class only.",
         tuple(photos),
+        gain=gain,
     )
 
 

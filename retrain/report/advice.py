@@ -23,7 +23,8 @@ class Action:
     """Something to do: `gain` points of accuracy to expect, None if not known; how it is known.
 
     `command` does it, or `finding` is the index of the finding whose photos it is about, or
-    `labels` are the classes.
+    `labels` are the classes. `inflation` are the points by which the accuracy is too good until it
+    is done. What `is_certain` needs no estimate.
     """
 
     title: str
@@ -32,6 +33,13 @@ class Action:
     command: str | None = None
     finding: int | None = None
     labels: tuple[str, ...] = ()
+    inflation: float | None = None
+    is_certain: bool = False
+
+    @property
+    def points(self) -> float:
+        """By how many points of accuracy it is worth doing, 0 if that is not known."""
+        return self.gain or self.inflation or 0.0
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,9 @@ def advise(
 ) -> list[Action]:
     """Return the actions with the most expected gain, at most MAX_ACTIONS.
 
+    Faults that are certain have a place among them: an accuracy that is measurably too good, and
+    pictures in two classes. Other gains are estimates.
+
     `photos` counts those of the data set, `wrong` the misclassified test photos of each class. An
     action gains at most what the test photos lack. `curve` is None where it says nothing of the
     network. `model_loss` are the points that the model is below the graph, `choose_command` tries
@@ -62,11 +73,9 @@ def advise(
     """
     errors = 100 * (1 - accuracy.value)
     actions = [
-        Action(
-            finding.title, finding.remedy, _gain(finding, photos, errors), finding.command, index
-        )
+        _mend(index, finding, _gain(finding, photos, errors))
         for index, finding in enumerate(findings)
-        if finding.photos and (finding.gain or finding.suggested)
+        if finding.photos and (finding.gain or finding.suggested or _is_certain(finding))
     ]
     if curve:
         actions += _more_photos(curve, accuracy.total, wrong)
@@ -103,7 +112,31 @@ def advise(
         )
     worthwhile = [action for action in actions if action.gain is None or action.gain >= _LEAST_GAIN]
     # Sorting is stable: findings whose gain is not known come last, in the doctor's order.
-    return sorted(worthwhile, key=lambda action: -(action.gain or 0))[:MAX_ACTIONS]
+    worthwhile.sort(key=lambda action: -action.points)
+    chosen = sorted(worthwhile, key=lambda action: not action.is_certain)[:MAX_ACTIONS]
+    return sorted(chosen, key=lambda action: -action.points)
+
+
+def _is_certain(finding: Finding) -> bool:
+    """Return whether a finding needs no estimate: it falsifies labels or the measured accuracy."""
+    return finding.kind == "copy-across-classes" or finding.inflation is not None
+
+
+def _mend(index: int, finding: Finding, gain: float | None) -> Action:
+    """Return the action to do what a finding advises; a certain one has its reason too."""
+    reason, is_certain = finding.remedy, _is_certain(finding)
+    if is_certain:
+        reason = f"{finding.reason} {finding.remedy}"
+        gain = gain if gain and gain >= _LEAST_GAIN else None
+    return Action(
+        finding.title,
+        reason,
+        gain,
+        finding.command,
+        index,
+        inflation=finding.inflation,
+        is_certain=is_certain,
+    )
 
 
 def _gain(finding: Finding, photos: int, errors: float) -> float | None:
@@ -147,8 +180,15 @@ def when_to_stop(
 ) -> tuple[bool, str]:
     """Return whether what is left is within the interval, and that in words.
 
-    Together the actions promise at most the errors of the graph and what its model loses.
+    Together the actions promise at most the errors of the graph and what its model loses. There is
+    no stopping while the accuracy is too good.
     """
+    inflation = max((action.inflation or 0.0 for action in actions), default=0.0)
+    if inflation:
+        return False, (
+            f"Go on. The accuracy is about {inflation:.1f} points too good: mend that first. Until "
+            "then nothing else can be measured."
+        )
     low, high = accuracy.interval
     half = 50 * (high - low)
     most = 100 * (1 - accuracy.value) + max(0.0, model_loss or 0.0)

@@ -89,6 +89,15 @@ def test_findings_are_in_the_order_of_their_kinds(findings: Mapping[str, Finding
     assert [kind for kind in KINDS if kind in findings] == list(findings)
 
 
+def test_a_near_copy_in_two_classes_is_a_wrong_label_and_gains_as_one(
+    findings: Mapping[str, Finding], sick: Path, cache_dir: Path
+) -> None:
+    data = load(Source(sick, cache_dir=cache_dir), SplitSettings(), QUIET)
+    expected = 100 / len(data.dataset.photos)
+    assert findings["copy-across-classes"].gain == pytest.approx(expected)
+    assert findings["exact-copy"].gain is None
+
+
 def test_every_kind_of_a_check_is_listed_once() -> None:
     kinds = [kind for check in CHECKS for kind in check.kinds]
     assert len(set(kinds)) == len(kinds)

@@ -1,5 +1,6 @@
 """Test what the report advises: the order of the actions, and when to stop."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -81,6 +82,32 @@ def test_findings_without_a_known_gain_come_last_and_those_without_photos_not_at
     ]
     actions = advise(Accuracy(99, 100), 1000, findings, None, (), {}, None, "choose", None)
     assert [action.finding for action in actions] == [3, 0]
+
+
+def test_an_accuracy_that_is_too_good_and_pictures_in_two_classes_have_a_place() -> None:
+    inflating = replace(finding("copy-across-splits", 2), inflation=2.5)
+    findings = [
+        finding("exact-copy", 3),
+        finding("copy-across-classes", 0),  # exact ones, which are left out
+        inflating,
+        finding("wrong-label", 40),
+    ]
+    more = partial(advise, curve=None, pairs=(), wrong={}, model_loss=1.5, choose_command="choose")
+    advised = partial(more, Accuracy(80, 100), 1000, fine_tune_command="retrain train x")
+    actions = advised(findings)
+    assert [(action.finding, action.gain) for action in actions] == [
+        (None, pytest.approx(5.0)),  # fine-tuning
+        (2, None),
+        (1, None),
+    ]
+    assert actions[1].inflation == 2.5
+    assert actions[1].reason.startswith("why"), "no gain says why it matters"
+    may_stop, text = when_to_stop(Accuracy(8, 10), actions, None)
+    assert not may_stop
+    assert "2.5 points too good" in text
+    near, rare = (replace(findings[1], gain=gain) for gain in (6.0, 0.01))
+    assert (advised([near])[0].finding, advised([near])[0].gain) == (0, 6.0)
+    assert (advised([rare])[-1].finding, advised([rare])[-1].gain) == (0, None)
 
 
 def test_an_action_of_next_to_no_gain_is_not_named() -> None:
