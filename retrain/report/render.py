@@ -62,6 +62,7 @@ def _sections(report: Report) -> list[tuple[str, str]]:
         ("wrong", "Misclassified"),
         ("looks", "What it looks at"),
         ("sure", "How sure it is"),
+        *([("agreement", "Graph and model")] if report.disagreement else []),
         ("training", "Training"),
         ("photos", "Photos"),
         ("findings", "Doctor"),

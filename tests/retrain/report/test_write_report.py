@@ -291,6 +291,29 @@ def test_the_verdict_says_by_how_much_copies_make_it_too_good(
     assert any(a.attributes["href"] == "#finding-1" for a in inflated.named("a"))
 
 
+def test_suggested_photos_are_apart_from_less_sure_ones(
+    folder: Path, photos: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    record = json.loads((run / "doctor.json").read_text())
+    paths = sorted((photos / LABELS[0]).iterdir())
+    listed = [{"path": str(path), "label": LABELS[0], "reason": path.name} for path in paths]
+    many = dict.fromkeys(("title", "reason", "remedy"), "text") | {"kind": "wrong-label"}
+    few = {**many, "photos": listed[:5], "suggested": 2}
+    record["findings"] = [few, {**many, "photos": listed[:1] * 90, "suggested": 80}]
+    (run / "doctor.json").write_text(json.dumps(record))
+    write_report(RunFolder(run))
+    html = (run / "report.html").read_text("utf-8")
+    (section,) = re.findall(r'<section id="findings".*?</section>', html, re.DOTALL)
+    first, second = section.split("</details>")[:2]
+    suggested, less_sure = first.split("Less sure, and not suggested")
+    assert (suggested.count("<label>"), less_sure.count("<label>")) == (2, 3)
+    assert "Tick the 2 suggested" in first
+    assert "Tick the first 60 of 80 suggested" in second
+    assert "Less sure" not in second
+
+
 def test_photos_that_were_named_from_another_folder_are_shown(
     train: Train, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
