@@ -66,6 +66,20 @@ def test_a_class_in_a_frame_of_its_own_is_named_with_its_photos(source: Source) 
     assert finding.suggested == 0
 
 
+@pytest.mark.parametrize("framed", ["disc", "square"])
+def test_two_classes_have_one_finding_that_names_both(source: Source, framed: str) -> None:
+    frames: dict[str, Frame] = {
+        label: (30, 60, 200) if label == framed else None for label in ("disc", "square")
+    }
+    draw_classes(Path(source.image_dir), frames)
+    (finding,) = find(source)
+    other = "square" if framed == "disc" else "disc"
+    assert finding.title.startswith(f"{framed} and {other} ")
+    assert "either class may be the reason" in finding.reason
+    assert f"those of {framed} are more alike" in finding.reason
+    assert [photo.label for photo in finding.photos[:2]] == [framed, other]
+
+
 def test_classes_before_the_same_background_are_not_named_and_borders_are_cached(
     source: Source, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -89,9 +103,12 @@ def test_no_class_is_more_than_half_of_the_sample() -> None:
     assert len(backgrounds._without_majority(photos[80:])) == 22
 
 
-@pytest.mark.parametrize(("share", "least"), [(0.05, 0.85), (0.2, 0.85), (0.5, 0.925)])
-def test_a_larger_class_needs_a_higher_f1(share: float, least: float) -> None:
+@pytest.mark.parametrize(
+    ("share", "least", "loss"), [(0.05, 0.85, 0.05), (0.2, 0.85, 0.05), (0.5, 0.925, 0.025)]
+)
+def test_a_larger_class_needs_a_higher_f1(share: float, least: float, loss: float) -> None:
     assert backgrounds._least_f1(share) == pytest.approx(least)
+    assert backgrounds._max_loss(share) == pytest.approx(loss)
 
 
 def test_copies_of_a_photo_do_not_make_its_border_known(source: Source) -> None:
