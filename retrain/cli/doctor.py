@@ -210,7 +210,14 @@ def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path | str) 
             say(f"     {name_in(place, photo.path)}: {photo.reason}")
         rest = len(finding.photos) - _MAX_PRINTED
         if rest > 0:
-            say(f"     and {rest:,} more, which --json lists")
+            say(f"     and {_rest(rest, finding)}, which --json lists")
+
+
+def _rest(count: int, finding: "Finding") -> str:
+    """Return how many photos, the last `count` of a finding, are not printed, in words."""
+    less_sure = min(count, len(finding.photos) - finding.suggested) if finding.suggested else 0
+    numbers = ((count - less_sure, "more"), (less_sure, "less sure"))
+    return " and ".join(f"{number:,} {words}" for number, words in numbers if number)
 
 
 def _report(

@@ -1,5 +1,6 @@
 """Find photos that are tiny, long, dark, bright, blurred, empty, grey or turned, by statistics."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -130,7 +131,7 @@ def _by_levels(photos: Sequence[Photo], measures: PixelStatistics) -> list[Findi
         Finding(
             "greyscale",
             f"{with_noun(len(grey), 'grey photo')} among photos in colour",
-            "If they are mostly of one class, the model learns that grey is that class.",
+            _share_of_one_class(grey),
             "Keep them if the device sees such pictures, and set them aside if it does not.",
             grey,
         ),
@@ -172,6 +173,15 @@ def _by_detail(photos: Sequence[Photo], measures: PixelStatistics) -> list[Findi
             empty,
         ),
     ]
+
+
+def _share_of_one_class(grey: Sequence[FindingPhoto]) -> str:
+    """Return how many photos are of the class of the most, and what follows of it."""
+    ((label, count),) = Counter(photo.label for photo in grey).most_common(1) or [("", 0)]
+    return (
+        f"{count:,} of them {'is' if count == 1 else 'are'} of {label}: if they are mostly of one "
+        "class, the model learns that grey is that class."
+    )
 
 
 def _turned(photos: Sequence[Photo], measures: PixelStatistics) -> Finding:

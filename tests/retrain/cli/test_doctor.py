@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from retrain.cli.doctor import _rest
+from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.run_folder import RunFolder
 from retrain.settings.doctor import quarantine_of
 from tests.helpers.photos import copy_some
@@ -44,6 +46,18 @@ def test_findings_are_printed_with_photos_and_commands(
     )
     assert r"stripes/odd\n\x1b[31m.jpg: not a photo" in result.stdout
     assert "\x1b" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("suggested", "words"),
+    [(0, "4 more"), (9, "4 more"), (7, "2 more and 2 less sure"), (2, "4 less sure")],
+)
+def test_photos_that_are_not_printed_are_counted_by_whether_they_are_suggested(
+    suggested: int, words: str
+) -> None:
+    photos = (FindingPhoto(Path("a.jpg"), "a", "looks like b"),) * 9
+    finding = Finding("wrong-label", "title", "why", "what", photos, suggested=suggested)
+    assert _rest(4, finding) == words
 
 
 def test_a_quarantine_takes_the_suggested_photos_and_undo_brings_them_back(

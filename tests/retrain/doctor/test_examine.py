@@ -45,6 +45,10 @@ def test_a_fault_is_found_in_its_photos_alone(
     assert all(photo.reason for photo in findings[kind].photos)
 
 
+def test_grey_photos_are_counted_by_class(findings: Mapping[str, Finding]) -> None:
+    assert findings["greyscale"].reason.startswith("1 of them is of cat")
+
+
 def test_a_near_copy_is_named_with_its_original(
     findings: Mapping[str, Finding], sick: Path
 ) -> None:
