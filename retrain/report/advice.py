@@ -194,9 +194,9 @@ def when_to_stop(
     most = 100 * (1 - accuracy.value) + max(0.0, model_loss or 0.0)
     left = min(most, sum(action.gain or 0 for action in actions))
     promise = (
-        f"this action promises {left:.1f}"
+        f"this action promises about {left:.1f}"
         if len(actions) == 1
-        else f"these actions together promise {left:.1f}"
+        else f"these actions together promise about {left:.1f}"
     )
     tell = "tells" if accuracy.total == 1 else "tell"
     measure = (

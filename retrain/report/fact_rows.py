@@ -49,7 +49,7 @@ def _copies(inputs: RunInputs, book: PhotoBook) -> tuple[tuple[str, str, Count |
     photos = [by_path[path] for pair in pairs for path in pair if path in by_path]
     text = f"{with_noun(len(pairs), 'pair', 'looks/look') if pairs else 'no pairs look'} the same"
     gallery = book.gallery("Photos that look the same in two splits, in pairs", photos)
-    return (("across splits", text, Count(len(photos), gallery) if photos else None),)
+    return (("copies across splits", text, Count(len(photos), gallery) if photos else None),)
 
 
 def _kilobytes(count: int) -> str:

@@ -91,8 +91,8 @@ def curves(name: str, stage: Fields, unit: str) -> list[Plot]:
     steps = stage.numbers("step")
     plots = []
     for figure, title, factor in (
-        ("accuracy", "Accuracy, %", 100),
-        ("cross_entropy", "Cross entropy, nats", 1),
+        ("accuracy", "Accuracy in %", 100),
+        ("cross_entropy", "Cross entropy in nats", 1),
     ):
         train = [factor * value for value in stage.numbers(f"train_{figure}")]
         validation = [factor * value for value in stage.numbers(f"validation_{figure}")]

@@ -70,7 +70,7 @@ def test_no_action_promises_more_than_the_test_photos_lack() -> None:
     assert labels.gain is None
     # Together they promise no more than there is, in the graph and in its model.
     actions = [Action("a", "", 2.0), Action("b", "", 3.0)]
-    assert "promise 2.5" in when_to_stop(Accuracy(980, 1000), actions, 0.5)[1]
+    assert "promise about 2.5" in when_to_stop(Accuracy(980, 1000), actions, 0.5)[1]
 
 
 def test_findings_without_a_known_gain_come_last_and_those_without_photos_not_at_all() -> None:
@@ -118,7 +118,7 @@ def test_stop_where_what_is_left_is_within_the_interval() -> None:
     actions = [Action("a", "", 2.0), Action("b", "", 1.0), Action("c", "", None)]
     may_stop, text = when_to_stop(Accuracy(92, 100), actions, None)
     assert may_stop
-    assert "promise 3.0" in text
+    assert "promise about 3.0" in text
     assert "5.4 points" in text
     may_stop, text = when_to_stop(Accuracy(9200, 10000), actions, None)
     assert not may_stop
