@@ -117,7 +117,8 @@ def inflation_text(inflation: Inflation | None) -> str:
     else:
         verdict = ": the difference may be chance." if every.value > clean.value else "."
     return (
-        f" Here it is {every.value:.1%} on all {with_noun(every.total, 'test photo')}, and "
+        " A final layer that was trained to compare reaches "
+        f"{every.value:.1%} on all {with_noun(every.total, 'test photo')}, and "
         f"{clean.value:.1%} without the {with_noun(every.total - clean.total, 'photo')} like a "
         f"training photo{verdict}"
     )
