@@ -75,7 +75,7 @@ def advise(
     actions = [
         _mend(index, finding, _gain(finding, photos, errors))
         for index, finding in enumerate(findings)
-        if finding.photos and (finding.gain or finding.suggested or _is_certain(finding))
+        if finding.photos and _is_action(finding)
     ]
     if curve:
         actions += _more_photos(curve, accuracy.total, wrong)
@@ -115,6 +115,15 @@ def advise(
     worthwhile.sort(key=lambda action: -action.points)
     chosen = sorted(worthwhile, key=lambda action: not action.is_certain)[:MAX_ACTIONS]
     return sorted(chosen, key=lambda action: -action.points)
+
+
+def _is_action(finding: Finding) -> bool:
+    """Return whether to do what a finding advises may change the network or what it measures.
+
+    Exact copies in a class are used once, so that to set them aside changes neither.
+    """
+    may_gain = bool(finding.gain or finding.suggested) and finding.kind != "exact-copy"
+    return may_gain or _is_certain(finding)
 
 
 def _is_certain(finding: Finding) -> bool:

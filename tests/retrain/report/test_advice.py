@@ -76,18 +76,19 @@ def test_no_action_promises_more_than_the_test_photos_lack() -> None:
 def test_findings_without_a_known_gain_come_last_and_those_without_photos_not_at_all() -> None:
     findings = [
         finding("near-copy", 3),
+        finding("exact-copy", 3),
         finding("few-photos", 0, photos=0),
         finding("overlap", 0),
         finding("background", 0, 0.5),
     ]
     actions = advise(Accuracy(99, 100), 1000, findings, None, (), {}, None, "choose", None)
-    assert [action.finding for action in actions] == [3, 0]
+    assert [action.finding for action in actions] == [4, 0]
 
 
 def test_an_accuracy_that_is_too_good_and_pictures_in_two_classes_have_a_place() -> None:
     inflating = replace(finding("copy-across-splits", 2), inflation=2.5)
     findings = [
-        finding("exact-copy", 3),
+        finding("near-copy", 3),
         finding("copy-across-classes", 0),  # exact ones, which are left out
         inflating,
         finding("wrong-label", 40),
