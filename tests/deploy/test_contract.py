@@ -189,7 +189,8 @@ def test_labels_that_are_accepted_can_be_read_and_more_are_refused(text: str) ->
     count = (8 * 1024**2 - 64 * 1024) // line
     labels = tuple(f"{number:06}{text * 794}" for number in range(count + 1))
     check_labels(labels[:-2])
-    longest = replace(CONTRACT, labels=labels[:-2], **dict.fromkeys(TEXTS, "\0" * 1_000))
+    texts: dict[str, Any] = dict.fromkeys(TEXTS, "\0" * 1_000)
+    longest = replace(CONTRACT, labels=labels[:-2], **texts)
     assert Contract.from_json(longest.to_json()) == longest
     with pytest.raises(BadData, match=r" labels take 8,\d+,\d+ bytes .* 8,388,608: shorten the"):
         check_labels(labels)
