@@ -9,6 +9,7 @@ from deploy.system.counts import with_noun
 from retrain.data import split
 from retrain.data.dataset import MIN_PHOTOS_PER_CLASS
 from retrain.data.photo import Photo
+from retrain.data.photo_groups import Groups
 from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.metrics import Accuracy, confusion_matrix
@@ -34,7 +35,7 @@ def find(examination: Examination) -> Sequence[Finding]:
     missing: dict[str, list[str]] = defaultdict(list)
     for label, name in split.without_photos(photos, data.splits):
         missing[label].append(name)
-    _, labels = split.Groups(photos).labels()
+    _, labels = Groups(photos).labels()
     counts = np.bincount(labels, minlength=len(photos.label_names)).tolist()
     things = dict(zip(photos.label_names, counts, strict=True))
     few = [

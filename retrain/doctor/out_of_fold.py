@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from retrain.data.photo import Photo
+from retrain.data.photo_groups import Groups
 from retrain.data.photo_table import PhotoTable
-from retrain.data.split import Groups
 from retrain.settings.training import HeadSettings
 from retrain.training.fit_head import fit_head
 from retrain.training.head import Examples, Floats, Ints, softmax

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from retrain.data import split
+from retrain.data.photo_groups import Groups
 from retrain.data.photo_table import PhotoTable
 from retrain.doctor import labels as doctor_labels
 from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding
-from retrain.doctor.labels import find_ringleaders, nearest, probability_wrong, rank
+from retrain.doctor.labels import probability_wrong, rank
 from retrain.doctor.out_of_fold import all_examples
+from retrain.doctor.ringleaders import find_ringleaders, nearest
 from retrain.progress import Progress
 from tests.helpers.doctor_fixtures import SOURCE, clusters, training_data
 
@@ -45,7 +46,7 @@ def test_swapped_labels_come_first_with_the_label_that_they_should_have() -> Non
 def test_the_photos_are_divided_into_folds_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    class CountedGroups(split.Groups):
+    class CountedGroups(Groups):
         def __init__(self, photos: PhotoTable) -> None:
             calls.append(len(photos))
             super().__init__(photos)
