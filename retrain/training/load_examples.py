@@ -199,10 +199,10 @@ def load_examples(settings: TrainSettings, progress: Progress) -> TrainingData:
     source = settings.source
     dataset, backbone = read_source(source, progress, settings.split)
     cut = None
-    with progress.stage("backbone"):
-        graph_def = tf_graph.read(backbone.graph_path)
-        require_free_name(graph_def, settings.final_tensor_name)
-        if settings.fine_tuning:
+    graph_def = tf_graph.read(backbone.graph_path)
+    require_free_name(graph_def, settings.final_tensor_name)
+    if settings.fine_tuning:
+        with progress.stage("backbone"):
             cut = choose_cut_point(find_cut_points(graph_def), settings.fine_tuning.cut)
     backbone = with_precision(source, dataset, backbone, settings.split, progress)
     dataset, bottlenecks = analyse(source, dataset, backbone, progress)
