@@ -169,9 +169,9 @@ def _near(levels: Floats, queries: npt.NDArray[np.int64]) -> npt.NDArray[np.int6
     directions = standardized(levels)
     distances = 1 - directions[queries] @ directions.T  # half the square of the distance
     quarter = max(rank, len(levels) // 4)
-    order = np.argpartition(distances, sorted({rank, quarter}), axis=1)
-    nearest = np.take_along_axis(distances, order[:, : rank + 1], axis=1)
-    far = np.take_along_axis(distances, order[:, quarter : quarter + 1], axis=1)
+    order = np.argpartition(distances, rank, axis=1)[:, : rank + 1]
+    nearest = np.take_along_axis(distances, order, axis=1)
+    far = np.partition(distances, quarter, axis=1)[:, quarter : quarter + 1]
     usual = np.maximum(nearest[:, rank:], _LEAST_USUAL_SHARE * far)
     query, place = np.nonzero(nearest <= _MAX_DISTANCE_SHARE**2 * usual)
     pairs = np.stack([queries[query], order[query, place]], axis=1)
