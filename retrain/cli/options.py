@@ -14,6 +14,7 @@ from deploy.cli.help_groups import GENERAL, Groups
 from deploy.cli.numbers import Number
 from deploy.errors import RetrainError, WrongUse
 from deploy.system.error_messages import explain
+from retrain.cli.memory import release_free_memory
 from retrain.settings.cache import default_cache_dir
 from retrain.settings.training import (
     DEFAULT_ARCHITECTURE,
@@ -338,11 +339,13 @@ def report_option(command: Command) -> Command:
 def refresh_report(output_dir: Path, stages: "Progress") -> bool:
     """Write report.html of the run, quietly; return whether it is written.
 
-    A reason not to is a warning: what came before succeeded.
+    A reason not to is a warning: what came before succeeded. Memory that it has freed goes back to
+    the system first, so that the two do not add up.
     """
     from retrain.progress import Progress
     from retrain.report.write_report import write_report
 
+    release_free_memory()
     quiet = Progress(verbosity="ERROR")
     return _refresh(partial(write_report, progress=quiet), "report.html", output_dir, stages)
 
