@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from retrain.settings.conversion import About as About
     from retrain.settings.conversion import ConvertSettings as ConvertSettings
     from retrain.settings.label_image import LabelImageSettings as LabelImageSettings
+    from retrain.settings.source import Source as Source
     from retrain.settings.training import AdoptSettings as AdoptSettings
     from retrain.settings.training import Distortion as Distortion
     from retrain.settings.training import FineTuneSettings as FineTuneSettings
     from retrain.settings.training import HeadSettings as HeadSettings
-    from retrain.settings.training import Source as Source
     from retrain.settings.training import SplitSettings as SplitSettings
     from retrain.settings.training import TrainSettings as TrainSettings
     from retrain.training.adopt import adopt as adopt
@@ -41,7 +41,7 @@ _MODULES = {
     "HeadSettings": "retrain.settings.training",
     "LabelImageSettings": "retrain.settings.label_image",
     "RetrainError": "deploy.errors",
-    "Source": "retrain.settings.training",
+    "Source": "retrain.settings.source",
     "SplitSettings": "retrain.settings.training",
     "TrainResult": "retrain.training.result",
     "TrainSettings": "retrain.settings.training",

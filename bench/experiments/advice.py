@@ -31,7 +31,8 @@ from retrain.doctor import examine
 from retrain.doctor.out_of_fold import all_examples
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
-from retrain.settings.training import HeadSettings, Source, SplitSettings
+from retrain.settings.source import Source
+from retrain.settings.training import HeadSettings, SplitSettings
 from retrain.training.fit_head import fit_head
 from retrain.training.head import Examples, Head
 from retrain.training.load_examples import TrainingData

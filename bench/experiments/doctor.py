@@ -34,7 +34,8 @@ from deploy.system.terminal import say_table
 from retrain.doctor import examine
 from retrain.doctor.out_of_fold import all_examples, divide, predict
 from retrain.progress import Progress
-from retrain.settings.training import Source, SplitSettings
+from retrain.settings.source import Source
+from retrain.settings.training import SplitSettings
 
 _FIRST_SHARE = 0.05
 """The share of the photos, first in a ranking, among which swapped labels are looked for."""

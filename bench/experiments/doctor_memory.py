@@ -25,7 +25,7 @@ from retrain.data.split import TRAINING, Splits
 from retrain.doctor import classes, labels
 from retrain.doctor.examination import Examination
 from retrain.progress import Progress
-from retrain.settings.training import Source
+from retrain.settings.source import Source
 from retrain.training.head import Examples
 from retrain.training.load_examples import TrainingData
 

@@ -37,7 +37,7 @@ from retrain.data.photo_table import PhotoTable
 from retrain.data.source import read_photos
 from retrain.progress import Progress
 from retrain.settings.cache import default_cache_dir
-from retrain.settings.training import DEFAULT_ARCHITECTURE, Executor
+from retrain.settings.source import DEFAULT_ARCHITECTURE, Executor
 
 NAMES = {"B": "bare loops", "T": "threads", "R": "Ray"}
 MAX_RATIO, MAX_WARM_US = 1.03, 60.0

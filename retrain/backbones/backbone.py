@@ -20,7 +20,7 @@ from retrain.backbones.surgery.photo_input import Sides
 from retrain.fingerprint import fingerprint
 from retrain.frozen_graph import BOTTLENECK, FrozenGraph
 from retrain.isolated import run_isolated
-from retrain.settings.training import Precision
+from retrain.settings.source import Precision
 
 _PREPARATION_VERSION = 3
 """Raised when the preparation below changes what it writes."""

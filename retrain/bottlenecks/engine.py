@@ -33,7 +33,7 @@ from retrain.backbones import Backbone
 from retrain.fingerprint import fingerprint
 from retrain.isolated import run_isolated
 from retrain.progress import Progress
-from retrain.settings.training import Executor, ExtractEngine, Source
+from retrain.settings.source import Executor, ExtractEngine, Source
 
 Pixels = npt.NDArray[np.uint8]
 Tensor = npt.NDArray[np.float32]

@@ -23,7 +23,8 @@ from retrain.cli.options import (
 )
 from retrain.settings.cache import default_cache_dir
 from retrain.settings.label_image import LabelImageSettings
-from retrain.settings.training import AdoptSettings, Source, SplitSettings
+from retrain.settings.source import Source
+from retrain.settings.training import AdoptSettings, SplitSettings
 
 _GROUPS: Groups = {
     "Photos": ("--labels-from", "--testing-percentage", "--validation-percentage"),

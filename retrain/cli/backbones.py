@@ -119,7 +119,7 @@ def _list_cuts(
 ) -> None:
     """Print the cut points of the backbone `name`, or of the network in the file `graph`."""
     from retrain.backbones.cut_points import choose_cut_point, find_cut_points
-    from retrain.settings.training import DEFAULT_ARCHITECTURE
+    from retrain.settings.source import DEFAULT_ARCHITECTURE
 
     if graph:
         if name:

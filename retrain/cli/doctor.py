@@ -23,7 +23,8 @@ from retrain.cli.options import (
     typed,
 )
 from retrain.settings.doctor import KINDS, quarantine_of
-from retrain.settings.training import Source, SplitSettings, TrainSettings
+from retrain.settings.source import Source
+from retrain.settings.training import SplitSettings, TrainSettings
 
 if TYPE_CHECKING:
     from retrain.doctor.finding import Finding

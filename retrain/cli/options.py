@@ -16,14 +16,14 @@ from deploy.errors import RetrainError, WrongUse
 from deploy.system.error_messages import explain
 from retrain.cli.memory import release_free_memory
 from retrain.settings.cache import default_cache_dir
-from retrain.settings.training import (
+from retrain.settings.source import (
     DEFAULT_ARCHITECTURE,
     Executor,
     ExtractEngine,
     ExtractPrecision,
     Source,
-    TrainSettings,
 )
+from retrain.settings.training import TrainSettings
 
 if TYPE_CHECKING:
     from retrain.progress import Form, Progress, Verbosity

@@ -7,7 +7,7 @@ from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import ThumbnailCache
 from retrain.progress import Progress
-from retrain.settings.training import Source
+from retrain.settings.source import Source
 from retrain.training.load_examples import TrainingData
 
 

@@ -18,7 +18,8 @@ from retrain.doctor.quarantine import folder_of_photos
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.settings.doctor import KINDS, MAX_EXAMINED, quarantine_of
-from retrain.settings.training import Source, SplitSettings
+from retrain.settings.source import Source
+from retrain.settings.training import SplitSettings
 from retrain.stored_settings import options
 from retrain.training.load_examples import (
     TrainingData,

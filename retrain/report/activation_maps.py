@@ -24,7 +24,7 @@ from retrain.data.photo import Photo
 from retrain.data.photo_pixels import decode
 from retrain.frozen_graph import BOTTLENECK, FrozenGraph
 from retrain.report.photo_book import data_uri
-from retrain.settings.training import Source
+from retrain.settings.source import Source
 from retrain.tflite.feature_map import give_feature_map
 from retrain.training.head import Head
 

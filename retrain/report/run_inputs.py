@@ -23,7 +23,8 @@ from retrain.predictions import Prediction, read_predictions
 from retrain.run_folder import METRICS_VERSION, RunFolder, is_fine_tuned
 from retrain.settings.conversion import ConvertSettings
 from retrain.settings.doctor import MAX_EXAMINED
-from retrain.settings.training import Source, SplitSettings, TrainSettings
+from retrain.settings.source import Source
+from retrain.settings.training import SplitSettings, TrainSettings
 from retrain.training.read_run import read_settings, read_train_settings
 
 _PUSH_VERSION = 1

@@ -23,7 +23,8 @@ from retrain.data.photo_table import PhotoTable
 from retrain.data.source import read_photos
 from retrain.data.split import Splits
 from retrain.progress import Progress
-from retrain.settings.training import Source, SplitSettings, TrainSettings
+from retrain.settings.source import Source
+from retrain.settings.training import SplitSettings, TrainSettings
 from retrain.training.export_graph import require_free_name
 from retrain.training.head import Examples
 

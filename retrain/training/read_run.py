@@ -10,7 +10,8 @@ from deploy.versioned_json import Fields
 from retrain import stored_settings
 from retrain.data.manifest import read_manifest
 from retrain.run_folder import METRICS_VERSION, RunFolder
-from retrain.settings.training import Source, SplitSettings, TrainSettings
+from retrain.settings.source import Source
+from retrain.settings.training import SplitSettings, TrainSettings
 
 _REMEDY = "train again, or name the folder of photos instead of the run"
 

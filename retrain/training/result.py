@@ -18,7 +18,8 @@ from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy, blocks
 from retrain.predictions import PredictionRows, Predictions, sha256_of
 from retrain.run_folder import METRICS_VERSION, RunFolder
-from retrain.settings.training import AdoptSettings, Precision, TrainSettings
+from retrain.settings.source import Precision
+from retrain.settings.training import AdoptSettings, TrainSettings
 from retrain.training.curves import CurvePoint, to_json
 from retrain.training.evaluate import Evaluation
 from retrain.training.head import Floats, softmax

@@ -16,7 +16,7 @@ from retrain.data.folder_layout import ClassFolder
 from retrain.data.photo import Photo
 from retrain.data.photo_table import PhotoTable
 from retrain.data.split import SPLITS, Splits
-from retrain.settings.training import Source
+from retrain.settings.source import Source
 from retrain.training.head import Examples
 from retrain.training.load_examples import TrainingData
 

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from deploy.versioned_json import Fields
 from retrain.cli import commands
 from retrain.settings.conversion import About, Bounds, ConvertSettings, Quantization
+from retrain.settings.source import Source
 from retrain.settings.training import (
     Distortion,
     FineTuneSettings,
     HeadSettings,
-    Source,
     SplitSettings,
     TrainSettings,
 )

@@ -20,7 +20,8 @@ from retrain.bottlenecks.engine import Engine, EngineChoice
 from retrain.bottlenecks.extract import Decoder, Task, compute_rows, extract
 from retrain.data.photo_folder import scan
 from retrain.progress import Progress
-from retrain.settings.training import Distortion, ExtractEngine
+from retrain.settings.source import ExtractEngine
+from retrain.settings.training import Distortion
 from tests.helpers.runs import Invoke
 
 Pick = Callable[..., str]

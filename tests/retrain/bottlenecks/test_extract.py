@@ -32,7 +32,8 @@ from retrain.data.photo import Photo
 from retrain.data.photo_folder import scan
 from retrain.data.remote_path import PhotoPath, read_photo
 from retrain.progress import Progress
-from retrain.settings.training import Distortion, Source
+from retrain.settings.source import Source
+from retrain.settings.training import Distortion
 from retrain.training.load_examples import analyse
 
 

@@ -15,12 +15,8 @@ from retrain.cli.train import train as command
 from retrain.metrics import Accuracy
 from retrain.progress import Progress
 from retrain.settings.cache import UrlPlace
-from retrain.settings.training import (
-    DEFAULT_ARCHITECTURE,
-    FineTuneSettings,
-    Source,
-    TrainSettings,
-)
+from retrain.settings.source import DEFAULT_ARCHITECTURE, Source
+from retrain.settings.training import FineTuneSettings, TrainSettings
 from tests.helpers.runs import Invoke
 
 CLASSIC_DEFAULTS = {

@@ -10,7 +10,8 @@ from PIL import Image, ImageFilter
 from retrain.doctor.examine import examine, load
 from retrain.doctor.finding import Finding
 from retrain.progress import Progress
-from retrain.settings.training import Source, SplitSettings
+from retrain.settings.source import Source
+from retrain.settings.training import SplitSettings
 from tests.helpers.photos import scene
 
 Examine = Callable[[Path], Mapping[str, Finding]]

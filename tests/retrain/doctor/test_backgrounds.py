@@ -12,7 +12,8 @@ from retrain.doctor.examination import Examination
 from retrain.doctor.examine import load
 from retrain.doctor.finding import Finding
 from retrain.progress import Progress
-from retrain.settings.training import Source, SplitSettings
+from retrain.settings.source import Source
+from retrain.settings.training import SplitSettings
 from tests.helpers.doctor_fixtures import labelled_photos
 
 QUIET = Progress(verbosity="ERROR")

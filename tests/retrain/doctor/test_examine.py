@@ -14,7 +14,8 @@ from retrain.doctor.examine import CHECKS, examine, load, split_sha256, to_json
 from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.progress import Progress
 from retrain.settings.doctor import KINDS
-from retrain.settings.training import Source, SplitSettings
+from retrain.settings.source import Source
+from retrain.settings.training import SplitSettings
 
 QUIET = Progress(verbosity="ERROR")
 

@@ -14,7 +14,7 @@ from retrain.data.photo_pixels import decode
 from retrain.frozen_graph import LOGITS
 from retrain.report.activation_maps import draw_maps, load_network
 from retrain.run_folder import RunFolder
-from retrain.settings.training import Source
+from retrain.settings.source import Source
 from retrain.tflite.feature_map import give_feature_map
 from tests.helpers.runs import Run
 

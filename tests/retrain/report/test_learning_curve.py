@@ -12,7 +12,8 @@ from retrain.doctor.examine import load
 from retrain.progress import Progress
 from retrain.report import learning_curve
 from retrain.report.learning_curve import LearningCurve, LearningPoint, measure
-from retrain.settings.training import HeadSettings, Source, SplitSettings
+from retrain.settings.source import Source
+from retrain.settings.training import HeadSettings, SplitSettings
 from retrain.training.fit_head import StepReport, fit_head
 from retrain.training.head import Head
 from retrain.training.load_examples import TrainingData

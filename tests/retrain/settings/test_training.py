@@ -7,13 +7,8 @@ from typing import Any
 import pytest
 
 from deploy.errors import WrongUse
-from retrain.settings.training import (
-    AdoptSettings,
-    FineTuneSettings,
-    HeadSettings,
-    Source,
-    TrainSettings,
-)
+from retrain.settings.source import Source
+from retrain.settings.training import AdoptSettings, FineTuneSettings, HeadSettings, TrainSettings
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from deploy.errors import BadData
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.data.photo import Photo
-from retrain.settings.training import Distortion, HeadSettings, Source, TrainSettings
+from retrain.settings.source import Source
+from retrain.settings.training import Distortion, HeadSettings, TrainSettings
 from retrain.training.checkpoint import Checkpoint, read_checkpoint, run_key, write_checkpoint
 from retrain.training.fit_head import fit_head
 from retrain.training.head import Examples, Head
