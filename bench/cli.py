@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from bench.record import SCHEMA_VERSION, BenchRecord, Settings, read, read_one, to_text
 from deploy.cli import SETTINGS, Commands, name_options
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.numbers import Number
+from deploy.cli.typed import typed
 from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.run_command import DEFAULT_RUN_FOLDER
 from deploy.system.terminal import say, say_table
@@ -305,9 +305,8 @@ def _require_one_form(markdown: bool, as_json: bool) -> None:
 
 
 def _require_one_place(named: tuple[Path, ...], metavar: str) -> None:
-    """Raise WrongUse if files are named, and a run folder is typed that they take the place of."""
-    source = click.get_current_context().get_parameter_source("output_dir")
-    if named and source in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
+    """Raise WrongUse if files are `named` and a run folder is too, which would be ignored."""
+    if named and typed(["output_dir"]):
         raise WrongUse(f"`output_dir` is used if no {metavar} is named: leave one of them out")
 
 

@@ -8,6 +8,7 @@ import click
 
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.numbers import Number
+from deploy.cli.typed import typed
 from deploy.errors import WrongUse
 from deploy.system.counts import with_noun
 from deploy.system.terminal import say
@@ -20,7 +21,6 @@ from retrain.cli.options import (
     refresh_card,
     refresh_report,
     report_option,
-    typed,
 )
 from retrain.settings.conversion import (
     DEFAULT_OUTPUT_TYPE,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
+from deploy.cli.typed import typed
 from deploy.errors import BadData, WrongUse
 from deploy.system.counts import with_noun
 from deploy.system.terminal import say
@@ -20,7 +21,6 @@ from retrain.cli.options import (
     progress,
     source,
     source_options,
-    typed,
 )
 from retrain.settings.doctor import KINDS, quarantine_of
 from retrain.settings.source import Source

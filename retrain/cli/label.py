@@ -8,9 +8,10 @@ import click
 from deploy.cli import name_options
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.label import check_labels, label_options, open_model, show_labels
+from deploy.cli.typed import typed
 from deploy.errors import BadData, WrongUse
 from deploy.system.terminal import say
-from retrain.cli.options import CLASSIFIER_NAMES, FILE, classifier_options, typed
+from retrain.cli.options import CLASSIFIER_NAMES, FILE, classifier_options
 
 if TYPE_CHECKING:
     from retrain.conversion.graph_classifier import GraphClassifier

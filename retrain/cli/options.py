@@ -1,13 +1,12 @@
 """Define the options that several commands share."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
-from click.core import ParameterSource
 
 from deploy.cli import name_options
 from deploy.cli.help_groups import GENERAL, Groups
@@ -310,12 +309,6 @@ def classifier_options(command: Command) -> Command:
     for option in reversed(_CLASSIFIER):
         command = option(command)
     return command
-
-
-def typed(names: Iterable[str]) -> list[str]:
-    """Return those of the parameters `names` of the running command that the user set."""
-    ctx = click.get_current_context()
-    return [name for name in names if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
 
 
 def output_dir_option(command: Command) -> Command:
