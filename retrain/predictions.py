@@ -9,7 +9,6 @@ metadata hold `sha256`, that of the file of the network, and the version, by the
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -31,7 +30,7 @@ _VERSION = 1
 _BLOCK = 4096
 """Predictions that are objects at a time."""
 _VERSION_KEYS = ("schema", versioned_json.MIN_READER)
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     {
         "path": pa.string(),
         "digest": pa.binary(32),
@@ -71,17 +70,6 @@ class PredictionRows(Sequence[Prediction]):
         self.table = table
 
     @classmethod
-    def of(cls, rows: Iterable[Prediction]) -> "PredictionRows":
-        """Return a table of `rows`, or `rows` itself if it is one."""
-        if isinstance(rows, PredictionRows):
-            return rows
-        blocks, remaining = [_SCHEMA.empty_table()], iter(rows)
-        while block := list(islice(remaining, _BLOCK)):
-            values = [prediction._asdict() for prediction in block]
-            blocks.append(pa.Table.from_pylist(values, _SCHEMA))
-        return cls(pa.concat_tables(blocks).combine_chunks())
-
-    @classmethod
     def of_scores(
         cls,
         blocks: Iterable[tuple[npt.NDArray[Any], PhotoTable, str]],
@@ -92,7 +80,7 @@ class PredictionRows(Sequence[Prediction]):
         The scores are probabilities of `labels`.
         """
         names = pa.array([*labels, UNKNOWN], pa.string())
-        tables = [_SCHEMA.empty_table()]
+        tables = [SCHEMA.empty_table()]
         for scores, photos, split in blocks:
             best, own = best_labels(scores), photos.labels_in(labels)
             rows = np.arange(len(scores))
@@ -105,7 +93,7 @@ class PredictionRows(Sequence[Prediction]):
                 pa.array(scores.max(axis=1), pa.float32()),
                 pa.array(scores[rows, own], pa.float32()),
             ]
-            tables.append(pa.table(columns, schema=_SCHEMA))
+            tables.append(pa.table(columns, schema=SCHEMA))
         return cls(pa.concat_tables(tables).combine_chunks())
 
     def __len__(self) -> int:
@@ -127,7 +115,7 @@ class PredictionRows(Sequence[Prediction]):
     def __iter__(self) -> Iterator[Prediction]:
         """Yield each prediction."""
         for batch in self.table.to_batches(_BLOCK):
-            columns = (batch[name].to_pylist() for name in _SCHEMA.names)
+            columns = (batch[name].to_pylist() for name in SCHEMA.names)
             yield from map(Prediction, *columns)
 
     def __eq__(self, other: object) -> bool:
@@ -142,13 +130,13 @@ class Predictions:
     """The predictions of a network, in the order of the photos; `sha256` is that of its file."""
 
     sha256: str
-    rows: Sequence[Prediction]
+    rows: PredictionRows
 
 
 def write(path: Path, predictions: Predictions) -> None:
     """Write the table `path`, whole or not at all."""
     metadata = {"schema": str(_VERSION), "sha256": predictions.sha256}
-    table = PredictionRows.of(predictions.rows).table.replace_schema_metadata(metadata)
+    table = predictions.rows.table.replace_schema_metadata(metadata)
     with files.atomic(path) as stream:
         pq.write_table(table, stream, compression="zstd")
 
@@ -164,8 +152,8 @@ def read_predictions(path: Path, remedy: str) -> Predictions:
                 name: int(values[name]) for name in ("schema", "min_reader") if name in values
             }
             versioned_json.read(versions, str(path), _VERSION, remedy)
-            rows = table.read(columns=_SCHEMA.names, use_threads=False)
-        if rows.schema.types != _SCHEMA.types:
+            rows = table.read(columns=SCHEMA.names, use_threads=False)
+        if rows.schema.types != SCHEMA.types:
             raise ValueError("its columns have other types")
         return Predictions(values["sha256"], PredictionRows(rows))
 

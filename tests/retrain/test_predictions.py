@@ -19,6 +19,7 @@ from retrain.predictions import (
     sha256_of,
     write,
 )
+from tests.helpers.predictions import prediction_rows
 
 PHOTOS = [Photo(Path(f"/photos/{i}\udce9.jpg"), "ab"[i % 2], bytes([i]) * 32) for i in range(3)]
 SCORES = np.array([[0.75, 0.25], [0.625, 0.375], [0.125, 0.875]], np.float32)
@@ -55,7 +56,7 @@ def test_columns_hold_what_rows_do(tmp_path: Path) -> None:
     assert columns == rows
     assert columns[1:] == rows[1:]
     assert columns[-1] == rows[-1]
-    assert PredictionRows.of(rows).table == PredictionRows.of(columns).table
+    assert prediction_rows(rows).table == columns.table
 
 
 def test_a_table_of_a_later_version_is_read_unless_it_says_otherwise(tmp_path: Path) -> None:

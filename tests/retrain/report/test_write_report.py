@@ -27,6 +27,7 @@ from retrain.report.write_report import write_report
 from retrain.run_folder import RunFolder
 from retrain.settings.training import HeadSettings
 from tests.helpers.photos import LABELS, draw
+from tests.helpers.predictions import prediction_rows
 from tests.helpers.report_pages import Page
 from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke, Run, Train
 
@@ -157,7 +158,7 @@ def test_the_gain_of_more_photos_is_from_the_end_of_the_curve(folder: Path, tmp_
     )
     learning_curve.write(run.learning_curve, replace(curve, points=points))
     rows = read_predictions(run.predictions, "").rows
-    right = tuple(
+    right = prediction_rows(
         row._replace(predicted=row.label if row.label != LABELS[0] else LABELS[1]) for row in rows
     )
     predictions.write(run.predictions, Predictions(curve.graph_sha256, right))
@@ -443,10 +444,10 @@ def test_before_and_after_are_compared_by_class(converted: Path, tmp_path: Path)
     shutil.copytree(converted, run.folder)
     present = read_predictions(run.predictions, "")
     label = LABELS[0]
-    other = tuple(
+    before = prediction_rows(
         row._replace(predicted=LABELS[1]) if row.label == label else row for row in present.rows
     )
-    predictions.write(run.previous_predictions, Predictions("0" * 64, other))
+    predictions.write(run.previous_predictions, Predictions("0" * 64, before))
     write_report(run)
     page = Page.read(run.folder)
     mended = {photo["link"] for photo in page.gallery(f"{label}: right now, wrong before")}
