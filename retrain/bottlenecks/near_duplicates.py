@@ -130,7 +130,18 @@ def _candidates(store: FeatureStore, rows: npt.NDArray[np.int64]) -> list[tuple[
             near = _near(levels, np.arange(start, min(start + size, len(members))))
             pairs = np.sort(members[near], axis=1).tolist()
             candidates.update((first, second) for first, second in pairs)
-    return sorted(candidates)
+    return _by_group(sorted(candidates))
+
+
+def _by_group(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the sorted `pairs` group by group; pairs that share a photo are in one group.
+
+    So a picture is still in memory when its next copy comes, however far apart their names are.
+    """
+    first_of: dict[int, int] = {}
+    for first, second in pairs:
+        first_of.setdefault(second, first_of.setdefault(first, first))
+    return sorted(pairs, key=lambda pair: first_of[pair[0]])
 
 
 def _groups(store: FeatureStore, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
