@@ -81,13 +81,13 @@ def models_at(paths: Sequence[Path], graph_input: GraphInput) -> list[TimedModel
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
     models = [open_model(path, name, graph_input) for path, name in zip(paths, names, strict=True)]
-    taken = {name for model in models for name in model.arguments}
+    arguments = {name for model in models for name in model.arguments}
     for setting, value, argument, forms in (
         ("input_tensor", graph_input.input_tensor, "ends", "a frozen graph (.pb)"),
         ("output_tensor", graph_input.output_tensor, "ends", "a frozen graph (.pb)"),
         ("input_size", graph_input.size, "size", "a frozen graph (.pb) or a SavedModel"),
     ):
-        if value is not None and argument not in taken:
+        if value is not None and argument not in arguments:
             raise WrongUse(f"`{setting}` is for {forms}, and no MODEL is one: leave it out")
     return models
 

@@ -8,7 +8,7 @@ DEFAULT_RUN_FOLDER = Path("retrained")
 
 
 def run_command(folder: Path, *words: str) -> str:
-    """Return the command of `words` for the run in `folder`, which it names unless it need not.
+    """Return the command of `words` for the run in `folder`; the default folder is not named.
 
     A word such as DIR stands for what the user has to put there.
     """

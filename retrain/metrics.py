@@ -31,7 +31,7 @@ NO_LABEL = -1
 def best_labels(probabilities: npt.NDArray[Any]) -> Labels:
     """Return int64 (N,), the index of the best of `probabilities` (N, C); NO_LABEL if all are 0.
 
-    All are 0 of a photo that resembles no class, if a model was converted to say so.
+    All are 0 for a photo that resembles no class, if the model was converted with `reject_rate`.
     """
     best = np.asarray(probabilities.argmax(axis=1), np.int64)
     return np.where(probabilities.max(axis=1) > 0, best, NO_LABEL)

@@ -24,12 +24,12 @@ _MAX_DISTANCE_SHARE = 0.6
 """Largest distance of the thumbnails of two copies, as a share of the usual one: that to the ninth
 nearest photo. It is at most this share in 98% of 480 copies of flowers with up to 10% cropped."""
 _LEAST_USUAL_SHARE = 0.35
-"""Least usual distance, half of its square, as a share of that to a quarter of the photos: of a
-photo with nine copies and more the ninth nearest is one of them. Of flowers and of solar cells it
-is this share in the median."""
+"""The usual distance is at least this share of the distance within which a quarter of the photos
+lie, both as half of their squares. Without it a photo with nine copies or more would have none: its
+ninth nearest photo is a copy too. It is the median share of flowers and of solar cells."""
 _ALIKE_RANK = 64
-"""Of so many photos that are much alike the pictures do not tell whether they are parts of one
-product or frames of one video."""
+"""If so many photos are much alike, they are parts of one product or frames of one video; the
+pictures do not tell which."""
 _MIN_USUAL_DIFFERENCE = 25.0
 """Least root mean square difference to the 65th nearest thumbnail, in levels of 0..255, of photos
 that are not all alike. Of solar cells, which are alike, the median is 13, of 1,000 flowers 57."""

@@ -215,7 +215,7 @@ def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path | str) 
 
 
 def _rest(count: int, finding: "Finding") -> str:
-    """Return how many photos, the last `count` of a finding, are not printed, in words."""
+    """Return in words that the last `count` photos of a finding are not printed."""
     less_sure = min(count, len(finding.photos) - finding.suggested) if finding.suggested else 0
     numbers = ((count - less_sure, "more"), (less_sure, "less sure"))
     return " and ".join(f"{number:,} {words}" for number, words in numbers if number)

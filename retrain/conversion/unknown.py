@@ -58,7 +58,7 @@ class Rejection:
     test_rejected: int | None = None
 
     def with_test(self, scores: Floats) -> "Rejection":
-        """Return this with the test photos counted, whose scores are float32 (N, classes)."""
+        """Return a copy that also counts the test photos; their `scores` are (N, classes)."""
         rejected = int((scores.max(axis=1) < self.threshold).sum())
         return replace(self, test_photos=len(scores), test_rejected=rejected)
 

@@ -33,9 +33,9 @@ five equal classes it is `_MIN_F1`."""
 _MAX_LOSS = 0.05
 """By how much it may be below that of whole photos: at most 0.044 of flowers within a border."""
 _MAX_LOSS_SHARE = 0.075
-"""The same as a share of what separates chance from 1. For one of five equal classes it is
-`_MAX_LOSS`; for one of two it is 0.025: of two classes of flowers the loss is 0.033 or more if they
-are clean, 0.021 or less if one has a border."""
+"""The same as a share of what separates chance from 1. For one of five equal classes that is
+`_MAX_LOSS`, for one of two it is 0.025. Two clean classes of flowers lose 0.033 or more, and 0.021
+or less if one of them has a border."""
 
 
 def find(examination: Examination) -> Sequence[Finding]:
@@ -115,9 +115,9 @@ def _without_majority(photos: Sequence[Photo]) -> list[Photo]:
 
 
 def _spreads(bottlenecks: Floats, labels: Ints) -> Floats:
-    """Return how unlike the borders of each of two classes are, (2,): their mean variance.
+    """Return how much the borders of each of two classes differ among themselves, (2,).
 
-    `bottlenecks` (N, D) are standardized, `labels` are (N,).
+    That is the mean variance of their standardized `bottlenecks` (N, D); `labels` are (N,).
     """
     standardized = bottlenecks / (bottlenecks.std(axis=0) + DEVIATION_OFFSET)
     variances = [standardized[labels == label].var(axis=0).mean() for label in range(2)]

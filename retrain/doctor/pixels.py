@@ -176,7 +176,7 @@ def _by_detail(photos: Sequence[Photo], measures: PixelStatistics) -> list[Findi
 
 
 def _share_of_one_class(grey: Sequence[FindingPhoto]) -> str:
-    """Return how many photos are of the class of the most, and what follows of it."""
+    """Return in words how many grey photos are of the most frequent class, and what that risks."""
     ((label, count),) = Counter(photo.label for photo in grey).most_common(1) or [("", 0)]
     return (
         f"{count:,} of them {'is' if count == 1 else 'are'} of {label}: if they are mostly of one "

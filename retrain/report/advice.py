@@ -23,8 +23,8 @@ class Action:
     """Something to do: `gain` points of accuracy to expect, None if not known; how it is known.
 
     `command` does it, or `finding` is the index of the finding whose photos it is about, or
-    `labels` are the classes. `inflation` are the points by which the accuracy is too good until it
-    is done. What `is_certain` needs no estimate.
+    `labels` are the classes. Until it is done the measured accuracy is too good by `inflation`
+    points. With `is_certain` the fault is measured, not estimated.
     """
 
     title: str
@@ -118,21 +118,21 @@ def advise(
 
 
 def _is_action(finding: Finding) -> bool:
-    """Return whether to do what a finding advises may change the network or what it measures.
+    """Return whether following a finding's advice can change the network or its measured accuracy.
 
-    Exact copies in a class are used once, so that to set them aside changes neither.
+    Setting aside exact copies in a class changes neither: they are used once anyway.
     """
     may_gain = bool(finding.gain or finding.suggested) and finding.kind != "exact-copy"
     return may_gain or _is_certain(finding)
 
 
 def _is_certain(finding: Finding) -> bool:
-    """Return whether a finding needs no estimate: it falsifies labels or the measured accuracy."""
+    """Return whether a fault is certain: labels, or the measured accuracy, are wrong by it."""
     return finding.kind == "copy-across-classes" or finding.inflation is not None
 
 
 def _mend(index: int, finding: Finding, gain: float | None) -> Action:
-    """Return the action to do what a finding advises; a certain one has its reason too."""
+    """Return the action that a finding advises; that of a certain fault has its reason too."""
     reason, is_certain = finding.remedy, _is_certain(finding)
     if is_certain:
         reason = f"{finding.reason} {finding.remedy}"

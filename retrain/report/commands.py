@@ -23,7 +23,7 @@ _NO_OPTIONS = ("output_dir", "image_dir", "per_tensor_dense", "fine_tuning")
 
 
 def command(run: RunFolder, *words: str) -> str:
-    """Return the command of `words` for the run's folder."""
+    """Return the command of `words` for the run, as text that a page can hold."""
     return run_command(Path(shown(run.folder)), *words)
 
 

@@ -4,7 +4,7 @@ from deploy.errors import WrongUse
 
 
 def require_at_least(settings: object, **limits: int) -> None:
-    """Raise WrongUse for a field of `settings` that is below its limit; None is not."""
+    """Raise WrongUse for a field of `settings` below its limit; None has no limit."""
     for name, limit in limits.items():
         value = getattr(settings, name)
         if value is not None and value < limit:

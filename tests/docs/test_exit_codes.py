@@ -47,9 +47,9 @@ def _with_json(command: click.Command, name: str = "") -> Iterator[str]:
     if isinstance(command, click.Group):
         context = click.Context(command)
         for child in command.list_commands(context):
-            found = command.get_command(context, child)
-            assert found
-            yield from _with_json(found, f"{name} {child}".strip())
+            subcommand = command.get_command(context, child)
+            assert subcommand
+            yield from _with_json(subcommand, f"{name} {child}".strip())
     elif any("--json" in parameter.opts for parameter in command.params):
         yield name
 

@@ -108,8 +108,8 @@ def test_damaged_headers_are_an_error_of_tar_files(make: Callable[[], bytes]) ->
 
 def test_what_is_cut_off_or_packed_wrongly_is_an_error() -> None:
     content = member("1.png", 700) + END
-    for kept in (0, 100, 600, len(content) - len(END)):
+    for length in (0, 100, 600, len(content) - len(END)):
         with pytest.raises(tarfile.ReadError):
-            list(tar_members(io.BytesIO(content[:kept])))
+            list(tar_members(io.BytesIO(content[:length])))
     with pytest.raises(EOFError), gzip.open(io.BytesIO(gzip.compress(content)[:-20])) as stream:
         list(tar_members(stream))

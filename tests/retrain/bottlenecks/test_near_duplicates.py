@@ -85,11 +85,11 @@ def test_copies_that_are_cropped_squashed_or_darkened_are_found(
 
 def test_each_of_many_copies_is_found(tmp_path: Path) -> None:
     """Of a burst or a video; more than the photos that are looked at for one photo."""
-    others = [photo(tmp_path / "cat" / f"{i}.jpg", scene(i)) for i in range(1, 60)]
+    single_photos = [photo(tmp_path / "cat" / f"{i}.jpg", scene(i)) for i in range(1, 60)]
     copies = [photo(tmp_path / "cat" / f"copy{i}.jpg", scene(0), 50 + i) for i in range(12)]
-    pairs = find(tmp_path, others + copies, ["training"] * 70 + ["testing"])
-    found = {path.path for pair in pairs for path in (pair.photo, pair.other)}
-    assert found == {copy.path for copy in copies}
+    pairs = find(tmp_path, single_photos + copies, ["training"] * 70 + ["testing"])
+    named_paths = {path.path for pair in pairs for path in (pair.photo, pair.other)}
+    assert named_paths == {copy.path for copy in copies}
     assert any(pair.is_across_splits for pair in pairs)
 
 

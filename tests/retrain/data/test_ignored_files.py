@@ -114,14 +114,14 @@ def test_an_archive_is_named(root: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
-@pytest.mark.parametrize("kept", [1.0, 0.5])
+@pytest.mark.parametrize("share", [1.0, 0.5])
 def test_an_archive_without_a_suffix_is_named_also_if_it_is_cut_off(
-    root: Path, mode: str, kept: float
+    root: Path, mode: str, share: float
 ) -> None:
     with tarfile.open(root / "owl", mode) as archive:  # type: ignore[call-overload]
         archive.add(root / "cat" / "1.png", "1.png")
     content = (root / "owl").read_bytes()
-    (root / "owl").write_bytes(content[: int(kept * len(content))])
+    (root / "owl").write_bytes(content[: int(share * len(content))])
     (line,) = scan(root).remarks
     assert f"{root / 'owl'} is left out: an archive: unpack it" in line
 
