@@ -11,6 +11,16 @@ NO_FAST_INT8 = "this runtime has no fast int8 kernels on x86 (it has on ARM)"
 _X86 = ("x86_64", "amd64", "i386", "i686")
 _ROOT = Path("/")
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+_INSTRUCTIONS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx_vnni": "VNNI",
+    "avx512_vnni": "VNNI",
+    "amx_int8": "AMX",
+    "asimddp": "dot product",
+    "i8mm": "int8 matrix product",
+}
+"""Linux's names of the vector instructions that decide how fast int8 is, and ours."""
 _THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 
 
@@ -57,8 +67,17 @@ def lacks_fast_int8(runtime: str, architecture: str) -> bool:
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the name of the CPU, on ARM with the board's, from `cpuinfo` or the system."""
-    return _model(cpuinfo) or platform.processor() or platform.machine()
+    """Return the name of the CPU, on ARM with the board's, from `cpuinfo` or the system.
+
+    Vector instructions that decide how fast int8 is follow: generations may share their name.
+    """
+    values = _read_pairs(cpuinfo)
+    # ARM boards: "Model" names the board (x86 has "model", a number), "model name" only "ARMv7".
+    models = (values.get("Model"), values.get("model name") or values.get("Hardware"))
+    names = [name for name in models if name] or [platform.processor() or platform.machine()]
+    flags = (values.get("flags") or values.get("Features") or "").split()
+    instructions = (ours for name, ours in _INSTRUCTIONS.items() if name in flags)
+    return ", ".join([*names, *dict.fromkeys(instructions)])
 
 
 def temperature(root: Path = _ROOT) -> float | None:
@@ -116,10 +135,8 @@ def _os(root: Path) -> str | None:
     return names[0] if names else None
 
 
-def _model(cpuinfo: Path) -> str:
+def _read_pairs(cpuinfo: Path) -> dict[str, str]:
+    """Return the names and values of `cpuinfo`, those of its last core and of the board."""
     lines = (text_of(cpuinfo) or "").splitlines()
     pairs = (line.partition(":") for line in lines)
-    values = {key.strip(): value.strip() for key, _, value in pairs}
-    # ARM boards: "Model" names the board (x86 has "model", a number), "model name" only "ARMv7".
-    names = (values.get("Model"), values.get("model name") or values.get("Hardware"))
-    return ", ".join(name for name in names if name)
+    return {name.strip(): value.strip() for name, _, value in pairs}

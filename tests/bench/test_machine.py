@@ -31,6 +31,14 @@ def write_files(folder: Path, files: dict[str, str]) -> Path:
             "processor\t: 0\nCPU part\t: 0xd0b\n\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n",
             "Raspberry Pi 5 Model B Rev 1.0",
         ),
+        (
+            "model name\t: AMD EPYC\nflags\t\t: fpu avx avx2 avx512f avx_vnni avx512_vnni\n",
+            "AMD EPYC, AVX2, AVX-512, VNNI",
+        ),
+        (
+            "Features\t: fp asimd asimddp\n\nModel\t\t: Raspberry Pi 5 Model B Rev 1.0\n",
+            "Raspberry Pi 5 Model B Rev 1.0, dot product",
+        ),
     ],
 )
 def test_the_cpu_has_the_name_that_people_know(tmp_path: Path, cpuinfo: str, cpu: str) -> None:
