@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from deploy.contract import Contract, InputSpec
-from deploy.errors import BadData
+from deploy.errors import BadData, WrongUse
 from retrain.conversion.unknown import add_familiarity, measure_familiarity
 from retrain.data import split
 from retrain.data.manifest import read_manifest
@@ -86,6 +86,7 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
             chosen = _balanced(training, settings.calibration_images, settings.seed)
             calibration = _calibration_pixels(chosen, contract.input)
     else:
+        _refuse_calibration(settings, composed)
         calibration = np.zeros((0, contract.input.height, contract.input.width, 3), np.uint8)
     familiarity = None
     if settings.reject_rate:
@@ -105,6 +106,16 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
         familiarity=familiarity,
         training_accuracy=training_accuracy,
     )
+
+
+def _refuse_calibration(settings: ConvertSettings, composed: bool) -> None:
+    """Raise WrongUse if the user asked for so many calibration photos, and none is used."""
+    if settings.calibration_images == ConvertSettings.calibration_images:
+        return
+    reason = f"the recipe {settings.quantization.recipe} needs none"
+    if composed:
+        reason = "the run's trunk, which the model is put together from, is calibrated already"
+    raise WrongUse(f"`calibration_images`: {reason}: leave it out")
 
 
 def _balanced(photos: PhotoTable, count: int, seed: int) -> PhotoTable:

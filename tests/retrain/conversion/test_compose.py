@@ -50,6 +50,13 @@ def test_the_model_is_the_trunk_with_the_graphs_final_layer(
     assert "putting together" in result.stderr
 
 
+def test_the_trunk_is_calibrated_already(run: Path, invoke: Invoke) -> None:
+    add_trunk(run)
+    result = invoke("convert", "--output-dir", run, "--calibration-images", 7)
+    assert result.exit_code == 2
+    assert "--calibration-images: the run's trunk" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("metrics", "options"),
     [

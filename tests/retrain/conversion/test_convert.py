@@ -109,6 +109,18 @@ def test_calibration_photos_are_of_training_and_of_all_classes_alike(
     assert json.loads((run / "conversion.json").read_text())["calibration_images"] == len(training)
 
 
+def test_calibration_photos_that_a_recipe_does_not_need_are_refused(
+    run: Path, invoke: Invoke
+) -> None:
+    for recipe in ("dynamic", "float16", "float32"):
+        options = ("--quantize", recipe, "--calibration-images", 7)
+        result = invoke("convert", "--output-dir", run, *options)
+        assert result.exit_code == 2
+        expected = f"--calibration-images: the recipe {recipe} needs none: leave it out"
+        assert expected in result.stderr
+    assert not (run / "model.tflite").exists()
+
+
 def test_a_recipe_without_ranges_reads_no_calibration_photo(
     run: Path, calibrations: list[Any], invoke: Invoke
 ) -> None:

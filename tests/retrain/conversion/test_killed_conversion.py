@@ -35,7 +35,9 @@ def trained_run(run: Path) -> Path:
 
 
 def conversion(run: Path, recipe: str) -> ConversionResult:
-    return convert(ConvertSettings(run, Quantization(recipe), calibration_images=4))
+    quantization = Quantization(recipe)
+    images = 4 if quantization.record.needs_calibration else ConvertSettings.calibration_images
+    return convert(ConvertSettings(run, quantization, calibration_images=images))
 
 
 def refused(run: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
