@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from retrain.bottlenecks import near_duplicates
+from retrain.bottlenecks.compare_pictures import decode_small, is_same_picture
 from retrain.bottlenecks.feature_store import FeatureStore
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.bottlenecks.thumbnails import SIDE, ThumbnailCache
@@ -147,6 +148,23 @@ def test_parts_of_one_product_are_no_copies(tmp_path: Path) -> None:
         image = Image.fromarray(np.clip(common + spots, 0, 255).astype(np.uint8))
         parts.append(photo(tmp_path / "cat" / f"{i}.jpg", image))
     assert find(tmp_path, parts, ["training", "testing"] * 7) == []
+
+
+def test_two_parts_at_the_same_place_are_no_copies(tmp_path: Path) -> None:
+    """Their outlines are alike, and so strong that the wood between them hardly counts."""
+    random = np.random.default_rng(3)
+    photos = []
+    for sides in (10, 60):
+        wood = 120 + np.cumsum(random.normal(0, 0.8, (240, 1, 1)), axis=0)
+        wood = wood + random.normal(0, 3, (240, 240, 1)) + np.array([30, 0, -30])
+        image = Image.fromarray(np.clip(wood, 0, 255).astype(np.uint8))
+        draw = ImageDraw.Draw(image)
+        draw.regular_polygon((110, 130, 38), sides, rotation=10, fill=(178, 182, 190))
+        draw.regular_polygon((110, 130, 18), 60, fill=tuple(wood[130, 110].astype(int)))
+        photos.append(photo(tmp_path / f"{sides}.png", image))
+    first, second = (small for part in photos if (small := decode_small(part)))
+    assert not is_same_picture(first, second)
+    assert is_same_picture(first, first)
 
 
 def test_a_large_folder_is_compared_in_groups(monkeypatch: pytest.MonkeyPatch) -> None:
