@@ -1,4 +1,4 @@
-"""Match the folders of photos with the labels of a classifier of another program."""
+"""Match the classes of photos with the labels of a classifier of another program."""
 
 import re
 from collections import defaultdict
@@ -12,36 +12,36 @@ from retrain.data.dataset import Copies, Dataset
 def match_labels(
     dataset: Dataset, labels: tuple[str, ...], source: str
 ) -> tuple[Dataset, list[str]]:
-    """Return the photos whose folders match a label, and a warning for each other folder and label.
+    """Return the photos whose class matches a label, and a warning for each other class and label.
 
-    A folder matches the label with its name; else the label with the name that TensorFlow's
+    A class matches the label with its name; else the label with the name that TensorFlow's
     retrain.py gave it: in lower case, all but a..z and 0..9 replaced by spaces. Raises BadData,
-    which names `source`, from where the labels are, if no folder matches.
+    which names `source`, from where the labels are, if no class matches.
     """
     by_classic_name = defaultdict(list)
     for label in labels:
         by_classic_name[_classic_name(label)].append(label)
     label_of: dict[str, str] = {}
-    for folder in dataset.labels:
-        candidates = [folder] if folder in labels else by_classic_name[_classic_name(folder)]
+    for name in dataset.labels:
+        candidates = [name] if name in labels else by_classic_name[_classic_name(name)]
         if len(candidates) == 1:
-            label_of[folder] = candidates[0]
+            label_of[name] = candidates[0]
     if not label_of:
         raise BadData(
-            f"{dataset.root}: no folder has a label of {source}: folders "
+            f"{dataset.root}: no class has a label of {source}: classes "
             f"{', '.join(dataset.labels[:8])}; labels {', '.join(labels[:8])}. Remedy: name each "
-            "folder as its label, or choose the level of these folders with `labels_from`"
+            "class as its label, or choose the level of the class folders with `labels_from`"
         )
     counts = dataset.photos.label_counts()
     warnings = [
-        f"{dataset.root / folder}: no label of {source} is like it: "
-        f"{with_noun(counts.get(folder, 0), 'photo', 'is/are')} left out; rename the folder "
-        "if it is one"
-        for folder in dataset.labels
-        if folder not in label_of
+        f"{dataset.root}: no label of {source} is like the class {name}: "
+        f"{with_noun(counts.get(name, 0), 'photo', 'is/are')} left out; rename the class if it is "
+        "one"
+        for name in dataset.labels
+        if name not in label_of
     ]
     warnings += [
-        f"no folder of photos for the label {label}: nothing is measured of it"
+        f"no photo has the label {label}: nothing is measured of it"
         for label in labels
         if label not in label_of.values()
     ]
@@ -58,5 +58,5 @@ def match_labels(
     return matched.without(()), warnings
 
 
-def _classic_name(folder: str) -> str:
-    return re.sub("[^a-z0-9]+", " ", folder.lower()).strip()
+def _classic_name(name: str) -> str:
+    return re.sub("[^a-z0-9]+", " ", name.lower()).strip()
