@@ -1,6 +1,6 @@
 """Measure what following the doctor's advice brings: `python -m bench.experiments.advice DIR...`.
 
-Of the photos of each DIR, two fifths are for the test. Of the others some labels are swapped, the
+Of the photos of each DIR, a share is for the test. Of the others some labels are swapped, the
 photos that `retrain doctor --quarantine` suggests are set aside, and the head is trained on what
 is left. With no swapped label, the figures say what the advice costs.
 """
@@ -37,7 +37,6 @@ from retrain.training.fit_head import fit_head
 from retrain.training.head import Examples, Head
 from retrain.training.load_examples import TrainingData
 
-_TEST_SHARE = 0.4
 _VALIDATION_SHARE = 0.1
 
 
@@ -51,36 +50,52 @@ _VALIDATION_SHARE = 0.1
     type=click.FloatRange(0, 50),
     help="Percent of the labels that are swapped.",
 )
+@click.option(
+    "--testing",
+    default=40.0,
+    show_default=True,
+    type=click.FloatRange(0, 90, min_open=True),
+    help="Percent of the photos that are for the test.",
+)
 @cache_dir_option
 @json_option
 def main(
-    folders: tuple[Path, ...], seeds: int, swapped: float, cache_dir: Path, output: Path | None
+    folders: tuple[Path, ...],
+    seeds: int,
+    swapped: float,
+    testing: float,
+    cache_dir: Path,
+    output: Path | None,
 ) -> None:
     """Measure the accuracy that the advice on labels gains back, on photos of each DIR."""
+    cache = ("--cache-dir", str(cache_dir))
     measured: list[Figures] = []
     for folder in folders:
         source = Source(folder, cache_dir=cache_dir)
         data = examine.load(source, SplitSettings(), Progress(verbosity="ERROR"))
         rows: list[Figures] = []
-        measured.append({"photos": folder.name, "rows": rows, "swapped": swapped})
+        measured.append(
+            {"photos": folder.name, "rows": rows, "swapped": swapped, "testing": testing}
+        )
         for seed in range(1, seeds + 1):
-            rows.append(measure(data, seed, swapped / 100, ("--cache-dir", str(cache_dir))))
+            rows.append(measure(data, seed, swapped / 100, testing / 100, cache))
             say_table(f"{folder.name}, seeds 1 to {seed}\n{table(rows)}\n")
             if output:
                 save(output, {"measured": measured})
 
 
-def measure(data: TrainingData, seed: int, share: float, cache: Sequence[str]) -> Figures:
+def measure(
+    data: TrainingData, seed: int, swapped_share: float, test_share: float, cache: Sequence[str]
+) -> Figures:
     """Return the accuracy on untouched photos after training on clean, swapped and mended ones.
 
-    Of the photos, two fifths are for the test: the doctor does not get them. Of the others a
-    tenth validates.
+    The doctor does not get the photos for the test. Of the others a tenth validates.
     """
     draw = random.Random(seed)  # noqa: S311 (no secret)
     examples = all_examples(data)
     numbers = list(range(len(examples.labels)))
     draw.shuffle(numbers)
-    test_count = round(_TEST_SHARE * len(numbers))
+    test_count = round(test_share * len(numbers))
     test, rest = np.array(numbers[:test_count]), numbers[test_count:]
     validates = frozenset(draw.sample(rest, round(_VALIDATION_SHARE * len(rest))))
 
@@ -98,7 +113,7 @@ def measure(data: TrainingData, seed: int, share: float, cache: Sequence[str]) -
             shutil.copyfile(photo.path, photos / photo.label / f"{number}{photo.path.suffix}")
         figures: Figures = {"seed": seed, "clean": accuracy(labels_below(photos))}
         paths = sorted(photos.glob("*/*"))
-        swapped = swap(photos, paths, round(share * len(paths)), draw)
+        swapped = swap(photos, paths, round(swapped_share * len(paths)), draw)
         figures["swapped"] = accuracy(labels_below(photos))
         where = ("--kind", "wrong-label", "--quarantine", str(Path(temporary, "quarantine")))
         record = retrain("doctor", str(photos), *where, *cache)

@@ -304,6 +304,7 @@ def doctor_advice() -> str:
             rows.append(
                 [
                     _PHOTOS.get(measured["photos"], measured["photos"]),
+                    f"{measured['testing']:g}%",
                     f"{measured['swapped']:g}%",
                     str(summary["seeds"]),
                     *(f"{summary[name]:.1%}" for name in ("clean", "swapped", "mended")),
@@ -314,6 +315,7 @@ def doctor_advice() -> str:
             )
     head = [
         "photos",
+        "for the test",
         "swapped",
         "seeds",
         "clean",
