@@ -2,7 +2,8 @@
 
 By turns, each in a process of its own, timed from its start to its end: the published procedure,
 as `bench.experiments.classic_script` writes it, and `retrain train` with its defaults. Both have
-the same backbone, photos, split, steps and size of batch. What each begins with, by state:
+the same backbone, photos, split, steps and size of batch; with `--precision int8` `retrain`
+analyses photos with the int8 trunk instead. What each begins with, by state:
 
 - empty: `retrain` an empty cache. The script the frozen backbone, and no bottleneck.
 - backbone: `retrain` the backbone that a training on a few photos prepared, and nothing of these
@@ -66,34 +67,43 @@ Row = dict[str, Any]
     show_default=True,
     type=click.IntRange(1),
 )
+@click.option(
+    "--precision",
+    default="float32",
+    show_default=True,
+    type=click.Choice(("float32", "int8")),
+    help="The precision in which `retrain train` analyses photos.",
+)
 @json_option
 def main(
     folders: tuple[Path, ...],
     rounds: int,
     states: tuple[str, ...],
     steps: int,
+    precision: str,
     output: Path | None,
 ) -> None:
     """Print seconds of both on each DIR, and how many times as fast `retrain train` is."""
     measured: list[Row] = []
     for folder in folders:
         with TemporaryDirectory(prefix="retrain-") as temporary:
-            comparison = Comparison(folder, Path(temporary), steps)
+            comparison = Comparison(folder, Path(temporary), steps, precision)
             rows = [
                 row for number in range(1, rounds + 1) for row in comparison.round(number, states)
             ]
         measured.append({"folder": folder.name, "photos": comparison.photos, "rows": rows})
         if output:  # after each folder: a large one takes an hour
-            save(output, {"backbone": BACKBONE, "steps": steps, "measured": measured})
+            about = {"backbone": BACKBONE, "steps": steps, "precision": precision}
+            save(output, {**about, "measured": measured})
         say_table(table(measured[-1]))
 
 
 class Comparison:
     """Both programs, prepared on the photos of `folder`; their files are below `place`."""
 
-    def __init__(self, folder: Path, place: Path, steps: int) -> None:
+    def __init__(self, folder: Path, place: Path, steps: int, precision: str) -> None:
         """Run both once, and keep what they cache."""
-        self.folder, self.place, self.steps = folder, place, steps
+        self.folder, self.place, self.steps, self.precision = folder, place, steps, precision
         self._numbers = count()
         self._train(copy_some(folder, place / "few"), place / "few-cache", _FEW_STEPS)
         metrics, run_folder = self._train(folder, place / "cache", _FEW_STEPS)
@@ -155,7 +165,8 @@ class Comparison:
         run_folder = self._new_folder()
         where = ("--output-dir", str(run_folder), "--cache-dir", str(cache))
         options = ("--architecture", BACKBONE, "--how-many-training-steps", str(steps))
-        return retrain("train", str(folder), *where, *options), run_folder
+        precision = ("--extract-precision", self.precision)
+        return retrain("train", str(folder), *where, *options, *precision), run_folder
 
     def _new_folder(self) -> Path:
         folder = self.place / str(next(self._numbers))

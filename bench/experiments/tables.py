@@ -233,6 +233,8 @@ def classic_script() -> str:
     rows = [
         [
             f"{_PHOTOS.get(measured['folder'], measured['folder'])} ({measured['photos']:,})",
+            saved["machine"]["cpu"],
+            saved.get("precision", "float32"),
             state,
             str(summary["rounds"]),
             *(f"{summary[name]['seconds']:.1f} s" for name in ("classic", "retrain")),
@@ -240,11 +242,14 @@ def classic_script() -> str:
             *(f"{summary[name]['accuracy']:.1%}" for name in ("classic", "retrain")),
         ]
         for path in sorted(RESULTS.glob("classic*.json"))
-        for measured in _read(path.stem)["measured"]
+        for saved in [_read(path.stem)]
+        for measured in saved["measured"]
         for state, summary in classic.summarise(measured["rows"]).items()
     ]
     head = [
         "photos",
+        "CPU",
+        "analysed in",
         "state",
         "rounds",
         "classic script",
@@ -253,7 +258,7 @@ def classic_script() -> str:
         "test accuracy, classic",
         "test accuracy, `retrain`",
     ]
-    return table(head, rows, text_columns=2) if rows else "No result is saved."
+    return table(head, rows, text_columns=4) if rows else "No result is saved."
 
 
 def doctor_spoiled() -> str:
