@@ -96,7 +96,7 @@ def prepare(
 
     If either is missing or damaged there, both are written anew: `trace` returns the GraphDef,
     which takes photos of height and width `sides`. `name` and the digest `sha256` of what decides
-    the graph name its folder. Tracing and converting have a process each, whose memory, 1.9 GB for
+    the graph name its folder. A process of its own traces and converts: its memory, 2.0 GB for
     Inception v3, is freed. Raises BadData if the graph cannot be converted.
     """
     folder = cache_dir / "backbones" / f"{name}-{sha256[:16]}-{_PREPARATION_VERSION}"
@@ -111,17 +111,9 @@ def prepare(
         intact = False
     if not intact:
         sweep(folder)
-        run_isolated("preparing the backbone", _TIMEOUT_S, _write_graph, trace, graph_path)
-        try:
-            flatbuffer = run_isolated(
-                "converting the backbone", _TIMEOUT_S, _convert, graph_path, sides
-            )
-        except BadData as error:
-            if graph_path.exists():
-                raise
-            raise BadData(
-                f"{graph_path}: removed by another program while it was prepared: run this again"
-            ) from error
+        flatbuffer = run_isolated(
+            "preparing the backbone", _TIMEOUT_S, _prepare, trace, graph_path, sides
+        )
         files.write(lite_path, flatbuffer)
         files.write_json(digests_path, _digests(graph_path.read_bytes(), flatbuffer))
     return graph_path, flatbuffer
@@ -131,11 +123,16 @@ def _digests(*contents: bytes) -> list[str]:
     return [hashlib.sha256(content).hexdigest() for content in contents]
 
 
-def _write_graph(trace: Callable[[], Any], path: Path) -> None:
-    files.write(path, trace().SerializeToString(deterministic=True))
-
-
-def _convert(graph_path: Path, sides: Sides) -> bytes:
-    converter = tf_graph.lite_converter(graph_path, *sides, BOTTLENECK)
-    flatbuffer: bytes = converter.convert()
+def _prepare(trace: Callable[[], Any], graph_path: Path, sides: Sides) -> bytes:
+    """Write the graph that `trace` returns, and return it as TFLite: TensorFlow is loaded once."""
+    files.write(graph_path, trace().SerializeToString(deterministic=True))
+    try:
+        converter = tf_graph.lite_converter(graph_path, *sides, BOTTLENECK)
+        flatbuffer: bytes = converter.convert()
+    except Exception as error:
+        if graph_path.exists():
+            raise
+        raise BadData(
+            f"{graph_path}: removed by another program while it was prepared: run this again"
+        ) from error
     return flatbuffer

@@ -256,7 +256,7 @@ def eroded(images: Any) -> Any:
 
 def test_an_operation_that_tflite_lacks_is_named_in_a_line(tmp_path: Path) -> None:
     trace = partial(tf_graph.trace, eroded, (32, 32, 3), "bottleneck")
-    reason = "converting the backbone failed: TFLite has no operation for Dilation2D$"
+    reason = "preparing the backbone failed: TFLite has no operation for Dilation2D$"
     with pytest.raises(BadData, match=reason):
         preparation.prepare("own", "0" * 64, trace, (32, 32), tmp_path)
     assert not any(tmp_path.rglob("*.tflite"))
