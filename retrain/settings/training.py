@@ -271,7 +271,9 @@ class TrainSettings:
 
     def _require_distinct_files(self) -> None:
         """Raise WrongUse if a file to write is one to read, or another one to write."""
-        read = {name: getattr(self.source, name) for name in ("image_dir", "graph", "weights")}
+        read = {
+            name: getattr(self.source, name) for name in ("image_dir", "graph", "trunk", "weights")
+        }
         written = ("output_graph", "output_labels", "checkpoint_path")
         files = {**read, **{name: getattr(self, name) for name in written}}
         names: dict[Path, str] = {}

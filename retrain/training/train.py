@@ -64,7 +64,10 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
             sweep(path.parent)
         data = load_examples(settings, progress)
         if not settings.resume:  # later, `resume` must find the checkpoints of this run only
-            for path in (head_checkpoint(settings), fine_tuning_checkpoint(settings)):
+            checkpoints = [head_checkpoint(settings)]
+            if settings.fine_tuning or not settings.checkpoint_path:
+                checkpoints.append(fine_tuning_checkpoint(settings))
+            for path in checkpoints:
                 if path.is_file():  # and not a device, such as /dev/null
                     path.unlink()
         with ExitStack() as stack:

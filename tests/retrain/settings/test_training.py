@@ -149,11 +149,12 @@ def test_an_adopted_graph_is_scored_in_float32() -> None:
         ({"output_labels": "a", "checkpoint_path": "a"}, "`checkpoint_path` a: .*`output_labels`"),
         ({"output_labels": "photos.csv"}, "`output_labels` photos.csv: .* `image_dir`"),
         ({"output_graph": "own.pb"}, "`output_graph` own.pb: that is `graph`"),
+        ({"checkpoint_path": "trunk.tflite"}, "`checkpoint_path` trunk.tflite: that is `trunk`"),
     ],
 )
 def test_no_file_is_written_twice_or_over_what_is_read(
     settings: dict[str, str], twins: str
 ) -> None:
-    source = Source(Path("photos.csv"), graph=Path("own.pb"))
+    source = Source(Path("photos.csv"), graph=Path("own.pb"), trunk=Path("trunk.tflite"))
     with pytest.raises(WrongUse, match=twins):
         TrainSettings(source, **{name: Path(path) for name, path in settings.items()})  # type: ignore[arg-type]

@@ -177,6 +177,17 @@ def test_two_runs_have_two_checkpoints(trained: Path, resume: Invoke, tmp_path: 
     assert elsewhere.read_bytes() == (trained / "checkpoint.npz").read_bytes()
 
 
+def test_a_file_beside_the_checkpoint_stays_without_fine_tuning(
+    photos: Path, cache_dir: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    beside = tmp_path / "mine_fine_tuning.npz"
+    beside.write_bytes(b"a file of the user")
+    path = tmp_path / "mine.npz"
+    result = invoke(*command(photos, cache_dir, tmp_path / "run", "--checkpoint-path", path))
+    assert result.exit_code == 0, result.output
+    assert beside.read_bytes() == b"a file of the user"
+
+
 def test_a_device_in_the_place_of_the_checkpoint_stays(
     photos: Path, cache_dir: Path, invoke: Invoke, tmp_path: Path
 ) -> None:
