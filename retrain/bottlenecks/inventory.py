@@ -5,7 +5,7 @@ import hashlib
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -245,19 +245,22 @@ def remove_old(
     return Removal(tuple(removed), tuple(in_use))
 
 
-def remove_leftovers(*roots: Path | UrlPlace, dry_run: bool = False) -> int:
+def remove_leftovers(
+    *roots: Path | UrlPlace, removed: Collection[Path | UrlPlace] = (), dry_run: bool = False
+) -> int:
     """Remove damaged shards and what killed processes left unfinished; return the bytes.
 
-    They lie in `roots`, and in the folders there, down to three levels. With `dry_run` nothing is
-    removed, and what running processes write counts too.
+    They lie in `roots`, and in the folders there, down to three levels; what the folders `removed`
+    hold is counted already. With `dry_run` nothing is removed, and what running processes write
+    counts too.
     """
     size = 0
     for root in roots:
         if isinstance(root, UrlPlace):
-            size += _remove_damaged(root, dry_run)
+            size += _remove_damaged(root, removed, dry_run)
     places = [root for root in roots if isinstance(root, Path)]
     inner = (path for place in places for depth in _DEPTHS for path in place.glob(depth))
-    for folder in {*places, *inner}:
+    for folder in {*places, *inner} - {path for path in removed if isinstance(path, Path)}:
         damaged = list(folder.glob(DAMAGED))
         sizes = {path: _size(path) for path in (*damaged, *folder.glob(".*.part"))}
         if not dry_run:
@@ -268,10 +271,12 @@ def remove_leftovers(*roots: Path | UrlPlace, dry_run: bool = False) -> int:
     return size
 
 
-def _remove_damaged(root: UrlPlace, dry_run: bool) -> int:
-    """Remove the damaged shards in the folders at a URL; return the bytes."""
+def _remove_damaged(root: UrlPlace, removed: Collection[Path | UrlPlace], dry_run: bool) -> int:
+    """Remove the damaged shards in the folders at a URL, but for `removed`; return the bytes."""
     size = 0
     for folder in remote_files.list_folders(root):
+        if folder in removed:
+            continue
         for file in remote_files.list_files(folder):
             if Path(file.name).match(DAMAGED):
                 size += file.size

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from deploy.cli.help_groups import GroupedCommand
+from deploy.system.counts import with_noun
 from deploy.system.terminal import say
 from retrain.cli.options import SOURCE_GROUPS, json_option, progress, source, source_options
 
@@ -47,4 +48,4 @@ def bottlenecks(as_json: bool, **where: Any) -> None:
         }
         say(json.dumps(record))
     else:
-        say(f"{len(dataset.photos)} photos ready, {result.analysed} of them analysed now")
+        say(f"{with_noun(len(dataset.photos), 'photo')} ready; {result.analysed:,} analysed now")

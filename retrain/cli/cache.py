@@ -152,7 +152,8 @@ def gc(
     max_bytes = None if max_size is None else round(max_size * 1e9)
     result = remove_old(entries, older_than, max_bytes, dry_run)
     places = {place, bottleneck_place(bottleneck_dir, place)}
-    size = result.size_bytes + remove_leftovers(*places, dry_run=dry_run)
+    removed = [entry.folder for entry in result.removed]
+    size = result.size_bytes + remove_leftovers(*places, removed=removed, dry_run=dry_run)
     if as_json:
         record: dict[str, Any] = {
             "schema": _SCHEMA_VERSION,

@@ -18,6 +18,7 @@ from deploy.system.temporary_files import scratch
 from deploy.untrusted_files import read_json
 from retrain.data.download import Remote, fetch
 from retrain.progress import Progress
+from retrain.settings.cache import default_cache_dir
 
 _MARKER = ".retrain-sample.json"
 _BLOCK_BYTES = 1 << 20
@@ -130,10 +131,7 @@ def download(remote: Remote, folder: Path, progress: Progress) -> None:
 
     Raises the errors of `fetch` and `unpack`.
     """
-    from platformdirs import user_cache_path
-
-    cache = user_cache_path("retrain", appauthor=False)
-    unpack(fetch(remote, cache / "downloads", progress), folder)
+    unpack(fetch(remote, default_cache_dir() / "downloads", progress), folder)
 
 
 def _solar_cells(folder: Path, _progress: Progress) -> None:

@@ -230,6 +230,7 @@ def test_a_dry_run_removes_nothing(tmp_path: Path) -> None:
     damaged.write_bytes(b"12345")
     assert names(remove_old(list_shards(tmp_path), 1, dry_run=True).removed) == ["old"]
     assert remove_leftovers(tmp_path, dry_run=True) == 5
+    assert remove_leftovers(tmp_path, removed=[cache.folder], dry_run=True) == 0
     assert damaged.exists()
 
 

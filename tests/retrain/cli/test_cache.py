@@ -83,13 +83,24 @@ def test_verify_finds_damage_and_repair_lets_the_next_run_mend_it(
     assert "1 damaged, set aside" in result.stdout
     assert not path.exists()
     folders = ("--cache-dir", cache_dir, "--bottleneck-dir", place)
-    assert "8 of them analysed now" in invoke("bottlenecks", tiny, *folders).stdout
+    assert "8 analysed now" in invoke("bottlenecks", tiny, *folders).stdout
     assert json.loads(call("verify", "--json").stdout)["contents"] == [content]
 
 
 @pytest.mark.parametrize("size", ["nan", "inf", "1e300"])
 def test_a_size_that_is_no_number_is_wrong_use(call: Any, size: str) -> None:
     assert call("gc", "--max-size", size).exit_code == 2
+
+
+def test_a_dry_run_counts_a_damaged_shard_once(call: Any, place: Path) -> None:
+    (about,) = place.glob("*/about.json")
+    os.utime(about, (0, 0))
+    dry_run = ("gc", "--older-than", 30, "--dry-run", "--json")
+    before = json.loads(call(*dry_run).stdout)["bytes"]
+    damaged = about.with_name("shard-00.damaged")
+    damaged.write_bytes(b"12345")
+    assert json.loads(call(*dry_run).stdout)["bytes"] == before + 5
+    damaged.unlink()
 
 
 def test_gc_removes_by_age(call: Any, place: Path) -> None:
