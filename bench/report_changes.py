@@ -8,6 +8,7 @@ from bench.record import BenchRecord, RunnerRecord
 from bench.report import Row, lines, render
 from bench.stats import change
 from deploy.errors import BadData
+from deploy.system.machine import is_same_cpu
 
 TOO_SLOW = "too slow"
 
@@ -60,7 +61,7 @@ def changes(old: BenchRecord, new: BenchRecord, max_slowdown: float) -> list[Cha
     version of its runtime in both, its change is the machine's, and the others' changes are
     relative to it. Raises BadData for records of two machines, or without a common runner.
     """
-    if old.machine.cpu != new.machine.cpu:
+    if not is_same_cpu(old.machine.cpu, new.machine.cpu):
         raise BadData(
             f"measured on two machines, {old.machine.cpu} and {new.machine.cpu}: "
             "`retrain bench show OLD NEW` shows both"

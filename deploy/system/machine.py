@@ -80,6 +80,16 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     return ", ".join([*names, *dict.fromkeys(instructions)])
 
 
+def is_same_cpu(name: str, other: str) -> bool:
+    """Return whether two results of `cpu_name` may be of one CPU.
+
+    Names that earlier versions of this package wrote have no vector instructions.
+    """
+    bare, whole = sorted((name.split(", "), other.split(", ")), key=len)
+    instructions = _INSTRUCTIONS.values()
+    return bare == whole or bare == [part for part in whole if part not in instructions]
+
+
 def temperature(root: Path = _ROOT) -> float | None:
     """Return the CPU's temperature in degrees Celsius, or None if the kernel has none."""
     text = text_of(root / "sys/class/thermal/thermal_zone0/temp")

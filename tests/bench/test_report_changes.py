@@ -94,6 +94,24 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
         assert reason in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("cpus", "code"),
+    [
+        (("AMD EPYC", "AMD EPYC, AVX2, AVX-512, VNNI"), 0),
+        (("AMD EPYC, AVX2", "AMD EPYC"), 0),
+        (("Raspberry Pi 5, ARMv8", "Raspberry Pi 5, ARMv8, dot product"), 0),
+        (("AMD EPYC, AVX2", "AMD EPYC, AVX2, AVX-512, VNNI"), 3),
+        (("Raspberry Pi 5", "Raspberry Pi 5, ARMv8"), 3),
+    ],
+)
+def test_a_record_from_before_cpus_had_their_instructions_is_of_the_same_machine(
+    tmp_path: Path, cpus: tuple[str, str], code: int
+) -> None:
+    old, new = (record(runner("m", draw(5)), cpu=cpu) for cpu in cpus)
+    result = invoke("compare", *write_records(tmp_path, old=old, new=new))
+    assert result.exit_code == code, result.output
+
+
 def test_a_record_of_a_newer_schema_with_unknown_keys_is_read(tmp_path: Path) -> None:
     values = record(runner("m", draw(5))).to_json()
     values = {**values, "schema": SCHEMA_VERSION + 2, "colour": "red"}
