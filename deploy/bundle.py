@@ -6,6 +6,7 @@ The same model and card give the same folder; the archive is the same on the sam
 import gzip
 import hashlib
 import io
+import os
 import tarfile
 import zipfile
 import zlib
@@ -86,10 +87,11 @@ def write(model: Path, folder: Path, card: str = "") -> Bundle:
     """Write the bundle of the .tflite file at `model` as `folder` and as `folder`.tar.gz.
 
     The README begins with `card`, the model's card in Markdown. Folder and archive replace those of
-    an earlier bundle, whole or not at all. Raises BadData for a model that is missing or damaged,
-    WrongUse if anything but a bundle would be lost, OSError.
+    an earlier bundle, whole or not at all. A link stays: the folder that it leads to is replaced.
+    Raises BadData for a model that is missing or damaged, WrongUse if anything but a bundle would
+    be lost, OSError.
     """
-    folder = folder.absolute()
+    folder = Path(os.path.realpath(folder)) if folder.is_symlink() else folder.absolute()
     if not folder.name:
         raise WrongUse(f"{folder}: a bundle needs a folder with a name: name another `bundle_dir`")
     content = model_file.read_bytes(model)

@@ -112,6 +112,22 @@ def test_a_new_bundle_takes_the_place_of_the_old(run: Path, bundle: Path) -> Non
     assert (bundle / "labels.txt").read_text("utf-8").splitlines() == list(LABELS)
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_stays_and_the_folder_it_leads_to_is_replaced(
+    run: Path, tmp_path: Path, is_there: bool
+) -> None:
+    target, link = tmp_path / "share" / "classifier", tmp_path / "link"
+    if is_there:
+        write(run / "model.tflite", target)
+        (target / "labels.txt").write_text("old")
+    link.symlink_to(target)
+    bundle = write(run / "model.tflite", link)
+    assert link.readlink() == target
+    assert (bundle.folder, bundle.archive) == (target, tmp_path / "share" / "classifier.tar.gz")
+    assert (target / "labels.txt").read_text("utf-8").splitlines() == list(LABELS)
+    assert bundle.archive.exists()
+
+
 def test_a_folder_without_a_name_is_wrong_use(run: Path) -> None:
     with pytest.raises(WrongUse, match="`bundle_dir`"):
         write(run / "model.tflite", Path("/"))
