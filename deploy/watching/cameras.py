@@ -58,12 +58,12 @@ def choose(source: str | None, spec: InputSpec, fps: float | None) -> Callable[[
         camera = _picamera2()
         return partial(pi_camera, camera, fps) if camera else partial(v4l2, _cv2(), 0, fps)
     path = Path(source)
-    if source.startswith("/dev/"):
-        return partial(v4l2, _cv2(), source, fps)
     if path.is_dir():
         return partial(folder, path, spec, fps, {})
     if path.is_file():
         return partial(photo, path, spec) if _is_photo(path) else partial(video, _cv2(), path, fps)
+    if source.startswith("/dev/"):
+        return partial(v4l2, _cv2(), source, fps)
     raise WrongUse(f"{source}: no such folder, photo, video file or camera")
 
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -111,6 +112,17 @@ def test_a_device_is_the_one_that_is_opened(v4l2: Callable[..., FakeV4l2]) -> No
     next(choose(None, SPEC, None)())
     assert fake.devices == ["/dev/video7", 0]
     assert fake.settings == {"buffers": 1}
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs /dev/shm")  # noqa: S108
+def test_a_folder_in_memory_is_no_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "cv2", "picamera2")
+    with TemporaryDirectory(dir="/dev/shm") as inbox:
+        photo = Path(inbox) / "a.png"
+        Image.new("RGB", (8, 8)).save(photo)
+        for source in (inbox, str(photo)):
+            frames = choose(source, SPEC, None)()
+            assert next(frame.path for frame in frames if isinstance(frame, Frame)) == photo
 
 
 def test_frames_that_come_too_fast_are_dropped_not_kept(
