@@ -29,7 +29,7 @@ _SECTIONS = {
     },
     "Use and check a model": {
         "label": ("retrain.cli.label", "Print the best labels of photos."),
-        "watch": ("deploy.cli.watch", "Watch a camera, and print its label when it changes."),
+        "watch": ("retrain.cli.watch", "Watch a camera, and print its label when it changes."),
         "report": (
             "retrain.cli.report",
             "Write the page that shows a run: how good, what to do next.",

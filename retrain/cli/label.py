@@ -9,11 +9,12 @@ from deploy.cli import name_options
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.label import check_labels, label_options, open_model, show_labels
 from deploy.cli.typed import typed
-from deploy.errors import BadData, WrongUse
+from deploy.errors import BadData, RetrainError, WrongUse
 from deploy.system.terminal import say
 from retrain.cli.options import CLASSIFIER_NAMES, FILE, classifier_options
 
 if TYPE_CHECKING:
+    from deploy.classifier import PhotoClassifier
     from retrain.conversion.graph_classifier import GraphClassifier
 
 
@@ -63,8 +64,27 @@ def label(
         raise WrongUse("`num_top_predictions` is the same as `top`: name one of them")
     if image:
         photos = (*photos, str(image))
-    classifier = _by_graph(graph, labels, options) if graph else open_model(model, labels, threads)
+    classifier = (
+        _by_graph(graph, labels, options) if graph else open_run_model(model, labels, threads)
+    )
     show_labels(photos, classifier, num_top_predictions or top, threshold, as_json)
+
+
+def open_run_model(model: Path, labels: Path | None, threads: int) -> "PhotoClassifier":
+    """Return the classifier of a .tflite file as `open_model` does.
+
+    Warn if it is the model of a run that was trained again since, or whose last conversion was
+    refused: then it is not what `retrain bundle` would ship.
+    """
+    from retrain.run_folder import RunFolder
+
+    classifier, run = open_model(model, labels, threads), RunFolder(model.parent)
+    if model == run.model:
+        try:
+            run.accepted_model()
+        except (RetrainError, OSError) as error:
+            say(f"Warning: {error}. The labels here are those of {model}", err=True)
+    return classifier
 
 
 def _by_graph(graph: Path, labels: Path | None, options: dict[str, Any]) -> "GraphClassifier":

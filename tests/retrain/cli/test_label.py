@@ -3,16 +3,18 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from deploy import cli
 from deploy.classifier import Answer, Classifier
-from deploy.contract import write_labels
+from deploy.contract import Contract, write_labels
 from retrain.cli import commands as laptop
-from tests.helpers.deploy_fixtures import LABELS
+from tests.helpers.deploy_fixtures import LABELS, write_run
 from tests.helpers.label_fixtures import assert_failed, best_labels, label
 
 DEVICE = cli.commands
@@ -64,6 +66,35 @@ def test_json_is_one_object_a_photo(
 def test_top_limits_the_labels(model: Path, drawn: dict[str, Path], top: int, shown: int) -> None:
     result = label(DEVICE, drawn["red"], "--model", model, "--top", top, "--json")
     assert len(json.loads(result.stdout)["labels"]) == shown
+
+
+@pytest.mark.parametrize("command", [["label"], ["watch", "--source"]], ids=["label", "watch"])
+@pytest.mark.parametrize("reason", ["another graph", "did not pass"])
+def test_a_model_that_is_not_the_runs_last_one_is_used_with_a_warning(
+    tmp_path: Path, drawn: dict[str, Path], command: list[str], reason: str
+) -> None:
+    run = write_run(tmp_path)
+    if reason == "another graph":  # trained again, and not converted
+        contract = Contract.from_json((run / "contract.json").read_bytes())
+        newer = replace(contract, graph_sha256="0" * 64)
+        (run / "contract.json").write_text(newer.to_json(), "utf-8")
+    else:
+        (run / "model.rejected.tflite").write_bytes((run / "model.tflite").read_bytes())
+    for group, name, has_warning in (
+        (laptop, "model", True),
+        (laptop, "float", False),
+        (DEVICE, "model", False),
+    ):
+        model = run / f"{name}.tflite"
+        words = [*command, str(drawn["red"]), "--model", str(model)]
+        result = CliRunner().invoke(group, words)
+        assert result.exit_code == 0, result.output
+        assert "  red" in result.stdout
+        assert ("Warning: " in result.stderr) == has_warning
+        if has_warning:
+            assert reason in result.stderr
+            assert f"run `retrain convert --output-dir {run}` again" in result.stderr
+            assert f"those of {model}" in result.stderr
 
 
 @both
