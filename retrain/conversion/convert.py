@@ -59,11 +59,13 @@ def convert(settings: ConvertSettings, progress: Progress | None = None) -> Conv
             model.content, settings, progress
         )
         progress.show_seconds()
+        composed = inputs.trunk_for(model.quantization) is not None
+        calibrated = model.quantization.record.needs_calibration and not composed
         result = ConversionResult(
             recipe=model.quantization.recipe,
             graph_sha256=inputs.contract.graph_sha256,
-            composed=inputs.trunk_for(model.quantization) is not None,
-            calibration_images=len(inputs.calibration),
+            composed=composed,
+            calibration_images=len(inputs.calibration) if calibrated else 0,
             bounds=settings.bounds,
             passed=not reasons,
             model_sha256=sha256(model.content).hexdigest(),
@@ -134,17 +136,20 @@ def _refusal(run: RunFolder, result: ConversionResult, reasons: list[str]) -> li
         for photo in result.parity.worst
     )
     record = RECIPES[result.recipe]
-    remedies = ["another `recipe`"]
+    remedies = []
     if result.parity.violations(result.bounds):
         if result.calibration_images:
-            remedies.insert(0, "more `calibration_images`")
+            remedies.append("more `calibration_images`")
+        if not result.comparison:  # it is of the others, which were refused too
+            remedies.append("another `recipe`")
         if record.explainable and record.mixed_precision:
             remedies.append("`explain` and `keep_float`")
         remedies.append("wider bounds if you can live with it")
     else:
-        remedies.append("another version of the target's runtime")
+        remedies += ["another `recipe`", "another version of the target's runtime"]
+    *others, last = remedies
     return [
         f"{run.rejected}: {'; '.join(reasons)}. "
-        f"Remedy: {', '.join(remedies[:-1])}, or {remedies[-1]}",
+        f"Remedy: {', '.join([*others, f'or {last}']) if others else last}",
         *worst,
     ]

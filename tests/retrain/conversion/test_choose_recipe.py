@@ -52,6 +52,7 @@ def test_a_choice_is_of_what_was_measured(run: Path, invoke: Invoke, by: str, va
     assert set(rows) == {"int8", "float32"} == recipe_models(run)
     assert result_json["failed"] == {"dynamic": "converting with dynamic failed"}
     best = min(rows.values(), key=lambda row: row[value])
+    assert (result_json["calibration_images"] > 0) == (best["recipe"] == "int8")
     assert result_json["recipe"] == best["recipe"]
     assert best["best"]
     assert (run / "model.tflite").read_bytes() == run.joinpath(
@@ -72,7 +73,14 @@ def test_no_choice_is_the_gates_refusal(run: Path, invoke: Invoke) -> None:
         assert line.endswith(" from the graph's in the mean; --max-mean-difference is 0")
     assert f"Error: {run / 'model.rejected.tflite'}: its probabilities are" in report
     assert not (run / "model.tflite").exists()
-    assert json.loads((run / "conversion.json").read_text("utf-8"))["passed"] is False
+    record = json.loads((run / "conversion.json").read_text("utf-8"))
+    assert (record["passed"], record["recipe"], record["calibration_images"]) == (
+        False,
+        "float32",
+        0,
+    )
+    remedy = report.partition("Remedy: ")[2].splitlines()[0]
+    assert remedy == "wider bounds if you can live with it"
     assert invoke("bundle", "--output-dir", run).exit_code == 4
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from deploy import model_file
 from deploy.classifier import UNKNOWN, Classifier
+from retrain.conversion import layer_errors
 from retrain.quantization import quantize
 from retrain.run_folder import RunFolder
 from tests.helpers.conversions import add_trunk, tiny_composed, tiny_flatbuffer, tiny_trunk
@@ -76,6 +77,17 @@ def test_any_other_model_is_converted(
     assert result.exit_code == 0, result.output
     assert len(conversions) == 1
     assert "composed" not in figures(run)
+
+
+def test_photos_for_the_layers_errors_alone_calibrate_no_model(
+    run: Path, conversions: list[Any], invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_trunk(run)
+    monkeypatch.setattr(layer_errors, "explain", lambda *_: [])
+    result = invoke("convert", "--output-dir", run, "--explain")
+    assert result.exit_code == 0, result.output
+    assert conversions == []
+    assert figures(run)["calibration_images"] == 0
 
 
 def test_a_trunk_that_is_gone_is_not_missed(
