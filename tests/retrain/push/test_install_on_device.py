@@ -16,6 +16,7 @@ import pytest
 
 from deploy import bundle_texts
 from retrain.push import install_on_device
+from tests.helpers.pages import ROOT, examples
 from tests.helpers.push_fixtures import names, wait_until, write_program
 
 PROGRAM = Path(install_on_device.__file__)
@@ -152,6 +153,25 @@ def test_the_version_before_is_kept_and_only_that(place: Path) -> None:
     assert states == ["first", "previous", "previous"]
     assert names(place) == ["c", "c.previous"]
     assert (version(place / "c"), version(place / "c.previous")) == ("3", "2")
+
+
+def test_the_commands_of_the_page_roll_back_each_time(place: Path) -> None:
+    page = ROOT / "docs/how-to/push-and-roll-back.md"
+    (commands,) = (example.code for example in examples(page) if "mv " in example.code)
+    swap, _, _ = commands.partition("cd classifier")
+
+    def roll_back() -> bool:
+        return subprocess.run(["/bin/sh", "-c", swap], cwd=place, check=False).returncode == 0
+
+    install(place / "classifier", archive("1"))
+    for newer in "234":
+        install(place / "classifier", archive(newer))
+        assert roll_back()
+        for _ in range(2):
+            assert version(place / "classifier") == "1"
+            assert version(place / "classifier.new") == newer
+            assert names(place) == ["classifier", "classifier.new"]
+            assert not roll_back()  # no version before is left
 
 
 def test_an_environment_in_the_folder_serves_both_versions(place: Path) -> None:
