@@ -98,6 +98,11 @@ def call(
         raise BadData(
             f"{name}: its process died ({reason}); {question}? RETRAIN_DEBUG=1 shows what it prints"
         ) from error
+    if "missing" in answer and python != sys.executable:
+        raise MissingPackage(
+            f"{python} lacks {answer['missing']}: install click, numpy, Pillow and a TFLite "
+            "runtime for it"
+        )
     if "error" in answer:
         raise _error(answer["error"], answer["reason"].format(name=name))
     return answer["value"]
@@ -116,7 +121,7 @@ def _answer(job: Path) -> dict[str, Any]:
         function = getattr(importlib.import_module(module), name)
         return {"value": function(**request["arguments"])}
     except ModuleNotFoundError as error:
-        return _refusal(MissingPackage.of(error))
+        return {**_refusal(MissingPackage.of(error)), "missing": (error.name or "").split(".")[0]}
     except RetrainError as error:
         return _refusal(error)
     except Exception as error:  # of any library: the caller reports it

@@ -1,6 +1,7 @@
 """A function called in another process: its answer, and every way it may have none."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ def test_a_python_is_found_from_where_the_user_is(
     helpers = str(Path(__file__).parents[1] / "helpers")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([helpers, *sys.path]))  # no environment has it
     assert call_runner("fake_runners:prints_much", python="./python") == "answer"
+
+
+def test_another_python_that_lacks_a_package_is_named(tmp_path: Path) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    python = str(tmp_path / "python")
+    remedy = "lacks no_such_module: install click, numpy, Pillow and a TFLite runtime for it"
+    with pytest.raises(WrongUse, match=f"^{re.escape(python)} {remedy}"):
+        call_runner("no_such_module.part:f", python=python)
 
 
 def test_the_process_has_our_packages_first_and_the_threads_of_numpy() -> None:
