@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ def cost(network: Network, cache_dir: Path, report: Callable[[str], None]) -> Co
         tf_graph.tensorflow()
         report(f"{network.name}: counting parameters and multiply-adds, once")
         counted = count(network.graph_def(None))
-        files.write_json(path, asdict(counted))
+        with suppress(OSError):  # where the cache cannot be written, it is counted each time
+            files.write_json(path, asdict(counted))
         return counted
 
 

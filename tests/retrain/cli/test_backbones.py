@@ -48,6 +48,16 @@ def test_a_cost_that_is_no_count_is_counted_again(
     assert cost(network, tmp_path, print) == Cost(1, 1)
 
 
+def test_a_cost_is_counted_where_no_cache_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "count", lambda _: Cost(1, 1))
+    (tmp_path / "file").touch()
+    network = backbones.NETWORKS["efficientnet_lite0"]
+    for cache_dir in (tmp_path / "file", Path("/proc/nocache")):
+        assert cost(network, cache_dir, print) == Cost(1, 1)
+
+
 def test_it_lists_them_all(invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(costs, "count", lambda _: Cost(2_000_000, 300_000_000))
