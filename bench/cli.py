@@ -14,7 +14,7 @@ from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.numbers import Number
 from deploy.cli.typed import typed
 from deploy.errors import BadData, GateFailed, WrongUse
-from deploy.run_command import DEFAULT_RUN_FOLDER
+from deploy.run_command import DEFAULT_RUN_FOLDER, run_command
 from deploy.system.terminal import say, say_table
 
 _DEFAULTS = Settings()
@@ -322,7 +322,11 @@ def _check_photo(photo: Path) -> None:
 
 
 def _read_all(paths: tuple[Path, ...], output_dir: Path) -> list[BenchRecord]:
-    paths = paths or (output_dir / "bench.json",)
+    if not paths:
+        paths = (output_dir / "bench.json",)
+        if not paths[0].exists():
+            command = run_command(output_dir, "bench")
+            raise BadData(f"{paths[0]}: no such file: run `{command}` first, or name a RECORD")
     return [record for path in paths for record in read(path)]
 
 

@@ -112,6 +112,14 @@ def test_a_record_from_before_cpus_had_their_instructions_is_of_the_same_machine
     assert result.exit_code == code, result.output
 
 
+@pytest.mark.parametrize("words", [["show"], ["plot", "--output", "times.svg"]])
+def test_a_run_that_was_not_measured_names_the_command(tmp_path: Path, words: list[str]) -> None:
+    result = invoke(*words, "--output-dir", tmp_path)
+    assert result.exit_code == 3
+    expected = f"bench.json: no such file: run `retrain bench --output-dir {tmp_path}` first"
+    assert expected in result.stderr
+
+
 def test_a_record_of_a_newer_schema_with_unknown_keys_is_read(tmp_path: Path) -> None:
     values = record(runner("m", draw(5))).to_json()
     values = {**values, "schema": SCHEMA_VERSION + 2, "colour": "red"}
