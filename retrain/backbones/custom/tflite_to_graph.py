@@ -27,12 +27,18 @@ _AFTER_DENSE = frozenset(
     ("SOFTMAX", "LOG_SOFTMAX", "LOGISTIC", "RESHAPE", "SQUEEZE", "QUANTIZE", "DEQUANTIZE")
 )
 """Operators that make scores of a dense layer's output, or only change its form."""
+_SOFTMAX = frozenset(("SOFTMAX", "LOG_SOFTMAX"))
+_ELEMENTWISE = frozenset(
+    ("ADD", "SUB", "MUL", "DIV", "POW", "MAXIMUM", "MINIMUM", "LOG", "RELU", "RELU6")
+)
+"""Operators that make other scores of scores, besides those in _AFTER_DENSE."""
 
 
 def read(path: Path, bottleneck: str | None, input_size: Sides | None) -> CustomNetwork:
     """Return the network in the .tflite file at `path`, for photos of `input_size`.
 
-    It leads to the tensor `bottleneck`, else to the last dense layer's input, else to the output.
+    It leads to the tensor `bottleneck`, else to the last dense layer's input, else to the output,
+    except where that is computed from a dense layer's scores: then its bottleneck is not known.
     Mean and std are those of an 8-bit input; None for another. Raises BadData for a damaged file,
     and for an operator that is not translated, by its name.
     """
@@ -222,7 +228,8 @@ def _short_names(graph: Subgraph) -> dict[int, str]:
 def find_bottleneck(graph: Subgraph) -> int | None:
     """Return the index of the last dense layer's input if only scores come after that layer.
 
-    Else that of the output, None if there are several outputs.
+    Else that of the output, None if there are several outputs, or if the output is computed from a
+    dense layer's scores: they are no features of a photo.
     """
     if len(graph.output_indices) > 1:
         return None
@@ -241,7 +248,29 @@ def find_bottleneck(graph: Subgraph) -> int | None:
         operator = by_output.get(output)
         return operator.input_indices[0] if operator and operator.name in _AFTER_DENSE else None
 
-    return find_cut(graph.output_indices[0], dense_input, scores_input)
+    def has_scores_before(output: int) -> bool:
+        """Return whether `output` is computed, element by element, from a dense layer's scores.
+
+        A sigmoid that multiplies something else that is computed is a gate, not a score.
+        """
+        pending, passed = [(output, True)], {output}
+        while pending:
+            index, alone = pending.pop()
+            operator = by_output.get(index)
+            if operator is None or operator.name not in _ELEMENTWISE | _AFTER_DENSE:
+                continue
+            is_score = operator.name in _SOFTMAX or (operator.name == "LOGISTIC" and alone)
+            if is_score and find_cut(index, dense_input, scores_input) != index:
+                return True
+            inputs = by_output.keys() & _data_inputs(operator)
+            pending += [(i, alone and len(inputs) == 1) for i in sorted(inputs - passed)]
+            passed |= inputs
+        return False
+
+    cut = find_cut(graph.output_indices[0], dense_input, scores_input)
+    if cut == graph.output_indices[0] and has_scores_before(cut):
+        return None
+    return cut
 
 
 def _is_dense(operator: Operator, graph: Subgraph) -> bool:

@@ -139,6 +139,41 @@ def test_the_last_layer_may_be_a_convolution(tmp_path: Path) -> None:
     assert backbone.width == 8
 
 
+def dense(x: Any) -> Any:
+    return tf.matmul(x, values(8, 8)) + values(8)
+
+
+@pytest.mark.parametrize(
+    ("scores", "is_known"),
+    [
+        (
+            lambda x: tf.nn.softmax(dense(x)) * tf.reduce_max(tf.nn.relu6(x), 1, keepdims=True),
+            False,
+        ),
+        (lambda x: tf.math.log(tf.reshape(tf.nn.softmax(dense(x)), [-1, 2, 4]) + 0.1), False),
+        (lambda x: tf.sigmoid(dense(x)) * 2 - 1, False),
+        (lambda x: tf.nn.softmax(dense(x)), True),
+        (lambda x: x * tf.sigmoid(dense(x)), True),  # a gate
+        (lambda x: tf.nn.relu(dense(x)) + x, True),
+    ],
+)
+def test_what_is_computed_from_scores_is_no_bottleneck(
+    scores: Callable[[Any], Any], is_known: bool, tmp_path: Path
+) -> None:
+    def body(images: Any) -> Any:
+        x = tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(images, values(3, 3, 3, 8), 2, "SAME")), [1, 2])
+        return scores(x)
+
+    path = write(tmp_path / "mine.tflite", body)
+    if is_known:
+        assert load(path, tmp_path).width == 8
+        return
+    remedy = r"`bottleneck_tensor` must be given(.|\n)*Mean:0 \(1, 8\)"
+    with pytest.raises(WrongUse, match=remedy):
+        load(path, tmp_path)
+    assert load(path, tmp_path, "Mean").width == 8
+
+
 def test_an_operator_that_is_not_translated_is_named(tmp_path: Path) -> None:
     def body(images: Any) -> Any:
         x = tf.reduce_mean(tf.nn.conv2d(images, values(3, 3, 3, 8), 2, "SAME"), [1, 2])
