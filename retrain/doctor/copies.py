@@ -154,9 +154,9 @@ def _size(photo: Photo) -> int:
 
 
 def _is_same_file(photo: Photo, other: Photo) -> bool:
-    """Return whether two rows of a list name one file."""
+    """Return whether two paths name one file: two rows of a list, or a link and its target."""
     if isinstance(photo.path, Path) and isinstance(other.path, Path):
-        return os.path.abspath(photo.path) == os.path.abspath(other.path)  # noqa: PTH100
+        return os.path.realpath(photo.path) == os.path.realpath(other.path)
     return photo.path == other.path
 
 

@@ -1,5 +1,6 @@
 """Each fault is found, named with its photo and a reason, and sound photos are not."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from retrain.progress import Progress
 from retrain.settings.doctor import KINDS
 from retrain.settings.source import Source
 from retrain.settings.training import SplitSettings
+from tests.helpers.photos import copy_some
+from tests.retrain.doctor.conftest import Examine
 
 QUIET = Progress(verbosity="ERROR")
 
@@ -88,6 +91,18 @@ def test_what_should_be_set_aside_has_a_command(
         f"--quarantine {sick}-quarantine"
     )
     assert findings["dark"].command is None
+
+
+def test_a_photo_is_no_copy_of_a_link_to_it(
+    photos: Path, tmp_path: Path, examine_folder: Examine
+) -> None:
+    copy_some(photos, tmp_path, 5, 5)
+    circles = tmp_path / "circles"
+    (circles / "00.jpg").rename(circles / "real.jpg")
+    (circles / "00.jpg").symlink_to("real.jpg")
+    shutil.copy(circles / "real.jpg", circles / "copy.jpg")
+    (photo,) = examine_folder(tmp_path)["exact-copy"].photos
+    assert photo.path == circles / "copy.jpg"
 
 
 def test_findings_are_in_the_order_of_their_kinds(findings: Mapping[str, Finding]) -> None:
