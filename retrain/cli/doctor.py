@@ -185,8 +185,7 @@ def _examine(
     moves = Moves(())
     if quarantine:
         suggested = [item.path for finding in findings for item in finding.suggested_photos]
-        files_here = local_files(suggested, photos.image_dir)
-        moves = set_aside(files_here, folder_of_photos(image_dir), quarantine, stages)
+        moves = set_aside(local_files(suggested), folder_of_photos(image_dir), quarantine, stages)
     if as_json:
         say(json.dumps({**record, **moves.to_json()} if quarantine else record))
     if quarantine:

@@ -10,11 +10,10 @@ from deploy.contract import InputSpec
 from deploy.errors import WrongUse
 from retrain.data.match_labels import match_labels
 from retrain.data.photo import shown
-from retrain.data.remote_path import RemotePath
 from retrain.doctor import backgrounds, classes, copies, files, labels, moments, pixels
 from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding
-from retrain.doctor.quarantine import folder_of_photos
+from retrain.doctor.quarantine import folder_of_photos, require_movable
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.settings.doctor import KINDS, MAX_EXAMINED, quarantine_of
@@ -111,13 +110,16 @@ def name_photos(source: Source) -> list[str]:
 def with_command(finding: Finding, image_dir: Path | str, photos: Sequence[str]) -> Finding:
     """Return `finding` with the command that sets the suggested photos aside.
 
-    `photos` are its words for the photos. Photos that are no files of this machine have none.
+    `photos` are its words for the photos. There is none if a suggested photo cannot be moved.
     """
     if not finding.suggested:
         return finding
-    if any(isinstance(photo.path, RemotePath) for photo in finding.suggested_photos):
-        return finding
-    folder = quarantine_of(folder_of_photos(image_dir))
+    try:
+        root = folder_of_photos(image_dir)
+        require_movable((photo.path for photo in finding.suggested_photos), root)
+        folder = quarantine_of(root)
+    except WrongUse:
+        return replace(finding, command=None)
     words = ("doctor", *photos, "--kind", finding.kind, "--quarantine", shown(folder))
     return replace(finding, command=f"retrain {shlex.join(words)}")
 

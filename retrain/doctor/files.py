@@ -15,15 +15,22 @@ _OF_FORMAT = re.compile(r"(\S.*?) file: (.+)", re.DOTALL)
 
 
 def find_unusable(examination: Examination) -> Sequence[Finding]:
-    """Return the files that are left out: damaged ones, and for each format those of it."""
+    """Return the files that are left out: for each format those of it, damaged ones, and others.
+
+    Only damaged ones are suggested: what is wrong with the others may be wrong with no file.
+    """
     data = examination.data
     damaged: list[FindingPhoto] = []
+    others: list[FindingPhoto] = []
     by_format: dict[tuple[str, str], list[FindingPhoto]] = defaultdict(list)
     for bad in data.dataset.bad:
         if bad.twin:  # a copy in another class
             continue
         match = _OF_FORMAT.fullmatch(bad.reason)
-        group = by_format[match[1], match[2]] if match else damaged
+        if match:
+            group = by_format[match[1], match[2]]
+        else:
+            group = others if _holds_photos(bad, data) else damaged
         group.append(_photo(bad, data))
     findings = [
         Finding(
@@ -46,7 +53,22 @@ def find_unusable(examination: Examination) -> Sequence[Finding]:
                 suggested=len(damaged),
             )
         )
+    if others:
+        findings.append(
+            Finding(
+                "unreadable",
+                f"{with_noun(len(others), 'file')} could not be used",
+                "What they hold is left out of the training.",
+                "Mend what each reason names, or get the file again.",
+                tuple(others),
+            )
+        )
     return findings
+
+
+def _holds_photos(bad: BadPhoto, data: TrainingData) -> bool:
+    """Return whether a bad file is a tar file, or the list: other photos in it may be used."""
+    return bad.path == data.dataset.root or bad.path.suffix.lower() == ".tar"
 
 
 def _photo(bad: BadPhoto, data: TrainingData) -> FindingPhoto:

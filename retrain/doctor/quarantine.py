@@ -99,18 +99,21 @@ def folder_of_photos(image_dir: Path | str) -> Path:
     return place if place.is_dir() or place.suffix.lower() not in LISTS else place.parent
 
 
-def local_files(paths: Iterable[PhotoPath], image_dir: Path | str) -> list[Path]:
-    """Return the files of this machine that exist among `paths`, without the list of photos itself.
-
-    Raises WrongUse if a path is no file of this machine.
-    """
-    files_here = []
+def require_movable(paths: Iterable[PhotoPath], image_dir: Path) -> None:
+    """Raise WrongUse if a path is no file of this machine, or is not below `image_dir`."""
     for path in paths:
-        if not isinstance(path, Path):
-            raise WrongUse(f"{shown(path)}: not a file of its own on this machine: it is not moved")
-        if path != image_dir and os.path.lexists(path):
-            files_here.append(path)
-    return files_here
+        _relative(_local(path), _absolute(image_dir))
+
+
+def local_files(paths: Iterable[PhotoPath]) -> list[Path]:
+    """Return the files that exist among `paths`; raise WrongUse for one that is not here."""
+    return [path for path in map(_local, paths) if os.path.lexists(path)]
+
+
+def _local(path: PhotoPath) -> Path:
+    if not isinstance(path, Path):
+        raise WrongUse(f"{shown(path)}: not a file of its own on this machine: it is not moved")
+    return path
 
 
 def require_apart(image_dir: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import fsspec
 import pytest
 from PIL import Image
 
@@ -120,6 +121,34 @@ def test_the_doctor_does_not_move_what_is_no_file(
         assert "are not moved" in result.stderr
     result = invoke("doctor", everywhere[name], "--undo")
     assert result.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["x-02.tar", "."])
+def test_a_tar_file_that_is_cut_off_is_reported_and_not_suggested(
+    photos: Path, name: str, cache_dir: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    folder = Path(write_everywhere(photos, tmp_path)["tars"])
+    cut = folder / "x-02.tar"
+    cut.write_bytes(cut.read_bytes()[:-30_000])
+    kind = ("--cache-dir", cache_dir, "--kind", "unreadable", "--json")
+    result = invoke("doctor", folder / name, *kind)
+    assert result.exit_code == 0, result.output
+    (finding,) = json.loads(result.stdout)["findings"]
+    assert "not a whole tar file" in finding["photos"][0]["reason"]
+    assert (finding["suggested"], finding["command"]) == (0, None)
+
+
+def test_a_list_at_a_url_of_photos_here_has_findings_without_commands(
+    cache_dir: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    text = draw(tmp_path).read_text().replace("files/", f"{tmp_path}/files/")
+    with fsspec.open("memory://lists/l.csv", "w") as stream:
+        stream.write(text)
+    kind = ("--cache-dir", cache_dir, "--kind", "exact-copy", "--json")
+    result = invoke("doctor", "memory://lists/l.csv", *kind)
+    assert result.exit_code == 0, result.output
+    (finding,) = json.loads(result.stdout)["findings"]
+    assert (finding["suggested"], finding["command"]) == (1, None)
 
 
 def test_photos_cannot_be_trained_on_without_their_package(
