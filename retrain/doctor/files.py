@@ -3,11 +3,16 @@
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
+from deploy.errors import BadData
+from deploy.image import open_image
 from deploy.system.counts import with_noun
 from retrain.data.photo import BadPhoto
+from retrain.data.remote_path import look, read_photo
 from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding, FindingPhoto
+from retrain.parallel import run_in_order
 from retrain.training.load_examples import TrainingData
 
 _OF_FORMAT = re.compile(r"(\S.*?) file: (.+)", re.DOTALL)
@@ -17,21 +22,24 @@ _OF_FORMAT = re.compile(r"(\S.*?) file: (.+)", re.DOTALL)
 def find_unusable(examination: Examination) -> Sequence[Finding]:
     """Return the files that are left out: for each format those of it, damaged ones, and others.
 
-    Only damaged ones are suggested: what is wrong with the others may be wrong with no file.
+    Only damaged ones are suggested. The others may be sound: of a wrong digest or label in a list,
+    or not read for a while.
     """
     data = examination.data
-    damaged: list[FindingPhoto] = []
-    others: list[FindingPhoto] = []
     by_format: dict[tuple[str, str], list[FindingPhoto]] = defaultdict(list)
+    unread: list[BadPhoto] = []
     for bad in data.dataset.bad:
         if bad.twin:  # a copy in another class
             continue
-        match = _OF_FORMAT.fullmatch(bad.reason)
-        if match:
-            group = by_format[match[1], match[2]]
+        if match := _OF_FORMAT.fullmatch(bad.reason):
+            by_format[match[1], match[2]].append(_photo(bad, data))
         else:
-            group = others if _holds_photos(bad, data) else damaged
-        group.append(_photo(bad, data))
+            unread.append(bad)
+    are_damaged = run_in_order(unread, lambda: data, _is_damaged, lambda _: None)
+    damaged: list[FindingPhoto] = []
+    others: list[FindingPhoto] = []
+    for bad, is_damaged in zip(unread, are_damaged, strict=True):
+        (damaged if is_damaged else others).append(_photo(bad, data))
     findings = [
         Finding(
             "unsupported",
@@ -66,9 +74,22 @@ def find_unusable(examination: Examination) -> Sequence[Finding]:
     return findings
 
 
-def _holds_photos(bad: BadPhoto, data: TrainingData) -> bool:
-    """Return whether a bad file is a tar file, or the list: other photos in it may be used."""
-    return bad.path == data.dataset.root or bad.path.suffix.lower() == ".tar"
+def _is_damaged(data: TrainingData, bad: BadPhoto) -> bool:
+    """Return whether a file of this machine can be read, and not decoded as a photo.
+
+    The list or a tar file, in which other photos may be used, does not count.
+    """
+    is_own_file = isinstance(bad.path, Path) and bad.path.suffix.lower() != ".tar"
+    if not is_own_file or bad.path == data.dataset.root:
+        return False
+    try:
+        look(bad.path)  # to read a pipe may take for ever
+        open_image(read_photo(bad.path), data.backbone.spec)
+    except OSError:
+        return False
+    except BadData as error:
+        return not isinstance(error.__cause__, MemoryError)
+    return False
 
 
 def _photo(bad: BadPhoto, data: TrainingData) -> FindingPhoto:

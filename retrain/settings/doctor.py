@@ -3,7 +3,7 @@
 from pathlib import Path
 
 KINDS = {
-    "unreadable": "files that are damaged, cut off, or no photos",
+    "unreadable": "files that are damaged, cut off, or no photos, and those not read",
     "unsupported": "photos of a format that cannot be read here, such as HEIC",
     "exact-copy": "the same file twice in a class",
     "near-copy": "resized, cropped or recompressed copies in a class",

@@ -1,7 +1,9 @@
 """Commands on photos of a list, of tar files and of a URL."""
 
 import csv
+import hashlib
 import json
+import os
 from pathlib import Path
 
 import fsspec
@@ -121,6 +123,37 @@ def test_the_doctor_does_not_move_what_is_no_file(
         assert "are not moved" in result.stderr
     result = invoke("doctor", everywhere[name], "--undo")
     assert result.exit_code == 2
+
+
+def test_a_sound_photo_that_is_left_out_is_not_suggested(
+    cache_dir: Path, tmp_path: Path, invoke: Invoke
+) -> None:
+    rows = list(csv.DictReader(draw(tmp_path).read_text().splitlines()))
+    os.mkfifo(tmp_path / "pipe.jpg")
+    rows.append({"uri": "pipe.jpg", "label": "cat"})
+    content = {row["uri"]: tmp_path / row["uri"] for row in rows}
+    digests = {
+        uri: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for uri, path in content.items()
+    }
+    digests["files/5.png"] = "0" * 64
+    digests["files/6.png"] = "no digest"
+    address = write_csv(
+        tmp_path / "list.csv", [{**row, "digest": digests[row["uri"]]} for row in rows]
+    )
+    kind = ("--cache-dir", cache_dir, "--kind", "unreadable", "--json")
+    result = invoke("doctor", address, *kind)
+    assert result.exit_code == 0, result.output
+    damaged, others = json.loads(result.stdout)["findings"]
+    assert [Path(photo["path"]).name for photo in damaged["photos"]] == ["text.jpg"]
+    assert {Path(photo["path"]).name for photo in others["photos"]} == {
+        "5.png",
+        "6.png",
+        "gone.png",
+        "list.csv",
+        "pipe.jpg",
+    }
+    assert (damaged["suggested"], others["suggested"], others["command"]) == (1, 0, None)
 
 
 @pytest.mark.parametrize("name", ["x-02.tar", "."])
