@@ -1,6 +1,7 @@
 """`retrain doctor`: say what is wrong with the photos, and set chosen ones aside."""
 
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,7 +94,7 @@ def doctor(
         moves = _move(image_dir, folder, list_path)
         if as_json:
             say(json.dumps({"schema": 1, **moves.to_json()}))
-        _report(moves, image_dir, folder, as_json, undo)
+        _report(moves, target, image_dir, folder, as_json, undo)
         return
     _examine(target, photos, split, labels, kinds, quarantine, as_json)
 
@@ -189,7 +190,7 @@ def _examine(
     if as_json:
         say(json.dumps({**record, **moves.to_json()} if quarantine else record))
     if quarantine:
-        _report(moves, image_dir, quarantine, as_json)
+        _report(moves, target, image_dir, quarantine, as_json)
 
 
 def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path | str) -> None:
@@ -221,15 +222,25 @@ def _rest(count: int, finding: "Finding") -> str:
 
 
 def _report(
-    moves: "Moves", image_dir: Path | str, folder: Path, as_json: bool, is_undo: bool = False
+    moves: "Moves",
+    target: Path | str,
+    image_dir: Path | str,
+    folder: Path,
+    as_json: bool,
+    is_undo: bool = False,
 ) -> None:
-    """Print what was moved; raise BadData for files that could not be moved."""
+    """Print what was moved, and how it comes back; raise BadData for files that stayed.
+
+    `target` is the folder that was named, of photos or of a run.
+    """
     from retrain.data.photo import shown
 
     if not as_json:
         outcome = f"back to {shown(image_dir)}" if is_undo else f"to {shown(folder)}"
-        undo = "" if is_undo or not moves.moved else "; --undo moves them back"
-        say(f"{with_noun(len(moves.moved), 'file')} moved {outcome}{undo}")
+        say(f"{with_noun(len(moves.moved), 'file')} moved {outcome}")
+        if moves.moved and not is_undo:
+            words = ("doctor", shown(target), "--undo", "--quarantine", shown(folder))
+            say("To move back what was set aside last:", f"$ retrain {shlex.join(words)}")
     if moves.left:
         lines = [f"{shown(path)}: {reason}" for path, reason in moves.left[:_MAX_PRINTED]]
         raise BadData(f"{with_noun(len(moves.left), 'file')} could not be moved:", *lines)

@@ -79,7 +79,8 @@ def set_aside(paths: Iterable[Path], image_dir: Path, folder: Path, progress: Pr
         batch = _Batch(image_dir, tuple((origin, place) for place, origin in places.items()))
         _write(folder, [*batches, batch])
         pairs = [(image_dir / origin, folder / place) for origin, place in batch.paths]
-        problems = _move_all(pairs, "set aside: `undo` moves them back", progress)
+        outcome = "set aside: `undo` with this `quarantine` moves them back"
+        problems = _move_all(pairs, outcome, progress)
         moved = [pair for pair, text in zip(batch.paths, problems, strict=True) if not text]
         _write(folder, [*batches, *_batch(image_dir, moved)])
     return _moves([origin for origin, _ in pairs], problems)

@@ -1,6 +1,7 @@
 """`retrain doctor`: findings of a folder or a run, and photos set aside and moved back."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -78,6 +79,18 @@ def test_a_quarantine_takes_the_suggested_photos_and_undo_brings_them_back(
     result = invoke("doctor", root, "--undo", "--quarantine", root.parent / "aside")
     assert result.exit_code == 2
     assert "nothing to move back" in result.stderr
+
+
+def test_the_command_that_is_printed_moves_back_from_the_named_quarantine(
+    root: Path, cache_dir: Path, invoke: Invoke
+) -> None:
+    before = names(root)
+    options = ("--cache-dir", cache_dir, "--quarantine", root.parent / "my own")
+    result = invoke("doctor", root, "--kind", "exact-copy", *options)
+    command = next(line for line in result.stdout.splitlines() if "--undo" in line)
+    assert names(root) != before
+    assert invoke(*shlex.split(command.removeprefix("$ retrain "))).exit_code == 0
+    assert names(root) == before
 
 
 def test_a_list_is_carried_out(root: Path, invoke: Invoke, tmp_path: Path) -> None:
