@@ -109,6 +109,8 @@ def _open(
     from retrain.run_folder import RunFolder
     from retrain.training.read_run import read_settings
 
+    if where["image_dir"] and where["image_dir_option"]:
+        raise WrongUse("name one folder, of photos or of a run: retrain doctor DIR")
     named = where["image_dir"] or where["image_dir_option"]
     target: Path | str = named or TrainSettings.output_dir
     run = RunFolder(Path(target))

@@ -179,6 +179,14 @@ def test_options_of_the_photos_are_not_for_a_run(run: Run, invoke: Invoke) -> No
     assert "--architecture" in result.stderr
 
 
+def test_a_run_and_a_folder_of_photos_are_not_named_together(
+    run: Run, root: Path, invoke: Invoke
+) -> None:
+    result = invoke("doctor", run.folder, "--image-dir", root)
+    assert result.exit_code == 2
+    assert "name one folder" in result.stderr
+
+
 def test_a_run_whose_photos_moved_says_so(run: Run, root: Path, invoke: Invoke) -> None:
     root.rename(root.with_name("elsewhere"))
     for option in ("--json", "--undo"):
