@@ -1,6 +1,9 @@
 """Hold the settings of the doctor: the kinds of findings, and their names."""
 
+import os
 from pathlib import Path
+
+from deploy.errors import WrongUse
 
 KINDS = {
     "unreadable": "files that are damaged, cut off, or no photos, and those not read",
@@ -36,6 +39,14 @@ UNDO_LIST = "undo.json"
 
 
 def quarantine_of(image_dir: Path) -> Path:
-    """Return the folder beside the folder of photos into which its photos are set aside."""
-    root = image_dir.absolute()
+    """Return the folder beside the folder of photos into which its photos are set aside.
+
+    Raises WrongUse for the root of the file system, beside which there is none.
+    """
+    root = Path(os.path.abspath(image_dir))  # noqa: PTH100 (`resolve` would follow links)
+    if not root.name:
+        raise WrongUse(
+            f"{root}: photos of the root of the file system cannot be set aside: move them, or "
+            "their list, into a folder"
+        )
     return root.with_name(f"{root.name}-quarantine")

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 
 from deploy.errors import BadData, WrongUse
 from retrain.doctor import quarantine
+from retrain.doctor.examine import with_command
+from retrain.doctor.finding import Finding, FindingPhoto
 from retrain.doctor.quarantine import read_list, set_aside, undo
 from retrain.progress import Progress
+from retrain.settings.doctor import quarantine_of
 
 FIRST = Path(__file__).parents[2] / "formats/quarantine/first/undo.json"
 """Of a quarantine of the first version, with `red/copy.png` in it."""
@@ -28,6 +32,33 @@ def root(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     return tmp_path / "photos"
+
+
+def test_the_default_quarantine_is_beside_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos" / "rose").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "photos" / "rose")
+    assert quarantine_of(Path("..")) == tmp_path / "photos-quarantine"
+    assert quarantine_of(Path()) == tmp_path / "photos" / "rose-quarantine"
+    with pytest.raises(WrongUse, match="root of the file system"):
+        quarantine_of(Path("/"))
+
+
+def test_photos_that_are_not_below_the_folder_of_their_list_have_no_command(tmp_path: Path) -> None:
+    below = FindingPhoto(tmp_path / "lists" / "a.jpg", "cat", "a copy")
+    elsewhere = FindingPhoto(tmp_path / "photos" / "b.jpg", "cat", "a copy")
+    for photos, place in (
+        ((below, elsewhere), tmp_path / "lists" / "l.csv"),
+        ((below,), Path("/l.csv")),
+    ):
+        finding = Finding("exact-copy", "title", "why", "what", photos, suggested=len(photos))
+        assert with_command(finding, place, ("l.csv",)).command is None
+        first = replace(finding, suggested=1)
+        command = with_command(first, tmp_path / "lists" / "l.csv", ("l.csv",)).command
+        assert command == (
+            f"retrain doctor l.csv --kind exact-copy --quarantine {tmp_path}/lists-quarantine"
+        )
 
 
 def tree(folder: Path) -> dict[str, str]:
