@@ -128,10 +128,17 @@ def _groups(pairs: Sequence[Pair]) -> list[list[Photo]]:
     """Return the photos that show the same, each group in the order of the paths."""
     group_of: dict[bytes, dict[bytes, Photo]] = {}
     for pair in pairs:
-        merged = {photo.digest: photo for photo in (pair.photo, pair.other)}
-        for photo in (pair.photo, pair.other):
-            merged |= group_of.get(photo.digest, {})
-        group_of.update(dict.fromkeys(merged, merged))
+        smaller, larger = sorted(
+            (
+                group_of.setdefault(photo.digest, {photo.digest: photo})
+                for photo in (pair.photo, pair.other)
+            ),
+            key=len,
+        )
+        if smaller is not larger:
+            # The smaller group is moved, so that a photo moves log2(N) times at most.
+            larger |= smaller
+            group_of.update(dict.fromkeys(smaller, larger))
     distinct = {id(group): group for group in group_of.values()}
     return [sorted(group.values(), key=lambda photo: photo.path) for group in distinct.values()]
 

@@ -1,5 +1,7 @@
 """Copies and photos of one moment in other splits are found, with what they do to the accuracy."""
 
+import itertools
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,10 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from retrain.bottlenecks.near_duplicates import Pair
+from retrain.data.folder_layout import TRAINING
 from retrain.doctor import moments
-from retrain.doctor.copies import Inflation, inflation_text
+from retrain.doctor.copies import Inflation, _groups, inflation_text
 from retrain.doctor.finding import Finding
 from retrain.metrics import Accuracy
+from tests.helpers.doctor_fixtures import labelled_photos
 from tests.helpers.photos import draw as draw_photo
 from tests.helpers.photos import scene
 from tests.retrain.doctor.conftest import Examine
@@ -53,6 +58,27 @@ def test_a_difference_that_may_be_chance_has_no_points() -> None:
     assert many.points == pytest.approx(2.5)
     assert "2.5 points too good" in inflation_text(many)
     assert "chance" not in inflation_text(Inflation(Accuracy(18, 20), Accuracy(17, 18)))
+
+
+def test_near_copies_are_grouped_whatever_the_order_of_the_pairs() -> None:
+    photos = labelled_photos(["cat"] * 6)
+    links = [(0, 1), (2, 3), (4, 5), (3, 1), (0, 2)]
+    pairs = [Pair(photos[i], TRAINING, photos[j], TRAINING) for i, j in links]
+    groups = [{photo.digest for photo in group} for group in _groups(pairs)]
+    assert groups == [
+        {photo.digest for photo in photos[:4]},
+        {photo.digest for photo in photos[4:]},
+    ]
+
+
+def test_many_near_copies_of_one_picture_are_grouped_in_a_moment() -> None:
+    """Each photo of the chain joins the group of all before it."""
+    photos = labelled_photos(["cat"] * 16_000)
+    pairs = [Pair(a, TRAINING, b, TRAINING) for a, b in itertools.pairwise(photos)]
+    start = time.process_time()
+    (group,) = _groups(pairs)
+    assert time.process_time() - start < 2
+    assert len(group) == len(photos)
 
 
 def shifted(seed: int) -> Image.Image:
