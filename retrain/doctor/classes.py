@@ -142,9 +142,12 @@ def _few_photos(
             "accuracy is a guess."
         )
     if are_kept_together:
-        reasons.append(
-            "Photos with the same name before _nohash_ are of one thing, and stay in one split."
+        outcome = (
+            "in several splits they make the accuracy too good"
+            if photos[0].split  # the user's own
+            else "they stay in one split"
         )
+        reasons.append(f"Photos with the same name before _nohash_ are of one thing: {outcome}.")
     if missing:
         untested = f": nothing shows how well {label} is recognised"
         reasons.append(

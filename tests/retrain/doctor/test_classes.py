@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from retrain.data import split
+from retrain.data.photo_table import PhotoTable
 from retrain.doctor import classes, labels
 from retrain.doctor.examination import Examination
 from retrain.doctor.finding import Finding
@@ -54,6 +55,21 @@ def test_a_class_of_few_things_is_named_with_what_it_lacks(
     assert all(reason in finding.reason for reason in reasons)
     assert ("not judged" in finding.reason) == (things == 1)
     assert len(finding.photos) == 30
+
+
+@pytest.mark.parametrize("are_own", [False, True])
+def test_photos_of_one_thing_may_be_in_several_splits_of_the_users_own(are_own: bool) -> None:
+    points, indices = clusters((30, 30), apart=8)
+    names = [f"{i}.jpg" if index else f"a_nohash_{i}.jpg" for i, index in enumerate(indices)]
+    data = training_data(points, [NAMES[index] for index in indices], names)
+    photos = list(data.dataset.photos)
+    if are_own:
+        pairs = zip(photos, data.splits, strict=True)
+        photos = [replace(photo, split=name) for photo, name in pairs]
+    data = replace(data, dataset=replace(data.dataset, photos=PhotoTable.of(photos)))
+    (finding,) = classes.find(Examination(data, SOURCE, QUIET))
+    assert ("stay in one split" in finding.reason) != are_own
+    assert ("in several splits" in finding.reason) == are_own
 
 
 def test_a_class_that_a_split_of_its_own_does_not_test_is_named() -> None:
