@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,16 +175,19 @@ def _examine(
         require_apart(image_dir, quarantine)
     run = RunFolder(Path(target))
     is_run = run.metrics.exists()
-    is_kept = is_run and not kinds
-    if is_kept:
-        click.get_current_context().with_resource(run.writing())
+    is_locked = False
+    if is_run and not kinds:
+        with _warning_of(run.doctor):
+            click.get_current_context().with_resource(run.writing())
+            is_locked = True
     data = load(photos, split, stages, labels)
     # As they were named: `photos` has the absolute place.
     words = [shown(target)] if is_run else name_photos(replace(photos, image_dir=target))
     findings = examine(data, photos, stages, kinds, words)
     record = to_json(data, findings)
-    if is_kept:
-        files.write_json(run.doctor, record)
+    if is_locked:
+        with _warning_of(run.doctor):
+            files.write_json(run.doctor, record)
     if not as_json:
         _print(findings, len(data.dataset.photos), photos.image_dir)
     moves = Moves(())
@@ -193,6 +198,17 @@ def _examine(
         say(json.dumps({**record, **moves.to_json()} if quarantine else record))
     if quarantine:
         _report(moves, target, image_dir, quarantine, as_json)
+
+
+@contextmanager
+def _warning_of(record: Path) -> Iterator[None]:
+    """Warn that `record` is not written if the block raises OSError: the findings are printed."""
+    try:
+        yield
+    except OSError as error:
+        from retrain.data.photo import shown
+
+        progress().warn(f"{shown(record)} is not written: {error.strerror or error}")
 
 
 def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path | str) -> None:

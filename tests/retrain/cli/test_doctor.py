@@ -1,5 +1,6 @@
 """`retrain doctor`: findings of a folder or a run, and photos set aside and moved back."""
 
+import errno
 import json
 import shlex
 import shutil
@@ -171,6 +172,20 @@ def test_a_run_that_is_written_into_is_not_examined(run: Run, invoke: Invoke) ->
         result = invoke("doctor", run.folder)
     assert result.exit_code == 2
     assert "another retrain is writing there" in result.stderr
+
+
+@pytest.mark.parametrize("place", ["filelock.FileLock", "deploy.files.write_json"])
+def test_a_run_that_cannot_be_written_into_is_examined(
+    run: Run, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(place, refuse)
+    result = invoke("doctor", run.folder)
+    assert result.exit_code == 0, result.output
+    assert "[exact-copy]" in result.stdout
+    assert "doctor.json is not written: Read-only file system" in result.stderr
 
 
 def test_options_of_the_photos_are_not_for_a_run(run: Run, invoke: Invoke) -> None:
