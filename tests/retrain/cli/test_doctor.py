@@ -50,6 +50,14 @@ def test_findings_are_printed_with_photos_and_commands(
     assert "\x1b" not in result.output
 
 
+def test_settings_are_named_as_the_options_of_train(
+    photos: Path, tmp_path: Path, cache_dir: Path, invoke: Invoke
+) -> None:
+    copy_some(photos, tmp_path, 3, 10)
+    result = invoke("doctor", tmp_path, "--cache-dir", cache_dir, "--kind", "imbalance")
+    assert "train with --class-weight balanced" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("suggested", "words"),
     [(0, "4 more"), (9, "4 more"), (7, "2 more and 2 less sure"), (2, "4 less sure")],
