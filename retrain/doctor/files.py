@@ -65,8 +65,8 @@ def find_unusable(examination: Examination) -> Sequence[Finding]:
         findings.append(
             Finding(
                 "unreadable",
-                f"{with_noun(len(others), 'file')} could not be used",
-                "What they hold is left out of the training.",
+                f"{with_noun(len(others), 'file')} could not be used, or not as a whole",
+                "Such files, or parts of them, are left out of the training.",
                 "Mend what each reason names, or get the file again.",
                 tuple(others),
             )

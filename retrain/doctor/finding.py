@@ -8,7 +8,9 @@ from retrain.data.remote_path import PhotoPath
 
 
 def name_in(root: PhotoPath, path: PhotoPath) -> str:
-    """Return `path` as text, from the folder `root` on if it is in it."""
+    """Return `path` as text, from the folder `root` on if it is in it; of a list, its own name."""
+    if path == root:
+        return shown(path.name)
     return shown(path.relative_to(root) if path.is_relative_to(root) else path)
 
 

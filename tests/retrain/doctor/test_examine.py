@@ -12,7 +12,7 @@ from retrain.bottlenecks import near_duplicates
 from retrain.bottlenecks.near_duplicates import Pair
 from retrain.data.photo import Photo
 from retrain.doctor.examine import CHECKS, examine, load, split_sha256, to_json
-from retrain.doctor.finding import Finding, FindingPhoto
+from retrain.doctor.finding import Finding, FindingPhoto, name_in
 from retrain.progress import Progress
 from retrain.settings.doctor import KINDS
 from retrain.settings.source import Source
@@ -65,6 +65,12 @@ def test_a_near_copy_is_named_with_its_original(
     ]
     (photo,) = copies
     assert {photo.path, photo.other} == {sick / "cat" / "near.jpg", sick / "cat" / "sound 1.jpg"}
+
+
+def test_a_file_is_named_from_the_source_on(tmp_path: Path) -> None:
+    assert name_in(tmp_path, tmp_path / "cat" / "1.jpg") == "cat/1.jpg"
+    assert name_in(tmp_path / "l.csv", tmp_path / "1.jpg") == str(tmp_path / "1.jpg")
+    assert name_in(tmp_path / "l.csv", tmp_path / "l.csv") == "l.csv"
 
 
 def test_the_paths_of_a_record_are_absolute(monkeypatch: pytest.MonkeyPatch, sick: Path) -> None:
