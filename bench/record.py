@@ -239,19 +239,22 @@ def to_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
-def read(path: Path) -> list[BenchRecord]:
-    """Return the record in the file `path`, or those of a merged one; raise BadData."""
+def read(path: Path, remedy: str = _REMEDY) -> list[BenchRecord]:
+    """Return the record in the file `path`, or those of a merged one.
+
+    Raises BadData, with `remedy`.
+    """
     try:
-        with damaged(f"{path}: cannot be read", _REMEDY):
+        with damaged(f"{path}: cannot be read", remedy):
             content = parse_json(untrusted_files.read(path, MAX_RECORD_BYTES), MAX_RECORD_BYTES)
     except OSError as error:
         raise BadData(f"{path}: {error.strerror}: not a file of `retrain bench`") from error
-    values = versioned_json.read(content, str(path), SCHEMA_VERSION, _REMEDY)
+    values = versioned_json.read(content, str(path), SCHEMA_VERSION, remedy)
     records = values.objects("records") if "records" in values.values else (values,)
     if not records:
         raise values.error("records is empty")
     for record in records:
-        versioned_json.read(record.values, str(path), SCHEMA_VERSION, _REMEDY)
+        versioned_json.read(record.values, str(path), SCHEMA_VERSION, remedy)
         if "runners" in record.values and record.version < SCHEMA_VERSION:
             raise BadData(
                 f"{path}: schema {record.version}, not {SCHEMA_VERSION}: measure it again"

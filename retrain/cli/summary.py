@@ -1,6 +1,7 @@
 """`retrain summary`: print what the stages of a run measured."""
 
 import json
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,13 +29,12 @@ def summary(output_dir: Path, as_json: bool) -> None:
     files.
     """
     from retrain.conversion.result import ConversionResult, remedy_for
+    from retrain.report.bench_figures import read_bench, runner_of
     from retrain.run_folder import RunFolder
 
     run = RunFolder(output_dir)
     graph_sha256 = run.read_contract().graph_sha256
-    train_again, bench_again = (
-        f"run `{run.command(*words)}`" for words in (("train", "DIR"), ("bench",))
-    )
+    train_again = f"run `{run.command('train', 'DIR')}`"
     convert_again = remedy_for(run.conversion)
     metrics = read_json(run.metrics, train_again)
     _require_graph(metrics, graph_sha256, run.metrics, train_again)
@@ -42,29 +42,33 @@ def summary(output_dir: Path, as_json: bool) -> None:
     _require_graph(conversion_json, graph_sha256, run.conversion, convert_again)
     model = run.accepted_model()
     conversion = ConversionResult.from_json(conversion_json, run.conversion)
-    digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in (run.graph, model)}
+    model_sha256 = sha256(model.read_bytes()).hexdigest()
     # Versions before the digest wrote none.
-    if conversion.model_sha256 not in ("", digests[model.name]):
+    if conversion.model_sha256 not in ("", model_sha256):
         raise BadData(f"{run.conversion}: measured on another {model.name}: {convert_again}")
-    bench = _read_bench(run.bench, digests, bench_again) if run.bench.exists() else None
+    bench = next(iter(read_bench(run)), None)
     if as_json:
-        records = {"bench": bench, "train": metrics, "convert": conversion_json}
+        bench_json = bench.to_json() if bench else None
+        records = {"bench": bench_json, "train": metrics, "convert": conversion_json}
         say(json.dumps({"schema": _SCHEMA_VERSION, **records}))
         return
-    with damaged(f"{run.bench}: cannot be read", bench_again):
-        runners = [_runner(bench, name) for name in (run.graph.name, model.name)]
-        latencies = _latencies(runners)
-        bench_seconds = [_seconds("bench", bench["seconds"])] if bench else []
+    runners = [
+        runner_of(bench, digest) if bench else None for digest in (graph_sha256, model_sha256)
+    ]
     with damaged(f"{run.metrics}: cannot be read", train_again):
         train_seconds = _seconds(metrics.get("command", "train"), metrics["seconds"])
-    missing = [] if all(runners) else [f"- not measured of this file: {bench_again}"]
+    latencies = [
+        _latency("p50", [runner.ms.p50 if runner else None for runner in runners]),
+        _latency("p90", [runner.ms.p90 if runner else None for runner in runners]),
+    ]
+    missing = f"- not measured of this file: run `{run.command('bench')}`"
     say(
         *align([*_measured(conversion), *latencies], (0, 1, 2)),
-        *missing,
+        *([] if all(runners) else [missing]),
         f"same best label on {conversion.parity.agreement:.1%} of the test photos",
         train_seconds,
         _seconds("convert", conversion.seconds),
-        *bench_seconds,
+        *([_seconds("bench", bench.seconds)] if bench else []),
     )
 
 
@@ -72,21 +76,6 @@ def _require_graph(record: Any, graph_sha256: str, path: Path, remedy: str) -> N
     """Raise BadData if the record at `path` was measured on another graph."""
     if record.get("graph_sha256") != graph_sha256:
         raise BadData(f"{path}: measured on another graph than the one there: {remedy}")
-
-
-def _read_bench(path: Path, digests: dict[str, str], remedy: str) -> dict[str, Any]:
-    """Return the bench's record, without what was measured of other files than those of `digests`.
-
-    `digests` are SHA-256 by name.
-    """
-    bench = read_json(path, remedy)
-    with damaged(f"{path}: cannot be read", remedy):
-        bench["runners"] = [
-            runner
-            for runner in bench["runners"]
-            if digests.get(runner["model"], runner["sha256"]) == runner["sha256"]
-        ]
-    return bench
 
 
 def _measured(conversion: "ConversionResult") -> list[tuple[str, ...]]:
@@ -107,21 +96,10 @@ def _measured(conversion: "ConversionResult") -> list[tuple[str, ...]]:
     ]
 
 
-def _latencies(runners: list[Any]) -> list[tuple[str, ...]]:
-    """Return the rows of the latency of both files."""
-    return [
-        (
-            f"latency {percentile}",
-            *(f"{runner['ms'][percentile]:.2f} ms" if runner else "-" for runner in runners),
-        )
-        for percentile in ("p50", "p90")
-    ]
-
-
-def _runner(bench: Any, name: str) -> Any:
-    """Return the bench's figures of the file `name` on one thread, or on the fewest."""
-    runners = [runner for runner in bench["runners"] if runner["model"] == name] if bench else []
-    return min(runners, key=lambda runner: runner["threads"], default=None)
+def _latency(percentile: str, times: Sequence[float | None]) -> tuple[str, ...]:
+    """Return the row of a percentile of the latency of both files, in milliseconds."""
+    texts = ("-" if time is None else f"{time:.2f} ms" for time in times)
+    return (f"latency {percentile}", *texts)
 
 
 def _seconds(command: str, seconds: Any) -> str:

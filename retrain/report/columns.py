@@ -19,7 +19,7 @@ def columns(inputs: RunInputs) -> tuple[Column, ...]:
         accuracy.right,
         (
             ("size", megabytes(graph_bytes)),
-            ("time of a call", time_of_call(inputs, run.graph.name)),
+            ("time of a call", time_of_call(inputs, inputs.contract.graph_sha256)),
         ),
     )
     nowhere = Column("Device", "not installed yet", missing=command(run, "push", "USER@HOST"))
@@ -37,7 +37,7 @@ def columns(inputs: RunInputs) -> tuple[Column, ...]:
         parity.model.right,
         (
             ("size", megabytes(conversion.model_bytes)),
-            ("time of a call", time_of_call(inputs, run.model.name)),
+            ("time of a call", time_of_call(inputs, conversion.model_sha256)),
             ("same best label as the graph", f"{parity.agreement:.1%}"),
         ),
     )

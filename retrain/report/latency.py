@@ -1,7 +1,7 @@
 """Show how long the files of a run take: what `retrain bench` and a device measured."""
 
-from bench.record import BenchRecord, RunnerRecord
 from deploy.system.counts import with_noun
+from retrain.report.bench_figures import runner_of
 from retrain.report.page_values import LatencyRow
 from retrain.report.run_inputs import RunInputs
 
@@ -39,21 +39,18 @@ def call_on_device(inputs: RunInputs) -> float | None:
     return (inputs.device.selftest.ms or {}).get("invoke") if inputs.device else None
 
 
-def time_of_call(inputs: RunInputs, name: str) -> str:
-    """Return the median time of a call of the network on the machine of the bench."""
-    runners = [_runner(record, name) for record in inputs.bench]
+def time_of_call(inputs: RunInputs, digest: str) -> str:
+    """Return the median time of a call of the file with the SHA-256 `digest`, as the bench has it.
+
+    With several machines, the times of all are returned in one text.
+    """
+    runners = [runner_of(record, digest) for record in inputs.bench]
     measured = [
         f"{runner.ms.p50:.1f} ms" + " (busy machine)" * runner.is_busy
         for runner in runners
         if runner
     ]
     return " / ".join(measured) if measured else "not measured"
-
-
-def _runner(record: BenchRecord, name: str) -> RunnerRecord | None:
-    """Return the figures of the file `name` on one thread, or on the fewest."""
-    runners = [runner for runner in record.runners if runner.model == name]
-    return min(runners, key=lambda runner: (runner.threads, runner.ms.p50), default=None)
 
 
 def megabytes(count: int) -> str:

@@ -12,22 +12,23 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
 
-from deploy import files, model_file, versioned_json
+from bench.record import BenchRecord
+from deploy import files, model_file
 from deploy.contract import Contract
 from deploy.system.counts import with_noun
 from deploy.system.terminal import printable
-from deploy.untrusted_files import damaged, read_json
+from deploy.untrusted_files import damaged
 from deploy.versioned_json import Fields
 from retrain.conversion.result import ConversionResult
 from retrain.data.folder_layout import SPLITS, TESTING, TRAINING
 from retrain.metrics import Accuracy
+from retrain.report.bench_figures import read_bench
 from retrain.run_folder import RunFolder, is_fine_tuned
 from retrain.settings.conversion import About
 from retrain.tflite import metadata
 
 BLANK = "**To fill in:**"
 """What each blank begins with."""
-_BENCH_VERSION = 3
 _MAX_LABELS = 100
 """Labels whose figures are shown: those with the lowest F1."""
 _SPECIALS = re.compile(r"[\\`*_\[\]<>#|~$&!]")
@@ -73,9 +74,9 @@ _CARD = """\
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is known of a model; `metrics`, `conversion` and `runners` only if they are of it.
+    """What is known of a model; `metrics` and `conversion` only if they are of it.
 
-    `runners` are the benchmark's figures of it, measured on `cpu`.
+    `bench` holds what was measured of the files of its run.
     """
 
     contract: Contract
@@ -84,8 +85,7 @@ class _Facts:
     size_bytes: int
     metrics: Fields | None
     conversion: ConversionResult | None
-    cpu: str
-    runners: tuple[Fields, ...]
+    bench: tuple[BenchRecord, ...]
 
     @property
     def accuracy(self) -> Accuracy | None:
@@ -133,7 +133,6 @@ def _collect(run: RunFolder) -> _Facts:
     # Versions before the digest wrote none.
     if conversion and conversion.model_sha256 not in ("", digest):
         conversion = None
-    cpu, runners = _read_bench(run, digest)
     return _Facts(
         contract,
         About(
@@ -143,21 +142,7 @@ def _collect(run: RunFolder) -> _Facts:
         len(content),
         run.read_metrics(contract),
         conversion,
-        cpu,
-        runners,
-    )
-
-
-def _read_bench(run: RunFolder, digest: str) -> tuple[str, tuple[Fields, ...]]:
-    """Return the CPU and the runners in bench.json of the model with this SHA-256, if any."""
-    if not run.bench.exists():
-        return "", ()
-    remedy = f"run `{run.command('bench')}`"
-    values = read_json(run.bench, remedy)
-    bench = versioned_json.read(values, str(run.bench), _BENCH_VERSION, remedy)
-    runners = bench.objects("runners")
-    return bench.object("machine").text("cpu"), tuple(
-        runner for runner in runners if runner.text("sha256") == digest
+        read_bench(run),
     )
 
 
@@ -207,8 +192,7 @@ def _figures(facts: _Facts) -> Iterator[str]:
     yield from _accuracies(facts)
     if facts.metrics:
         yield from _classes(facts.metrics)
-    if facts.runners:
-        yield from _latencies(facts)
+    yield from _latencies(facts)
     yield from _model(facts)
     if facts.metrics:
         yield from _training(facts.contract, facts.metrics)
@@ -263,18 +247,26 @@ def _classes(metrics: Fields) -> Iterator[str]:
 
 
 def _latencies(facts: _Facts) -> Iterator[str]:
+    """Yield the benchmark's figures of the model, if it was measured."""
+    measured = [
+        (record.machine.cpu, runner)
+        for record in facts.bench
+        for runner in record.runners
+        if runner.sha256 == facts.sha256
+    ]
+    if not measured:
+        return
     yield ""
     yield "### Latency"
     yield ""
     yield "| CPU | runtime | threads | p50 | p90 | photos a second, decoded too |"
     yield "| --- | --- | --- | --- | --- | --- |"
-    for runner in facts.runners:
-        ms, total = runner.object("ms"), runner.object("photo_ms").number("total", default=0)
-        runtime = _code(f"{runner.text('runtime')} {runner.text('version')}")
-        times = " | ".join(f"{ms.number(name):.2f} ms" for name in ("p50", "p90"))
+    for cpu, runner in measured:
+        total = runner.photo_ms.get("total")
+        runtime = _code(f"{runner.runtime} {runner.version}")
+        times = f"{runner.ms.p50:.2f} ms | {runner.ms.p90:.2f} ms"
         a_second = f"{1000 / total:.0f}" if total else "-"
-        threads = runner.integer("threads")
-        yield f"| {_code(facts.cpu)} | {runtime} | {threads} | {times} | {a_second} |"
+        yield f"| {_code(cpu)} | {runtime} | {runner.threads} | {times} | {a_second} |"
 
 
 def _model(facts: _Facts) -> Iterator[str]:

@@ -6,7 +6,6 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
-from bench import record as bench_record
 from bench.record import BenchRecord
 from deploy import versioned_json
 from deploy.cli.selftest import SelfTest
@@ -20,6 +19,7 @@ from retrain.data.manifest import Manifest, read_manifest
 from retrain.data.photo import Photo
 from retrain.metrics import Accuracy
 from retrain.predictions import Prediction, read_predictions
+from retrain.report.bench_figures import read_bench
 from retrain.run_folder import METRICS_VERSION, RunFolder, is_fine_tuned
 from retrain.settings.conversion import ConvertSettings
 from retrain.settings.doctor import MAX_EXAMINED
@@ -130,7 +130,6 @@ def read_inputs(run: RunFolder) -> RunInputs:
         raise BadData(f"{run.predictions}: no predictions of this graph: {remedy} again")
     model_sha256 = sha256(run.model.read_bytes()).hexdigest() if run.model.exists() else ""
     conversion = _conversion(run, model_sha256, contract.graph_sha256)
-    known = {model_sha256, contract.graph_sha256}
     return RunInputs(
         run,
         contract,
@@ -143,7 +142,7 @@ def read_inputs(run: RunFolder) -> RunInputs:
         _rows(run.model_predictions, f"run `{run.command('convert')}`", model_sha256)
         if conversion
         else (),
-        _bench(run.bench, known),
+        read_bench(run),
         _device(run, model_sha256),
     )
 
@@ -166,17 +165,6 @@ def _conversion(run: RunFolder, model_sha256: str, graph_sha256: str) -> Convers
     conversion = ConversionResult.read(run.conversion)
     matches = (conversion.model_sha256, conversion.graph_sha256) == (model_sha256, graph_sha256)
     return conversion if matches else None
-
-
-def _bench(path: Path, known: set[str]) -> tuple[BenchRecord, ...]:
-    """Return the records at `path` with a figure of a file of the digests `known`."""
-    if not path.exists():
-        return ()
-    return tuple(
-        record
-        for record in bench_record.read(path)
-        if any(runner.sha256 in known for runner in record.runners)
-    )
 
 
 def _device(run: RunFolder, model_sha256: str) -> DeviceTest | None:

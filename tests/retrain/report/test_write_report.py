@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from bench.record import to_text
 from deploy.cli.selftest import run as run_selftest
 from retrain import predictions
 from retrain.cli import commands
@@ -21,6 +23,7 @@ from retrain.progress import Progress
 from retrain.report import findings, learning_curve
 from retrain.report.columns import columns
 from retrain.report.commands import choose_command, fine_tune_command
+from retrain.report.latency import latency_rows
 from retrain.report.learning_curve import LearningCurve, LearningPoint
 from retrain.report.run_inputs import read_inputs
 from retrain.report.write_report import write_report
@@ -28,6 +31,8 @@ from retrain.run_folder import RunFolder
 from retrain.settings.training import HeadSettings
 from tests.helpers.photos import LABELS, draw
 from tests.helpers.predictions import prediction_rows
+from tests.helpers.record_fixtures import draw as draw_times
+from tests.helpers.record_fixtures import record, runner
 from tests.helpers.report_pages import Page
 from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke, Run, Train
 
@@ -565,3 +570,27 @@ def test_graph_and_model_stand_side_by_side_on_the_same_photos(folder: Path) -> 
     assert graph.accuracy
     assert model.accuracy
     assert graph.accuracy.total == model.accuracy.total == len(inputs.test_rows) > 1
+
+
+def test_only_the_latency_of_the_present_files_is_shown(folder: Path, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(folder, tmp_path / "run"))
+    graph_sha256 = run.read_contract().graph_sha256
+    model_sha256 = sha256(run.model.read_bytes()).hexdigest()
+
+    def times(*digests: str) -> tuple[list[str], list[str]]:
+        """Return the times of graph and model, and the files with latency, by a new bench.json."""
+        names = ("output_graph.pb", "model.tflite")
+        ms = (7.0, 2.0)
+        runners = [
+            runner(name, draw_times(time), sha256=digest)
+            for name, time, digest in zip(names, ms, digests, strict=True)
+        ]
+        run.bench.write_text(to_text(record(*runners).to_json()), "utf-8")
+        inputs = read_inputs(run)
+        shown = [dict(column.facts)["time of a call"] for column in columns(inputs)[:2]]
+        return shown, [row.model for row in latency_rows(inputs)]
+
+    both = ["output_graph.pb", "model.tflite"]
+    assert times(graph_sha256, model_sha256) == (["7.0 ms", "2.0 ms"], both)
+    assert times(graph_sha256, "0" * 64) == (["7.0 ms", "not measured"], both[:1])
+    assert times("0" * 64, model_sha256) == (["not measured", "2.0 ms"], both[1:])
