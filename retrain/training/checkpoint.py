@@ -19,6 +19,8 @@ from retrain.data.photo import Photo
 from retrain.data.photo_table import SPLIT_OF_CODE, PhotoTable
 from retrain.fingerprint import fingerprint
 from retrain.settings.training import FineTuneSettings, TrainSettings
+from retrain.training import curves
+from retrain.training.curves import CurvePoint
 from retrain.training.head import Head
 
 FORMAT_VERSION = 1
@@ -42,7 +44,7 @@ class Checkpoint:
     `step` counts the steps trained. `head` is the head in training, on bottlenecks as the
     optimizer standardizes them. `best` is the head with the lowest validation cross entropy,
     `best_cross_entropy` in nats, on bottlenecks as they are; `rounds_since_best` counts the rounds
-    after it.
+    after it. `curve` has the scores of the steps.
     """
 
     step: int
@@ -50,6 +52,7 @@ class Checkpoint:
     best: Head
     best_cross_entropy: float
     rounds_since_best: int
+    curve: tuple[CurvePoint, ...] = ()
 
     def to_bytes(self, key: str) -> bytes:
         """Return an .npz file followed by its SHA-256; `key` identifies the run."""
@@ -63,6 +66,7 @@ class Checkpoint:
                 "best_bias": self.best.bias,
                 "best_cross_entropy": self.best_cross_entropy,
                 "rounds_since": self.rounds_since_best,
+                curves.MEMBER: curves.to_array(self.curve),
             },
         )
 
@@ -94,6 +98,7 @@ class Checkpoint:
             Head(best_weights, best_bias),
             cross_entropy,
             int(rounds),
+            curves.from_members(members),
         )
 
 

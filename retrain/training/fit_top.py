@@ -11,8 +11,10 @@ import numpy.typing as npt
 from deploy.errors import BadData
 from retrain.metrics import calibrated_cross_entropies
 from retrain.settings.training import FineTuneSettings, HeadSettings
+from retrain.training import curves
 from retrain.training.adamw import AdamW
 from retrain.training.checkpoint import Array, number
+from retrain.training.curves import CurvePoint
 from retrain.training.head import (
     Examples,
     Floats,
@@ -47,7 +49,7 @@ class FineTuneState:
     `optimizer` is the state of the run in training after `epoch` epochs; the next epoch changes
     it. `best` are the run's parameters with the lowest validation cross entropy,
     `best_cross_entropy` in nats; `epochs_since_best` counts the epochs after it. `total` is the sum
-    of the parameters of the `runs` that are finished.
+    of the parameters of the `runs` that are finished. `curve` has the scores of all epochs.
     """
 
     optimizer: AdamW
@@ -57,6 +59,7 @@ class FineTuneState:
     epoch: int
     runs: int
     total: list[Floats]
+    curve: tuple[CurvePoint, ...] = ()
 
     @classmethod
     def start(
@@ -72,6 +75,7 @@ class FineTuneState:
             name: getattr(self, name) for name in _NUMBER_KINDS if name != "steps"
         }
         members["steps"] = self.optimizer.steps
+        members[curves.MEMBER] = curves.to_array(self.curve)
         for name, arrays in self._lists().items():
             members |= {f"{name}/{number}": values for number, values in enumerate(arrays)}
         return members
@@ -114,6 +118,7 @@ class FineTuneState:
             int(numbers["epoch"]),
             int(numbers["runs"]),
             arrays("total"),
+            curves.from_members(members),
         )
 
     @property

@@ -45,7 +45,7 @@ Floats = npt.NDArray[np.floating[Any]]
 class EventWriter:
     """Writes events into a new folder below `folder`; every method leaves its data on disk.
 
-    `curves` holds the scores that were written, by stage.
+    `curves` holds the scores that were written, by stage, after those of `continue_curve`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -72,6 +72,11 @@ class EventWriter:
             if name == "train":
                 values.append(_scalar("learning_rate", learning_rate))
             self._file(stage + name).add(step, values)
+
+    def continue_curve(self, stage: str, points: Sequence[CurvePoint]) -> None:
+        """Begin the curve of a stage with the points of the training that this one continues."""
+        if points:
+            self.curves[stage] = list(points)
 
     def write_layer(self, step: int, weights: Floats, bias: Floats, logits: Floats) -> None:
         """Write histograms of the head's weights (D, C), bias (C,) and logits (N, C)."""

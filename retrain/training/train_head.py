@@ -1,6 +1,7 @@
 """Run the training of the head: print steps, write events, checkpoints and intermediate graphs."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from retrain.training.load_examples import TrainingData
 from retrain.training.tensorboard import EventWriter
 from retrain.training.trained_network import LinearNetwork
 
+_STAGE = ""
+"""The stage of the curve."""
 _PRINTED_STEPS = 10
 """About how many steps of a run are printed."""
 
@@ -43,6 +46,8 @@ def train_head(
     sweep(path.parent, _intermediate_folder(settings))
     key = run_key(settings, data.backbone.fingerprint, data.dataset.photos, data.splits)
     checkpoint = _resume(path, key, progress) if settings.resume else None
+    if checkpoint:
+        events.continue_curve(_STAGE, checkpoint.curve)
     steps = settings.head.how_many_training_steps
     step = checkpoint.step if checkpoint else 0
     training, validation = data.examples[split.TRAINING], data.examples[split.VALIDATION]
@@ -55,14 +60,14 @@ def train_head(
                 training, validation, len(data.labels), settings.head, checkpoint
             ):
                 events.write_scores(
-                    report.step, report.train, report.validation, report.learning_rate
+                    report.step, report.train, report.validation, report.learning_rate, _STAGE
                 )
                 if report.step >= next_printed:
                     _print_step(report, progress)
                     next_printed = report.step + print_interval
                 _write_intermediate_graph(report, settings, data.backbone)
                 if report.checkpoint:
-                    checkpoint = report.checkpoint
+                    checkpoint = replace(report.checkpoint, curve=tuple(events.curves[_STAGE]))
                     events.write_layer(
                         report.step, report.head.weights, report.head.bias, report.logits
                     )

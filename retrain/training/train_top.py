@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ from retrain.training.top import Top
 from retrain.training.train_head import head_checkpoint
 from retrain.training.trained_network import FineTunedNetwork, LinearNetwork, TrainedNetwork
 
+_STAGE = "fine_tuning_"
+"""The stage of the curve."""
 _CHECKPOINT_INTERVAL_S = 20.0
 """Least time between checkpoints: writing one of a large network takes as long as many steps."""
 
@@ -147,6 +149,7 @@ def _train(
     elif settings.resume:
         progress.info(f"{path}: no checkpoint: fine-tuning from the beginning")
     state = state or FineTuneState.start(start)
+    events.continue_curve(_STAGE, state.curve)
     written_s = time.monotonic()
     try:
         # Divergence is an error of `fit_top`, not a warning of numpy's.
@@ -163,10 +166,11 @@ def _train(
                     report.train,
                     report.validation,
                     report.learning_rate,
-                    "fine_tuning_",
+                    _STAGE,
                 )
                 is_last = state.runs == fine_tuning.average
                 if is_last or time.monotonic() - written_s >= _CHECKPOINT_INTERVAL_S:
+                    state = replace(state, curve=tuple(events.curves[_STAGE]))
                     files.write(path, pack(key, state.to_members()))
                     written_s = time.monotonic()
                 advance(photos)

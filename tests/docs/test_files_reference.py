@@ -12,6 +12,7 @@ from deploy.bundle_texts import NAMES
 from retrain.backbones.cut_points import CutPoint
 from retrain.metrics import Accuracy
 from retrain.run_folder import RunFolder
+from retrain.training import curves
 from retrain.training.checkpoint import _ARRAYS, _NUMBER_KINDS
 from retrain.training.compare_networks import Comparison
 from retrain.training.fit_top import FineTuneState
@@ -62,7 +63,7 @@ def test_every_key_is_described(path: str) -> None:
 
 
 def test_every_member_of_a_checkpoint_is_described() -> None:
-    assert {*_ARRAYS, *_NUMBER_KINDS} <= words(section("checkpoint.npz"))
+    assert {*_ARRAYS, *_NUMBER_KINDS, curves.MEMBER} <= words(section("checkpoint.npz"))
 
 
 def test_every_member_of_a_checkpoint_of_fine_tuning_is_described() -> None:

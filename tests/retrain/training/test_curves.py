@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from retrain.training.curves import CurvePoint, to_json
+from retrain.training.curves import MEMBER, CurvePoint, from_members, to_array, to_json
 
 
 def test_many_points_become_fifty_means() -> None:
@@ -23,3 +23,9 @@ def test_points_that_are_not_finite_are_left_out(points: int, value: float) -> N
     assert to_json(diverged)["step"] == []
     recovered = CurvePoint(points, (0.5, 1.0), (0.25, 2.0))
     assert to_json([*diverged, recovered])["validation_accuracy"] == [0.25]
+
+
+def test_a_curve_comes_back_from_a_checkpoint() -> None:
+    points = (CurvePoint(0, (0.1, math.inf), (0.3, 1.5)), CurvePoint(10, (0.7, 0.2), (0.9, 0.1)))
+    assert from_members({MEMBER: to_array(points)}) == points
+    assert from_members({MEMBER: to_array(())}) == from_members({}) == ()

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -39,6 +40,10 @@ def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "retrain", *arguments], stdout=subprocess.DEVNULL, stderr=stream
         )
+
+
+def metrics(run: Path) -> Any:
+    return json.loads((run / "metrics.json").read_text("utf-8"))
 
 
 def shards(folder: Path) -> list[Path]:
@@ -103,7 +108,8 @@ def test_a_killed_run_ends_as_the_unbroken_one_and_analyses_nothing_again(
     assert "going on at step" in log.read_text("utf-8")
     for name in ("output_graph.pb", "contract.json", "checkpoint.npz", "manifest.csv"):
         assert (broken / "run" / name).read_bytes() == (unbroken / "run" / name).read_bytes(), name
-    assert json.loads((broken / "run" / "metrics.json").read_bytes())["analysed"] == 0
+    assert metrics(broken / "run")["analysed"] == 0
+    assert metrics(broken / "run")["curves"] == metrics(unbroken / "run")["curves"]
     rows = analysed(broken)
     assert len(rows) == len(set(rows)) == PHOTOS
     assert set(first) <= set(rows)
@@ -136,6 +142,8 @@ def test_a_finished_run_resumed_writes_the_same_again(
     assert result.exit_code == 0, result.output
     assert f"going on at step 400, from {run / 'checkpoint.npz'}" in result.stderr
     assert graph(run) == graph(trained)
+    assert metrics(run)["curves"] == metrics(trained)["curves"]
+    assert len(metrics(run)["curves"]["linear"]["step"]) > 10
 
 
 def test_without_a_checkpoint_a_run_starts_at_the_beginning_and_says_so(

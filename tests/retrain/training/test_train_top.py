@@ -299,6 +299,7 @@ def test_a_finished_run_is_averaged_with_more_and_not_with_fewer(
         train(tmp_path / "run", *TUNE, *RATE, "--average", 2, "--resume"), tmp_path / "run"
     )
     assert graph(resumed) == graph(averaged)
+    assert resumed.metrics["curves"] == averaged.metrics["curves"]
     assert "run 2, epoch 1: " in resumed.result.stderr
     assert "run 1, epoch " not in resumed.result.stderr
     result = train(tmp_path / "run", *TUNE, *RATE, "--resume")
@@ -336,6 +337,7 @@ def test_an_interrupted_run_resumes_in_its_second_average(
     resumed = finished(train(tmp_path / "run", *averaged, "--resume"), tmp_path / "run")
     assert "going on after 4 epochs of run 2" in resumed.result.stderr
     assert graph(resumed) == graph(expected)
+    assert resumed.metrics["curves"] == expected.metrics["curves"]
     newest = max((resumed.folder / "summaries").iterdir())
     steps = [*tensors(newest / "fine_tuning_train", "accuracy")]
     assert steps == list(range(EPOCHS + 5, 2 * EPOCHS + 1))
