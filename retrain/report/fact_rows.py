@@ -25,11 +25,13 @@ def _files(measured: PhotoFacts, book: PhotoBook) -> tuple[tuple[str, str, Count
     def row(name: str, text: str, photos: Sequence[Photo]) -> tuple[str, str, Count]:
         return name, text, Count(len(photos), book.gallery(f"Photos: {name}, {text}", photos))
 
+    opened = f"{len(files):,} of {measured.total:,} photos, whose formats and sizes these are"
     few = max(1, min(12, len(files) // 10))
     by_bytes = sorted(files, key=lambda file: file.bytes)
     photos, sizes = [file.photo for file in files], [file.photo for file in by_bytes]
     middle, heavy = files[len(files) // 2], by_bytes[len(files) // 2]
     return (
+        *([("opened", opened, None)] if len(files) < measured.total else []),
         *(row("format", name, members) for name, members in measured.formats.items()),
         row("smallest", f"{files[0].width} x {files[0].height} pixels", photos[:few]),
         ("median", f"{middle.width} x {middle.height} pixels", None),

@@ -29,10 +29,9 @@ class FileFacts(NamedTuple):
 
 @dataclass(frozen=True)
 class PhotoFacts:
-    """The facts of the files that could be opened, in order of their pixels, of `total` photos."""
+    """The facts of the files that were opened, in order of their pixels, of `total` photos."""
 
     files: tuple[FileFacts, ...]
-    looked_at: int
     total: int
 
     @property
@@ -46,15 +45,18 @@ class PhotoFacts:
 
 
 def measure(photos: Sequence[Photo]) -> PhotoFacts:
-    """Return the facts of the photos; only the heads of files are read."""
-    looked_at = photos[:: -(-len(photos) // _MAX_FILES) or 1]
+    """Return the facts of the photos, of many those of evenly spaced ones.
+
+    Only the heads of files are read. A file that cannot be opened has no facts.
+    """
+    chosen = photos[:: -(-len(photos) // _MAX_FILES) or 1]
     facts = parallel.run_in_order(
-        looked_at, lambda: None, lambda _, photo: _read(photo), lambda _: None
+        chosen, lambda: None, lambda _, photo: _read(photo), lambda _: None
     )
     files = sorted(
         (fact for fact in facts if fact), key=lambda fact: (fact.width * fact.height, fact.bytes)
     )
-    return PhotoFacts(tuple(files), len(looked_at), len(photos))
+    return PhotoFacts(tuple(files), len(photos))
 
 
 def _read(photo: Photo) -> FileFacts | None:

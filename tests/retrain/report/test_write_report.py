@@ -20,11 +20,13 @@ from retrain.cli import commands
 from retrain.data import split
 from retrain.predictions import Predictions, read_predictions
 from retrain.progress import Progress
-from retrain.report import findings, learning_curve
+from retrain.report import findings, learning_curve, photo_facts
 from retrain.report.columns import columns
 from retrain.report.commands import choose_command, fine_tune_command
+from retrain.report.fact_rows import fact_rows
 from retrain.report.latency import latency_rows
 from retrain.report.learning_curve import LearningCurve, LearningPoint
+from retrain.report.photo_book import MAX_IN_GALLERY, PhotoBook
 from retrain.report.run_inputs import read_inputs
 from retrain.report.write_report import write_report
 from retrain.run_folder import RunFolder
@@ -526,7 +528,6 @@ def test_hostile_names_are_shown_as_text(hostile: Run) -> None:
 
 def test_many_photos_stay_on_a_small_page(tmp_path: Path) -> None:
     from retrain.data.photo import Photo
-    from retrain.report.photo_book import MAX_IN_GALLERY, PhotoBook
 
     random = np.random.default_rng(0)
     noise = random.integers(0, 255, (160, 160, 3), np.uint8)
@@ -594,3 +595,18 @@ def test_only_the_latency_of_the_present_files_is_shown(folder: Path, tmp_path: 
     assert times(graph_sha256, model_sha256) == (["7.0 ms", "2.0 ms"], both)
     assert times(graph_sha256, "0" * 64) == (["7.0 ms", "not measured"], both[:1])
     assert times("0" * 64, model_sha256) == (["not measured", "2.0 ms"], both[1:])
+
+
+def test_formats_and_sizes_say_of_how_many_photos_they_are(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = read_inputs(RunFolder(folder))
+    total = len(inputs.manifest)
+
+    def facts() -> dict[str, str]:
+        return {name: text for name, text, _ in fact_rows(inputs, PhotoBook(folder))}
+
+    assert "opened" not in facts()
+    monkeypatch.setattr(photo_facts, "_MAX_FILES", total - 1)
+    expected = f"{-(-total // 2)} of {total} photos, whose formats and sizes these are"
+    assert facts()["opened"] == expected
