@@ -306,7 +306,7 @@ def _training(contract: Contract, metrics: Fields) -> Iterator[str]:
         "Network": f"{_code(contract.backbone)}, weights `{contract.weights_sha256[:12]}`",
         "Trained": trained,
         "Photos": f"{counts}; split by {split_by}",
-        "Files left out": f"{bad:,}, which cannot be read" if bad else "",
+        "Files left out": f"{bad:,}, for the reasons in failed.csv of the run" if bad else "",
         "Photos that look the same in two splits": "not searched for"
         if copies is None
         else with_noun(len(copies), "pair"),

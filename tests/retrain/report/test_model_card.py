@@ -292,6 +292,16 @@ def test_an_adopted_graph_claims_nothing_of_its_training(run: RunFolder) -> None
     assert "No test photo was used" not in card
 
 
+def test_no_reason_is_made_up_for_files_left_out(run: RunFolder) -> None:
+    metrics = json.loads(run.metrics.read_text("utf-8"))
+    assert "Files left out" not in make_card(run)
+    twins = [{"path": f"/{label}/1.jpg", "reason": "in two classes"} for label in "ab"]
+    changed = {**metrics, "bad": twins, "bad_count": 1002}
+    run.metrics.write_text(json.dumps(changed), "utf-8")
+    line = "| Files left out | 1,002, for the reasons in failed.csv of the run |\n"
+    assert line in make_card(run)
+
+
 # The bundle
 
 
