@@ -1,7 +1,9 @@
 """Write settings as JSON into the record of a run, read them there, and write them as options."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 from urllib.parse import unquote
@@ -71,7 +73,7 @@ def read_fields(record: Fields, kind: Any) -> dict[str, Any]:
 
 def _in_type(record: Fields, name: str, kind: Any) -> Any:
     value, kinds = record.values[name], (kind, *get_args(kind))
-    inner = next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
+    inner = _group(kind)
     if value is not None and inner:
         return read(record.object(name), inner)
 
@@ -79,6 +81,12 @@ def _in_type(record: Fields, name: str, kind: Any) -> Any:
         return text if text is None or Path not in kinds else _to_place(text)
 
     return tuple(map(as_place, value)) if isinstance(value, list) else as_place(value)
+
+
+def _group(kind: Any) -> Any:
+    """Return the dataclass of settings in the type `kind` of a field, None if there is none."""
+    kinds = (kind, *get_args(kind))
+    return next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
 
 
 def options(settings: Any, without: Collection[str] = ()) -> list[str]:
@@ -98,12 +106,37 @@ def options(settings: Any, without: Collection[str] = ()) -> list[str]:
     return words
 
 
+def name_options(text: str, kind: Any) -> str:
+    """Return `text` with the option in place of each setting in backquotes.
+
+    Settings are the fields of the dataclass `kind` and of those inside, called as the parameters of
+    their options. Another name stays as it is.
+    """
+    names = _options_of(kind)
+    return re.sub(r"`(\w+)`", lambda match: names.get(match[1], match[0]), text)
+
+
+@cache
+def _options_of(kind: Any) -> Mapping[str, str]:
+    """Return the option of each setting of the dataclass `kind`, and of those inside."""
+    names: dict[str, str] = {}
+    for name, type_of_field in get_type_hints(kind).items():
+        group = _group(type_of_field)
+        names |= _options_of(group) if group else {_OPTION_NAMES.get(name, name): _option(name)}
+    return names
+
+
+def _option(name: str) -> str:
+    """Return the option of the field `name`."""
+    return f"--{_OPTION_NAMES.get(name, name).replace('_', '-')}"
+
+
 def _default(field: "Field[Any]") -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def _words(name: str, value: Any) -> list[str]:
-    option = f"--{_OPTION_NAMES.get(name, name).replace('_', '-')}"
+    option = _option(name)
     if value is True:
         return [option]
     if isinstance(value, tuple) and all(isinstance(item, int) for item in value):

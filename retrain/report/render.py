@@ -2,11 +2,14 @@
 
 import base64
 import hashlib
+from functools import partial
 from importlib import resources
 
 from deploy.system.terminal import printable
 from retrain.metrics import Accuracy
 from retrain.report.page_values import Report
+from retrain.settings.training import TrainSettings
+from retrain.stored_settings import name_options
 
 _FILES = resources.files("retrain.report") / "page"
 
@@ -18,7 +21,9 @@ def render(report: Report) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    environment.filters.update(printable=printable)
+    environment.filters.update(
+        printable=printable, options=partial(name_options, kind=TrainSettings)
+    )
     script, style = _read("page.js"), _read("page.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Plots have their colours in attributes `style`, for which no digest serves.

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from deploy.versioned_json import Fields
 from retrain.cli import commands
+from retrain.cli.train import train
 from retrain.settings.conversion import About, Bounds, ConvertSettings, Quantization
 from retrain.settings.source import Source
 from retrain.settings.training import (
@@ -18,7 +19,7 @@ from retrain.settings.training import (
     SplitSettings,
     TrainSettings,
 )
-from retrain.stored_settings import options, read, to_json
+from retrain.stored_settings import _options_of, name_options, options, read, to_json
 
 SPLIT = SplitSettings(20.0, 12.5, "two words")
 PUBLISHED = TrainSettings(
@@ -136,3 +137,18 @@ def test_paths_are_written_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     record = to_json(TrainSettings(Source(Path("photos"), graph=Path("net.pb"))))
     assert record["source"]["image_dir"] == str(tmp_path / "photos")
     assert record["source"]["graph"] == str(tmp_path / "net.pb")
+
+
+def test_settings_in_a_text_become_the_options_of_train() -> None:
+    text = "use `labels_from` 2, `class_weight` balanced, `split_salt` and `seed`, not `split`"
+    assert name_options(text, TrainSettings) == (
+        "use --labels-from 2, --class-weight balanced, --split-salt and --seed, not `split`"
+    )
+
+
+def test_each_setting_of_the_training_becomes_an_option_that_it_has() -> None:
+    spelled = [option for parameter in train.params for option in parameter.opts]
+    options_of_settings = _options_of(TrainSettings)
+    assert len(options_of_settings) > 40
+    without = set(options_of_settings.values()) - {text.replace("_", "-") for text in spelled}
+    assert without == {"--blank-centre"}  # no command sets it, no text names it

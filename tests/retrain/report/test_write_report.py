@@ -610,3 +610,17 @@ def test_formats_and_sizes_say_of_how_many_photos_they_are(
     monkeypatch.setattr(photo_facts, "_MAX_FILES", total - 1)
     expected = f"{-(-total // 2)} of {total} photos, whose formats and sizes these are"
     assert facts()["opened"] == expected
+
+
+def test_settings_are_called_as_the_options_of_train(folder: Path, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(folder, tmp_path / "run"))
+    metrics = json.loads(run.metrics.read_text("utf-8"))
+    run.metrics.write_text(json.dumps({**metrics, "warnings": ["use `labels_from` 2, of `me`"]}))
+    record = json.loads(run.doctor.read_text("utf-8"))
+    words = {"kind": "imbalance", "title": "rare", "photos": [], "reason": "`seed` is 0"}
+    remedy = {"remedy": "train with `class_weight` balanced"}
+    run.doctor.write_text(json.dumps({**record, "findings": [{**words, **remedy}]}))
+    write_report(run)
+    texts = [element.text for element in Page.read(run.folder).named("bdi")]
+    assert "use --labels-from 2, of `me`" in texts
+    assert {"--seed is 0", "train with --class-weight balanced"} <= set(texts)
