@@ -14,7 +14,7 @@ from PIL import Image
 from deploy import model_file
 from deploy.contract import Contract, InputSpec
 from deploy.errors import BadData, WrongUse
-from deploy.image import MAX_BYTES, normalise, open_image, to_pixels, upright
+from deploy.image import MAX_PHOTO_BYTES, normalise, open_image, to_pixels, upright
 from deploy.runtime import Model
 from deploy.system.counts import with_noun
 from deploy.untrusted_files import naming
@@ -120,7 +120,9 @@ def to_image(photo: Photo, spec: InputSpec) -> Image.Image:
     if isinstance(photo, (str, os.PathLike)):
         with Path(photo).open("rb") as stream:
             # A pipe, such as /dev/stdin, cannot go back.
-            return open_image(stream if stream.seekable() else stream.read(MAX_BYTES + 1), spec)
+            return open_image(
+                stream if stream.seekable() else stream.read(MAX_PHOTO_BYTES + 1), spec
+            )
     if isinstance(photo, bytes):
         return open_image(photo, spec)
     if isinstance(photo, np.ndarray):

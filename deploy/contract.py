@@ -11,7 +11,7 @@ from pathlib import Path
 from deploy import versioned_json
 from deploy.errors import BadData
 from deploy.system.terminal import hides
-from deploy.untrusted_files import MAX_BYTES, damaged, parse_json, read
+from deploy.untrusted_files import MAX_JSON_BYTES, damaged, parse_json, read
 from deploy.versioned_json import Fields
 
 SCHEMA_VERSION = 1
@@ -147,7 +147,7 @@ def read_labels_file(path: Path) -> tuple[str, ...]:
 
     Raises BadData for a file that is not UTF-8, too large for labels or a device, OSError.
     """
-    content = read(path, MAX_BYTES)
+    content = read(path, MAX_JSON_BYTES)
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content
     with suppress(UnicodeDecodeError):
         if not utf16:
@@ -173,9 +173,9 @@ def check_labels(labels: Sequence[str]) -> None:
         )
     text = json.dumps({"labels": labels}, indent=2, ensure_ascii=False)
     size = len(text.encode("utf-8", "surrogatepass")) + _OTHER_BYTES
-    if size > MAX_BYTES:
+    if size > MAX_JSON_BYTES:
         raise BadData(
-            f"{len(labels):,} labels take {size:,} bytes in a model, which holds {MAX_BYTES:,}: "
+            f"{len(labels):,} labels take {size:,} bytes in a model, which holds {MAX_JSON_BYTES:,}: "
             "shorten the names of the classes"
         )
 

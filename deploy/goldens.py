@@ -11,7 +11,7 @@ import numpy.typing as npt
 from deploy import versioned_json
 from deploy.errors import BadData
 from deploy.system.counts import with_noun
-from deploy.untrusted_files import MAX_BYTES, MAX_GOLDENS, damaged, parse_json
+from deploy.untrusted_files import MAX_JSON_BYTES, MAX_GOLDENS, damaged, parse_json
 
 SCHEMA_VERSION = 1
 """Version 1 is not written: goldens.json without a version has it."""
@@ -49,7 +49,7 @@ def name(index: int) -> str:
 def most(labels: Sequence[str]) -> int:
     """Return how many goldens of a model with these labels can be read again."""
     label_bytes = max(len(json.dumps(label, ensure_ascii=False).encode()) for label in labels)
-    return MAX_BYTES // (_SCORE_BYTES * len(labels) + label_bytes + _OTHER_BYTES)
+    return MAX_JSON_BYTES // (_SCORE_BYTES * len(labels) + label_bytes + _OTHER_BYTES)
 
 
 def to_json(goldens: Sequence[Golden], tolerance: float) -> str:

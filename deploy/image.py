@@ -25,10 +25,10 @@ from deploy.image_files.formats import (
 from deploy.image_files.strip_metadata import strip_metadata
 
 __all__ = ["FORMATS", "HEAD", "claims_photo", "sniff", "why_not_photo"]
-MAX_BYTES = 256 * 1024**2
+MAX_PHOTO_BYTES = 256 * 1024**2
 """Limit of a photo's file, checked before it is read into memory."""
-TOO_LARGE = f"larger than {MAX_BYTES // 1024**2} MB"
-"""Why a file above `MAX_BYTES` is no photo."""
+TOO_LARGE = f"larger than {MAX_PHOTO_BYTES // 1024**2} MB"
+"""Why a file above `MAX_PHOTO_BYTES` is no photo."""
 MAX_PIXELS = 110_000_000
 """Pillow takes 4 bytes a pixel, and two copies at a time: 0.9 GB for the largest photo."""
 _MAX_PIXELS_OF_FORMAT = {"WEBP": 40_000_000, "AVIF": 50_000_000, "HEIC": 50_000_000}
@@ -75,7 +75,7 @@ def open_image(source: bytes | IO[bytes], spec: InputSpec | None = None) -> Imag
     Raises BadData, with the reason, for a photo that cannot be decoded in full.
     """
     stream = io.BytesIO(source) if isinstance(source, bytes) else source
-    if stream.seek(0, io.SEEK_END) > MAX_BYTES:
+    if stream.seek(0, io.SEEK_END) > MAX_PHOTO_BYTES:
         raise BadData(TOO_LARGE)
     stream.seek(0)
     head, path = stream.read(HEAD), getattr(stream, "name", None)

@@ -11,7 +11,7 @@ from typing import IO, Any
 from deploy.errors import BadData, MissingPackage, RetrainError
 from deploy.system.error_messages import doing
 
-MAX_BYTES = 8 * 1024**2
+MAX_JSON_BYTES = 8 * 1024**2
 """Limit for a JSON text inside a model; parsed, it takes up to thirty times the memory."""
 MAX_RECORD_BYTES = 256 * 1024**2
 """Limit for a JSON file of a run, which may list millions of photos."""
@@ -88,7 +88,7 @@ def _read_pipe(stream: IO[bytes], max_bytes: int) -> bytes:
     return bytes(content)
 
 
-def parse_json(content: bytes | str, max_bytes: int = MAX_BYTES) -> Any:
+def parse_json(content: bytes | str, max_bytes: int = MAX_JSON_BYTES) -> Any:
     """Return the value of a JSON text in UTF-8; numbers may be NaN.
 
     Raises ValueError or RecursionError for other bytes, for an object with the same key twice and

@@ -14,7 +14,7 @@ from deploy.errors import BadData, GateFailed, WrongUse
 from deploy.run_command import run_command
 from deploy.system.error_messages import doing
 from deploy.system.temporary_files import sweep
-from deploy.untrusted_files import MAX_BYTES, naming, read, read_json
+from deploy.untrusted_files import MAX_JSON_BYTES, naming, read, read_json
 from deploy.versioned_json import Fields
 from retrain.frozen_graph import FrozenGraph
 from retrain.metrics import Accuracy
@@ -315,7 +315,7 @@ def _digest(path: Path) -> str:
 def _read_contract(path: Path) -> Contract:
     """Return the contract in the file `path`; raise BadData, which names it, or OSError."""
     with naming(path):
-        return Contract.from_json(read(path, MAX_BYTES))
+        return Contract.from_json(read(path, MAX_JSON_BYTES))
 
 
 def _require_labels(labels: tuple[str, ...], contract: Contract, path: Path) -> None:

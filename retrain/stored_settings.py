@@ -106,7 +106,7 @@ def options(settings: Any, without: Collection[str] = ()) -> list[str]:
     return words
 
 
-def name_options(text: str, kind: Any) -> str:
+def settings_to_options(text: str, kind: Any) -> str:
     """Return `text` with the option in place of each setting in backquotes.
 
     Settings are the fields of the dataclass `kind` and of those inside, called as the parameters of

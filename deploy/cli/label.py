@@ -202,10 +202,10 @@ def _in_folder(folder: Path) -> Iterator[str]:
 
 
 def _read(photo: str) -> str | bytes:
-    from deploy.image import MAX_BYTES
+    from deploy.image import MAX_PHOTO_BYTES
 
     if photo == STDIN:
-        return sys.stdin.buffer.read(MAX_BYTES + 1)
+        return sys.stdin.buffer.read(MAX_PHOTO_BYTES + 1)
     if os.path.isdir(photo):  # noqa: PTH112
         os.scandir(photo).close()  # raises the reason if it cannot be read
         raise BadData("no photos in this folder")

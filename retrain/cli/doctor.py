@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from deploy.cli import name_options
 from deploy.cli.help_groups import GENERAL, GroupedCommand, Groups
 from deploy.cli.typed import typed
 from deploy.errors import BadData, WrongUse
@@ -214,17 +213,18 @@ def _warning_of(record: Path) -> Iterator[None]:
 
 def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path | str) -> None:
     """Print the findings as text, with the first photos of each; settings are options of train."""
-    from retrain.cli.train import train
     from retrain.data.photo import shown
     from retrain.data.remote_path import photo_path
     from retrain.doctor.finding import name_in
+    from retrain.stored_settings import settings_to_options
 
     place = photo_path(image_dir)
     count = with_noun(len(findings), "finding") if findings else "no findings"
     say(f"{with_noun(photos, 'photo')} in {shown(image_dir)}: {count}")
     for number, finding in enumerate(findings, 1):
         say("", f"{number}. {finding.title} [{finding.kind}]")
-        say(*(f"   {name_options(text, train)}" for text in (finding.reason, finding.remedy)))
+        for text in (finding.reason, finding.remedy):
+            say(f"   {settings_to_options(text, TrainSettings)}")
         if finding.command:
             say(f"   $ {finding.command}")
         for photo in finding.photos[:_MAX_PRINTED]:

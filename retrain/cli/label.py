@@ -76,9 +76,12 @@ def open_run_model(model: Path, labels: Path | None, threads: int) -> "PhotoClas
     Warn if it is the model of a run that was trained again since, or whose last conversion was
     refused: then it is not what `retrain bundle` would ship.
     """
-    from retrain.run_folder import RunFolder
-
-    classifier, run = open_model(model, labels, threads), RunFolder(model.parent)
+    classifier = open_model(model, labels, threads)
+    try:
+        from retrain.run_folder import RunFolder
+    except ModuleNotFoundError:  # on a device, where nothing is trained
+        return classifier
+    run = RunFolder(model.parent)
     if model == run.model:
         try:
             run.accepted_model()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
-from deploy.image import MAX_BYTES, TOO_LARGE, claims_photo, why_not_photo
+from deploy.image import MAX_PHOTO_BYTES, TOO_LARGE, claims_photo, why_not_photo
 from retrain.data.folder_layout import ClassFolder
 from retrain.data.remote_path import PhotoPath
 
@@ -86,7 +86,7 @@ def why_left_out(
     `problem` is what is wrong with it, if that is known already.
     """
     if problem is None:
-        problem = TOO_LARGE if size > MAX_BYTES else why_not_photo(head, name)
+        problem = TOO_LARGE if size > MAX_PHOTO_BYTES else why_not_photo(head, name)
     claims = problem is None or all_claim or claims_photo(name, head)
     return problem if claims else ""
 

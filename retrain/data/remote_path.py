@@ -8,7 +8,7 @@ from functools import total_ordering
 from pathlib import Path, PurePath
 from typing import TypeAlias
 
-from deploy.image import MAX_BYTES, TOO_LARGE
+from deploy.image import MAX_PHOTO_BYTES, TOO_LARGE
 from retrain.data import store
 from retrain.data.store import Facts
 
@@ -147,15 +147,15 @@ class RemotePath:
         return Path(below)
 
     def read_bytes(self) -> bytes:
-        """Return the content with one read; of more than a photo may have, `MAX_BYTES` + 1 bytes.
+        """Return the content with one read; of more than a photo may have, `MAX_PHOTO_BYTES` + 1 bytes.
 
         Raises OSError, and BadData for a missing package.
         """
         match = _MEMBER.fullmatch(self._text)
         if not match:
-            return store.read_start(self._text, MAX_BYTES + 1)
+            return store.read_start(self._text, MAX_PHOTO_BYTES + 1)
         file, start, end = match[1], int(match[3]), int(match[4])
-        end = min(end, start + MAX_BYTES + 1)
+        end = min(end, start + MAX_PHOTO_BYTES + 1)
         if not file.startswith(_FILE):
             return store.read(file, start, end)
         with Path(file[len(_FILE) :]).open("rb") as stream:
@@ -212,8 +212,10 @@ def read_photo(place: PhotoPath) -> bytes:
         with place.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             # A pipe has the size 0, and may be without end.
-            content = stream.read() if 0 < size <= MAX_BYTES else stream.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
+            content = (
+                stream.read() if 0 < size <= MAX_PHOTO_BYTES else stream.read(MAX_PHOTO_BYTES + 1)
+            )
+    if len(content) > MAX_PHOTO_BYTES:
         raise OSError(errno.EFBIG, TOO_LARGE, str(place))
     return content
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deploy.errors import BadData
-from deploy.image import HEAD, MAX_BYTES, claims_photo
+from deploy.image import HEAD, MAX_PHOTO_BYTES, claims_photo
 from deploy.system.cores import cores
 from retrain.data import similar_labels, store
 from retrain.data.dataset import Dataset
@@ -163,7 +163,7 @@ def _read(path: bytes, size: int | None, all_claim: bool) -> tuple[bytes | None,
     """
     place = photo_path(os.fsdecode(path))
     name = place if isinstance(place, Path) else Path(place.name)
-    is_large = size is not None and size > MAX_BYTES
+    is_large = size is not None and size > MAX_PHOTO_BYTES
     try:
         if size == 0 and isinstance(place, RemotePath) and not store.is_web(str(place)):
             content = b""  # a store refuses to send a part of nothing

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from deploy.contract import check_label
 from deploy.errors import BadData
-from deploy.image import HEAD, MAX_BYTES
+from deploy.image import HEAD, MAX_PHOTO_BYTES
 from deploy.system.cores import cores
 from deploy.user_files import is_user_file
 from retrain.data import store
@@ -153,7 +153,7 @@ def _members(stream: IO[bytes]) -> Iterator[_Member]:
             text = _read(stream, min(info.size, _MAX_LABEL_BYTES))
             yield member._replace(text=text)
         else:
-            content = _read(stream, HEAD if info.size > MAX_BYTES else info.size)
+            content = _read(stream, HEAD if info.size > MAX_PHOTO_BYTES else info.size)
             yield from _photo(member, content, _LINK if is_link else None)
 
 

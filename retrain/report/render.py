@@ -9,7 +9,7 @@ from deploy.system.terminal import printable
 from retrain.metrics import Accuracy
 from retrain.report.page_values import Report
 from retrain.settings.training import TrainSettings
-from retrain.stored_settings import name_options
+from retrain.stored_settings import settings_to_options
 
 _FILES = resources.files("retrain.report") / "page"
 
@@ -22,7 +22,7 @@ def render(report: Report) -> str:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters.update(
-        printable=printable, options=partial(name_options, kind=TrainSettings)
+        printable=printable, options=partial(settings_to_options, kind=TrainSettings)
     )
     script, style = _read("page.js"), _read("page.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

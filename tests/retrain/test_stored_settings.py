@@ -19,7 +19,7 @@ from retrain.settings.training import (
     SplitSettings,
     TrainSettings,
 )
-from retrain.stored_settings import _options_of, name_options, options, read, to_json
+from retrain.stored_settings import _options_of, settings_to_options, options, read, to_json
 
 SPLIT = SplitSettings(20.0, 12.5, "two words")
 PUBLISHED = TrainSettings(
@@ -141,7 +141,7 @@ def test_paths_are_written_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_settings_in_a_text_become_the_options_of_train() -> None:
     text = "use `labels_from` 2, `class_weight` balanced, `split_salt` and `seed`, not `split`"
-    assert name_options(text, TrainSettings) == (
+    assert settings_to_options(text, TrainSettings) == (
         "use --labels-from 2, --class-weight balanced, --split-salt and --seed, not `split`"
     )
 

@@ -13,7 +13,7 @@ from retrain.backbones.custom.custom_network import CustomNetwork
 from retrain.backbones.surgery.photo_input import Sides
 from retrain.tar_members import tar_members
 
-MAX_BYTES = 2 << 30
+MAX_NETWORK_BYTES = 2 << 30
 """A GraphDef cannot be larger either."""
 
 
@@ -51,8 +51,8 @@ def files_of(path: Path) -> list[Path]:
         total = sum(file.stat().st_size for file in files)
     except OSError as error:
         raise BadData(f"{path}: cannot be read ({error.strerror})") from error
-    if total > MAX_BYTES:
-        raise BadData(f"{path}: {total} bytes; at most {MAX_BYTES} are read")
+    if total > MAX_NETWORK_BYTES:
+        raise BadData(f"{path}: {total} bytes; at most {MAX_NETWORK_BYTES} are read")
     return files
 
 
@@ -63,8 +63,8 @@ def _read_archive(path: Path) -> Any:
         with naming(path), damaged(problem), gzip.open(path) as content:
             graphs = []
             for member in tar_members(content):
-                if member.offset_data + member.size > MAX_BYTES:
-                    raise BadData(f"more than {MAX_BYTES} bytes in it")
+                if member.offset_data + member.size > MAX_NETWORK_BYTES:
+                    raise BadData(f"more than {MAX_NETWORK_BYTES} bytes in it")
                 if member.isreg() and not member.issparse() and member.name.endswith(".pb"):
                     graphs.append(member)
             if len(graphs) != 1:

@@ -145,7 +145,7 @@ def test_wrong_use_is_told_before_anything_is_read(
 def test_goldens_that_could_not_be_read_again_are_refused_before_the_work(
     run: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy.goldens.MAX_BYTES", 1_000)
+    monkeypatch.setattr("deploy.goldens.MAX_JSON_BYTES", 1_000)
     result = invoke("convert", "--output-dir", run)
     assert result.exit_code == 2
     assert "--goldens 8: with 4 labels a model file holds the scores of 2 at most" in result.stderr

@@ -79,7 +79,7 @@ def test_the_same_files_are_photos_in_each_source(
     in_list: str | None,
 ) -> None:
     for module in (listed, scan, tar_files):
-        monkeypatch.setattr(module, "MAX_BYTES", LIMIT)
+        monkeypatch.setattr(module, "MAX_PHOTO_BYTES", LIMIT)
     path = root / "cat" / name
     rows = [*rows_of(root), (path, "cat")]
     path.parent.mkdir(exist_ok=True)

@@ -243,7 +243,7 @@ def test_more_labels_than_a_contract_holds_are_refused(
 def test_labels_of_more_text_than_a_contract_holds_are_refused(
     rows: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deploy.contract.MAX_BYTES", 64 * 1024)
+    monkeypatch.setattr("deploy.contract.MAX_JSON_BYTES", 64 * 1024)
     path = write_csv(tmp_path / "list.csv", rows)
     with pytest.raises(BadData, match=r"list\.csv: 2 labels take .*: shorten the names"):
         read(path)

@@ -59,7 +59,7 @@ def serving(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
 def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Return the URL of a server that says no size, and sends 20 MB; photos may have 1 MB."""
     for module in ("scan", "listed", "remote_path"):
-        monkeypatch.setattr(f"retrain.data.{module}.MAX_BYTES", 1_000_000)
+        monkeypatch.setattr(f"retrain.data.{module}.MAX_PHOTO_BYTES", 1_000_000)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

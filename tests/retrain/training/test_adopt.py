@@ -209,7 +209,7 @@ def test_labels_that_are_not_those_of_the_graph_are_named(adopt: Adopt) -> None:
     write_labels(adopt.labels, ("red", "blue", "red", "grey"))
     assert_failed(adopt(tiny(hub)), 3, str(adopt.labels), "red", "lines 1, 3")
     write_labels(adopt.labels, ("a", "b", "c", "d"))
-    assert_failed(adopt(tiny(hub)), 3, str(adopt.photos), "no folder", "grün, hell", "a, b")
+    assert_failed(adopt(tiny(hub)), 3, str(adopt.photos), "no class", "grün, hell", "a, b")
 
 
 def test_what_is_not_a_graph_is_named(adopt: Adopt, invoke: Invoke, tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_the_2015_network_needs_no_options(tmp_path: Path, monkeypatch: pytest.M
     spec = backbone.spec
     assert (spec.height, spec.width, spec.crop, spec.mean, spec.std) == (299, 299, None, 128, 128)
     assert (backbone.width, backbone.name) == (8, archive.name)
-    monkeypatch.setattr(read_file, "MAX_BYTES", archive.stat().st_size)
+    monkeypatch.setattr(read_file, "MAX_NETWORK_BYTES", archive.stat().st_size)
     with pytest.raises(BadData, match="more than"):
         load_custom(archive, Ends(), tmp_path)
 
