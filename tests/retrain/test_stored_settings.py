@@ -19,7 +19,7 @@ from retrain.settings.training import (
     SplitSettings,
     TrainSettings,
 )
-from retrain.stored_settings import _options_of, settings_to_options, options, read, to_json
+from retrain.stored_settings import _options_of, options, read, settings_to_options, to_json
 
 SPLIT = SplitSettings(20.0, 12.5, "two words")
 PUBLISHED = TrainSettings(
