@@ -120,9 +120,8 @@ def to_image(photo: Photo, spec: InputSpec) -> Image.Image:
     if isinstance(photo, (str, os.PathLike)):
         with Path(photo).open("rb") as stream:
             # A pipe, such as /dev/stdin, cannot go back.
-            return open_image(
-                stream if stream.seekable() else stream.read(MAX_PHOTO_BYTES + 1), spec
-            )
+            content = stream if stream.seekable() else stream.read(MAX_PHOTO_BYTES + 1)
+            return open_image(content, spec)
     if isinstance(photo, bytes):
         return open_image(photo, spec)
     if isinstance(photo, np.ndarray):

@@ -175,8 +175,8 @@ def check_labels(labels: Sequence[str]) -> None:
     size = len(text.encode("utf-8", "surrogatepass")) + _OTHER_BYTES
     if size > MAX_JSON_BYTES:
         raise BadData(
-            f"{len(labels):,} labels take {size:,} bytes in a model, which holds {MAX_JSON_BYTES:,}: "
-            "shorten the names of the classes"
+            f"{len(labels):,} labels take {size:,} bytes in a model, which holds "
+            f"{MAX_JSON_BYTES:,}: shorten the names of the classes"
         )
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from deploy import versioned_json
 from deploy.errors import BadData
 from deploy.system.counts import with_noun
-from deploy.untrusted_files import MAX_JSON_BYTES, MAX_GOLDENS, damaged, parse_json
+from deploy.untrusted_files import MAX_GOLDENS, MAX_JSON_BYTES, damaged, parse_json
 
 SCHEMA_VERSION = 1
 """Version 1 is not written: goldens.json without a version has it."""

@@ -147,7 +147,7 @@ class RemotePath:
         return Path(below)
 
     def read_bytes(self) -> bytes:
-        """Return the content with one read; of more than a photo may have, `MAX_PHOTO_BYTES` + 1 bytes.
+        """Return the content with one read, of a large file the first `MAX_PHOTO_BYTES` + 1 bytes.
 
         Raises OSError, and BadData for a missing package.
         """
@@ -212,9 +212,8 @@ def read_photo(place: PhotoPath) -> bytes:
         with place.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             # A pipe has the size 0, and may be without end.
-            content = (
-                stream.read() if 0 < size <= MAX_PHOTO_BYTES else stream.read(MAX_PHOTO_BYTES + 1)
-            )
+            is_known = 0 < size <= MAX_PHOTO_BYTES
+            content = stream.read() if is_known else stream.read(MAX_PHOTO_BYTES + 1)
     if len(content) > MAX_PHOTO_BYTES:
         raise OSError(errno.EFBIG, TOO_LARGE, str(place))
     return content
