@@ -130,7 +130,7 @@ class Top:
         """Return the gradient for the feature maps at `rows` (N,) of `store`, `targets` (N, C).
 
         `offset` (C,) is added to the logits before the softmax. Raises BadData where TensorFlow
-        cannot compute it: on processors it has none of grouped or dilated convolutions.
+        cannot compute it: without oneDNN it has none of grouped or dilated convolutions.
         """
 
         def compute(part: Ints) -> list[Any]:
