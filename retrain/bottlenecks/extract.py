@@ -1,51 +1,34 @@
 """Extract the bottlenecks of photos: load those in the cache, compute the others on all cores."""
 
-import hashlib
-import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
-from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from deploy.contract import InputSpec
 from deploy.errors import BadData
-from deploy.image import decoder, open_image, to_pixels
+from deploy.image import decoder
 from deploy.system.cores import cores
 from retrain import parallel
 from retrain.backbones import Backbone
 from retrain.bottlenecks.cache import Cache
-from retrain.bottlenecks.cached_rows import CachedRows, Row
-from retrain.bottlenecks.engine import Engine, EngineChoice, Pixels, RunBackbone, Tensor
+from retrain.bottlenecks.cached_rows import CachedRows
+from retrain.bottlenecks.engine import EngineChoice
+from retrain.bottlenecks.extract_shard import Decoder, MakeWorker, extract_shard
 from retrain.bottlenecks.feature_store import FeatureStore
+from retrain.bottlenecks.plan_shards import Task, plan
 from retrain.bottlenecks.thumbnails import ThumbnailCache
-from retrain.data.distort import RULES, distort
+from retrain.data.distort import RULES
 from retrain.data.photo import BadPhoto, Photo
 from retrain.data.photo_table import PhotoTable
-from retrain.data.remote_path import read_photo
 from retrain.fingerprint import fingerprint
 from retrain.progress import Progress
 from retrain.settings.cache import UrlPlace
 from retrain.settings.training import Distortion
 
-_MIN_SHARD_VIEWS, _MAX_SHARD_VIEWS = 16, 4096
-_MAX_SHARD_BYTES = 1 << 24
-"""A killed run loses the shards in hand, and a worker holds one in memory."""
-_SHARDS_PER_WORKER = 32
-"""At least so many, if they are not too small, so that all workers end together."""
-_SHARDS_AT_THE_END = 4
-"""Of what is left, a shard is at most this part of one worker's share."""
-_OUT_OF_MEMORY = "memory was too little: run again"
-_OTHER_BYTES = (
-    "its bytes are not those of its digest: run again if it changed; correct the digest, or leave "
-    "it out, if a list has it"
-)
 _LOST = "its bottleneck was lost during the run: run again"
 
 
@@ -162,187 +145,6 @@ def _reason(cached: CachedRows, photo_number: int, view_count: int) -> str | Non
     first = photo_number * view_count
     numbers = range(first, first + view_count)
     return next((cached.errors[key] for key in numbers if key in cached.errors), None)
-
-
-class Task(NamedTuple):
-    """A photo to decode once, and the numbers of its views to compute."""
-
-    photo: Photo
-    views: Sequence[int]
-
-
-def plan(
-    photos: Sequence[Photo],
-    views: range,
-    missing: npt.NDArray[np.int64],
-    width: int,
-    workers: Callable[[], int],
-) -> Iterator[tuple[Task, ...]]:
-    """Yield the tasks of each shard: the photos with those of `views` that are `missing`.
-
-    `missing` are numbers of views, photo by photo. Shards of bottlenecks of `width` values are
-    small enough, and at the end ever smaller, that all `workers` end together; their number is
-    first asked for here, as Ray must run for it.
-    """
-    if not len(missing):
-        return
-    worker_count, first = workers(), 0
-    most = shard_photos(len(missing), len(views), width, worker_count)
-    least = max(1, _MIN_SHARD_VIEWS // len(views))
-    while first < len(missing):
-        share = (len(missing) - first) // (_SHARDS_AT_THE_END * worker_count * len(views))
-        size = min(most, max(least, share))
-        block = missing[first : first + size * len(views)]  # of at least `size` photos, if there
-        numbers, places = np.divmod(block, len(views))
-        starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
-        ends = [*starts[1:], len(block)][:size]
-        yield tuple(
-            Task(photos[int(numbers[start])], tuple(views[i] for i in places[start:end].tolist()))
-            for start, end in zip(starts, ends, strict=False)
-        )
-        first += ends[-1]
-
-
-def shard_photos(view_count: int, views: int, width: int, workers: int) -> int:
-    """Return how many photos of up to `views` views a shard has, of `view_count` views in all."""
-    size = view_count // (_SHARDS_PER_WORKER * workers)
-    most = max(_MIN_SHARD_VIEWS, min(_MAX_SHARD_VIEWS, _MAX_SHARD_BYTES // (2 * width)))
-    return max(1, min(max(size, _MIN_SHARD_VIEWS), most) // views)
-
-
-class View(NamedTuple):
-    """A view of a photo: its pixels, uint8 (1, height, width, 3), or why it has none."""
-
-    digest: bytes
-    view: int
-    pixels: Pixels | None
-    error: str | None
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """Decode photos into the pixels of their views."""
-
-    spec: InputSpec
-    distortion: Distortion
-    thumbnails: ThumbnailCache | None
-
-    def views(self, tasks: Sequence[Task], lost: dict[bytes, str]) -> Iterator[View]:
-        """Yield the views of `tasks`, each photo read, hashed and decoded once.
-
-        A photo that cannot be read, whose bytes are not those of its digest, or that memory is too
-        little for, yields none. `lost` gets the reason, by the digest: another run may succeed.
-        """
-        enlarged = self.distortion.most_enlarged
-        # A view shows a part of the photo, which must be as sharp as a whole photo is.
-        height, width = ceil(enlarged * self.spec.height), ceil(enlarged * self.spec.width)
-        spec = replace(self.spec, height=height, width=width)
-        for photo, views in tasks:
-            digest = photo.digest
-            try:
-                content = read_photo(photo.path)
-            except OSError as error:
-                lost[digest] = f"cannot be read ({error.strerror})"
-                continue
-            if hashlib.sha256(content).digest() != digest:
-                lost[digest] = _OTHER_BYTES
-                continue
-            try:
-                image = open_image(content, spec)
-                if self.thumbnails:
-                    self.thumbnails.add(digest, image)
-                for view in views:
-                    yield View(digest, view, self._pixels(image, digest, view), None)
-            except BadData as error:
-                if isinstance(error.__cause__, MemoryError):
-                    lost[digest] = _OUT_OF_MEMORY
-                    continue
-                yield from (View(digest, view, None, str(error)) for view in views)
-
-    def _pixels(self, image: Image.Image, digest: bytes, view: int) -> Pixels:
-        if view == 0:
-            return to_pixels(image, self.spec)
-        return distort(image, self.spec, self.distortion, digest, view)
-
-
-def compute_rows(run_backbone: RunBackbone, batch: int, views: Iterator[View]) -> list[Row]:
-    """Return the row of each view; `run_backbone` gets up to `batch` views at a time."""
-    rows: list[Row] = []
-    while block := list(islice(views, batch)):
-        pixels = [view.pixels for view in block if view.pixels is not None]
-        bottlenecks = iter(run_backbone(np.concatenate(pixels)) if pixels else ())
-        for digest, view, usable, error in block:
-            if usable is None:
-                rows.append(Row(digest, view, error, None))
-            else:
-                rows.append(_row(digest, view, next(bottlenecks)))
-    return rows
-
-
-def _row(digest: bytes, view: int, bottleneck: Tensor) -> Row:
-    with np.errstate(over="ignore"):
-        rounded = bottleneck.astype(np.float16)
-    if np.isfinite(rounded).all():
-        return Row(digest, view, None, rounded)
-    return Row(digest, view, "its bottleneck is not finite in float16", None)
-
-
-class Worker(NamedTuple):
-    """What a thread, or an actor of Ray, analyses photos with."""
-
-    run_backbone: RunBackbone
-    batch: int
-    decoder: Decoder
-    cache: Cache
-
-
-@dataclass(frozen=True)
-class MakeWorker:
-    """Make the `Worker` of a thread, or of an actor of Ray, to which this is sent.
-
-    `versions` decide the pixels (`deploy.image.decoder`), and so the bottlenecks.
-    """
-
-    engine: Engine
-    decoder: Decoder
-    cache: Cache
-    versions: str
-
-    def __call__(self) -> Worker:
-        """Return a new worker; raise BadData where photos would be decoded in another way."""
-        if decoder() != self.versions:
-            raise BadData(
-                f"a worker on {platform.node()} decodes photos with {decoder()}, this machine with "
-                f"{self.versions}: install the same versions"
-            )
-        return Worker(self.engine.make(), self.engine.batch, self.decoder, self.cache)
-
-
-class Counts(NamedTuple):
-    """What a shard holds: photos and views that were tried, rows, bad ones of these, its name.
-
-    A photo that could not be read has no row; `lost` has the reason, by its digest. Without a row
-    there is no shard, and no name.
-    """
-
-    photos: int
-    views: int
-    rows: int
-    bad: int
-    name: str | None
-    lost: dict[bytes, str]
-
-
-def extract_shard(worker: Worker, tasks: Sequence[Task]) -> Counts:
-    """Write the views of `tasks` as one shard; the second time it has the same rows.
-
-    Raises OSError if it cannot be written.
-    """
-    lost: dict[bytes, str] = {}
-    rows = compute_rows(worker.run_backbone, worker.batch, worker.decoder.views(tasks, lost))
-    name = worker.cache.add(rows) if rows else None
-    bad = sum(row.bottleneck is None for row in rows)
-    return Counts(len(tasks), sum(len(task.views) for task in tasks), len(rows), bad, name, lost)
 
 
 def _analyse(

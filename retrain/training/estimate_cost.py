@@ -9,8 +9,9 @@ import numpy as np
 from deploy.system.cores import cores
 from retrain.backbones import Backbone
 from retrain.bottlenecks.engine import tflite
-from retrain.bottlenecks.extract import Decoder, Task, compute_rows
+from retrain.bottlenecks.extract_shard import Decoder, compute_rows
 from retrain.bottlenecks.feature_store import FeatureStore
+from retrain.bottlenecks.plan_shards import Task
 from retrain.data.photo import Photo
 from retrain.settings.training import FineTuneSettings
 from retrain.training.head import Floats

@@ -17,7 +17,9 @@ from deploy.runtime import find_runtime
 from retrain.backbones import Backbone
 from retrain.bottlenecks import engine
 from retrain.bottlenecks.engine import Engine, EngineChoice
-from retrain.bottlenecks.extract import Decoder, Task, compute_rows, extract
+from retrain.bottlenecks.extract import extract
+from retrain.bottlenecks.extract_shard import Decoder, compute_rows
+from retrain.bottlenecks.plan_shards import Task
 from retrain.data.photo_folder import scan
 from retrain.progress import Progress
 from retrain.settings.source import ExtractEngine

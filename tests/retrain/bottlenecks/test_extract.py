@@ -16,19 +16,11 @@ from deploy.errors import BadData
 from deploy.image import normalise, open_image, to_tensor, upright
 from deploy.runtime import Model
 from retrain.backbones import Backbone
-from retrain.bottlenecks import engine
-from retrain.bottlenecks import extract as extract_module
+from retrain.bottlenecks import engine, extract_shard
 from retrain.bottlenecks.cached_rows import Row
 from retrain.bottlenecks.engine import EngineChoice
-from retrain.bottlenecks.extract import (
-    Bottlenecks,
-    DistortedViews,
-    extract,
-    plan,
-    shard_photos,
-)
+from retrain.bottlenecks.extract import Bottlenecks, DistortedViews, extract
 from retrain.data.distort import distort
-from retrain.data.photo import Photo
 from retrain.data.photo_folder import scan
 from retrain.data.remote_path import PhotoPath, read_photo
 from retrain.progress import Progress
@@ -219,44 +211,6 @@ def test_what_memory_was_too_little_for_is_tried_again(
     assert (result.analysed, result.bad) == (1, ())
 
 
-@pytest.mark.parametrize(
-    ("count", "views", "width", "workers", "most"),
-    [
-        (10_000_000, 1, 1280, 2, 4096),
-        (10_000_000, 4, 1280, 2, 1024),
-        (10_000_000, 1, 9408, 2, 891),  # 16 MiB
-        (10_000_000, 10_000, 1280, 2, 1),
-        (10_000_000, 1, 10_000_000, 2, 16),
-        (20_000, 1, 1280, 2, 312),
-        (20_000, 1, 1280, 64, 16),
-    ],
-)
-def test_shards_are_bounded_and_all_workers_end_together(
-    count: int, views: int, width: int, workers: int, most: int
-) -> None:
-    assert shard_photos(count, views, width, workers) == most
-
-
-@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, 255, 10_000])
-@pytest.mark.parametrize("workers", [1, 2, 64])
-def test_the_plan_holds_every_missing_view_once(count: int, workers: int) -> None:
-    photos = [Photo(Path(str(i)), "", b"") for i in range(count)]
-    random = np.random.default_rng(0)
-    missing = np.flatnonzero(random.integers(0, 3, 2 * count))
-    shards = list(plan(photos, range(1, 3), missing, 8, lambda: workers))
-    tasks = [task for shard in shards for task in shard]
-    views = [(int(task.photo.path.name), view) for task in tasks for view in task.views]
-    assert views == [(number // 2, 1 + number % 2) for number in missing.tolist()]
-    assert len({task.photo.path for task in tasks}) == len(tasks)
-    sizes = [len(shard) for shard in shards[:-1]]
-    most = shard_photos(len(missing), 2, 8, workers)
-    assert all(8 <= size <= most for size in sizes)
-    assert sizes == sorted(sizes, reverse=True)
-    if count == 10_000 and workers < 64:
-        assert sizes[0] == most
-        assert sizes[-1] < most
-
-
 STRONG = Distortion(True, 30, 30, 20)
 
 
@@ -340,13 +294,13 @@ def test_a_photo_without_one_of_its_views_is_listed(
     root: Path, backbone: Backbone, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scanned, two = scan(root).photos, DistortedViews(2, STRONG)
-    make_row = extract_module._row
+    make_row = extract_shard._row
 
     def odd(digest: bytes, view: int, bottleneck: npt.NDArray[np.float32]) -> Row:
         is_odd = (digest, view) == (scanned[5].digest, 2)
         return make_row(digest, view, bottleneck * np.float32(np.nan if is_odd else 1))
 
-    monkeypatch.setattr(extract_module, "_row", odd)
+    monkeypatch.setattr(extract_shard, "_row", odd)
     result = extract(scanned, backbone, TFLITE, cache, Progress(), distorted=two)
     assert {bad.path: bad.reason for bad in result.bad} == {
         scanned[5].path: "its bottleneck is not finite in float16"
@@ -387,7 +341,7 @@ def test_a_shard_is_read_once_a_run_and_a_new_one_too(
         return read_photo(place)
 
     monkeypatch.setattr(Path, "read_bytes", count)
-    monkeypatch.setattr(extract_module, "read_photo", count_photo)
+    monkeypatch.setattr(extract_shard, "read_photo", count_photo)
     for photo_reads, shard_reads in ((16, 1), (8, 1)):
         reads.clear()
         run(root, backbone, cache)
@@ -413,7 +367,7 @@ def test_a_view_of_a_large_photo_is_as_sharp_as_the_photo(
         return distort(image, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extract_module, "distort", record)
+        patch.setattr(extract_shard, "distort", record)
         views(tmp_path / "photos", backbone, cache, 1, Distortion(random_brightness=20))
         views(
             tmp_path / "photos", backbone, cache, 1, Distortion(random_crop=100, random_scale=100)

@@ -17,7 +17,8 @@ from PIL import Image
 
 from deploy.errors import BadData
 from deploy.image import TOO_LARGE
-from retrain.bottlenecks.extract import Decoder, Task
+from retrain.bottlenecks.extract_shard import Decoder
+from retrain.bottlenecks.plan_shards import Task
 from retrain.data import store
 from retrain.data.source import read_photos
 from retrain.settings.training import Distortion
