@@ -4,12 +4,11 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 
@@ -21,13 +20,11 @@ from deploy.system.counts import with_noun
 from deploy.system.terminal import say
 
 if TYPE_CHECKING:
-    from deploy.classifier import PhotoClassifier, Prediction
+    from deploy.classifier import Prediction
     from deploy.contract import Contract
     from deploy.watching.actions import FrameLabel
 
 SCHEMA_VERSION = 1
-ModelOpener: TypeAlias = "Callable[[Path, Path | None, int], PhotoClassifier]"
-"""Opens a model from its path, a labels file that must equal its labels, and the threads."""
 _Label = TypeVar("_Label")
 
 
@@ -154,7 +151,6 @@ def watch(
     snapshot_dir: Path | None,
     status_every: float,
     as_json: bool,
-    opener_of_model: ModelOpener = open_model,
 ) -> None:
     """Print the label of what the camera sees each time that the label changes.
 
@@ -177,7 +173,7 @@ def watch(
             "new photo: name a folder outside"
         )
     print_event = _EventPrinter(as_json)
-    classifier = opener_of_model(model, None, threads)
+    classifier = open_model(model, None, threads)
     debouncer = Debouncer(frames or (1 if folder else 3), FrameLabel())
     commands = Commands(on_label, _names(classifier.contract), print_event.problem)
     keep = Snapshots(snapshot_dir, print_event.problem) if snapshot_dir else None

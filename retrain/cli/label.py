@@ -14,7 +14,6 @@ from deploy.system.terminal import say
 from retrain.cli.options import CLASSIFIER_NAMES, FILE, classifier_options
 
 if TYPE_CHECKING:
-    from deploy.classifier import PhotoClassifier
     from retrain.conversion.graph_classifier import GraphClassifier
 
 
@@ -64,30 +63,34 @@ def label(
         raise WrongUse("`num_top_predictions` is the same as `top`: name one of them")
     if image:
         photos = (*photos, str(image))
-    classifier = (
-        _by_graph(graph, labels, options) if graph else open_run_model(model, labels, threads)
-    )
+    if not graph:
+        warn_of_old_model(model)
+    classifier = _by_graph(graph, labels, options) if graph else open_model(model, labels, threads)
     show_labels(photos, classifier, num_top_predictions or top, threshold, as_json)
 
 
-def open_run_model(model: Path, labels: Path | None, threads: int) -> "PhotoClassifier":
-    """Return the classifier of a .tflite file as `open_model` does.
+def warn_of_old_model(model: Path) -> None:
+    """Warn if `model` is that of a run which was trained again since, or whose conversion failed.
 
-    Warn if it is the model of a run that was trained again since, or whose last conversion was
-    refused: then it is not what `retrain bundle` would ship.
+    Then it is not what `retrain bundle` would ship. Nothing is said of other .tflite files.
     """
-    classifier = open_model(model, labels, threads)
+    from deploy import model_file
+
     try:
         from retrain.run_folder import RunFolder
     except ModuleNotFoundError:  # on a device, where nothing is trained
-        return classifier
+        return
     run = RunFolder(model.parent)
-    if model == run.model:
-        try:
-            run.accepted_model()
-        except (RetrainError, OSError) as error:
-            say(f"Warning: {error}. The labels here are those of {model}", err=True)
-    return classifier
+    if model != run.model:
+        return
+    try:
+        model_file.read(model)
+    except (RetrainError, OSError):  # whoever opens it says why it cannot be opened
+        return
+    try:
+        run.accepted_model()
+    except (RetrainError, OSError) as error:
+        say(f"Warning: {error}. The labels here are those of {model}", err=True)
 
 
 def _by_graph(graph: Path, labels: Path | None, options: dict[str, Any]) -> "GraphClassifier":

@@ -1,11 +1,18 @@
-"""`retrain watch`: as on a device, and warn if the model is not the run's last one."""
+"""`retrain watch`: as on a device, but it warns first if the model is not the run's last one."""
 
 from copy import copy
-from functools import partial
+from typing import Any
+
+import click
 
 from deploy.cli.watch import watch as device_watch
-from retrain.cli.label import open_run_model
+from retrain.cli.label import warn_of_old_model
+
+
+def _watch(**options: Any) -> None:
+    warn_of_old_model(options["model"])
+    click.get_current_context().invoke(device_watch, **options)
+
 
 watch = copy(device_watch)
-if device_watch.callback:
-    watch.callback = partial(device_watch.callback, opener_of_model=open_run_model)
+watch.callback = _watch

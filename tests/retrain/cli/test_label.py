@@ -97,6 +97,19 @@ def test_a_model_that_is_not_the_runs_last_one_is_used_with_a_warning(
             assert f"those of {model}" in result.stderr
 
 
+@pytest.mark.parametrize("command", [["label"], ["watch", "--source"]], ids=["label", "watch"])
+def test_a_damaged_model_is_an_error_without_a_warning(
+    tmp_path: Path, drawn: dict[str, Path], command: list[str]
+) -> None:
+    run = write_run(tmp_path)
+    model = run / "model.tflite"
+    model.write_bytes(b"no model")
+    words = [*command, str(drawn["red"]), "--model", str(model)]
+    result = CliRunner().invoke(laptop, words)
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"Error: {model}: ")
+
+
 @both
 def test_a_threshold_leaves_out_what_is_less_probable(
     group: click.Group, model: Path, drawn: dict[str, Path]
