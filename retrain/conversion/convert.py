@@ -11,7 +11,7 @@ from retrain import predictions
 from retrain.conversion import layer_errors
 from retrain.conversion.build_model import convert_graph, load_reference, score_model
 from retrain.conversion.choose_recipe import choose
-from retrain.conversion.inputs import ConversionInputs, read_inputs
+from retrain.conversion.inputs import ConversionInputs, is_calibrated, read_inputs
 from retrain.conversion.layer_errors import LayerError
 from retrain.conversion.prove_goldens import find_python, prove_goldens
 from retrain.conversion.result import ConversionResult
@@ -59,12 +59,11 @@ def convert(settings: ConvertSettings, progress: Progress | None = None) -> Conv
             model.content, settings, progress
         )
         progress.show_seconds()
-        composed = inputs.trunk_for(model.quantization) is not None
-        calibrated = model.quantization.record.needs_calibration and not composed
+        calibrated = is_calibrated(model.quantization, inputs.trunk)
         result = ConversionResult(
             recipe=model.quantization.recipe,
             graph_sha256=inputs.contract.graph_sha256,
-            composed=composed,
+            composed=inputs.trunk_for(model.quantization) is not None,
             calibration_images=len(inputs.calibration) if calibrated else 0,
             bounds=settings.bounds,
             passed=not reasons,

@@ -61,6 +61,12 @@ class ConversionInputs:
         return self.trunk if _matches_trunk(quantization) else None
 
 
+def is_calibrated(quantization: Quantization, trunk: bytes | None) -> bool:
+    """Return whether calibration photos set the ranges of a model of a run with this `trunk`."""
+    is_composed = trunk is not None and _matches_trunk(quantization)
+    return quantization.record.needs_calibration and not is_composed
+
+
 def _matches_trunk(quantization: Quantization) -> bool:
     """Return whether a run's trunk, if it has one, was quantized in this way."""
     return quantization.recipe == TRUNK_RECIPE and not quantization.keep_float
@@ -78,15 +84,12 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
         manifest.photos.take(manifest.splits.members(name))
         for name in (split.TRAINING, split.VALIDATION, split.TESTING)
     )
-    quantization = settings.quantization
-    composed = trunk is not None and _matches_trunk(quantization)
-    calibrated = quantization.record.needs_calibration and not composed
-    if settings.choose or settings.explain or calibrated:
+    if settings.choose or settings.explain or is_calibrated(settings.quantization, trunk):
         with progress.stage("calibration"):
             chosen = _balanced(training, settings.calibration_images, settings.seed)
             calibration = _calibration_pixels(chosen, contract.input)
     else:
-        _refuse_calibration(settings, composed)
+        _refuse_calibration(settings)
         calibration = np.zeros((0, contract.input.height, contract.input.width, 3), np.uint8)
     familiarity = None
     if settings.reject_rate:
@@ -108,12 +111,12 @@ def read_inputs(run: RunFolder, settings: ConvertSettings, progress: Progress) -
     )
 
 
-def _refuse_calibration(settings: ConvertSettings, composed: bool) -> None:
-    """Raise WrongUse if the user asked for so many calibration photos, and none is used."""
+def _refuse_calibration(settings: ConvertSettings) -> None:
+    """Raise WrongUse if `settings` has a number of calibration photos, which nothing would use."""
     if settings.calibration_images == ConvertSettings.calibration_images:
         return
     reason = f"the recipe {settings.quantization.recipe} needs none"
-    if composed:
+    if settings.quantization.record.needs_calibration:
         reason = "the run's trunk, which the model is put together from, is calibrated already"
     raise WrongUse(f"`calibration_images`: {reason}: leave it out")
 
