@@ -128,11 +128,9 @@ def _prepare(trace: Callable[[], Any], graph_path: Path, sides: Sides) -> bytes:
     files.write(graph_path, trace().SerializeToString(deterministic=True))
     try:
         converter = tf_graph.lite_converter(graph_path, *sides, BOTTLENECK)
-        flatbuffer: bytes = converter.convert()
-    except Exception as error:
-        if graph_path.exists():
-            raise
+    except OSError as error:
         raise BadData(
             f"{graph_path}: removed by another program while it was prepared: run this again"
         ) from error
+    flatbuffer: bytes = converter.convert()
     return flatbuffer

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -174,6 +175,20 @@ def test_a_damaged_file_is_prepared_again(
     assert tf_graph.read(second.graph_path) == tf_graph.read(first.graph_path)
     assert tiny.load(tmp_path) == first
     assert vars(tiny)["built"] == 2
+
+
+def test_a_graph_that_another_program_removes_meanwhile_is_named(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert = tf_graph.lite_converter
+
+    def without_graph(path: Path, *arguments: Any) -> Any:
+        path.unlink()
+        return convert(path, *arguments)
+
+    monkeypatch.setattr(tf_graph, "lite_converter", without_graph)
+    with pytest.raises(BadData, match=r"graph\.pb: removed by another program .*: run this again"):
+        tiny.load(tmp_path)
 
 
 def test_other_weights_are_another_backbone(tiny: Tiny, tmp_path: Path) -> None:
