@@ -134,13 +134,13 @@ def _candidates(store: FeatureStore, rows: npt.NDArray[np.int64]) -> list[tuple[
 
 
 def _by_group(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the sorted `pairs` group by group; pairs that share a photo are in one group.
+    """Return the sorted `pairs` so that those of the copies of one photo follow each other.
 
     So a picture is still in memory when its next copy comes, however far apart their names are.
     """
     first_of: dict[int, int] = {}
     for first, second in pairs:
-        first_of.setdefault(second, first_of.setdefault(first, first))
+        first_of.setdefault(second, first_of.setdefault(first, first_of.get(second, first)))
     return sorted(pairs, key=lambda pair: first_of[pair[0]])
 
 
