@@ -250,9 +250,9 @@ def remove_leftovers(
 ) -> int:
     """Remove damaged shards and what killed processes left unfinished; return the bytes.
 
-    They lie in `roots`, and in the folders there, down to three levels; what the folders `removed`
-    hold is counted already. With `dry_run` nothing is removed, and what running processes write
-    counts too.
+    They lie in `roots`, and in the folders there, down to three levels. The folders `removed` are
+    left out, as they are counted already. With `dry_run` nothing is removed, and what running
+    processes write counts too.
     """
     size = 0
     for root in roots:
@@ -260,7 +260,7 @@ def remove_leftovers(
             size += _remove_damaged(root, removed, dry_run)
     places = [root for root in roots if isinstance(root, Path)]
     inner = (path for place in places for depth in _DEPTHS for path in place.glob(depth))
-    for folder in {*places, *inner} - {path for path in removed if isinstance(path, Path)}:
+    for folder in {*places, *inner}.difference(removed):
         damaged = list(folder.glob(DAMAGED))
         sizes = {path: _size(path) for path in (*damaged, *folder.glob(".*.part"))}
         if not dry_run:

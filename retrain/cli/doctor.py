@@ -32,6 +32,7 @@ from retrain.settings.training import SplitSettings, TrainSettings
 if TYPE_CHECKING:
     from retrain.doctor.finding import Finding
     from retrain.doctor.quarantine import Moves
+    from retrain.progress import Progress
 
 _GROUPS: Groups = {
     "Photos": ("--image-dir", "--labels-from"),
@@ -177,7 +178,7 @@ def _examine(
     is_run = run.metrics.exists()
     is_locked = False
     if is_run and not kinds:
-        with _warning_of(run.doctor):
+        with _warning_of(run.doctor, stages):
             click.get_current_context().with_resource(run.writing())
             is_locked = True
     data = load(photos, split, stages, labels)
@@ -186,7 +187,7 @@ def _examine(
     findings = examine(data, photos, stages, kinds, words)
     record = to_json(data, findings)
     if is_locked:
-        with _warning_of(run.doctor):
+        with _warning_of(run.doctor, stages):
             files.write_json(run.doctor, record)
     if not as_json:
         _print(findings, len(data.dataset.photos), photos.image_dir)
@@ -201,18 +202,18 @@ def _examine(
 
 
 @contextmanager
-def _warning_of(record: Path) -> Iterator[None]:
-    """Warn that `record` is not written if the block raises OSError: the findings are printed."""
+def _warning_of(record: Path, stages: "Progress") -> Iterator[None]:
+    """Warn that the file `record` is not written, if the block raises OSError."""
     try:
         yield
     except OSError as error:
         from retrain.data.photo import shown
 
-        progress().warn(f"{shown(record)} is not written: {error.strerror or error}")
+        stages.warn(f"{shown(record)} is not written: {error.strerror or error}")
 
 
 def _print(findings: tuple["Finding", ...], photos: int, image_dir: Path | str) -> None:
-    """Print the findings as text, with the first photos of each; settings are options of train."""
+    """Print the findings, with the first photos of each; name settings as options of `train`."""
     from retrain.data.photo import shown
     from retrain.data.remote_path import photo_path
     from retrain.doctor.finding import name_in

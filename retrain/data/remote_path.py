@@ -212,8 +212,8 @@ def read_photo(place: PhotoPath) -> bytes:
         with place.open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             # A pipe has the size 0, and may be without end.
-            is_known = 0 < size <= MAX_PHOTO_BYTES
-            content = stream.read() if is_known else stream.read(MAX_PHOTO_BYTES + 1)
+            is_small = 0 < size <= MAX_PHOTO_BYTES
+            content = stream.read() if is_small else stream.read(MAX_PHOTO_BYTES + 1)
     if len(content) > MAX_PHOTO_BYTES:
         raise OSError(errno.EFBIG, TOO_LARGE, str(place))
     return content

@@ -20,10 +20,11 @@ _OF_FORMAT = re.compile(r"(\S.*?) file: (.+)", re.DOTALL)
 
 
 def find_unusable(examination: Examination) -> Sequence[Finding]:
-    """Return the files that are left out: for each format those of it, damaged ones, and others.
+    """Return the files that are left out, by their reason.
 
-    Only damaged ones are suggested. The others may be sound: of a wrong digest or label in a list,
-    or not read for a while.
+    There is a finding for each format that cannot be read here, one for damaged files, and one for
+    all others. Only damaged files are suggested. Others may be sound: a list has a wrong digest or
+    label, or a disk could not be read for a while.
     """
     data = examination.data
     by_format: dict[tuple[str, str], list[FindingPhoto]] = defaultdict(list)
@@ -37,9 +38,9 @@ def find_unusable(examination: Examination) -> Sequence[Finding]:
             unread.append(bad)
     are_damaged = run_in_order(unread, lambda: data, _is_damaged, lambda _: None)
     damaged: list[FindingPhoto] = []
-    others: list[FindingPhoto] = []
+    unused: list[FindingPhoto] = []
     for bad, is_damaged in zip(unread, are_damaged, strict=True):
-        (damaged if is_damaged else others).append(_photo(bad, data))
+        (damaged if is_damaged else unused).append(_photo(bad, data))
     findings = [
         Finding(
             "unsupported",
@@ -61,14 +62,14 @@ def find_unusable(examination: Examination) -> Sequence[Finding]:
                 suggested=len(damaged),
             )
         )
-    if others:
+    if unused:
         findings.append(
             Finding(
                 "unreadable",
-                f"{with_noun(len(others), 'file')} could not be used, or not as a whole",
+                f"{with_noun(len(unused), 'file')} could not be used, or not as a whole",
                 "Such files, or parts of them, are left out of the training.",
                 "Mend what each reason names, or get the file again.",
-                tuple(others),
+                tuple(unused),
             )
         )
     return findings

@@ -107,7 +107,7 @@ def require_movable(paths: Iterable[PhotoPath], image_dir: Path) -> None:
 
 
 def local_files(paths: Iterable[PhotoPath]) -> list[Path]:
-    """Return the files that exist among `paths`; raise WrongUse for one that is not here."""
+    """Return the files that exist among `paths`; raise WrongUse for one of another machine."""
     return [path for path in map(_local, paths) if os.path.lexists(path)]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from deploy.errors import WrongUse
 
 KINDS = {
-    "unreadable": "files that are damaged, cut off, or no photos, and those not read",
+    "unreadable": "files that are damaged, cut off, no photos, or could not be read",
     "unsupported": "photos of a format that cannot be read here, such as HEIC",
     "exact-copy": "the same file twice in a class",
     "near-copy": "resized, cropped or recompressed copies in a class",

@@ -65,6 +65,7 @@ def train(settings: TrainSettings, progress: Progress | None = None) -> TrainRes
         data = load_examples(settings, progress)
         if not settings.resume:  # later, `resume` must find the checkpoints of this run only
             checkpoints = [head_checkpoint(settings)]
+            # Beside a path of the user's choice, that file is ours only if it is written now.
             if settings.fine_tuning or not settings.checkpoint_path:
                 checkpoints.append(fine_tuning_checkpoint(settings))
             for path in checkpoints:

@@ -251,19 +251,20 @@ def find_bottleneck(graph: Subgraph) -> int | None:
     def has_scores_before(output: int) -> bool:
         """Return whether `output` is computed, element by element, from a dense layer's scores.
 
-        A sigmoid that multiplies something else that is computed is a gate, not a score.
+        A sigmoid whose output meets another computed tensor on the way is a gate, not a score.
         """
         pending, passed = [(output, True)], {output}
         while pending:
-            index, alone = pending.pop()
+            index, is_only_input = pending.pop()
             operator = by_output.get(index)
             if operator is None or operator.name not in _ELEMENTWISE | _AFTER_DENSE:
                 continue
-            is_score = operator.name in _SOFTMAX or (operator.name == "LOGISTIC" and alone)
+            is_score = operator.name in _SOFTMAX or (operator.name == "LOGISTIC" and is_only_input)
             if is_score and find_cut(index, dense_input, scores_input) != index:
                 return True
             inputs = by_output.keys() & _data_inputs(operator)
-            pending += [(i, alone and len(inputs) == 1) for i in sorted(inputs - passed)]
+            is_only_input = is_only_input and len(inputs) == 1
+            pending += [(i, is_only_input) for i in sorted(inputs - passed)]
             passed |= inputs
         return False
 

@@ -144,16 +144,16 @@ def test_a_sound_photo_that_is_left_out_is_not_suggested(
     kind = ("--cache-dir", cache_dir, "--kind", "unreadable", "--json")
     result = invoke("doctor", address, *kind)
     assert result.exit_code == 0, result.output
-    damaged, others = json.loads(result.stdout)["findings"]
+    damaged, unused = json.loads(result.stdout)["findings"]
     assert [Path(photo["path"]).name for photo in damaged["photos"]] == ["text.jpg"]
-    assert {Path(photo["path"]).name for photo in others["photos"]} == {
+    assert {Path(photo["path"]).name for photo in unused["photos"]} == {
         "5.png",
         "6.png",
         "gone.png",
         "list.csv",
         "pipe.jpg",
     }
-    assert (damaged["suggested"], others["suggested"], others["command"]) == (1, 0, None)
+    assert (damaged["suggested"], unused["suggested"], unused["command"]) == (1, 0, None)
 
 
 @pytest.mark.parametrize("name", ["x-02.tar", "."])
