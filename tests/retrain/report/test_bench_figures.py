@@ -1,5 +1,6 @@
 """What bench.json says of the files that a run has now."""
 
+import shutil
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +10,9 @@ import pytest
 from bench.record import Percentiles, to_text
 from deploy.errors import BadData
 from retrain.report.bench_figures import read_bench, runner_of
+from retrain.report.columns import columns
+from retrain.report.latency import latency_rows
+from retrain.report.run_inputs import read_inputs
 from retrain.run_folder import RunFolder
 from tests.helpers.record_fixtures import draw, record, runner, write_records
 
@@ -65,3 +69,27 @@ def test_the_first_runtime_on_the_fewest_threads_speaks_for_a_file() -> None:
     one = replace(two, threads=1, ms=Percentiles(3, 3, 3, 3))
     faster = replace(one, runtime="tflite-runtime", ms=Percentiles(2, 2, 2, 2))
     assert runner_of(record(two, one, faster), "model.tflite") == one
+
+
+def test_only_the_latency_of_the_present_files_is_shown(folder: Path, tmp_path: Path) -> None:
+    run = RunFolder(shutil.copytree(folder, tmp_path / "run"))
+    graph_sha256 = run.read_contract().graph_sha256
+    model_sha256 = sha256(run.model.read_bytes()).hexdigest()
+
+    def times(*digests: str) -> tuple[list[str], list[str]]:
+        """Return the times of graph and model, and the files with latency, by a new bench.json."""
+        names = ("output_graph.pb", "model.tflite")
+        ms = (7.0, 2.0)
+        runners = [
+            runner(name, draw(time), sha256=digest)
+            for name, time, digest in zip(names, ms, digests, strict=True)
+        ]
+        run.bench.write_text(to_text(record(*runners).to_json()), "utf-8")
+        inputs = read_inputs(run)
+        shown = [dict(column.facts)["time of a call"] for column in columns(inputs)[:2]]
+        return shown, [row.model for row in latency_rows(inputs)]
+
+    both = ["output_graph.pb", "model.tflite"]
+    assert times(graph_sha256, model_sha256) == (["7.0 ms", "2.0 ms"], both)
+    assert times(graph_sha256, "0" * 64) == (["7.0 ms", "not measured"], both[:1])
+    assert times("0" * 64, model_sha256) == (["not measured", "2.0 ms"], both[1:])

@@ -1,42 +1,32 @@
-"""Test the page of a run: its figures, the photos behind them, what it shows when files lack."""
+"""Test the page of a run: its figures, the photos behind them, and when it is written."""
 
 import json
 import re
 import shutil
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from bench.record import to_text
 from deploy.cli.selftest import run as run_selftest
 from retrain import predictions
 from retrain.cli import commands
 from retrain.data import split
 from retrain.predictions import Predictions, read_predictions
-from retrain.progress import Progress
-from retrain.report import findings, learning_curve, photo_facts
+from retrain.report import findings, learning_curve
 from retrain.report.columns import columns
-from retrain.report.commands import choose_command, fine_tune_command
-from retrain.report.fact_rows import fact_rows
-from retrain.report.latency import latency_rows
-from retrain.report.learning_curve import LearningCurve, LearningPoint
+from retrain.report.learning_curve import LearningPoint
 from retrain.report.photo_book import MAX_IN_GALLERY, PhotoBook
 from retrain.report.run_inputs import read_inputs
 from retrain.report.write_report import write_report
 from retrain.run_folder import RunFolder
-from retrain.settings.training import HeadSettings
 from tests.helpers.photos import LABELS, draw
 from tests.helpers.predictions import prediction_rows
-from tests.helpers.record_fixtures import draw as draw_times
-from tests.helpers.record_fixtures import record, runner
 from tests.helpers.report_pages import Page
-from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Invoke, Run, Train
+from tests.helpers.runs import FEW_CALIBRATION_IMAGES, STEPS, Run, Train
 
 HOSTILE = (
     "<script>alert(1)<script>",
@@ -44,20 +34,6 @@ HOSTILE = (
     "عربى עברית",
     "long " + 39 * "word ",
 )
-
-
-@pytest.fixture(scope="module")
-def folder(converted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a converted run with a report. Not to be changed."""
-    run = tmp_path_factory.mktemp("report") / "run"
-    shutil.copytree(converted, run)
-    write_report(RunFolder(run))
-    return run
-
-
-@pytest.fixture(scope="module")
-def page(folder: Path) -> Page:
-    return Page.read(folder)
 
 
 def lead(page: Page) -> str:
@@ -195,50 +171,6 @@ def test_the_curve_of_linear_heads_promises_nothing_of_a_fine_tuned_network(
     assert "twice as many photos of" not in html
 
 
-@pytest.fixture(scope="module")
-def with_options(train: Train) -> RunFolder:
-    """Return a run with options that its next training needs too."""
-    source = ("--labels-from", 1, "--split-salt", "two words", "--testing-percentage", 20)
-    return RunFolder(train(*source, "--class-weight", "balanced", "--seed", 3).folder)
-
-
-def test_the_command_to_fine_tune_keeps_the_options_of_the_run(
-    with_options: RunFolder, photos: Path, cache_dir: Path
-) -> None:
-    words = (
-        f"retrain train {photos} --fine-tune --cache-dir {cache_dir} --labels-from 1 "
-        f"--testing-percentage 20 --salt --how-many-training-steps {STEPS} "
-        f"--class-weight balanced --seed 3 --output-dir {with_options.folder}"
-    )
-    words = words.replace("--salt", "--split-salt 'two words'")
-    assert fine_tune_command(read_inputs(with_options)) == words
-
-
-def test_the_learning_curve_weighs_classes_as_the_training(
-    with_options: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, measured = with_options, []
-
-    def measure(data: Any, settings: HeadSettings, graph_sha256: str) -> LearningCurve:
-        measured.append((settings.class_weight, settings.seed))
-        counts = (1,) * len(data.labels)
-        return LearningCurve(graph_sha256, data.labels, counts, (LearningPoint(1, counts),) * 2)
-
-    monkeypatch.setattr(learning_curve, "measure", measure)
-    write_report(run)
-    assert measured == [("balanced", 3)]
-
-
-def test_the_commands_to_convert_keep_the_options_of_the_last_time(
-    folder: Path, page: Page
-) -> None:
-    last = f"--calibration-images {FEW_CALIBRATION_IMAGES[1]} --output-dir {folder}"
-    codes = [code.text for code in page.named("code")]
-    assert f"retrain convert --reject-rate 0.05 {last}" in codes
-    assert choose_command(read_inputs(RunFolder(folder))) == f"retrain convert --choose {last}"
-    assert f"retrain doctor {folder} --apply photos-to-set-aside.txt" in codes
-
-
 def test_findings_of_another_network_or_of_files_that_are_gone_are_made_again(
     folder: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -256,30 +188,6 @@ def test_findings_of_another_network_or_of_files_that_are_gone_are_made_again(
     words = {"kind": "exact-copy", "title": "1 copy", "reason": "why", "remedy": "what"}
     run.doctor.write_text(json.dumps({**record, "findings": [{**words, "photos": [copy]}]}))
     assert findings.read(read_inputs(run)) is None
-
-
-def test_stored_commands_name_the_run_where_it_is(
-    folder: Path, photos: Path, tmp_path: Path
-) -> None:
-    run = RunFolder(tmp_path / "run")
-    shutil.copytree(folder, run.folder)
-    record = json.loads(run.doctor.read_text("utf-8"))
-    photo = {"path": str(photos / LABELS[0] / "00.jpg"), "label": LABELS[0], "reason": "dark"}
-    words = dict.fromkeys(("title", "reason", "remedy"), "text")
-    stored = {**words, "kind": "dark", "command": "retrain doctor run", "suggested": 1}
-    run.doctor.write_text(json.dumps({**record, "findings": [{**stored, "photos": [photo]}]}))
-    (finding,) = findings.read(read_inputs(run)) or ()
-    command = f"retrain doctor {run.folder} --kind dark --quarantine {photos}-quarantine"
-    assert finding.command == command
-
-
-def test_a_run_without_a_model_says_how_to_make_one(trained: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(trained, run)
-    write_report(RunFolder(run))
-    page = Page.read(run)
-    assert f"retrain convert --output-dir {run}" in [code.text for code in page.named("code")]
-    assert len([p for p in page.named("p") if p.attributes.get("class") == "big"]) == 1
 
 
 def test_the_verdict_says_by_how_much_copies_make_it_too_good(
@@ -353,38 +261,6 @@ def test_photos_that_were_named_from_another_folder_are_shown(
     shown = page.gallery("Photos that look the same in two splits, in pairs")
     assert len(shown) == 2 * len(pairs)
     assert f"{LABELS[0]}/empty.png" in [element.text for element in page.named("td")]
-
-
-def test_a_class_without_test_photos_has_dashes(train: Train) -> None:
-    run = train("--test-batch-size", 2).folder
-    write_report(RunFolder(run))
-    page = Page.read(run)
-    tested = {photo["label"] for photo in page.gallery("Test photos")}
-    assert 1 <= len(tested) < len(LABELS)
-    assert "A dash: no photo of the class was tested." in page.html
-    rows = [element.text for element in page.named("tr")]
-    for label in LABELS:
-        total = len(page.gallery(f"{label}: photos for testing"))
-        count = sum(photo["label"] == label for photo in page.gallery("Test photos"))
-        assert count < total
-        assert [
-            row for row in rows if row.startswith(f"{label}{total}, {count} tested{count or 0}")
-        ]
-    for label in set(LABELS) - tested:
-        assert [row for row in rows if row.startswith(label) and "\u2013" in row]
-
-
-def test_photos_that_are_gone_leave_the_figures(train: Train, photos: Path, tmp_path: Path) -> None:
-    source = tmp_path / "photos"
-    shutil.copytree(photos, source)
-    run = RunFolder(train(source=source).folder)
-    shutil.rmtree(source)
-    write_report(run)
-    page = Page.read(run.folder)
-    assert page.data["galleries"]
-    assert not [photo for photo in page.data["photos"] if "picture" in photo]
-    assert "The photos could not be examined:" in page.html
-    assert not run.learning_curve.exists()
 
 
 def test_a_training_writes_the_page_unless_told_not_to(
@@ -478,18 +354,6 @@ def test_a_retraining_keeps_the_predictions_of_the_graph_before(
     assert read_predictions(run.predictions, "").sha256 != first.sha256
 
 
-def test_a_run_of_an_earlier_version_is_refused_with_the_remedy(
-    trained: Path, tmp_path: Path, invoke: Invoke
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(trained, run)
-    (run / "predictions.parquet").unlink()
-    result = invoke("report", "--output-dir", run)
-    assert result.exit_code == 3, result.output
-    command = f"retrain train DIR --output-dir {run}"
-    assert f"predictions.parquet: no predictions of this graph: run `{command}`" in result.stderr
-
-
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory, train: Train) -> Run:
     """Return a run whose labels and file names try to be more than text."""
@@ -548,22 +412,6 @@ def test_many_photos_stay_on_a_small_page(tmp_path: Path) -> None:
         assert all("picture" in content["photos"][i] for i in gallery["photos"][:50])
 
 
-def test_a_cache_that_cannot_be_made_leaves_a_page_with_the_reason(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = RunFolder(tmp_path / "run")
-    shutil.copytree(trained, run.folder)
-    for path in (run.doctor, run.learning_curve):
-        path.unlink(missing_ok=True)
-    metrics = json.loads(run.metrics.read_text("utf-8"))
-    (tmp_path / "file").write_text("")
-    metrics["settings"]["source"]["cache_dir"] = str(tmp_path / "file" / "cache")
-    run.metrics.write_text(json.dumps(metrics), "utf-8")
-    write_report(run, Progress())
-    assert "the photos could not be examined: " in capsys.readouterr().err
-    assert "cache folder of the run" in run.report.read_text("utf-8")
-
-
 def test_graph_and_model_stand_side_by_side_on_the_same_photos(folder: Path) -> None:
     inputs = read_inputs(RunFolder(folder))
     fewer = replace(inputs, rows=inputs.test_rows[:1])
@@ -571,56 +419,3 @@ def test_graph_and_model_stand_side_by_side_on_the_same_photos(folder: Path) -> 
     assert graph.accuracy
     assert model.accuracy
     assert graph.accuracy.total == model.accuracy.total == len(inputs.test_rows) > 1
-
-
-def test_only_the_latency_of_the_present_files_is_shown(folder: Path, tmp_path: Path) -> None:
-    run = RunFolder(shutil.copytree(folder, tmp_path / "run"))
-    graph_sha256 = run.read_contract().graph_sha256
-    model_sha256 = sha256(run.model.read_bytes()).hexdigest()
-
-    def times(*digests: str) -> tuple[list[str], list[str]]:
-        """Return the times of graph and model, and the files with latency, by a new bench.json."""
-        names = ("output_graph.pb", "model.tflite")
-        ms = (7.0, 2.0)
-        runners = [
-            runner(name, draw_times(time), sha256=digest)
-            for name, time, digest in zip(names, ms, digests, strict=True)
-        ]
-        run.bench.write_text(to_text(record(*runners).to_json()), "utf-8")
-        inputs = read_inputs(run)
-        shown = [dict(column.facts)["time of a call"] for column in columns(inputs)[:2]]
-        return shown, [row.model for row in latency_rows(inputs)]
-
-    both = ["output_graph.pb", "model.tflite"]
-    assert times(graph_sha256, model_sha256) == (["7.0 ms", "2.0 ms"], both)
-    assert times(graph_sha256, "0" * 64) == (["7.0 ms", "not measured"], both[:1])
-    assert times("0" * 64, model_sha256) == (["not measured", "2.0 ms"], both[1:])
-
-
-def test_formats_and_sizes_say_of_how_many_photos_they_are(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inputs = read_inputs(RunFolder(folder))
-    total = len(inputs.manifest)
-
-    def facts() -> dict[str, str]:
-        return {name: text for name, text, _ in fact_rows(inputs, PhotoBook(folder))}
-
-    assert "opened" not in facts()
-    monkeypatch.setattr(photo_facts, "_MAX_FILES", total - 1)
-    expected = f"{-(-total // 2)} of {total} photos, whose formats and sizes these are"
-    assert facts()["opened"] == expected
-
-
-def test_settings_are_called_as_the_options_of_train(folder: Path, tmp_path: Path) -> None:
-    run = RunFolder(shutil.copytree(folder, tmp_path / "run"))
-    metrics = json.loads(run.metrics.read_text("utf-8"))
-    run.metrics.write_text(json.dumps({**metrics, "warnings": ["use `labels_from` 2, of `me`"]}))
-    record = json.loads(run.doctor.read_text("utf-8"))
-    words = {"kind": "imbalance", "title": "rare", "photos": [], "reason": "`seed` is 0"}
-    remedy = {"remedy": "train with `class_weight` balanced"}
-    run.doctor.write_text(json.dumps({**record, "findings": [{**words, **remedy}]}))
-    write_report(run)
-    texts = [element.text for element in Page.read(run.folder).named("bdi")]
-    assert "use --labels-from 2, of `me`" in texts
-    assert {"--seed is 0", "train with --class-weight balanced"} <= set(texts)
